@@ -1,0 +1,75 @@
+"""What a method is: pure functions over plain state.
+
+A round is one or several *exchanges*. In each the server broadcasts a message, every
+client answers with an upload, and the server turns the uploads into the next broadcast.
+The round is over when the server also returns its ``Info``:
+
+    state, broadcast = method.init(theta, seed)
+    repeat:   uploads          = [method.client(system_m, broadcast, memory_m) for m]
+              state, broadcast, info = method.server(state, uploads)
+
+``state["theta"]`` is the model at all times. State, memory and messages are flat
+dictionaries of tensors, numbers and strings, so a checkpoint, a resumed run and a
+message on a wire need no code of their own.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from fedsciml.residual import System
+
+Value = Tensor | float | int | str
+Message = dict[str, Value]
+"""What crosses between server and client. Only its tensors and numbers count as bytes."""
+
+State = dict[str, Value]
+"""What a server or a client keeps from one exchange to the next."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a round reports, for the record.
+
+    Attributes:
+        loss: Loss at the round's start, summed over the clients.
+        step: Length of the step taken, as a fraction of the full one; 0 if none was.
+        damping: mu of the step, absolute; 0 for none.
+        cutoff: Relative cut-off of singular values in the step; 0 for none.
+        ranks: Rank of each client's sketch, in the order of the clients; empty for
+            methods without sketches.
+        epochs: Local epochs of each client in this round.
+    """
+
+    loss: float
+    step: float = 1.0
+    damping: float = 0.0
+    cutoff: float = 0.0
+    ranks: list[int] = field(default_factory=list)
+    epochs: int = 0
+
+
+class Method(Protocol):
+    """A federated or centralised method.
+
+    Attributes:
+        name: As on the command line.
+        pooled: Whether it trains centralised, one client holding all rows.
+    """
+
+    name: str
+    pooled: bool
+
+    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+        """The server's first state and the first broadcast."""
+
+    def client(
+        self, system: System, broadcast: Message, memory: State
+    ) -> tuple[Message, State]:
+        """A client's upload and what it remembers; memory is empty at first."""
+
+    def server(
+        self, state: State, uploads: list[Message]
+    ) -> tuple[State, Message, Info | None]:
+        """Next state and broadcast; ``Info`` when the round is complete."""

@@ -1,0 +1,403 @@
+r"""Networks as functions of one flat parameter vector theta, shape [p].
+
+``MLP`` carries jets (see ``jet``) forward and cotangents back layer by layer; its tape
+gives Jacobians, J v and J^T w of anything computed from its jets. ``ModuleNetwork``
+wraps any ``torch.nn.Module`` for the general autograd path.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from fedsciml.activation import ACTIVATIONS
+from fedsciml.jet import Layout, derivatives
+
+PointFunction = Callable[[Tensor], Tensor]
+"""Maps points [n, d] to values [n] or [n, c], differentiable by torch."""
+
+
+class Network(Protocol):
+    """What the library asks of a network."""
+
+    @property
+    def size(self) -> int:
+        """Number of parameters p."""
+
+    def init(self, generator: Generator, dtype: torch.dtype) -> Tensor:
+        """A start theta, shape [p]."""
+
+    def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Values [n, c] at points [n, d], on the autograd graph."""
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Fully connected network d - w_1 - ... - w_L - c with a smooth activation.
+
+    theta lists the layers in order, each as its weight [out, in] row by row and then
+    its bias [out]; the output layer is affine.
+
+    Hard constraints are an output transform u = lift(x) + distance(x) * N(x): with a
+    ``distance`` that vanishes where u is given and a ``lift`` that has the given values,
+    every theta satisfies them. Both are ordinary torch functions of points [n, d] that
+    return [n] or [n, c]; their derivatives are found automatically, once per shard.
+
+    Args:
+        widths: (d, w_1, ..., w_L, c), at least one hidden layer.
+        activation: ``tanh``, ``sin``, ``sigmoid`` or ``swish``.
+        initialisation: ``fan_in``: weights N(0, 1 / fan_in), biases 0, as in the FIPA
+            paper; ``glorot``: weights N(0, 2 / (fan_in + fan_out)), biases 0.
+        lift: Output where ``distance`` is zero; zero by default.
+        distance: Factor of the network; one by default.
+
+    Raises:
+        ValueError: If the widths, the activation or the initialisation make no sense.
+    """
+
+    widths: tuple[int, ...]
+    activation: str = "tanh"
+    initialisation: str = "fan_in"
+    lift: PointFunction | None = None
+    distance: PointFunction | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if len(self.widths) < 3 or min(self.widths) < 1:
+            raise ValueError(
+                f"An MLP needs widths (inputs, hidden, ..., outputs), all at least 1; "
+                f"got {self.widths}. Example: MLP((2, 32, 32, 1))."
+            )
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"Unknown activation '{self.activation}'; choose one of "
+                f"{', '.join(sorted(ACTIVATIONS))}."
+            )
+        if self.initialisation not in ("fan_in", "glorot"):
+            raise ValueError(
+                f"Unknown initialisation '{self.initialisation}'; choose fan_in or "
+                "glorot."
+            )
+
+    @property
+    def size(self) -> int:
+        """Number of parameters p."""
+        return sum((a + 1) * b for a, b in zip(self.widths, self.widths[1:], strict=False))
+
+    def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+        """A random start theta, shape [p]; drawn in float64 whatever the dtype."""
+        parts = []
+        for a, b in zip(self.widths, self.widths[1:], strict=False):
+            variance = 1 / a if self.initialisation == "fan_in" else 2 / (a + b)
+            weight = torch.randn(b, a, generator=generator, dtype=torch.float64)
+            parts += [variance**0.5 * weight.flatten(), weight.new_zeros(b)]
+        return torch.cat(parts).to(dtype)
+
+    def layers(self, theta: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Views of theta: weight [out, in] and bias [out] of each layer."""
+        result, start = [], 0
+        for a, b in zip(self.widths, self.widths[1:], strict=False):
+            weight = theta[start : start + a * b].view(b, a)
+            start += a * b
+            result.append((weight, theta[start : start + b]))
+            start += b
+        return result
+
+    def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Values [n, c] at points [n, d], on the autograd graph."""
+        activation = ACTIVATIONS[self.activation]
+        *hidden, (weight, bias) = self.layers(theta)
+        h = x
+        for w, b in hidden:
+            (h,) = activation(torch.addmm(b, h, w.mT), 0)
+        return self.transform(x, torch.addmm(bias, h, weight.mT))
+
+    def transform(self, x: Tensor, values: Tensor) -> Tensor:
+        """The output transform lift + distance * values, all [n, c]."""
+        if self.distance is not None:
+            values = _columns(self.distance, values.shape[-1])(x) * values
+        if self.lift is not None:
+            values = values + _columns(self.lift, values.shape[-1])(x)
+        return values
+
+    def constrain(self, x: Tensor, layout: Layout) -> "Constraint | None":
+        """The output transform of jets at the points x [n, d]; None without one."""
+        if self.lift is None and self.distance is None:
+            return None
+        outputs = self.widths[-1]
+        lift = None
+        if self.lift is not None:
+            parts = derivatives(_columns(self.lift, outputs), x, layout.channels)
+            lift = torch.stack([parts[c] for c in layout.channels])
+        if self.distance is None:
+            return Constraint(lift, ())
+        # Leibniz: (dN)_i = sum over the subsets S of the positions of i: d_{i - S} N_S.
+        number = {channel: k for k, channel in enumerate(layout.channels)}
+        wanted: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+        for k, channel in enumerate(layout.channels):
+            wanted[k, k] = [()]
+            for index in channel:
+                for mask in range(2 ** len(index) - 1):
+                    inner = tuple(i for b, i in enumerate(index) if mask >> b & 1)
+                    outer = tuple(i for b, i in enumerate(index) if not mask >> b & 1)
+                    wanted.setdefault((k, number[(inner,)]), []).append(outer)
+        needed = {(index,) for indices in wanted.values() for index in indices}
+        parts = derivatives(_columns(self.distance, outputs), x, needed)
+        factors = tuple(
+            (k, inner, sum((parts[(i,)] for i in rest), parts[(first,)]))
+            for (k, inner), (first, *rest) in wanted.items()
+        )
+        return Constraint(lift, factors)
+
+    def forward(
+        self, theta: Tensor, x: Tensor, layout: Layout, keep: bool = True
+    ) -> "Tape":
+        """The jets of the network without its output transform, and how they came.
+
+        Args:
+            theta: Parameters, shape [p].
+            x: Points, shape [n, d].
+            layout: Which channels; K of them.
+            keep: Whether the tape will be swept; without, only its output is good.
+        """
+        activation = ACTIVATIONS[self.activation]
+        layers = self.layers(theta)
+        (weight, bias), *rest = layers
+        z = x.new_zeros(len(layout.channels), x.shape[0], weight.shape[0])
+        torch.addmm(bias, x, weight.mT, out=z[0])
+        for k, channel in enumerate(layout.channels):
+            if len(channel[0]) == 1:
+                z[k] = weight[:, channel[0][0]]
+        steps: list[Step] = []
+        for weight, bias in rest:
+            step = Step(layout, z, activation(z[0], layout.order + keep))
+            if keep:
+                steps.append(step)
+            z = step.output @ weight.mT
+            z[0] += bias
+        return Tape(layers, x, layout, steps, z)
+
+
+class Constraint(NamedTuple):
+    """u_k = lift_k + sum of factor * N_j over ``factors`` (k, j, factor [n, c])."""
+
+    lift: Tensor | None
+    factors: tuple[tuple[int, int, Tensor], ...]
+
+    def apply(self, jets: Tensor) -> Tensor:
+        """Jets [K, n, c] of the network to jets of the solution."""
+        result = self.apply_linear(jets)
+        return result if self.lift is None else result + self.lift
+
+    def apply_linear(self, jets: Tensor) -> Tensor:
+        """The part linear in the jets: what a tangent goes through."""
+        if not self.factors:
+            return jets
+        result = torch.zeros_like(jets)
+        for k, j, factor in self.factors:
+            result[k].addcmul_(factor, jets[j])
+        return result
+
+    def pull(self, cotangent: Tensor) -> Tensor:
+        """The transpose of ``apply_linear``."""
+        if not self.factors:
+            return cotangent
+        result = torch.zeros_like(cotangent)
+        for k, j, factor in self.factors:
+            result[j].addcmul_(factor, cotangent[k])
+        return result
+
+
+class Step:
+    """One activation applied to jets: h = f(z), with its derivative in both directions.
+
+    ``z`` and ``output`` have shape [K, n, w]; ``f[k]`` is the k-th derivative of the
+    activation at ``z[0]``, up to one order more than the jets'.
+    """
+
+    def __init__(self, layout: Layout, z: Tensor, f: list[Tensor]) -> None:
+        self.layout, self.z, self.f = layout, z, f
+        self.output = torch.empty_like(z)
+        self.output[0] = f[0]
+        self.sums: list[Tensor] = []
+        if len(z) > 1:
+            torch.mul(z[1:], f[1], out=self.output[1:])
+        for mixing in layout.mixings:
+            total = _polynomial(mixing.products, z)
+            self.sums.append(total)
+            self.output[mixing.channel].addcmul_(f[mixing.order], total)
+
+    def push(self, dz: Tensor) -> Tensor:
+        """Tangent dh of the output for the tangent dz of the input, both [K, n, w]."""
+        z, f = self.z, self.f
+        dh = f[1] * dz
+        if len(z) > 1:
+            dh[1:].addcmul_(z[1:], f[2] * dz[0])
+        for mixing, total in zip(self.layout.mixings, self.sums, strict=True):
+            out = dh[mixing.channel]
+            out.addcmul_(f[mixing.order + 1] * total, dz[0])
+            for b, slope in _slopes(mixing.products, z):
+                out.addcmul_(f[mixing.order] * slope, dz[b])
+        return dh
+
+    def pull(self, h_bar: Tensor) -> Tensor:
+        """Cotangent of the input for the cotangent h_bar of the output, both [K, n, w]."""
+        z, f = self.z, self.f
+        z_bar = f[1] * h_bar
+        if len(z) > 1:
+            z_bar[0].addcmul_(f[2], (z[1:] * h_bar[1:]).sum(0))
+        for mixing, total in zip(self.layout.mixings, self.sums, strict=True):
+            bar = h_bar[mixing.channel]
+            z_bar[0].addcmul_(f[mixing.order + 1] * total, bar)
+            bar = f[mixing.order] * bar
+            for b, slope in _slopes(mixing.products, z):
+                z_bar[b].addcmul_(slope, bar)
+        return z_bar
+
+
+def _polynomial(products: Sequence, z: Tensor) -> Tensor:
+    """Sum of count * prod z[b]^power."""
+    total: Tensor | None = None
+    for factors, count in products:
+        term: Tensor | None = None
+        for b, power in factors:
+            for _ in range(power):
+                term = z[b] if term is None else term * z[b]
+        assert term is not None
+        if count != 1:
+            term = count * term
+        total = term if total is None else total.add_(term)
+    assert total is not None
+    return total
+
+
+def _slopes(products: Sequence, z: Tensor) -> list[tuple[int, Tensor]]:
+    """Partial derivatives of the polynomial: pairs (channel b, slope)."""
+    result = []
+    for factors, count in products:
+        for b, power in factors:
+            slope: Tensor | None = None
+            for other, exponent in factors:
+                for _ in range(exponent - (other == b)):
+                    slope = z[other] if slope is None else slope * z[other]
+            assert slope is not None
+            scale = count * power
+            result.append((b, slope if scale == 1 else scale * slope))
+    return result
+
+
+class Tape(NamedTuple):
+    """A forward sweep of jets: ``output`` [K, n, c] is the jet of the last layer."""
+
+    layers: list[tuple[Tensor, Tensor]]
+    x: Tensor
+    layout: Layout
+    steps: list[Step]
+    output: Tensor
+
+    def sweep(self, cotangent: Tensor) -> list[Tensor]:
+        """Cotangents of all layers' pre-activations, first layer first.
+
+        Args:
+            cotangent: Of the output jets, shape [K, n, c]. Row i of each result depends
+                on row i alone, so one sweep serves all rows' gradients at once.
+        """
+        result = [cotangent]
+        for step, (weight, _) in zip(
+            reversed(self.steps), reversed(self.layers), strict=False
+        ):
+            cotangent = step.pull(cotangent @ weight)
+            result.append(cotangent)
+        return result[::-1]
+
+    def rows(self, cotangent: Tensor, out: Tensor) -> None:
+        """Write each row's gradient with respect to theta into ``out`` [n, p]."""
+        n, start = len(self.x), 0
+        for number, bar in enumerate(self.sweep(cotangent)):
+            weight, bias = self.layers[number]
+            block = out[:, start : start + weight.numel()].view(n, *weight.shape)
+            start += weight.numel()
+            if number == 0:
+                torch.mul(bar[0].unsqueeze(-1), self.x.unsqueeze(-2), out=block)
+                for k, channel in enumerate(self.layout.channels):
+                    if len(channel[0]) == 1:
+                        block[:, :, channel[0][0]] += bar[k]
+            else:
+                h = self.steps[number - 1].output
+                block.copy_(torch.bmm(bar.permute(1, 2, 0), h.permute(1, 0, 2)))
+            out[:, start : start + len(bias)] = bar[0]
+            start += len(bias)
+
+    def pull(self, cotangent: Tensor) -> Tensor:
+        """The sum of all rows' gradients, shape [p]: J^T w without J."""
+        parts = []
+        for number, bar in enumerate(self.sweep(cotangent)):
+            if number == 0:
+                weight_bar = bar[0].mT @ self.x
+                for k, channel in enumerate(self.layout.channels):
+                    if len(channel[0]) == 1:
+                        weight_bar[:, channel[0][0]] += bar[k].sum(0)
+            else:
+                h = self.steps[number - 1].output
+                weight_bar = bar.flatten(0, 1).mT @ h.flatten(0, 1)
+            parts += [weight_bar.flatten(), bar[0].sum(0)]
+        return torch.cat(parts)
+
+    def push(self, tangents: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Tangent of the output jets, [K, n, c], for tangents of the layers."""
+        (d_weight, d_bias), *rest = tangents
+        dz = self.x.new_zeros(len(self.layout.channels), len(self.x), len(d_bias))
+        torch.addmm(d_bias, self.x, d_weight.mT, out=dz[0])
+        for k, channel in enumerate(self.layout.channels):
+            if len(channel[0]) == 1:
+                dz[k] = d_weight[:, channel[0][0]]
+        for number, (d_weight, d_bias) in enumerate(rest):
+            step, (weight, _) = self.steps[number], self.layers[number + 1]
+            dz = step.push(dz) @ weight.mT + step.output @ d_weight.mT
+            dz[0] += d_bias
+        return dz
+
+
+class ModuleNetwork:
+    """Any ``torch.nn.Module`` from [n, d] to [n, c], for the general autograd path.
+
+    theta lists ``module.parameters()`` in order. The start is the module's own
+    parameters, whatever the seed.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module
+        self._shapes = {name: p.shape for name, p in module.named_parameters()}
+
+    @property
+    def size(self) -> int:
+        """Number of parameters p."""
+        return sum(shape.numel() for shape in self._shapes.values())
+
+    def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+        """The module's present parameters, shape [p]."""
+        del generator
+        parts = [p.detach().flatten() for p in self.module.parameters()]
+        return torch.cat(parts).to(dtype)
+
+    def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Values [n, c] at points [n, d], on the autograd graph."""
+        parameters, start = {}, 0
+        for name, shape in self._shapes.items():
+            parameters[name] = theta[start : start + shape.numel()].view(shape)
+            start += shape.numel()
+        return torch.func.functional_call(self.module, parameters, (x,))
+
+
+def _columns(function: PointFunction, outputs: int) -> PointFunction:
+    """Let a point function return [n] or [n, c]."""
+
+    def column(x: Tensor) -> Tensor:
+        values = function(x)
+        if values.ndim == 1:
+            values = values.unsqueeze(-1)
+        return values.expand(len(x), outputs)
+
+    return column

@@ -1,0 +1,293 @@
+"""A problem: network, residual terms, reference solution, and who holds which points.
+
+A ``Problem`` is a value; it knows no method. ``Problem.shards()`` is what the clients
+hold, ``Problem.pooled()`` the same rows in one place, for the centralised methods.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from fedsciml.collocation import Partition
+from fedsciml.jet import Jet
+from fedsciml.network import Network, PointFunction
+
+
+class Row:
+    """The rows of a term, as its residual function sees them.
+
+    ``row.points`` has shape [n, d]; ``row.target`` [n], or [n, q] for several targets;
+    each coordinate is there by its name: ``row.x``, ``row.t``, shape [n].
+    """
+
+    def __init__(
+        self, points: Tensor, target: Tensor | None, coordinates: tuple[str, ...]
+    ) -> None:
+        self.points = points
+        self._target = target
+        self._coordinates = coordinates
+
+    @property
+    def target(self) -> Tensor:
+        """What the term was given as target, shape [n] or [n, q]."""
+        if self._target is None:
+            raise ValueError(
+                "A residual reads row.target, but its Term has none; give "
+                "Term(..., target=...): a number, one value per point, or a function "
+                "of the points."
+            )
+        return self._target
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name in self.__dict__.get("_coordinates", ()):
+            return self.points[:, self._coordinates.index(name)]
+        raise AttributeError(f"Rows have points, target and coordinates, no '{name}'")
+
+
+Residual = Callable[[Jet, Row], "Tensor | Sequence[Tensor]"]
+"""Maps the jets and the rows of n points to residuals [n], or to several of them.
+
+Residual i may depend on the jets and rows of point i alone.
+"""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the loss: a residual that should vanish at some points.
+
+    The loss is ``1/2 sum over terms of weight * mean(residual^2)``; for several
+    residuals per point their squares are summed.
+
+    Args:
+        name: What the term is called in messages.
+        residual: Function of the jets and the rows, see ``Residual``.
+        points: Shape [n, d]; or one such tensor per client, who then owns those points
+            whatever the partition says (clients without points: shape [0, d]).
+        target: Known values at the points: a number, a tensor [n] or [n, q], a function
+            of the points, or one tensor per client where the points come so.
+        weight: Factor alpha of the term in the loss, positive.
+        autograd: The residual calls ``torch.autograd`` itself on ``u.value`` and
+            ``row.points``: take the general path.
+    """
+
+    name: str
+    residual: Residual
+    points: Tensor | Sequence[Tensor]
+    target: float | Tensor | PointFunction | Sequence[Tensor] | None = None
+    weight: float = 1.0
+    autograd: bool = False
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What one party holds of one term: n points, their targets, the row weight.
+
+    ``weight`` is sqrt(alpha / n_total): the same at every party, so that the parties'
+    losses, gradients and gramians add up to those of the whole.
+    """
+
+    term: int
+    points: Tensor
+    target: Tensor | None
+    weight: float
+
+
+@dataclass(frozen=True)
+class Shard:
+    """All that client number ``client`` holds; ``share`` is its part of all rows."""
+
+    client: int
+    rows: tuple[Rows, ...]
+    share: float
+
+    @property
+    def points(self) -> int:
+        """Number of points, over all terms."""
+        return sum(len(rows.points) for rows in self.rows)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a federation trains: the network, the terms, and the parties' points.
+
+    Args:
+        name: A name for records and messages.
+        network: Usually an ``MLP``; a ``ModuleNetwork`` takes the general path.
+        terms: The residual terms.
+        partition: Gives each point of the terms its owner; see ``collocation``.
+        coordinates: Names of the d coordinates, ``"xt"`` or ``("x1", "x2")``.
+        outputs: Names of the network's c outputs.
+        exact: Reference solution as a function of points [n, d]; or give ``reference``.
+        test_points: Where the error is measured, shape [n, d].
+        reference: Values of the solution at ``test_points``, shape [n] or [n, c].
+        domain: Corners (lower, upper) of a box that holds all points; checked if given.
+        parameters: What the problem was made with, for the record.
+
+    Raises:
+        ValueError: If the parts do not fit together, a point is not finite or outside
+            the domain, or a client would own no point at all.
+    """
+
+    name: str
+    network: Network
+    terms: tuple[Term, ...]
+    partition: Partition
+    coordinates: tuple[str, ...] = ("x",)
+    outputs: tuple[str, ...] = ("u",)
+    exact: PointFunction | None = None
+    test_points: Tensor | None = None
+    reference: Tensor | None = None
+    domain: tuple[Sequence[float], Sequence[float]] | None = None
+    parameters: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("terms", "coordinates", "outputs"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.terms:
+            raise ValueError(f"Problem '{self.name}' has no terms; give at least one.")
+        clash = {"value", "values", "laplacian"} | set(self.outputs)
+        if clash & set(self.coordinates):
+            raise ValueError(
+                f"Coordinates {self.coordinates} and outputs {self.outputs} of problem "
+                f"'{self.name}' share a name, or use 'value', 'values' or 'laplacian'; "
+                "rename them."
+            )
+        object.__setattr__(self, "terms", tuple(self._checked(t) for t in self.terms))
+        if self.test_points is not None:
+            points = self._points(self.test_points, "test_points")
+            object.__setattr__(self, "test_points", points)
+            if self.reference is None and self.exact is not None:
+                object.__setattr__(self, "reference", self.exact(points))
+            if self.reference is not None:
+                values = _matrix(self.reference, len(points), "reference")
+                object.__setattr__(self, "reference", values)
+        empty = [s.client for s in self.shards() if s.points == 0]
+        if empty:
+            raise ValueError(
+                f"Partition '{self.partition.name}' of problem '{self.name}' leaves "
+                f"client {empty[0]} of {self.clients} without any point. Use fewer "
+                "clients, more points, or other edges."
+            )
+
+    @property
+    def clients(self) -> int:
+        """Number of clients."""
+        return self.partition.clients
+
+    def shards(self) -> list[Shard]:
+        """What each client holds, in the order of the clients."""
+        owners = [self._owners(term) for term in self.terms]
+        total = sum(len(owner) for owner in owners)
+        result = []
+        for client in range(self.clients):
+            rows = tuple(
+                self._rows(t, (owner == client).nonzero().squeeze(-1))
+                for t, owner in enumerate(owners)
+            )
+            share = sum(len(r.points) for r in rows) / total
+            result.append(Shard(client, rows, share))
+        return result
+
+    def pooled(self) -> Shard:
+        """All rows in one place: what a centralised method trains on."""
+        rows = [
+            self._rows(t, torch.arange(len(self._owners(term))))
+            for t, term in enumerate(self.terms)
+        ]
+        return Shard(0, tuple(rows), 1.0)
+
+    def _rows(self, number: int, chosen: Tensor) -> Rows:
+        term = self.terms[number]
+        points = _joined(term.points)
+        target = None if term.target is None else _joined(term.target)
+        return Rows(
+            number,
+            points[chosen],
+            None if target is None else target[chosen],
+            (term.weight / len(points)) ** 0.5,
+        )
+
+    def _owners(self, term: Term) -> Tensor:
+        if isinstance(term.points, Tensor):
+            return self.partition.owner(term.points)
+        sizes = torch.tensor([len(p) for p in term.points])
+        return torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+
+    def _checked(self, term: Term) -> Term:
+        """The term with its points and targets as tensors of the right shape."""
+        if not term.weight > 0:
+            raise ValueError(
+                f"Term '{term.name}' has weight {term.weight}; weights are positive."
+            )
+        where = f"term '{term.name}'"
+        if isinstance(term.points, Tensor):
+            points: Tensor | tuple[Tensor, ...] = self._points(term.points, where)
+        else:
+            points = tuple(self._points(p, where) for p in term.points)
+            if len(points) != self.clients:
+                raise ValueError(
+                    f"Points of {where} come for {len(points)} clients, but the "
+                    f"partition has {self.clients}; give one tensor per client, [0, d] "
+                    "for a client without points."
+                )
+        everything = _joined(points)
+        if len(everything) == 0:
+            raise ValueError(f"The {where} has no points.")
+        target = term.target
+        if callable(target) and not isinstance(target, Tensor):
+            target = target(everything)
+        if isinstance(target, (int, float)):
+            target = torch.full((len(everything),), float(target))
+        if target is not None:
+            target = torch.as_tensor(_joined(target), dtype=torch.float64)
+            if len(target) != len(everything) or target.ndim > 2:
+                raise ValueError(
+                    f"Targets of {where} have shape {list(target.shape)} for "
+                    f"{len(everything)} points; they must be [n] or [n, q]."
+                )
+            _finite(target, f"targets of {where}")
+        return replace(term, points=points, target=target)
+
+    def _points(self, points: Tensor, where: str) -> Tensor:
+        points = torch.as_tensor(points, dtype=torch.float64)
+        d = len(self.coordinates)
+        if points.ndim != 2 or points.shape[1] != d:
+            raise ValueError(
+                f"Points of {where} have shape {list(points.shape)}; with coordinates "
+                f"{', '.join(self.coordinates)} they must be [n, {d}]."
+            )
+        _finite(points, f"points of {where}")
+        if self.domain is not None and len(points):
+            lower, upper = (torch.tensor(c, dtype=torch.float64) for c in self.domain)
+            slack = 1e-6 * (upper - lower)
+            outside = ((points < lower - slack) | (points > upper + slack)).any(1)
+            if outside.any():
+                first = int(outside.nonzero()[0])
+                raise ValueError(
+                    f"Point {first} of {where}, {points[first].tolist()}, lies outside "
+                    f"the domain {lower.tolist()} to {upper.tolist()} of problem "
+                    f"'{self.name}'."
+                )
+        return points
+
+
+def _joined(parts: Tensor | Sequence[Tensor]) -> Tensor:
+    return parts if isinstance(parts, Tensor) else torch.cat(list(parts))
+
+
+def _matrix(values: Tensor, n: int, where: str) -> Tensor:
+    values = torch.as_tensor(values, dtype=torch.float64)
+    values = values.unsqueeze(-1) if values.ndim == 1 else values
+    if len(values) != n:
+        raise ValueError(f"The {where} has {len(values)} values for {n} points.")
+    _finite(values, where)
+    return values
+
+
+def _finite(values: Tensor, where: str) -> None:
+    bad = ~values.isfinite()
+    if bad.any():
+        place = bad.nonzero()[0].tolist()
+        raise ValueError(f"Value at index {place} of the {where} is not finite.")

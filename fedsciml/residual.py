@@ -1,0 +1,314 @@
+r"""The weighted residual of a shard and its linearisation.
+
+A ``System`` binds a problem and one shard: it holds what does not depend on theta and
+gives r(theta) [n], the loss 1/2 |r|^2, and a ``Linearisation`` with J [n, p], J v and
+J^T w. Rows are ordered term by term; a term with q residuals per point gives q n rows.
+
+An MLP and a residual that reads jets take the fast path: one forward sweep of jets, one
+reverse sweep for all rows. Everything else takes the general autograd path, with the
+same interface.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from fedsciml.jet import Channel, Jet, Nested, layout
+from fedsciml.network import MLP, Tape
+from fedsciml.problem import Problem, Row, Rows, Shard
+
+CHUNK = 2048
+"""Points per sweep: bounds the memory of a sweep whatever the size of the shard."""
+
+
+class Linear(Protocol):
+    """A block of rows linearised at some theta."""
+
+    residual: Tensor
+
+    def jacobian(self, out: Tensor) -> None:
+        """Write J into ``out`` [n, p]."""
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, shape [n], for v [p]."""
+
+    def vjp(self, w: Tensor) -> Tensor:
+        """J^T w, shape [p], for w [n]."""
+
+
+class Block(Protocol):
+    """Rows of one term that are swept together."""
+
+    def residual(self, theta: Tensor) -> Tensor:
+        """Weighted residual, shape [n]."""
+
+    def linearise(self, theta: Tensor) -> Linear:
+        """The rows' linearisation at theta."""
+
+
+class Linearisation(NamedTuple):
+    """r(theta + v) ~ r + J v for all rows of a shard."""
+
+    residual: Tensor
+    blocks: list[Linear]
+    size: int
+
+    def jacobian(self, out: Tensor | None = None) -> Tensor:
+        """J, shape [n, p]; written into ``out`` where given."""
+        if out is None:
+            out = self.residual.new_empty(len(self.residual), self.size)
+        start = 0
+        for block in self.blocks:
+            stop = start + len(block.residual)
+            block.jacobian(out[start:stop])
+            start = stop
+        return out
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, shape [n], for v [p]."""
+        return torch.cat([block.jvp(v) for block in self.blocks])
+
+    def vjp(self, w: Tensor) -> Tensor:
+        """J^T w, shape [p], for w [n]."""
+        parts = w.split([len(block.residual) for block in self.blocks])
+        return sum(
+            (b.vjp(part) for b, part in zip(self.blocks, parts, strict=True)),
+            w.new_zeros(self.size),
+        )
+
+    @property
+    def loss(self) -> float:
+        """1/2 |r|^2."""
+        return float(self.residual @ self.residual) / 2
+
+    @property
+    def gradient(self) -> Tensor:
+        """J^T r, shape [p]."""
+        return self.vjp(self.residual)
+
+
+class System:
+    """The residual of one shard as a function of theta.
+
+    Args:
+        problem: Gives network and terms.
+        shard: The rows; see ``Problem.shards`` and ``Problem.pooled``.
+        device: Where to compute.
+        dtype: ``torch.float64`` or ``torch.float32``.
+        chunk: Points per sweep.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        shard: Shard,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+        chunk: int = CHUNK,
+    ) -> None:
+        self.problem = problem
+        self.shard = shard
+        self.size = problem.network.size
+        self.blocks: list[Block] = []
+        for rows in shard.rows:
+            term = problem.terms[rows.term]
+            fast = isinstance(problem.network, MLP) and not term.autograd
+            kind = JetBlock if fast else AutogradBlock
+            for start in range(0, len(rows.points), chunk):
+                points = rows.points[start : start + chunk].to(device, dtype)
+                target = rows.target
+                if target is not None:
+                    target = target[start : start + chunk].to(device, dtype)
+                part = Rows(rows.term, points, target, rows.weight)
+                self.blocks.append(kind(problem, part))
+
+    def residual(self, theta: Tensor) -> Tensor:
+        """Weighted residual r, shape [n]."""
+        parts = [block.residual(theta) for block in self.blocks]
+        return torch.cat(parts) if parts else theta.new_zeros(0)
+
+    def loss(self, theta: Tensor) -> float:
+        """1/2 |r|^2."""
+        r = self.residual(theta)
+        return float(r @ r) / 2
+
+    def linearise(self, theta: Tensor) -> Linearisation:
+        """r and its derivative at theta."""
+        blocks = [block.linearise(theta) for block in self.blocks]
+        parts = [block.residual for block in blocks]
+        r = torch.cat(parts) if parts else theta.new_zeros(0)
+        return Linearisation(r, blocks, self.size)
+
+
+class JetBlock:
+    """Rows of a term whose residual reads the jets of an MLP."""
+
+    def __init__(self, problem: Problem, rows: Rows) -> None:
+        assert isinstance(problem.network, MLP)
+        self._network = problem.network
+        self._problem, self._rows = problem, rows
+        self._term = problem.terms[rows.term]
+        self._row = Row(rows.points, rows.target, problem.coordinates)
+        self.layout = layout(_traced(self._evaluate, rows.points, len(problem.outputs)))
+        self._number = {c: k for k, c in enumerate(self.layout.channels)}
+        self._constraint = self._network.constrain(rows.points, self.layout)
+
+    def _evaluate(self, read: Callable[[Channel], Tensor]) -> Tensor:
+        """Unweighted residuals [q, n] from the channels of u."""
+        problem = self._problem
+        jet = Jet(read, problem.coordinates, problem.outputs)
+        return _stacked(self._term.residual(jet, self._row), self._term.name)
+
+    def _solution(self, tape: Tape) -> Tensor:
+        jets = tape.output
+        return jets if self._constraint is None else self._constraint.apply(jets)
+
+    @torch.no_grad()
+    def residual(self, theta: Tensor) -> Tensor:
+        """Weighted residual, shape [n]."""
+        tape = self._network.forward(theta, self._rows.points, self.layout, keep=False)
+        jets = self._solution(tape)
+        parts = self._evaluate(lambda channel: jets[self._number[channel]])
+        return parts.flatten().mul_(self._rows.weight)
+
+    @torch.no_grad()
+    def linearise(self, theta: Tensor) -> "JetLinear":
+        """The rows' linearisation at theta: one sweep of jets, one small backward."""
+        tape = self._network.forward(theta, self._rows.points, self.layout)
+        jets = self._solution(tape).requires_grad_()
+        with torch.enable_grad():
+            parts = self._evaluate(lambda channel: jets[self._number[channel]])
+            bars = [
+                torch.autograd.grad(part.sum(), jets, retain_graph=True)[0]
+                for part in parts.unbind()
+            ]
+        cotangents = []
+        for bar in bars:
+            bar.mul_(self._rows.weight)
+            pull = self._constraint.pull if self._constraint else None
+            cotangents.append(pull(bar) if pull else bar)
+        r = parts.detach().flatten() * self._rows.weight
+        return JetLinear(r, self._network, tape, cotangents)
+
+
+class JetLinear(NamedTuple):
+    """Linearised rows: ``cotangents[q]`` [K, n, c] is d residual_q / d jets."""
+
+    residual: Tensor
+    network: MLP
+    tape: Tape
+    cotangents: list[Tensor]
+
+    @torch.no_grad()
+    def jacobian(self, out: Tensor) -> None:
+        """Write J into ``out`` [q n, p]."""
+        n = len(self.tape.x)
+        for q, cotangent in enumerate(self.cotangents):
+            self.tape.rows(cotangent, out[q * n : (q + 1) * n])
+
+    @torch.no_grad()
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, shape [q n]."""
+        tangent = self.tape.push(self.network.layers(v))
+        return torch.cat([(bar * tangent).sum((0, 2)) for bar in self.cotangents])
+
+    @torch.no_grad()
+    def vjp(self, w: Tensor) -> Tensor:
+        """J^T w, shape [p]."""
+        parts = w.view(len(self.cotangents), 1, -1, 1)
+        total = sum(
+            (bar * part for bar, part in zip(self.cotangents, parts, strict=True)),
+            torch.zeros_like(self.cotangents[0]),
+        )
+        return self.tape.pull(total)
+
+
+class AutogradBlock:
+    """Rows of any differentiable network and any residual written with torch."""
+
+    def __init__(self, problem: Problem, rows: Rows) -> None:
+        self._problem, self._rows = problem, rows
+        self._term = problem.terms[rows.term]
+
+    def _evaluate(self, theta: Tensor) -> Tensor:
+        problem = self._problem
+        x = self._rows.points.detach().clone().requires_grad_()
+        read = Nested(problem.network(theta, x), x)
+        jet = Jet(read, problem.coordinates, problem.outputs)
+        row = Row(x, self._rows.target, problem.coordinates)
+        parts = _stacked(self._term.residual(jet, row), self._term.name)
+        return parts.flatten() * self._rows.weight
+
+    def residual(self, theta: Tensor) -> Tensor:
+        """Weighted residual, shape [n]."""
+        with torch.enable_grad():
+            return self._evaluate(theta.detach()).detach()
+
+    def linearise(self, theta: Tensor) -> "AutogradLinear":
+        """The rows' linearisation at theta: the graph of the residual."""
+        leaf = theta.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            graph = self._evaluate(leaf)
+        return AutogradLinear(graph.detach(), graph, leaf)
+
+
+class AutogradLinear(NamedTuple):
+    """Linearised rows as an autograd graph."""
+
+    residual: Tensor
+    graph: Tensor
+    theta: Tensor
+
+    def jacobian(self, out: Tensor) -> None:
+        """Write J into ``out`` [n, p] by batched vector-Jacobian products."""
+        n, at_once = len(self.graph), 64
+        for start in range(0, n, at_once):
+            seeds = torch.zeros(min(at_once, n - start), n).to(self.graph)
+            seeds[:, start:].fill_diagonal_(1)
+            (rows,) = torch.autograd.grad(
+                self.graph, self.theta, seeds, retain_graph=True, is_grads_batched=True
+            )
+            out[start : start + len(rows)] = rows
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, shape [n], as the derivative of w -> v . J^T w."""
+        w = torch.zeros_like(self.graph).requires_grad_()
+        with torch.enable_grad():
+            (back,) = torch.autograd.grad(
+                self.graph, self.theta, w, create_graph=True, retain_graph=True
+            )
+        (result,) = torch.autograd.grad(back, w, v, retain_graph=True)
+        return result
+
+    def vjp(self, w: Tensor) -> Tensor:
+        """J^T w, shape [p]."""
+        (result,) = torch.autograd.grad(self.graph, self.theta, w, retain_graph=True)
+        return result
+
+
+def _stacked(parts: object, term: str) -> Tensor:
+    """What a residual function returned, as [q, n]."""
+    if isinstance(parts, Tensor):
+        parts = (parts,)
+    if not isinstance(parts, (tuple, list)) or any(p.ndim != 1 for p in parts):
+        raise ValueError(
+            f"The residual of term '{term}' must return one tensor [n], or a tuple of "
+            "such tensors, one entry per point; use u.value, u.x, row.x, row.target."
+        )
+    return torch.stack(tuple(parts))
+
+
+def _traced(
+    evaluate: Callable[[Callable[[Channel], Tensor]], Tensor], points: Tensor, outputs: int
+) -> list[Channel]:
+    """Which channels a residual reads, found by letting it read zeros."""
+    seen: list[Channel] = []
+
+    def read(channel: Channel) -> Tensor:
+        seen.append(channel)
+        return points.new_zeros(len(points), outputs)
+
+    evaluate(read)
+    return seen

@@ -187,7 +187,8 @@ class Nested:
     def __call__(self, channel: Channel) -> Tensor:
         """The channel, shape [n, c], on the autograd graph."""
         first, *rest = channel
-        return sum((self._partial(i) for i in rest), self._partial(first))
+        with torch.enable_grad():
+            return sum((self._partial(i) for i in rest), self._partial(first))
 
     def _partial(self, index: Index) -> Tensor:
         if index not in self._known:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.collocation import Partition
-from fedsciml.jet import Jet
+from fedsciml.jet import Jet, Nested
 from fedsciml.network import Network, PointFunction
 
 
@@ -197,6 +197,18 @@ class Problem:
             for t, term in enumerate(self.terms)
         ]
         return Shard(0, tuple(rows), 1.0)
+
+    def solution(self, theta: Tensor, points: Tensor) -> Jet:
+        """u and any of its derivatives at points [n, d]: ``.value``, ``.x``, ``.xx``.
+
+        Derivatives are found as they are read, by the general autograd path.
+        """
+        x = torch.as_tensor(points).to(theta).detach().clone().requires_grad_()
+        with torch.enable_grad():
+            nested = Nested(self.network(theta.detach(), x), x)
+        return Jet(
+            lambda channel: nested(channel).detach(), self.coordinates, self.outputs
+        )
 
     def _rows(self, number: int, chosen: Tensor) -> Rows:
         term = self.terms[number]

@@ -1,0 +1,190 @@
+"""Run directories: what a run was, what happened in each round, where to continue.
+
+    run.json                configuration, seed, versions, threads; written once
+    history.jsonl           one line per round
+    checkpoint.safetensors  all that is needed to continue after its round
+    model.safetensors       theta, written when the run is finished
+
+Files are replaced atomically and history lines are appended whole. After a ``kill -9``
+the history may be ahead of the checkpoint; what is ahead is dropped and done again, with
+the same result.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fedsciml.backends import Traffic
+from fedsciml.method import Message, State
+
+Line = dict[str, object]
+"""One round of a history."""
+
+
+class Checkpoint(NamedTuple):
+    """All that continues a run after ``round`` rounds."""
+
+    round: int
+    state: State
+    broadcast: Message
+    memories: list[State]
+    traffic: Traffic
+    seconds: float
+
+
+class Record:
+    """One run directory. Use ``create`` or ``resume``."""
+
+    def __init__(self, directory: Path, configuration: Mapping[str, object]) -> None:
+        self.directory = directory
+        self.configuration = dict(configuration)
+
+    @classmethod
+    def create(
+        cls, directory: Path | str, configuration: Mapping[str, object]
+    ) -> "Record":
+        """Start a run in an empty or new directory.
+
+        Raises:
+            FileExistsError: If the directory holds anything; nothing is overwritten.
+        """
+        directory = Path(directory)
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise FileExistsError(
+                f"{directory} is not empty. Choose another directory, remove it, or "
+                f"continue the run in it with --resume {directory}."
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        record = cls(directory, configuration)
+        content = {**record.configuration, "environment": environment()}
+        _replace(directory / "run.json", json.dumps(content, indent=2) + "\n")
+        return record
+
+    @classmethod
+    def resume(
+        cls, directory: Path | str, configuration: Mapping[str, object] | None = None
+    ) -> "Record":
+        """Open the run in a directory; ``configuration``, where given, must agree.
+
+        Raises:
+            ValueError: If there is no run, or one of another configuration.
+        """
+        directory = Path(directory)
+        path = directory / "run.json"
+        if not path.is_file():
+            raise ValueError(f"No run to resume in {directory}: it has no run.json.")
+        try:
+            found = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is damaged: {error}.") from error
+        found.pop("environment", None)
+        # Through JSON, so that tuples and lists compare equal.
+        given = json.loads(json.dumps(dict(configuration or {})))
+        for key, value in given.items():
+            if found.get(key) != value:
+                raise ValueError(
+                    f"The run in {directory} has {key} = {found.get(key)!r}, not "
+                    f"{value!r}. Resume it without that argument, or start another run "
+                    "in a new directory."
+                )
+        return cls(directory, found)
+
+    def history(self) -> list[Line]:
+        """The rounds recorded so far; a half-written last line is left out."""
+        path = self.directory / "history.jsonl"
+        if not path.exists():
+            return []
+        whole, _, _ = path.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def rewind(self, rounds: int) -> list[Line]:
+        """Drop the history after ``rounds`` rounds and return what is left."""
+        lines = self.history()[:rounds]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        _replace(self.directory / "history.jsonl", text)
+        return lines
+
+    def append(self, line: Line) -> None:
+        """Add a round to the history."""
+        with (self.directory / "history.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint."""
+        tensors: dict[str, Tensor] = {}
+        plain: dict[str, object] = {
+            "round": checkpoint.round,
+            "traffic": list(checkpoint.traffic),
+            "seconds": checkpoint.seconds,
+            "clients": len(checkpoint.memories),
+        }
+        parts = {"state": checkpoint.state, "broadcast": checkpoint.broadcast}
+        parts |= {f"memory{m}": part for m, part in enumerate(checkpoint.memories)}
+        for part, content in parts.items():
+            for key, value in content.items():
+                if isinstance(value, Tensor):
+                    tensors[f"{part}/{key}"] = value.detach().cpu().contiguous()
+                else:
+                    plain[f"{part}/{key}"] = value
+        data = save(tensors, {"plain": json.dumps(plain)})
+        _replace(self.directory / "checkpoint.safetensors", data)
+
+    def load(self, device: torch.device | str = "cpu") -> Checkpoint | None:
+        """The checkpoint, or None before the first."""
+        path = self.directory / "checkpoint.safetensors"
+        if not path.exists():
+            return None
+        parts: dict[str, State] = {}
+        with safe_open(path, "pt", device=str(device)) as file:
+            plain = json.loads(file.metadata()["plain"])
+            values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        for key, value in {**plain, **values}.items():
+            part, slash, name = key.partition("/")
+            if slash:
+                parts.setdefault(part, {})[name] = value
+        return Checkpoint(
+            plain["round"],
+            parts.get("state", {}),
+            parts.get("broadcast", {}),
+            [parts.get(f"memory{m}", {}) for m in range(plain["clients"])],
+            Traffic(*plain["traffic"]),
+            plain["seconds"],
+        )
+
+    def finish(self, theta: Tensor) -> None:
+        """Write the trained parameters."""
+        data = save({"theta": theta.detach().cpu()}, {"format": "fedsciml theta"})
+        _replace(self.directory / "model.safetensors", data)
+
+
+def environment() -> dict[str, object]:
+    """Versions and threads: what a run's last digits depend on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _replace(path: Path, content: str | bytes) -> None:
+    """Write a file so that at any moment it is the old one or the new one, whole."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,44 @@
+# Everything starts from an empty clone: the first target that needs Python packages
+# makes a virtual environment in .venv with the pinned versions of constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: help install demo test test-slow lint speed clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+install: $(READY)  ## make .venv with everything installed
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@echo "Installing into $(VENV), once; this takes a few minutes ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "fedsciml needs Python 3.11 or newer; set PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+	@echo "Installed."
+
+demo: $(READY)  ## two problems, three methods: table and pictures, about 2 minutes
+	@$(BIN)/python scripts/demo.py
+
+test: $(READY)  ## run the tests
+	@$(BIN)/python -m pytest -q
+
+test-slow: $(READY)  ## run the tests that take minutes
+	@$(BIN)/python -m pytest -q -m slow
+
+lint: $(READY)  ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+speed: $(READY)  ## where the time goes, beside other ways to get a Jacobian
+	@$(BIN)/python scripts/benchmark_speed.py
+
+clean:  ## remove .venv and caches; keep runs/
+	rm -rf $(VENV) *.egg-info build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -16,8 +16,8 @@ al., arXiv 2307.08214), which saves one channel per coordinate but one.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -119,8 +119,8 @@ class Jet:
     def __init__(
         self,
         read: Callable[[Channel], Tensor],
-        coordinates: tuple[str, ...],
-        outputs: tuple[str, ...] = ("u",),
+        coordinates: Sequence[str],
+        outputs: Sequence[str] = ("u",),
         output: int | None = None,
     ) -> None:
         self._read = read
@@ -133,8 +133,9 @@ class Jet:
         """All outputs, shape [n, c]."""
         return self._read(VALUE)
 
-    def __getattr__(self, name: str) -> "Tensor | Jet":  # Any: see below
-        if name.startswith("__"):
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        # A Tensor, or the Jet of one output: residuals would need a cast for the union.
+        if name.startswith("_"):
             raise AttributeError(name)
         if self._output is None:
             if name in self._outputs:
@@ -147,7 +148,7 @@ class Jet:
         return self._read(channel(name, self._coordinates))[..., self._output]
 
 
-def channel(name: str, coordinates: tuple[str, ...]) -> Channel:
+def channel(name: str, coordinates: Sequence[str]) -> Channel:
     """The channel that a name such as ``value``, ``xx`` or ``laplacian`` stands for.
 
     Raises:

@@ -4,9 +4,11 @@ A ``Problem`` is a value; it knows no method. ``Problem.shards()`` is what the c
 hold, ``Problem.pooled()`` the same rows in one place, for the centralised methods.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +25,7 @@ class Row:
     """
 
     def __init__(
-        self, points: Tensor, target: Tensor | None, coordinates: tuple[str, ...]
+        self, points: Tensor, target: Tensor | None, coordinates: Sequence[str]
     ) -> None:
         self.points = points
         self._target = target
@@ -66,7 +68,8 @@ class Term:
         points: Shape [n, d]; or one such tensor per client, who then owns those points
             whatever the partition says (clients without points: shape [0, d]).
         target: Known values at the points: a number, a tensor [n] or [n, q], a function
-            of the points, or one tensor per client where the points come so.
+            of the points, or one tensor per client where the points come so. A single
+            column [n, 1] becomes [n].
         weight: Factor alpha of the term in the loss, positive.
         autograd: The residual calls ``torch.autograd`` itself on ``u.value`` and
             ``row.points``: take the general path.
@@ -132,10 +135,10 @@ class Problem:
 
     name: str
     network: Network
-    terms: tuple[Term, ...]
+    terms: Sequence[Term]
     partition: Partition
-    coordinates: tuple[str, ...] = ("x",)
-    outputs: tuple[str, ...] = ("u",)
+    coordinates: Sequence[str] = ("x",)
+    outputs: Sequence[str] = ("u",)
     exact: PointFunction | None = None
     test_points: Tensor | None = None
     reference: Tensor | None = None
@@ -147,21 +150,17 @@ class Problem:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.terms:
             raise ValueError(f"Problem '{self.name}' has no terms; give at least one.")
-        clash = {"value", "values", "laplacian"} | set(self.outputs)
-        if clash & set(self.coordinates):
-            raise ValueError(
-                f"Coordinates {self.coordinates} and outputs {self.outputs} of problem "
-                f"'{self.name}' share a name, or use 'value', 'values' or 'laplacian'; "
-                "rename them."
-            )
+        self._check_names()
         object.__setattr__(self, "terms", tuple(self._checked(t) for t in self.terms))
+        self._check_network()
         if self.test_points is not None:
             points = self._points(self.test_points, "test_points")
             object.__setattr__(self, "test_points", points)
             if self.reference is None and self.exact is not None:
                 object.__setattr__(self, "reference", self.exact(points))
             if self.reference is not None:
-                values = _matrix(self.reference, len(points), "reference")
+                c = len(self.outputs)
+                values = _matrix(self.reference, len(points), c, "reference")
                 object.__setattr__(self, "reference", values)
         empty = [s.client for s in self.shards() if s.points == 0]
         if empty:
@@ -210,6 +209,43 @@ class Problem:
             lambda channel: nested(channel).detach(), self.coordinates, self.outputs
         )
 
+    def _check_names(self) -> None:
+        coordinates, outputs = self.coordinates, self.outputs
+        names = [*coordinates, *outputs]
+        reserved = {"value", "values", "laplacian", "points", "target"} & set(names)
+        if reserved or len(set(names)) < len(names):
+            raise ValueError(
+                f"Coordinates {coordinates} and outputs {outputs} of problem "
+                f"'{self.name}' must differ from each other and from 'value', "
+                "'values', 'laplacian', 'points' and 'target'; rename them."
+            )
+        for name in coordinates:
+            others = "|".join(re.escape(c) for c in coordinates if c != name)
+            if not name.isidentifier() or (others and re.fullmatch(f"({others})+", name)):
+                raise ValueError(
+                    f"Coordinate '{name}' of problem '{self.name}' cannot be told from "
+                    f"a derivative along {', '.join(coordinates)}; rename it."
+                )
+
+    def _check_network(self) -> None:
+        points = _joined(self.terms[0].points)[:2]
+        start = self.network.init(torch.Generator().manual_seed(0), torch.float64)
+        expected = [len(points), len(self.outputs)]
+        try:
+            shape = list(self.network(start, points.to(start)).shape)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The network of problem '{self.name}' does not take points "
+                f"{list(points.shape)}, that is, coordinates "
+                f"{', '.join(self.coordinates)}: {error}"
+            ) from error
+        if shape != expected:
+            raise ValueError(
+                f"The network of problem '{self.name}' returns shape {shape} for "
+                f"points {list(points.shape)}; with outputs {', '.join(self.outputs)} "
+                f"it must be {expected}."
+            )
+
     def _rows(self, number: int, chosen: Tensor) -> Rows:
         term = self.terms[number]
         points = _joined(term.points)
@@ -234,7 +270,7 @@ class Problem:
                 f"Term '{term.name}' has weight {term.weight}; weights are positive."
             )
         where = f"term '{term.name}'"
-        if isinstance(term.points, Tensor):
+        if isinstance(term.points, (Tensor, np.ndarray)):
             points: Tensor | tuple[Tensor, ...] = self._points(term.points, where)
         else:
             points = tuple(self._points(p, where) for p in term.points)
@@ -251,10 +287,12 @@ class Problem:
         if callable(target) and not isinstance(target, Tensor):
             target = target(everything)
         if isinstance(target, (int, float)):
-            target = torch.full((len(everything),), float(target))
+            target = torch.full((len(everything),), target, dtype=torch.float64)
         if target is not None:
-            target = torch.as_tensor(_joined(target), dtype=torch.float64)
-            if len(target) != len(everything) or target.ndim > 2:
+            target = torch.as_tensor(_joined(target), dtype=torch.float64).detach()
+            if target.ndim == 2 and target.shape[1] == 1:
+                target = target.squeeze(1)
+            if target.ndim == 0 or len(target) != len(everything) or target.ndim > 2:
                 raise ValueError(
                     f"Targets of {where} have shape {list(target.shape)} for "
                     f"{len(everything)} points; they must be [n] or [n, q]."
@@ -285,15 +323,20 @@ class Problem:
         return points
 
 
-def _joined(parts: Tensor | Sequence[Tensor]) -> Tensor:
-    return parts if isinstance(parts, Tensor) else torch.cat(list(parts))
+def _joined(parts: Tensor | np.ndarray | Sequence[Tensor]) -> Tensor:
+    if isinstance(parts, (Tensor, np.ndarray)):
+        return torch.as_tensor(parts)
+    return torch.cat([torch.as_tensor(part) for part in parts])
 
 
-def _matrix(values: Tensor, n: int, where: str) -> Tensor:
-    values = torch.as_tensor(values, dtype=torch.float64)
+def _matrix(values: Tensor, n: int, c: int, where: str) -> Tensor:
+    values = torch.as_tensor(values, dtype=torch.float64).detach()
     values = values.unsqueeze(-1) if values.ndim == 1 else values
-    if len(values) != n:
-        raise ValueError(f"The {where} has {len(values)} values for {n} points.")
+    if list(values.shape) != [n, c]:
+        raise ValueError(
+            f"The {where} has shape {list(values.shape)} for {n} points and {c} "
+            f"outputs; it must be [{n}, {c}]" + (f" or [{n}]." if c == 1 else ".")
+        )
     _finite(values, where)
     return values
 

@@ -68,7 +68,8 @@ class Linearisation(NamedTuple):
 
     def jvp(self, v: Tensor) -> Tensor:
         """J v, shape [n], for v [p]."""
-        return torch.cat([block.jvp(v) for block in self.blocks])
+        parts = [block.jvp(v) for block in self.blocks]
+        return torch.cat(parts) if parts else v.new_zeros(0)
 
     def vjp(self, w: Tensor) -> Tensor:
         """J^T w, shape [p], for w [n]."""
@@ -159,7 +160,8 @@ class JetBlock:
         """Unweighted residuals [q, n] from the channels of u."""
         problem = self._problem
         jet = Jet(read, problem.coordinates, problem.outputs)
-        return _stacked(self._term.residual(jet, self._row), self._term.name)
+        parts = self._term.residual(jet, self._row)
+        return _stacked(parts, len(self._rows.points), self._term.name)
 
     def _solution(self, tape: Tape) -> Tensor:
         jets = tape.output
@@ -180,8 +182,11 @@ class JetBlock:
         jets = self._solution(tape).requires_grad_()
         with torch.enable_grad():
             parts = self._evaluate(lambda channel: jets[self._number[channel]])
+            # A residual without u is off the graph; the empty sum puts it on.
             bars = [
-                torch.autograd.grad(part.sum(), jets, retain_graph=True)[0]
+                torch.autograd.grad(
+                    part.sum() + jets[:0].sum(), jets, retain_graph=True
+                )[0]
                 for part in parts.unbind()
             ]
         cotangents = []
@@ -238,8 +243,10 @@ class AutogradBlock:
         read = Nested(problem.network(theta, x), x)
         jet = Jet(read, problem.coordinates, problem.outputs)
         row = Row(x, self._rows.target, problem.coordinates)
-        parts = _stacked(self._term.residual(jet, row), self._term.name)
-        return parts.flatten() * self._rows.weight
+        parts = self._term.residual(jet, row)
+        stacked = _stacked(parts, len(x), self._term.name)
+        # The empty sum puts a residual without u on the graph of theta.
+        return stacked.flatten() * self._rows.weight + theta[:0].sum()
 
     def residual(self, theta: Tensor) -> Tensor:
         """Weighted residual, shape [n]."""
@@ -288,20 +295,25 @@ class AutogradLinear(NamedTuple):
         return result
 
 
-def _stacked(parts: object, term: str) -> Tensor:
-    """What a residual function returned, as [q, n]."""
+def _stacked(parts: object, n: int, term: str) -> Tensor:
+    """What a residual function returned for n points, as [q, n]."""
     if isinstance(parts, Tensor):
         parts = (parts,)
-    if not isinstance(parts, (tuple, list)) or any(p.ndim != 1 for p in parts):
+    listed = list(parts) if isinstance(parts, (tuple, list)) else [parts]
+    shapes = [list(p.shape) if isinstance(p, Tensor) else type(p) for p in listed]
+    if not shapes or any(shape != [n] for shape in shapes):
         raise ValueError(
             f"The residual of term '{term}' must return one tensor [n], or a tuple of "
-            "such tensors, one entry per point; use u.value, u.x, row.x, row.target."
+            f"such tensors, one entry per point; for n = {n} points it returned "
+            f"{shapes}. Use u.value, u.x, row.x, row.target."
         )
-    return torch.stack(tuple(parts))
+    return torch.stack(listed)
 
 
 def _traced(
-    evaluate: Callable[[Callable[[Channel], Tensor]], Tensor], points: Tensor, outputs: int
+    evaluate: Callable[[Callable[[Channel], Tensor]], Tensor],
+    points: Tensor,
+    outputs: int,
 ) -> list[Channel]:
     """Which channels a residual reads, found by letting it read zeros."""
     seen: list[Channel] = []

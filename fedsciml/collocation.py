@@ -1,25 +1,364 @@
-"""Collocation points and who owns them: sampling, partitions, heterogeneity."""
+"""Collocation points and who owns them: sampling, partitions, heterogeneity.
 
-from collections.abc import Callable
+All points are float64 tensors [n, d]. A box is given by its corners, ``lower`` and
+``upper``, of d numbers each.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Protocol
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+
+SLACK = 1e-6
+"""Part of a partition's width by which a point may lie outside: float32 rounding."""
 
 
 @dataclass(frozen=True)
 class Partition:
-    """Which client owns a point: ``owner`` maps points [n, d] to client numbers [n]."""
+    """Which client owns a point.
+
+    Args:
+        name: For records and messages.
+        clients: Number of clients, at least 1.
+        owner: Maps points [n, d] to client numbers, a long tensor [n].
+
+    Raises:
+        ValueError: If there is no client.
+    """
 
     name: str
     clients: int
     owner: Callable[[Tensor], Tensor]
 
+    def __post_init__(self) -> None:
+        if self.clients < 1:
+            raise ValueError(
+                f"Partition '{self.name}' needs at least 1 client, got {self.clients}."
+            )
 
-def strips(edges, axis=0):
-    edges = torch.as_tensor(edges, dtype=torch.float64)
 
-    def owner(x):
-        return torch.bucketize(x[:, axis].contiguous(), edges[1:-1], right=True)
+def strips(edges: Sequence[float] | Tensor, axis: int = 0) -> Partition:
+    """Strips between consecutive edges along one axis, numbered upwards.
 
-    return Partition("strips", len(edges) - 1, owner)
+    A point on an inner edge belongs to the strip above it.
+
+    Args:
+        edges: Strictly increasing; M + 1 of them make M clients.
+        axis: Coordinate that is cut, from 0.
+
+    Returns:
+        Partition whose ``owner`` raises ValueError for a point outside the outermost
+        edges.
+
+    Raises:
+        ValueError: If the edges are fewer than two or not strictly increasing.
+    """
+    checked = _edges(edges, axis)
+    return Partition("strips", len(checked) - 1, lambda x: _interval(x, checked, axis))
+
+
+def boxes(edges_per_axis: Sequence[Sequence[float] | Tensor]) -> Partition:
+    """Boxes of a grid along the first axes, the last of them counted fastest.
+
+    With three intervals along each of two axes, client 3 i + j owns interval i of the
+    first and j of the second. A point on an inner edge belongs to the box above it.
+
+    Args:
+        edges_per_axis: Strictly increasing edges for axis 0, 1, ...; the axes that
+            remain are not cut.
+
+    Returns:
+        Partition whose ``owner`` raises ValueError for a point outside the grid.
+
+    Raises:
+        ValueError: If there are no axes, or edges as in ``strips``.
+    """
+    if len(edges_per_axis) == 0:
+        raise ValueError(
+            "boxes needs edges for at least one axis, got none. "
+            "Example: boxes([[0, 0.5, 1], [0, 0.5, 1]])."
+        )
+    grid = [_edges(edges, axis) for axis, edges in enumerate(edges_per_axis)]
+
+    def owner(points: Tensor) -> Tensor:
+        number = torch.zeros(len(points), dtype=torch.long)
+        for axis, edges in enumerate(grid):
+            number = number * (len(edges) - 1) + _interval(points, edges, axis)
+        return number
+
+    clients = 1
+    for edges in grid:
+        clients *= len(edges) - 1
+    return Partition("boxes", clients, owner)
+
+
+def pieces(
+    lower: Sequence[float],
+    upper: Sequence[float],
+    piece: int,
+    clients: int,
+    axis: int | None = None,
+) -> Partition:
+    """Interleaved pieces of a box, from one block each to nearly identical clients.
+
+    The partition of Zhang, Liu, Weng, Lu, arXiv 2410.13141: along one axis,
+    ``piece * clients`` equal intervals dealt round-robin; in two dimensions
+    ``(piece + 1)^2`` equal blocks, block (i, j) going to client (i + j) mod M.
+
+    Args:
+        lower: Lower corner of the box.
+        upper: Upper corner of the box.
+        piece: Pieces per client, at least 1; the more, the more alike the clients.
+        clients: Number of clients M.
+        axis: The axis to cut; None cuts the only axis in 1-D, else the first two.
+
+    Returns:
+        Partition whose ``owner`` raises ValueError for a point outside the box.
+
+    Raises:
+        ValueError: If the box is empty, ``piece < 1``, ``clients < 1``, or there are
+            fewer blocks than it takes to give each client one (``M > 2 piece + 1``).
+    """
+    low, high = _corners(lower, upper)
+    if piece < 1 or clients < 1:
+        raise ValueError(
+            f"pieces needs piece >= 1 and clients >= 1, got piece {piece} and "
+            f"{clients} clients."
+        )
+    if axis is None and len(low) == 1:
+        axis = 0
+    if axis is not None:
+        if not 0 <= axis < len(low):
+            raise ValueError(f"Axis {axis} of a box with {len(low)} axes; they count from 0.")
+        along = axis
+        cuts = _equal(low[axis], high[axis], piece * clients)
+        return Partition(
+            "pieces", clients, lambda x: _interval(x, cuts, along) % clients
+        )
+    if clients > 2 * piece + 1:
+        raise ValueError(
+            f"({piece} + 1)^2 blocks cannot be dealt to {clients} clients by (i + j) mod "
+            f"{clients}: client {2 * piece + 1} would own nothing. Use piece >= "
+            f"{clients // 2}."
+        )
+    grid = [_equal(low[k], high[k], piece + 1) for k in range(2)]
+
+    def owner(points: Tensor) -> Tensor:
+        i, j = (_interval(points, grid[k], k) for k in range(2))
+        return (i + j) % clients
+
+    return Partition("pieces", clients, owner)
+
+
+def explicit(clients: int) -> Partition:
+    """No rule: every Term brings its points as one tensor per client.
+
+    Raises:
+        ValueError: If ``clients < 1``; and, by its ``owner``, if a Term brings its
+            points as a single tensor.
+    """
+
+    def owner(points: Tensor) -> Tensor:
+        raise ValueError(
+            f"An explicit partition has no rule for the owner of {len(points)} points "
+            f"given as one tensor. Give Term(points=[...]) as a list of {clients} "
+            "tensors, one per client, or use strips, boxes or pieces."
+        )
+
+    return Partition("explicit", clients, owner)
+
+
+def uniform(
+    n: int, lower: Sequence[float], upper: Sequence[float], generator: Generator
+) -> Tensor:
+    """Points drawn uniformly in a box, shape [n, d].
+
+    Raises:
+        ValueError: If ``n < 0`` or the box is empty.
+    """
+    low, high = _corners(lower, upper)
+    if n < 0:
+        raise ValueError(f"Cannot draw {n} points; n must be at least 0.")
+    draws = torch.rand(n, len(low), generator=generator, dtype=torch.float64)
+    return low + (high - low) * draws
+
+
+def face(
+    n: int,
+    lower: Sequence[float],
+    upper: Sequence[float],
+    axis: int,
+    side: int,
+    generator: Generator,
+) -> Tensor:
+    """Points drawn uniformly on a face of a box, shape [n, d].
+
+    In 1-D a face is one point, repeated n times.
+
+    Args:
+        n: Number of points.
+        lower: Lower corner of the box.
+        upper: Upper corner of the box.
+        axis: The coordinate that is constant on the face, from 0.
+        side: 0 for the face at ``lower[axis]``, 1 for the one at ``upper[axis]``.
+        generator: Source of the randomness.
+
+    Raises:
+        ValueError: If there is no such face, ``n < 0`` or the box is empty.
+    """
+    if not 0 <= axis < len(lower) or side not in (0, 1):
+        raise ValueError(
+            f"A box of {len(lower)} coordinates has faces axis 0 to {len(lower) - 1}, "
+            f"side 0 or 1; got axis {axis}, side {side}."
+        )
+    points = uniform(n, lower, upper, generator)
+    points[:, axis] = (lower, upper)[side][axis]
+    return points
+
+
+class Geometry(Protocol):
+    """What is asked of a ``deepxde.geometry`` object, with or without time."""
+
+    def random_points(self, n: int) -> np.ndarray:
+        """Points [n, d] inside."""
+
+    def random_boundary_points(self, n: int) -> np.ndarray:
+        """Points [n, d] on the boundary, at any time."""
+
+
+class Initial(Protocol):
+    """What is asked of a ``deepxde.geometry.GeometryXTime``."""
+
+    def random_initial_points(self, n: int) -> np.ndarray:
+        """Points [n, d] at the initial time."""
+
+
+def interior(geometry: Geometry, n: int, seed: int) -> Tensor:
+    """Random points in a ``deepxde.geometry`` object, shape [n, d].
+
+    DeepXDE draws from numpy's global generator, which is seeded for the call and put
+    back. Its float32 coordinates become the float64 numbers of the same shortest
+    decimals, so that 0.1 is 0.1 and points on straight boundaries stay on them.
+
+    Raises:
+        ValueError: If the geometry does not return n points.
+    """
+    return _drawn(geometry.random_points, n, seed)
+
+
+def boundary(geometry: Geometry, n: int, seed: int) -> Tensor:
+    """Random points on the boundary; otherwise as ``interior``.
+
+    DeepXDE gives each end of an interval once when asked for n = 2.
+    """
+    return _drawn(geometry.random_boundary_points, n, seed)
+
+
+def initial(geometry: Initial, n: int, seed: int) -> Tensor:
+    """Random points at the initial time; otherwise as ``interior``."""
+    return _drawn(geometry.random_initial_points, n, seed)
+
+
+def heterogeneity(points: Sequence[Tensor]) -> float:
+    """How differently the clients' points are distributed; 0 if alike.
+
+    The 1-Wasserstein distance between the coordinates of two clients' points, as in
+    arXiv 2410.13141, averaged over the coordinates and over all pairs of clients: the
+    mean length by which points must be moved along an axis.
+
+    Args:
+        points: One tensor [n_m, d] per client.
+
+    Returns:
+        The distance, in units of the coordinates; 0 for a single client.
+
+    Raises:
+        ValueError: If a client has no points, or the clients' d differ.
+    """
+    # scipy.stats takes half a second to import.
+    from scipy.stats import wasserstein_distance
+
+    shapes = [tuple(p.shape) for p in points]
+    if any(len(s) != 2 or s[0] == 0 or s[1] != shapes[0][1] for s in shapes):
+        raise ValueError(
+            f"heterogeneity needs at least one point per client, tensors [n, d] of the "
+            f"same d; got shapes {shapes}."
+        )
+    arrays = [p.detach().cpu().double().numpy() for p in points]
+    distances = [
+        wasserstein_distance(a[:, axis], b[:, axis])
+        for a, b in combinations(arrays, 2)
+        for axis in range(a.shape[1])
+    ]
+    return float(np.mean(distances)) if distances else 0.0
+
+
+def _drawn(draw: Callable[[int], np.ndarray], n: int, seed: int) -> Tensor:
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        points = np.asarray(draw(n))
+    finally:
+        np.random.set_state(state)
+    if points.ndim != 2 or len(points) != n:
+        raise ValueError(
+            f"The geometry returned an array of shape {points.shape} when asked for {n} "
+            f"points; it must be ({n}, d)."
+        )
+    if points.dtype == np.float32:
+        points = points.astype(str)
+    return torch.from_numpy(points.astype(np.float64))
+
+
+def _edges(edges: Sequence[float] | Tensor, axis: int) -> Tensor:
+    checked = torch.as_tensor(edges, dtype=torch.float64)
+    if checked.ndim != 1 or len(checked) < 2 or not bool((checked.diff() > 0).all()):
+        raise ValueError(
+            f"Edges along axis {axis} must be at least two strictly increasing numbers, "
+            f"got {checked.tolist()}."
+        )
+    if axis < 0 or not bool(checked.isfinite().all()):
+        raise ValueError(
+            f"Edges must be finite and axes count from 0; got edges {checked.tolist()} "
+            f"along axis {axis}."
+        )
+    return checked
+
+
+def _equal(lower: Tensor, upper: Tensor, intervals: int) -> Tensor:
+    return torch.linspace(float(lower), float(upper), intervals + 1, dtype=torch.float64)
+
+
+def _interval(points: Tensor, edges: Tensor, axis: int) -> Tensor:
+    """In which interval between the edges each point lies, a long tensor [n]."""
+    if axis >= points.shape[1]:
+        raise ValueError(
+            f"The partition cuts axis {axis}, but points have {points.shape[1]} "
+            "coordinates; axes count from 0."
+        )
+    along = points[:, axis].to("cpu", torch.float64).contiguous()
+    slack = SLACK * (edges[-1] - edges[0])
+    inside = (along >= edges[0] - slack) & (along <= edges[-1] + slack)
+    if not bool(inside.all()):
+        first = int((~inside).nonzero()[0])
+        raise ValueError(
+            f"Point {first}, {points[first].tolist()}, lies outside the partition: "
+            f"along axis {axis} its edges go from {float(edges[0])} to "
+            f"{float(edges[-1])}. Move the outermost edges or drop the point."
+        )
+    return torch.bucketize(along, edges[1:-1], right=True)
+
+
+def _corners(lower: Sequence[float], upper: Sequence[float]) -> tuple[Tensor, Tensor]:
+    low = torch.as_tensor(lower, dtype=torch.float64)
+    high = torch.as_tensor(upper, dtype=torch.float64)
+    if low.ndim != 1 or low.shape != high.shape or not bool((low < high).all()):
+        raise ValueError(
+            f"A box needs corners with lower < upper in each coordinate, got lower "
+            f"{low.tolist()} and upper {high.tolist()}."
+        )
+    return low, high

@@ -14,15 +14,17 @@ message on a wire need no code of their own.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from fedsciml.residual import System
 
-Value = Tensor | float | int | str
+Value = Any
+"""A tensor, a number or a string; which of them, the method knows by the key."""
+
 Message = dict[str, Value]
-"""What crosses between server and client. Only its tensors and numbers count as bytes."""
+"""What crosses between server and client. Only tensors and numbers count as bytes."""
 
 State = dict[str, Value]
 """What a server or a client keeps from one exchange to the next."""

@@ -36,10 +36,10 @@ def gauss_newton_gap(
 ) -> float:
     """|J (D - D_gn)| / |J D_gn|: how far a step is from the centralised one.
 
-    D_gn is the step of the same length, damping and cut-off from the full singular value
-    decomposition of the pooled Jacobian. Steps are compared by what they do to the
-    residual, since J is rank deficient and steps that differ by 1e-3 in theta can both
-    be Gauss-Newton's.
+    D_gn is the step of the same length, damping and cut-off from the full singular
+    value decomposition of the pooled Jacobian. Steps are compared by what they do to
+    the residual, since J is rank deficient and steps that differ by 1e-3 in theta can
+    both be Gauss-Newton's.
 
     Args:
         pooled: All rows.

@@ -4,13 +4,15 @@
     history.jsonl           one line per round
     checkpoint.safetensors  all that is needed to continue after its round
     model.safetensors       theta, written when the run is finished
+    failure.json            why a run ended before that, if it was not killed
 
 Files are replaced atomically and history lines are appended whole. After a ``kill -9``
-the history may be ahead of the checkpoint; what is ahead is dropped and done again, with
-the same result.
+the history may be ahead of the checkpoint; what is ahead is dropped and done again,
+with the same result. Numbers that are not finite are ``null``, as JSON has no other.
 """
 
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -87,6 +89,7 @@ class Record:
             found = json.loads(path.read_text())
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is damaged: {error}.") from error
+        (directory / "failure.json").unlink(missing_ok=True)
         found.pop("environment", None)
         # Through JSON, so that tuples and lists compare equal.
         given = json.loads(json.dumps(dict(configuration or {})))
@@ -105,22 +108,37 @@ class Record:
         if not path.exists():
             return []
         whole, _, _ = path.read_text().rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        lines = [json.loads(line) for line in whole.splitlines()]
+        return [
+            {key: math.nan if v is None else v for key, v in line.items()}
+            for line in lines
+        ]
 
     def rewind(self, rounds: int) -> list[Line]:
-        """Drop the history after ``rounds`` rounds and return what is left."""
+        """Drop the history after ``rounds`` rounds and return what is left.
+
+        Raises:
+            ValueError: If there are fewer rounds than that.
+        """
         lines = self.history()[:rounds]
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        _replace(self.directory / "history.jsonl", text)
+        path = self.directory / "history.jsonl"
+        if len(lines) < rounds:
+            raise ValueError(
+                f"{path} has {len(lines)} rounds, but the checkpoint beside it is of "
+                f"round {rounds}: damaged. Start another run in a new directory."
+            )
+        _replace(path, "".join(_json(line) for line in lines))
         return lines
 
     def append(self, line: Line) -> None:
         """Add a round to the history."""
         with (self.directory / "history.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(_json(line))
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
+        with (self.directory / "history.jsonl").open("a") as file:
+            os.fsync(file.fileno())  # a checkpoint must not outlive its history
         tensors: dict[str, Tensor] = {}
         plain: dict[str, object] = {
             "round": checkpoint.round,
@@ -133,7 +151,8 @@ class Record:
         for part, content in parts.items():
             for key, value in content.items():
                 if isinstance(value, Tensor):
-                    tensors[f"{part}/{key}"] = value.detach().cpu().contiguous()
+                    # A clone, as two entries may be the same tensor.
+                    tensors[f"{part}/{key}"] = value.detach().cpu().contiguous().clone()
                 else:
                     plain[f"{part}/{key}"] = value
         data = save(tensors, {"plain": json.dumps(plain)})
@@ -147,7 +166,9 @@ class Record:
         parts: dict[str, State] = {}
         with safe_open(path, "pt", device=str(device)) as file:
             plain = json.loads(file.metadata()["plain"])
-            values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # Clones: the file's tensors may be aligned otherwise than fresh ones, and
+            # the last digit of a dot product depends on that.
+            values = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
         for key, value in {**plain, **values}.items():
             part, slash, name = key.partition("/")
             if slash:
@@ -166,6 +187,11 @@ class Record:
         data = save({"theta": theta.detach().cpu()}, {"format": "fedsciml theta"})
         _replace(self.directory / "model.safetensors", data)
 
+    def fail(self, error: BaseException) -> None:
+        """Write why the run ended before its last round."""
+        content = {"error": type(error).__name__, "message": str(error)}
+        _replace(self.directory / "failure.json", json.dumps(content, indent=2) + "\n")
+
 
 def environment() -> dict[str, object]:
     """Versions and threads: what a run's last digits depend on."""
@@ -177,6 +203,20 @@ def environment() -> dict[str, object]:
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
     }
+
+
+def _json(line: Line) -> str:
+    """A line of the history, strict JSON."""
+    return (
+        json.dumps(
+            {
+                key: None if isinstance(v, float) and not math.isfinite(v) else v
+                for key, v in line.items()
+            },
+            allow_nan=False,
+        )
+        + "\n"
+    )
 
 
 def _replace(path: Path, content: str | bytes) -> None:

@@ -1,6 +1,8 @@
 """The round loop: broadcast, exchange, aggregate, record, until the rounds are done."""
 
 import hashlib
+import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
@@ -12,7 +14,7 @@ from torch import Generator, Tensor
 from fedsciml.backends import Backend
 from fedsciml.backends.inprocess import InProcess
 from fedsciml.jet import Jet
-from fedsciml.method import Info, Method
+from fedsciml.method import Method, State
 from fedsciml.metrics import errors, gauss_newton_gap
 from fedsciml.problem import Problem
 from fedsciml.record import Checkpoint, Line, Record
@@ -97,10 +99,12 @@ def run(
         ValueError: If an argument is out of range, or the directory to resume holds a
             run of another configuration.
         FileExistsError: If ``out`` is not empty and ``resume`` is off.
-        FloatingPointError: If theta or the loss stops being finite.
+        FloatingPointError: If theta or the loss stops being finite. The record then
+            ends at the last good round and says why.
     """
     if rounds < 1:
         raise ValueError(f"A run needs at least 1 round, got {rounds}.")
+    device = torch.device(device)
     door = backend or InProcess(problem, method, device, dtype)
     configuration = {
         "problem": problem.name,
@@ -117,7 +121,8 @@ def run(
         "parameters": problem.network.size,
         **(notes or {}),
     }
-    record, history, found = None, [], None
+    record, found = None, None
+    history: list[Line] = []
     if out is not None:
         opened = Record.resume if resume else Record.create
         record = opened(out, configuration)
@@ -126,68 +131,90 @@ def run(
     if found is None:
         start = problem.network.init(Generator().manual_seed(seed), dtype).to(device)
         state, broadcast = method.init(start, seed)
-        first, seconds = 0, 0.0
-    else:
-        state, broadcast, first, seconds = (
-            found.state, found.broadcast, found.round, found.seconds
-        )
-        door.memories, door.traffic = found.memories, found.traffic
+        memories = list(door.memories)
+        found = Checkpoint(0, state, broadcast, memories, door.traffic, 0.0)
+    door.memories, door.traffic = list(found.memories), found.traffic
     whole = System(problem, problem.pooled(), device, dtype) if gn_gap else None
 
-    saved = time.monotonic()
-    for k in range(first, rounds):
-        before, begin = _theta(state), time.perf_counter()
-        info: Info | None = None
-        while info is None:
-            uploads = door.exchange(broadcast)
-            state, broadcast, info = method.server(state, uploads)
-        if device != "cpu":
-            torch.cuda.synchronize()
-        seconds += time.perf_counter() - begin
-        theta = _theta(state)
-        relative_l2, mse = errors(problem, theta)
-        line: Line = {"round": k + 1, **asdict(info)}
-        line |= {"relative_l2": relative_l2, "mse": mse}
-        line |= {**door.traffic._asdict(), "seconds": seconds}
-        if whole is not None:
-            line["gn_gap"] = gauss_newton_gap(
-                whole, before, theta - before, info.step, info.damping, info.cutoff
-            )
-        history.append(line)
-        if record:
-            record.append(line)
-            done = k + 1 == rounds
-            if done or time.monotonic() - saved >= CHECKPOINT_SECONDS:
-                record.save(
-                    Checkpoint(
-                        k + 1, state, broadcast, door.memories, door.traffic, seconds
-                    )
-                )
+    # What to continue from if the run is interrupted: the last round that is complete
+    # and in the history.
+    latest, saved = found, time.monotonic()
+    try:
+        while latest.round < rounds:
+            line, reached = _round(problem, method, door, latest, whole)
+            history.append(line)
+            if record:
+                record.append(line)
+            latest = reached
+            if record and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+                record.save(latest)
                 saved = time.monotonic()
-        if progress:
-            progress(line)
-        if not bool(theta.isfinite().all()):
-            raise FloatingPointError(
-                f"theta is not finite after round {k + 1} of {method.name} on "
-                f"{problem.name}; the loss before was {info.loss:.3e}. Try a smaller "
-                "learning rate or step."
-            )
-    theta = _theta(state)
+            if progress:
+                progress(line)
+    except BaseException as error:
+        if record:
+            record.save(latest)
+            if not isinstance(error, KeyboardInterrupt):
+                record.fail(error)
+        raise
+    theta = _theta(latest.state)
     if record:
+        record.save(latest)
         record.finish(theta)
     shards = [problem.pooled()] if method.pooled else problem.shards()
     loss = sum(System(problem, s, device, dtype).loss(theta) for s in shards)
     return Result(problem, theta, loss, history, record.directory if record else None)
 
 
-def describe(method: Method) -> dict[str, object]:
-    """A method's options as plain data, for the record."""
-    if not is_dataclass(method):
+def _round(
+    problem: Problem,
+    method: Method,
+    door: Backend,
+    last: Checkpoint,
+    whole: System | None,
+) -> tuple[Line, Checkpoint]:
+    """One round, from the last one's checkpoint to the next."""
+    before, begin = _theta(last.state), time.perf_counter()
+    broadcast = last.broadcast
+    state, info = last.state, None
+    while info is None:
+        uploads = door.exchange(broadcast)
+        state, broadcast, info = method.server(state, uploads)
+    theta = _theta(state)
+    if theta.is_cuda:
+        torch.cuda.synchronize()
+    seconds = last.seconds + time.perf_counter() - begin
+    finite = bool(theta.isfinite().all())
+    if not (finite and math.isfinite(info.loss)):
+        raise FloatingPointError(
+            f"In round {last.round + 1} of {method.name} on {problem.name} the loss is "
+            f"{info.loss:.3e}, theta {'finite' if finite else 'not finite'} after it. "
+            "Try a smaller learning rate or step, or more damping."
+        )
+    relative_l2, mse = errors(problem, theta)
+    line: Line = {"round": last.round + 1, **asdict(info)}
+    line |= {"relative_l2": relative_l2, "mse": mse}
+    line |= {**door.traffic._asdict(), "seconds": seconds}
+    if whole is not None:
+        line["gn_gap"] = gauss_newton_gap(
+            whole, before, theta - before, info.step, info.damping, info.cutoff
+        )
+    return line, Checkpoint(
+        last.round + 1, state, broadcast, list(door.memories), door.traffic, seconds
+    )
+
+
+def describe(method: object) -> dict[str, object]:
+    """A method's options as plain data, for the record; functions by their names."""
+    if not is_dataclass(method) or isinstance(method, type):
         return {}
-    return {k: v for k, v in asdict(method).items() if k not in ("name", "pooled")}
+    named = asdict(method)
+    options = {k: v for k, v in named.items() if k not in ("name", "pooled")}
+    text = json.dumps(options, default=lambda v: getattr(v, "__qualname__", str(v)))
+    plain: dict[str, object] = json.loads(text)
+    return plain
 
 
-def _theta(state: dict) -> Tensor:
-    theta = state["theta"]
-    assert isinstance(theta, Tensor)
+def _theta(state: State) -> Tensor:
+    theta: Tensor = state["theta"]
     return theta

@@ -1,4 +1,4 @@
-"""Backends: the only door to the clients. One module each; all give the same numbers."""
+"""Backends: the only door to the clients. One module each, all with equal numbers."""
 
 from typing import NamedTuple, Protocol
 

@@ -1,0 +1,26 @@
+"""Federated scientific machine learning by Gauss-Newton on data that stays put.
+
+    problem = Problem(...)                    # the equation, the network, who owns what
+    result = run(problem, methods.load("fipa"), rounds=50)
+    result.solution(points).xx                # u_xx of the trained solution
+
+The submodules ``plot`` (matplotlib) and ``deepxde`` are imported when asked for.
+"""
+
+from fedsciml import collocation, methods
+from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.problem import Problem, Term
+from fedsciml.rounds import Result, run
+
+__all__ = [
+    "MLP",
+    "ModuleNetwork",
+    "Problem",
+    "Result",
+    "Term",
+    "collocation",
+    "methods",
+    "run",
+]
+
+__version__ = "0.1.0"

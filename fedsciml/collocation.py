@@ -85,7 +85,7 @@ def boxes(edges_per_axis: Sequence[Sequence[float] | Tensor]) -> Partition:
     grid = [_edges(edges, axis) for axis, edges in enumerate(edges_per_axis)]
 
     def owner(points: Tensor) -> Tensor:
-        number = torch.zeros(len(points), dtype=torch.long)
+        number = torch.zeros(len(points), dtype=torch.long, device="cpu")
         for axis, edges in enumerate(grid):
             number = number * (len(edges) - 1) + _interval(points, edges, axis)
         return number
@@ -133,7 +133,9 @@ def pieces(
         axis = 0
     if axis is not None:
         if not 0 <= axis < len(low):
-            raise ValueError(f"Axis {axis} of a box with {len(low)} axes; they count from 0.")
+            raise ValueError(
+                f"Axis {axis} of a box with {len(low)} axes; they count from 0."
+            )
         along = axis
         cuts = _equal(low[axis], high[axis], piece * clients)
         return Partition(
@@ -183,7 +185,9 @@ def uniform(
     low, high = _corners(lower, upper)
     if n < 0:
         raise ValueError(f"Cannot draw {n} points; n must be at least 0.")
-    draws = torch.rand(n, len(low), generator=generator, dtype=torch.float64)
+    draws = torch.rand(
+        n, len(low), generator=generator, dtype=torch.float64, device="cpu"
+    )
     return low + (high - low) * draws
 
 
@@ -315,7 +319,7 @@ def _drawn(draw: Callable[[int], np.ndarray], n: int, seed: int) -> Tensor:
 
 
 def _edges(edges: Sequence[float] | Tensor, axis: int) -> Tensor:
-    checked = torch.as_tensor(edges, dtype=torch.float64)
+    checked = torch.as_tensor(edges, dtype=torch.float64, device="cpu")
     if checked.ndim != 1 or len(checked) < 2 or not bool((checked.diff() > 0).all()):
         raise ValueError(
             f"Edges along axis {axis} must be at least two strictly increasing numbers, "
@@ -330,7 +334,9 @@ def _edges(edges: Sequence[float] | Tensor, axis: int) -> Tensor:
 
 
 def _equal(lower: Tensor, upper: Tensor, intervals: int) -> Tensor:
-    return torch.linspace(float(lower), float(upper), intervals + 1, dtype=torch.float64)
+    return torch.linspace(
+        float(lower), float(upper), intervals + 1, dtype=torch.float64, device="cpu"
+    )
 
 
 def _interval(points: Tensor, edges: Tensor, axis: int) -> Tensor:
@@ -354,8 +360,8 @@ def _interval(points: Tensor, edges: Tensor, axis: int) -> Tensor:
 
 
 def _corners(lower: Sequence[float], upper: Sequence[float]) -> tuple[Tensor, Tensor]:
-    low = torch.as_tensor(lower, dtype=torch.float64)
-    high = torch.as_tensor(upper, dtype=torch.float64)
+    low = torch.as_tensor(lower, dtype=torch.float64, device="cpu")
+    high = torch.as_tensor(upper, dtype=torch.float64, device="cpu")
     if low.ndim != 1 or low.shape != high.shape or not bool((low < high).all()):
         raise ValueError(
             f"A box needs corners with lower < upper in each coordinate, got lower "

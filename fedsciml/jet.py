@@ -1,4 +1,4 @@
-r"""Jets: which derivatives a residual needs, how they pass through a layer, what it sees.
+r"""Jets: which derivatives a residual needs, and how they pass through a layer.
 
 A *jet* is the value of a function together with some of its partial derivatives at n
 points. Each of them is a *channel*; the channels of a layer are stacked in one tensor
@@ -10,9 +10,9 @@ along the coordinates i_1, ..., i_k
 
     (f o z)_{i_1..i_k} = sum over set partitions P of {i_1..i_k}  f^(|P|)(z) prod_B z_B.
 
-A channel may also be a *sum* of partial derivatives of one order, such as the Laplacian:
-the term linear in z is then shared by the whole sum (the "forward Laplacian" of Li et
-al., arXiv 2307.08214), which saves one channel per coordinate but one.
+A channel may also be a *sum* of partial derivatives of one order, as the Laplacian: the
+term linear in z is then shared by the whole sum (the "forward Laplacian" of Li et al.,
+arXiv 2307.08214), which saves one channel per coordinate but one.
 """
 
 from collections import Counter
@@ -32,10 +32,10 @@ VALUE: Channel = ((),)
 
 
 class Product(NamedTuple):
-    """``count * prod_b z[b] ** power`` over ``factors``, pairs (channel b, power)."""
+    """``times * prod_b z[b] ** power`` over ``factors``, pairs (channel b, power)."""
 
     factors: tuple[tuple[int, int], ...]
-    count: int
+    times: int
 
 
 class Mixing(NamedTuple):
@@ -71,7 +71,7 @@ def layout(wanted: Iterable[Channel]) -> Layout:
     number = {channel: k for k, channel in enumerate(ordered)}
     mixings = []
     for k, channel in enumerate(ordered):
-        products: dict[int, Counter[Index]] = {}
+        products: dict[int, Counter[tuple[int, ...]]] = {}
         for index in channel:
             for partition in _set_partitions(index):
                 if len(partition) > 1:

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.activation import ACTIVATIONS
-from fedsciml.jet import Layout, derivatives
+from fedsciml.jet import Layout, Product, derivatives
 
 PointFunction = Callable[[Tensor], Tensor]
 """Maps points [n, d] to values [n] or [n, c], differentiable by torch."""
@@ -41,7 +41,7 @@ class MLP:
     its bias [out]; the output layer is affine.
 
     Hard constraints are an output transform u = lift(x) + distance(x) * N(x): with a
-    ``distance`` that vanishes where u is given and a ``lift`` that has the given values,
+    ``distance`` that vanishes where u is given and a ``lift`` with the given values,
     every theta satisfies them. Both are ordinary torch functions of points [n, d] that
     return [n] or [n, c]; their derivatives are found automatically, once per shard.
 
@@ -84,14 +84,18 @@ class MLP:
     @property
     def size(self) -> int:
         """Number of parameters p."""
-        return sum((a + 1) * b for a, b in zip(self.widths, self.widths[1:], strict=False))
+        return sum(
+            (a + 1) * b for a, b in zip(self.widths, self.widths[1:], strict=False)
+        )
 
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """A random start theta, shape [p]; drawn in float64 whatever the dtype."""
         parts = []
         for a, b in zip(self.widths, self.widths[1:], strict=False):
             variance = 1 / a if self.initialisation == "fan_in" else 2 / (a + b)
-            weight = torch.randn(b, a, generator=generator, dtype=torch.float64)
+            weight = torch.randn(
+                b, a, generator=generator, device=generator.device, dtype=torch.float64
+            )
             parts += [variance**0.5 * weight.flatten(), weight.new_zeros(b)]
         return torch.cat(parts).to(dtype)
 
@@ -243,7 +247,7 @@ class Step:
         return dh
 
     def pull(self, h_bar: Tensor) -> Tensor:
-        """Cotangent of the input for the cotangent h_bar of the output, both [K, n, w]."""
+        """Cotangent of the input for the cotangent h_bar of the output, [K, n, w]."""
         z, f = self.z, self.f
         z_bar = f[1] * h_bar
         if len(z) > 1:
@@ -257,33 +261,33 @@ class Step:
         return z_bar
 
 
-def _polynomial(products: Sequence, z: Tensor) -> Tensor:
-    """Sum of count * prod z[b]^power."""
+def _polynomial(products: Sequence[Product], z: Tensor) -> Tensor:
+    """Sum of times * prod z[b]^power."""
     total: Tensor | None = None
-    for factors, count in products:
+    for factors, times in products:
         term: Tensor | None = None
         for b, power in factors:
             for _ in range(power):
                 term = z[b] if term is None else term * z[b]
         assert term is not None
-        if count != 1:
-            term = count * term
+        if times != 1:
+            term = times * term
         total = term if total is None else total.add_(term)
     assert total is not None
     return total
 
 
-def _slopes(products: Sequence, z: Tensor) -> list[tuple[int, Tensor]]:
+def _slopes(products: Sequence[Product], z: Tensor) -> list[tuple[int, Tensor]]:
     """Partial derivatives of the polynomial: pairs (channel b, slope)."""
     result = []
-    for factors, count in products:
+    for factors, times in products:
         for b, power in factors:
             slope: Tensor | None = None
             for other, exponent in factors:
                 for _ in range(exponent - (other == b)):
                     slope = z[other] if slope is None else slope * z[other]
             assert slope is not None
-            scale = count * power
+            scale = times * power
             result.append((b, slope if scale == 1 else scale * slope))
     return result
 
@@ -388,7 +392,8 @@ class ModuleNetwork:
         for name, shape in self._shapes.items():
             parameters[name] = theta[start : start + shape.numel()].view(shape)
             start += shape.numel()
-        return torch.func.functional_call(self.module, parameters, (x,))
+        values: Tensor = torch.func.functional_call(self.module, parameters, (x,))
+        return values
 
 
 def _columns(function: PointFunction, outputs: int) -> PointFunction:

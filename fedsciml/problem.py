@@ -192,7 +192,7 @@ class Problem:
     def pooled(self) -> Shard:
         """All rows in one place: what a centralised method trains on."""
         rows = [
-            self._rows(t, torch.arange(len(self._owners(term))))
+            self._rows(t, torch.arange(len(_joined(term.points)), device="cpu"))
             for t, term in enumerate(self.terms)
         ]
         return Shard(0, tuple(rows), 1.0)
@@ -221,7 +221,9 @@ class Problem:
             )
         for name in coordinates:
             others = "|".join(re.escape(c) for c in coordinates if c != name)
-            if not name.isidentifier() or (others and re.fullmatch(f"({others})+", name)):
+            if not name.isidentifier() or (
+                others and re.fullmatch(f"({others})+", name)
+            ):
                 raise ValueError(
                     f"Coordinate '{name}' of problem '{self.name}' cannot be told from "
                     f"a derivative along {', '.join(coordinates)}; rename it."
@@ -248,20 +250,19 @@ class Problem:
 
     def _rows(self, number: int, chosen: Tensor) -> Rows:
         term = self.terms[number]
-        points = _joined(term.points)
-        target = None if term.target is None else _joined(term.target)
+        points, target = _joined(term.points), term.target
         return Rows(
             number,
             points[chosen],
-            None if target is None else target[chosen],
+            target[chosen] if isinstance(target, Tensor) else None,
             (term.weight / len(points)) ** 0.5,
         )
 
     def _owners(self, term: Term) -> Tensor:
         if isinstance(term.points, Tensor):
             return self.partition.owner(term.points)
-        sizes = torch.tensor([len(p) for p in term.points])
-        return torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        numbers = [k for k, part in enumerate(term.points) for _ in range(len(part))]
+        return torch.tensor(numbers, dtype=torch.long, device="cpu")
 
     def _checked(self, term: Term) -> Term:
         """The term with its points and targets as tensors of the right shape."""
@@ -287,9 +288,16 @@ class Problem:
         if callable(target) and not isinstance(target, Tensor):
             target = target(everything)
         if isinstance(target, (int, float)):
-            target = torch.full((len(everything),), target, dtype=torch.float64)
+            target = torch.full_like(everything[:, 0], target)
+        if isinstance(points, tuple) and isinstance(target, (list, tuple)):
+            held, known = [len(p) for p in points], [len(v) for v in target]
+            if held != known:
+                raise ValueError(
+                    f"Targets of {where} come for {known} points of the clients, who "
+                    f"have {held}; give each client one target per point."
+                )
         if target is not None:
-            target = torch.as_tensor(_joined(target), dtype=torch.float64).detach()
+            target = _joined(target).to(torch.float64)
             if target.ndim == 2 and target.shape[1] == 1:
                 target = target.squeeze(1)
             if target.ndim == 0 or len(target) != len(everything) or target.ndim > 2:
@@ -301,7 +309,7 @@ class Problem:
         return replace(term, points=points, target=target)
 
     def _points(self, points: Tensor, where: str) -> Tensor:
-        points = torch.as_tensor(points, dtype=torch.float64)
+        points = torch.as_tensor(points, dtype=torch.float64, device="cpu").detach()
         d = len(self.coordinates)
         if points.ndim != 2 or points.shape[1] != d:
             raise ValueError(
@@ -310,7 +318,7 @@ class Problem:
             )
         _finite(points, f"points of {where}")
         if self.domain is not None and len(points):
-            lower, upper = (torch.tensor(c, dtype=torch.float64) for c in self.domain)
+            lower, upper = (torch.as_tensor(c).to(points) for c in self.domain)
             slack = 1e-6 * (upper - lower)
             outside = ((points < lower - slack) | (points > upper + slack)).any(1)
             if outside.any():
@@ -325,12 +333,14 @@ class Problem:
 
 def _joined(parts: Tensor | np.ndarray | Sequence[Tensor]) -> Tensor:
     if isinstance(parts, (Tensor, np.ndarray)):
-        return torch.as_tensor(parts)
-    return torch.cat([torch.as_tensor(part) for part in parts])
+        return torch.as_tensor(parts, device="cpu").detach()
+    if not isinstance(parts[0], (Tensor, np.ndarray)):
+        return torch.as_tensor(parts, dtype=torch.float64, device="cpu")
+    return torch.cat([_joined(part) for part in parts])
 
 
 def _matrix(values: Tensor, n: int, c: int, where: str) -> Tensor:
-    values = torch.as_tensor(values, dtype=torch.float64).detach()
+    values = _joined(values).to(torch.float64)
     values = values.unsqueeze(-1) if values.ndim == 1 else values
     if list(values.shape) != [n, c]:
         raise ValueError(

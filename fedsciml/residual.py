@@ -26,7 +26,9 @@ CHUNK = 2048
 class Linear(Protocol):
     """A block of rows linearised at some theta."""
 
-    residual: Tensor
+    @property
+    def residual(self) -> Tensor:
+        """Weighted residual, shape [n]."""
 
     def jacobian(self, out: Tensor) -> None:
         """Write J into ``out`` [n, p]."""
@@ -73,7 +75,7 @@ class Linearisation(NamedTuple):
 
     def vjp(self, w: Tensor) -> Tensor:
         """J^T w, shape [p], for w [n]."""
-        parts = w.split([len(block.residual) for block in self.blocks])
+        parts = torch.split(w, [len(block.residual) for block in self.blocks])
         return sum(
             (b.vjp(part) for b, part in zip(self.blocks, parts, strict=True)),
             w.new_zeros(self.size),
@@ -298,8 +300,8 @@ class AutogradLinear(NamedTuple):
 def _stacked(parts: object, n: int, term: str) -> Tensor:
     """What a residual function returned for n points, as [q, n]."""
     if isinstance(parts, Tensor):
-        parts = (parts,)
-    listed = list(parts) if isinstance(parts, (tuple, list)) else [parts]
+        parts = [parts]
+    listed: list[Tensor] = list(parts) if isinstance(parts, (tuple, list)) else []
     shapes = [list(p.shape) if isinstance(p, Tensor) else type(p) for p in listed]
     if not shapes or any(shape != [n] for shape in shapes):
         raise ValueError(

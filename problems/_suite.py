@@ -1,0 +1,300 @@
+"""What the problems of suite ``fipa`` share: their points, networks and partitions.
+
+The experiments of Chang, He, Hao, FIPA (2026), arXiv 2601.13608. The points are drawn
+once for the whole domain, the published number in each published strip or box, and do
+not depend on the number of clients: only their owners do, so that the centralised
+problem is the same whatever the partition. Targets are exact in float64.
+"""
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TypedDict, Unpack
+
+import torch
+from torch import Generator, Tensor
+
+from fedsciml.collocation import Partition, boxes, face, pieces, strips, uniform
+from fedsciml.jet import Jet
+from fedsciml.network import MLP, PointFunction
+from fedsciml.problem import Problem, Residual, Row, Term
+
+
+class Options(TypedDict, total=False):
+    """What ``make`` takes besides ``clients``; see ``Setting``."""
+
+    seed: int
+    partition: str | None
+    edges: Sequence[float] | None
+    points: float
+    width: int | None
+    activation: str
+    initialisation: str
+
+
+class Counts(TypedDict, total=False):
+    """Published numbers of a PDE; see ``dirichlet``."""
+
+    interior: int
+    boundary: int
+    weight: float
+    test: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a problem of the suite is made with.
+
+    Args:
+        clients: Number of clients M.
+        seed: Of the points.
+        partition: "strips" along the first axis; "boxes" over the first two, as square
+            as M allows; or "pieces:K", see ``collocation.pieces``. None is the published
+            kind.
+        edges: Of the strips, M + 1 numbers. None is the published ones for the
+            published M, equal strips for another.
+        points: Factor of the published numbers of points.
+        width: Of the hidden layers; None is the published one.
+        activation: As for ``MLP``.
+        initialisation: As for ``MLP``; ``fan_in`` is the published one.
+
+    Raises:
+        ValueError: If a value is out of range or the partition is not one of these.
+    """
+
+    clients: int
+    seed: int = 0
+    partition: str | None = None
+    edges: Sequence[float] | None = None
+    points: float = 1.0
+    width: int | None = None
+    activation: str = "tanh"
+    initialisation: str = "fan_in"
+
+    def __post_init__(self) -> None:
+        if self.clients < 1:
+            raise ValueError(
+                f"A federation needs at least 1 client, got {self.clients}."
+            )
+        if self.seed < 0 or not self.points > 0:
+            raise ValueError(
+                f"The seed must be at least 0 and points, a factor, positive; got seed "
+                f"{self.seed} and points {self.points}."
+            )
+        if self.edges is None:
+            return
+        if self.partition not in (None, "strips"):
+            raise ValueError(
+                f"Edges are those of strips, but the partition is '{self.partition}'; "
+                "leave out one of them."
+            )
+        if len(self.edges) != self.clients + 1:
+            raise ValueError(
+                f"{self.clients} clients need {self.clients + 1} edges, got "
+                f"{len(self.edges)}: {list(self.edges)}. Give the edges of the domain "
+                "too, or another number of clients."
+            )
+
+    def count(self, published: int) -> int:
+        """Number of points instead of the published one."""
+        return max(1, round(self.points * published))
+
+    def generator(self) -> Generator:
+        """Source of the points; another stream than that of theta for the same seed."""
+        return torch.Generator().manual_seed(1000 + self.seed)
+
+    def network(self, d: int, layers: int, width: int) -> MLP:
+        """A network with one output and the published size unless told otherwise."""
+        hidden = [self.width or width] * layers
+        return MLP(
+            (d, *hidden, 1),
+            activation=self.activation,
+            initialisation=self.initialisation,
+        )
+
+    def divide(
+        self, d: int, default: str = "strips", edges: Sequence[float] = (0.0, 0.5, 1.0)
+    ) -> Partition:
+        """The partition of [0, 1]^d; ``edges`` are the published ones."""
+        kind, _, piece = (self.partition or default).partition(":")
+        if self.edges is not None:
+            return strips(self.edges)
+        if kind == "strips" and self.clients == len(edges) - 1:
+            return strips(edges)
+        if kind == "strips" or (kind == "boxes" and d == 1):
+            return strips(_equal(self.clients))
+        if kind == "boxes":
+            second = max(
+                k
+                for k in range(1, math.isqrt(self.clients) + 1)
+                if self.clients % k == 0
+            )
+            return boxes([_equal(self.clients // second), _equal(second)])
+        if kind == "pieces" and piece.isdigit():
+            return pieces([0.0] * d, [1.0] * d, int(piece), self.clients)
+        raise ValueError(
+            f"Unknown partition '{self.partition}'; choose strips, boxes, or pieces:K "
+            "with a number K of pieces per client."
+        )
+
+    def parameters(self) -> dict[str, object]:
+        """For the record."""
+        edges = None if self.edges is None else [float(e) for e in self.edges]
+        return {**asdict(self), "edges": edges}
+
+
+def setting(clients: int, options: Options) -> Setting:
+    """The options of ``make``, checked.
+
+    Raises:
+        ValueError: If an option is unknown or out of range.
+    """
+    known = [field.name for field in fields(Setting)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ValueError(
+                f"Unknown option '{name}' of the problem. Did you mean '{near}'? There "
+                f"are {', '.join(known)}."
+            )
+    return Setting(clients, **options)
+
+
+def given(u: Jet, row: Row) -> Tensor:
+    """u - target, for measured and boundary values."""
+    return u.value - row.target
+
+
+def sine(k: int, edges: Sequence[float], clients: int, options: Options) -> Problem:
+    """Regression of sin(k pi x) on [0, 1]: 400 uniform points in each strip."""
+    made = setting(clients, options)
+    generator, n = made.generator(), made.count(400)
+
+    def solution(x: Tensor) -> Tensor:
+        return torch.sin(k * math.pi * x[:, 0])
+
+    drawn = [
+        uniform(n, [a], [b], generator) for a, b in zip(edges, edges[1:], strict=False)
+    ]
+    return Problem(
+        f"sine{k}",
+        made.network(1, 3, 20),
+        [Term("data", given, torch.cat(drawn), target=solution)],
+        made.divide(1, edges=edges),
+        exact=solution,
+        test_points=_grid(1024, 1),
+        domain=([0.0], [1.0]),
+        parameters=made.parameters(),
+    )
+
+
+def square(
+    name: str, solution: PointFunction, side: int, clients: int, options: Options
+) -> Problem:
+    """Regression on [0, 1]^2: 1000 uniform points in each of side x side boxes."""
+    made = setting(clients, options)
+    generator, n, h = made.generator(), made.count(1000), 1 / side
+    drawn = [
+        uniform(n, [i * h, j * h], [(i + 1) * h, (j + 1) * h], generator)
+        for i in range(side)
+        for j in range(side)
+    ]
+    return Problem(
+        name,
+        made.network(2, 4, 20),
+        [Term("data", given, torch.cat(drawn), target=solution)],
+        made.divide(2, "boxes" if math.isqrt(clients) ** 2 == clients else "strips"),
+        coordinates="xy",
+        exact=solution,
+        test_points=_grid(256, 2),
+        domain=([0.0, 0.0], [1.0, 1.0]),
+        parameters=made.parameters(),
+    )
+
+
+def dirichlet(
+    name: str,
+    pde: Residual,
+    solution: PointFunction,
+    source: PointFunction,
+    clients: int,
+    options: Options,
+    *,
+    d: int = 1,
+    interior: int = 400,
+    boundary: int = 20,
+    weight: float = 10.0,
+    test: int = 1024,
+) -> Problem:
+    """A PDE on [0, 1]^d with soft Dirichlet data, published for x_1 < 1/2 and > 1/2.
+
+    Args:
+        name: Of the problem.
+        pde: Its residual; ``row.target`` is the source f.
+        solution: Exact u, which also gives the boundary values.
+        source: f as a function of points.
+        clients: Number of clients.
+        options: See ``Setting``.
+        d: Dimension.
+        interior: Points in each half.
+        boundary: Points that one half holds of a face that meets it; a face that meets
+            both has twice as many. In 1-D a face is one point, repeated.
+        weight: lambda of the boundary term.
+        test: Number of test points: equispaced in 1-D, else uniform.
+    """
+    made = setting(clients, options)
+    generator = made.generator()
+    zero, one = [0.0] * d, [1.0] * d
+    halves = [(zero, [0.5, *one[1:]]), ([0.5, *zero[1:]], one)]
+    n = made.count(interior)
+    inside = [uniform(n, *half, generator) for half in halves]
+    n = made.count(boundary)
+    faces = [
+        face(n, *part, axis, side, generator)
+        for axis in range(d)
+        for side in (0, 1)
+        for part in (halves if axis else [(zero, one)])
+    ]
+    return Problem(
+        name,
+        made.network(d, 3, 32),
+        [
+            Term("pde", pde, torch.cat(inside), target=source),
+            Term("boundary", given, torch.cat(faces), target=solution, weight=weight),
+        ],
+        made.divide(d),
+        coordinates="xyz"[:d] if d <= 3 else [f"x{i + 1}" for i in range(d)],
+        exact=solution,
+        test_points=_grid(test, 1) if d == 1 else uniform(test, zero, one, generator),
+        domain=(zero, one),
+        parameters=made.parameters(),
+    )
+
+
+def poisson(
+    d: int, clients: int, options: Options, **counts: Unpack[Counts]
+) -> Problem:
+    """-Lap u = f on [0, 1]^d with u = sum_i sin(pi x_i), so f = pi^2 u."""
+
+    def pde(u: Jet, row: Row) -> Tensor:
+        return -u.laplacian - row.target
+
+    def solution(x: Tensor) -> Tensor:
+        return torch.sin(math.pi * x).sum(1)
+
+    def source(x: Tensor) -> Tensor:
+        return math.pi**2 * solution(x)
+
+    name = f"poisson{d}d"
+    return dirichlet(name, pde, solution, source, clients, options, d=d, **counts)
+
+
+def _equal(intervals: int) -> Tensor:
+    return torch.linspace(0, 1, intervals + 1, dtype=torch.float64, device="cpu")
+
+
+def _grid(n: int, d: int) -> Tensor:
+    """All n^d points of an equispaced grid on [0, 1]^d."""
+    axis = torch.linspace(0, 1, n, dtype=torch.float64, device="cpu")
+    return torch.cartesian_prod(*[axis] * d).reshape(-1, d)

@@ -1,0 +1,145 @@
+"""Methods by name. One module each, which is its own registry entry.
+
+A module of this package whose name has no leading underscore is a method of that name.
+It has a ``make`` with keyword defaults, which returns the ``Method``; its signature and
+the ``Args:`` of its docstring are the method's options, and the first line of the
+module's docstring says what the method is. ``make`` takes plain values only: numbers,
+words and switches.
+"""
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Literal, NamedTuple, get_args, get_origin
+
+from fedsciml.method import Method
+
+
+class Option(NamedTuple):
+    """An option of a method, as the command line needs it.
+
+    Attributes:
+        type: ``int``, ``float``, ``bool`` or ``str``.
+        default: What ``make`` takes if the option is not given; None for "none".
+        help: What it means.
+        choices: The words it may be; empty if not restricted.
+    """
+
+    type: type
+    default: object
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+def names() -> list[str]:
+    """Names of all methods, sorted."""
+    modules = (module.name for module in iter_modules(__path__))
+    return sorted(name for name in modules if not name.startswith("_"))
+
+
+def load(name: str, **options: object) -> Method:
+    """The method of that name.
+
+    Args:
+        name: One of ``names()``.
+        options: Values for its ``options(name)``; the others keep their defaults.
+
+    Raises:
+        ValueError: If there is no such method or option, or a value does not suit.
+    """
+    module = _module(name)
+    known = _options(module)
+    for key, value in options.items():
+        if key not in known:
+            near = get_close_matches(key, known, 1)
+            raise ValueError(
+                f"Method '{name}' has no option '{key}'; its options are "
+                f"{', '.join(known) or 'none'}."
+                + (f" Did you mean '{near[0]}'?" if near else "")
+            )
+        _check(name, key, value, known[key])
+    return module.make(**options)
+
+
+def options(name: str) -> dict[str, Option]:
+    """The options of a method, in the order of its ``make``.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    return _options(_module(name))
+
+
+def summary(name: str) -> str:
+    """What a method is, in one line.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    return (inspect.getdoc(_module(name)) or "").partition("\n")[0]
+
+
+def _module(name: str) -> types.ModuleType:
+    known = names()
+    if name not in known:
+        near = get_close_matches(name, known, 1, cutoff=0.5)
+        raise ValueError(
+            f"There is no method '{name}'; choose one of {', '.join(known)}."
+            + (f" Did you mean '{near[0]}'?" if near else "")
+        )
+    return import_module(f"{__name__}.{name}")
+
+
+def _options(module: types.ModuleType) -> dict[str, Option]:
+    make: Callable[..., Method] = module.make
+    hints = typing.get_type_hints(make)
+    help_ = _help(make)
+    result = {}
+    for key, parameter in inspect.signature(make).parameters.items():
+        hint, choices = hints[key], ()
+        if get_origin(hint) in (typing.Union, types.UnionType):
+            (hint,) = (a for a in get_args(hint) if a is not types.NoneType)
+        if get_origin(hint) is Literal:
+            hint, choices = str, get_args(hint)
+        result[key] = Option(hint, parameter.default, help_.get(key, ""), choices)
+    return result
+
+
+def _help(make: Callable[..., Method]) -> dict[str, str]:
+    """The ``Args:`` section of a Google-style docstring: name to text."""
+    _, _, section = (inspect.getdoc(make) or "").partition("Args:\n")
+    entries: dict[str, str] = {}
+    for line in section.splitlines():
+        if line and not line.startswith(" "):
+            break
+        start = re.match(r"    (\w+): (.*)", line)
+        if start:
+            key = start[1]
+            entries[key] = start[2]
+        elif line.strip() and entries:
+            entries[key] += " " + line.strip()
+    return entries
+
+
+def _check(method: str, key: str, value: object, option: Option) -> None:
+    """Refuse a value of the wrong kind; the ranges are the method's own business."""
+    if value is None and option.default is None:
+        return
+    fits = isinstance(value, (int, float) if option.type is float else option.type)
+    if isinstance(value, bool) and option.type is not bool:
+        fits = False
+    if option.choices and value not in option.choices:
+        raise ValueError(
+            f"Option '{key}' of method '{method}' must be one of "
+            f"{', '.join(option.choices)}; got {value!r}."
+        )
+    if not fits:
+        raise ValueError(
+            f"Option '{key}' of method '{method}' must be of type "
+            f"{option.type.__name__}; got {value!r}."
+        )

@@ -1,0 +1,47 @@
+"""Typed reading and adding up of messages."""
+
+from torch import Tensor
+
+from fedsciml.method import Message
+
+
+def tensor(message: Message, key: str) -> Tensor:
+    """A message's tensor.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    value = message.get(key)
+    if not isinstance(value, Tensor):
+        raise ValueError(_missing(message, key, "tensor"))
+    return value
+
+
+def number(message: Message, key: str) -> float:
+    """A message's number.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    value = message.get(key)
+    if not isinstance(value, (int, float)):
+        raise ValueError(_missing(message, key, "number"))
+    return value
+
+
+def total(uploads: list[Message], key: str) -> float:
+    """Sum over the clients."""
+    return sum(number(upload, key) for upload in uploads)
+
+
+def mean(uploads: list[Message], key: str) -> Tensor:
+    """Mean over the clients, weighted by their shares: sum of share_m x_m."""
+    first, *rest = (number(u, "share") * tensor(u, key) for u in uploads)
+    return sum(rest, first)
+
+
+def _missing(message: Message, key: str, kind: str) -> str:
+    return (
+        f"A message has no {kind} '{key}'; it holds {', '.join(message) or 'nothing'}. "
+        "Do server and clients run the same method?"
+    )

@@ -1,0 +1,42 @@
+"""FedProx: FedAvg whose clients are held near the broadcast by a proximal term.
+
+Client m minimises L_m / share_m + proximal/2 |x - theta|^2. Li, Sahu, Zaheer, Sanjabi,
+Talwalkar, Smith, MLSys 2020, arXiv 1812.06127.
+"""
+
+from fedsciml.local import Local, Solver
+from fedsciml.methods.fedavg import FedAvg
+
+
+def make(
+    tau: int = 100,
+    learning_rate: float = 1e-3,
+    proximal: float = 1e-2,
+    local: Solver = "adam",
+    keep_state: bool = False,
+    momentum: float = 0.0,
+    damping: float = 1e-6,
+    server_step: float = 1.0,
+) -> FedAvg:
+    """FedProx from plain options.
+
+    Args:
+        tau: Local epochs per round.
+        learning_rate: Local step of adam and sgd.
+        proximal: Factor mu of the proximal term; 0 is FedAvg.
+        local: Local solver.
+        keep_state: Clients keep their optimiser's state over the rounds.
+        momentum: Of the local solver sgd.
+        damping: Of the local solver gauss_newton, absolute.
+        server_step: Factor of the mean update.
+    """
+    solver = Local(
+        solver=local,
+        epochs=tau,
+        learning_rate=learning_rate,
+        keep_state=keep_state,
+        momentum=momentum,
+        damping=damping,
+        proximal=proximal,
+    )
+    return FedAvg(solver, server_step, name="fedprox")

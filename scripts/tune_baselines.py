@@ -1,0 +1,253 @@
+"""Small documented search for FedAvg, FedProx and SCAFFOLD: learning rate, tau, mu.
+
+Per problem, local solver Adam, full batch, seed 0. Chosen by the error on the test
+points itself (in the baselines' favour), as the median of the last five rounds:
+
+1. FedAvg and SCAFFOLD on a grid of learning rates and tau, for a few rounds;
+2. the best learning rate for each tau, for all rounds;
+3. FedAvg's winners of 2 again with optimisers that keep their state over the rounds;
+   FedProx with the two best of them and several proximal factors, for a few rounds;
+4. FedProx's two best, for all rounds.
+
+The result is ``figures/data/tuning.json``: every setting tried, with its error, and the
+best of those that ran for all rounds. Settings found there are not run again, so an
+interrupted search goes on where it stopped:
+
+    python scripts/tune_baselines.py --jobs 2
+    python scripts/tune_baselines.py --problems sine2 allen_cahn
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, fields
+from itertools import product
+from pathlib import Path
+from statistics import median
+
+import torch
+from tqdm import tqdm
+
+import problems
+from fedsciml import methods
+from fedsciml.record import Line
+from fedsciml.rounds import run
+
+RESULT = Path(__file__).parents[1] / "figures" / "data" / "tuning.json"
+SEED = 0
+
+Options = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is tried for a problem."""
+
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
+    taus: tuple[int, ...] = (20, 100, 300)
+    proximals: tuple[float, ...] = (1e-2, 1e-1, 1.0, 10.0)
+    few: int = 15
+    rounds: int = 50
+
+
+FULL = Plan()
+# An epoch in two and more dimensions costs 10 to 60 times as much as in one: fewer
+# settings and rounds.
+SHORT = Plan((1e-3, 3e-3, 1e-2), (20, 100), (1e-1, 1.0), 10, 10)
+SHORTER = Plan((1e-3, 3e-3, 1e-2), (20, 100), (1e-1, 1.0), 5, 5)
+
+PLANS: dict[str, Plan] = {
+    "sine2": FULL,
+    "allen_cahn": FULL,
+    "poisson1d": FULL,
+    "bratu": FULL,
+    "fisher_kpp": FULL,
+    "sine4": FULL,
+    "reaction_diffusion": FULL,
+    "sine8": FULL,
+    "gaussians2d": SHORT,
+    "poisson2d": SHORT,
+    "poisson3d": SHORTER,
+    "poisson5d": SHORTER,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    problem: str
+    method: str
+    options: Options
+    rounds: int
+
+
+def tuned(problem: str, method: str) -> Options:
+    """The best options found, to be given to ``methods.load``; none if not searched."""
+    if not RESULT.is_file():
+        return {}
+    best: Options = json.loads(RESULT.read_text())["best"].get(problem, {})
+    found: Options = best.get(method, {})  # type: ignore[assignment]
+    return found
+
+
+def tried(job: Job) -> Line:
+    """Run a job and say how it ended."""
+    history: list[Line] = []
+    diverged = False
+    try:
+        run(
+            problems.load(job.problem),
+            methods.load(job.method, **job.options),
+            job.rounds,
+            SEED,
+            progress=history.append,
+        )
+    except FloatingPointError:
+        diverged = True
+    last = history[-1] if history else {}
+    return {
+        **asdict(job),
+        "diverged": diverged,
+        "median_relative_l2": _finite(
+            median(float(str(line["relative_l2"])) for line in history[-5:])
+            if history
+            else math.nan
+        ),
+        **{k: _finite(last.get(k)) for k in ("relative_l2", "mse", "seconds")},
+    }
+
+
+class Search:
+    """What has been tried, in memory and in the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: list[Line] = []
+        if path.is_file():
+            self.lines = json.loads(path.read_text())["tried"]
+
+    def errors(
+        self, problem: str, method: str, rounds: int
+    ) -> list[tuple[float, Options]]:
+        """Errors with their options, the best first; diverged runs left out."""
+        found = [
+            (float(str(line["median_relative_l2"])), dict(line["options"]))  # type: ignore[call-overload]
+            for line in self.lines
+            if (line["problem"], line["method"], line["rounds"])
+            == (problem, method, rounds)
+            and not line["diverged"]
+            and line["median_relative_l2"] is not None
+        ]
+        return sorted(found, key=lambda pair: pair[0])
+
+    def stages(self, problem: str) -> Iterator[list[Job]]:
+        """The jobs, stage by stage; each stage builds on the one before."""
+        plan = PLANS[problem]
+        both = ("fedavg", "scaffold")
+        grid: list[Options] = [
+            {"learning_rate": rate, "tau": tau}
+            for tau, rate in product(plan.taus, plan.rates)
+        ]
+        yield [Job(problem, m, options, plan.few) for m in both for options in grid]
+
+        winners: dict[str, list[Options]] = {}
+        for method in both:
+            ranked = self.errors(problem, method, plan.few)
+            ranked = [(e, o) for e, o in ranked if "keep_state" not in o]
+            bests = [[o for _, o in ranked if o["tau"] == tau][:1] for tau in plan.taus]
+            winners[method] = [options for best in bests for options in best]
+        yield [Job(problem, m, o, plan.rounds) for m in both for o in winners[m]]
+
+        ranked = self.errors(problem, "fedavg", plan.rounds)
+        two = [o for _, o in ranked if o in winners["fedavg"]][:2]
+        kept: list[Options] = [{**o, "keep_state": True} for o in winners["fedavg"]]
+        near: list[Options] = [
+            {**o, "proximal": mu} for o, mu in product(two, plan.proximals)
+        ]
+        yield [Job(problem, "fedavg", options, plan.rounds) for options in kept] + [
+            Job(problem, "fedprox", options, plan.few) for options in near
+        ]
+
+        ranked = self.errors(problem, "fedprox", plan.few)[:2]
+        yield [Job(problem, "fedprox", options, plan.rounds) for _, options in ranked]
+
+    def missing(self, jobs: list[Job]) -> list[Job]:
+        """Those that the file does not hold."""
+        names = [field.name for field in fields(Job)]
+        keys = [{name: line[name] for name in names} for line in self.lines]
+        return [job for job in jobs if asdict(job) not in keys]
+
+    def save(self) -> None:
+        """Replace the file."""
+        best: dict[str, dict[str, Options]] = {}
+        for problem, plan in PLANS.items():
+            for method in ("fedavg", "fedprox", "scaffold"):
+                ranked = self.errors(problem, method, plan.rounds)
+                if ranked:
+                    best.setdefault(problem, {})[method] = ranked[0][1]
+        content = {
+            "command": "python scripts/tune_baselines.py",
+            "seed": SEED,
+            "local": "adam",
+            "plans": {problem: asdict(plan) for problem, plan in PLANS.items()},
+            "best": best,
+        }
+        text = json.dumps(content, indent=1)[:-2]
+        # One line per setting: 300 of them are to be read, and compared in a diff.
+        lines = ",\n".join(sorted("  " + json.dumps(line) for line in self.lines))
+        text += ',\n "tried": [\n' + lines + "\n ]\n}\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        temporary.write_text(text)
+        os.replace(temporary, self.path)  # noqa: PTH105
+
+
+def main() -> None:
+    """Search, and print the best."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--problems",
+        nargs="+",
+        choices=list(PLANS),
+        default=list(PLANS),
+        metavar="NAME",
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
+    parser.add_argument("--out", type=Path, default=RESULT, help=f"default {RESULT}")
+    arguments = parser.parse_args()
+    search = Search(arguments.out)
+    pool = ProcessPoolExecutor(
+        arguments.jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
+    with pool:
+        for problem in arguments.problems:
+            for number, stage in enumerate(search.stages(problem), 1):
+                futures = [pool.submit(tried, job) for job in search.missing(stage)]
+                title = f"{problem} {number}/4"
+                for future in tqdm(as_completed(futures), title, len(futures)):
+                    search.lines.append(future.result())
+                    search.save()
+            for method in ("fedavg", "fedprox", "scaffold"):
+                ranked = search.errors(problem, method, PLANS[problem].rounds)
+                for error, options in ranked[:1]:
+                    print(f"{problem} {method} {error:.2e} {options}", flush=True)
+
+
+def _finite(value: object) -> float | None:
+    """The number, or None, as JSON has no other."""
+    number = float(str(value)) if value is not None else math.nan
+    return number if math.isfinite(number) else None
+
+
+if __name__ == "__main__":
+    main()

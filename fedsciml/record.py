@@ -17,7 +17,7 @@ import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -29,7 +29,7 @@ from torch import Tensor
 from fedsciml.backends import Traffic
 from fedsciml.method import Message, State
 
-Line = dict[str, object]
+Line = dict[str, Any]
 """One round of a history."""
 
 

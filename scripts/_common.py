@@ -1,0 +1,111 @@
+"""What the programs share: the tuned settings, a progress bar, pictures, numbers."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+# Threads that wait must sleep: spinning makes a busy machine ten times slower. OpenMP
+# reads this when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from tqdm import tqdm
+
+from fedsciml.problem import Problem
+from fedsciml.record import Line
+from fedsciml.residual import JetBlock, System
+from fedsciml.rounds import Result
+
+TUNING = Path(__file__).parents[1] / "figures" / "data" / "tuning.json"
+
+
+def tuned(problem: str, method: str) -> dict[str, object]:
+    """The best options that the search found for a method on a problem.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    best = json.loads(TUNING.read_text())["best"] if TUNING.exists() else {}
+    try:
+        options: dict[str, object] = best[problem][method]
+    except KeyError:
+        raise ValueError(
+            f"{TUNING} has no tuned options of method '{method}' for problem "
+            f"'{problem}'. Leave --tuned out or search for them."
+        ) from None
+    return options
+
+
+def new_directory(stem: str) -> Path:
+    """An empty directory ``runs/STEM-1``, or with the next number that is free."""
+    number = 1
+    while True:
+        directory = Path("runs") / f"{stem}-{number}"
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return directory
+
+
+@contextmanager
+def progress(label: str, rounds: int, quiet: bool) -> Iterator[Callable[[Line], None]]:
+    """A bar on stderr that is told each line of a history."""
+    pause = 0.1 if sys.stderr.isatty() else 10  # seconds; a log needs fewer lines
+    with tqdm(
+        total=rounds,
+        desc=label,
+        unit="round",
+        disable=quiet,
+        delay=0.5,
+        mininterval=pause,
+    ) as bar:
+
+        def show(line: Line) -> None:
+            numbers = {"error": line["relative_l2"], "loss": line["loss"]}
+            shown = {key: f"{value:.1e}" for key, value in numbers.items()}
+            if ranks := line["ranks"]:
+                shown["rank"] = "/".join(map(str, ranks))
+            bar.set_postfix(shown, refresh=False)
+            bar.update(line["round"] - bar.n)
+
+        yield show
+
+
+def quantity(problem: Problem) -> str:
+    """The error that is usual: of a regression the mean squared, else relative L2."""
+    blocks = System(problem, problem.pooled()).blocks
+    data = all(isinstance(b, JetBlock) and b.layout.order == 0 for b in blocks)
+    return "mse" if data else "relative_l2"
+
+
+def pictures(
+    result: Result,
+    directory: Path,
+    histories: Mapping[str, Sequence[Line]],
+    prefix: str = "",
+) -> None:
+    """Draw solution, convergence and partition into a directory."""
+    from fedsciml import plot  # matplotlib takes a while
+
+    problem = result.problem
+    figures = {
+        "solution": plot.solution(problem, result.theta),
+        "convergence": plot.convergence(histories, quantity(problem), problem.name),
+        "partition": plot.partition(problem),
+    }
+    for name, figure in figures.items():
+        plot.save(figure, directory / f"{prefix}{name}.png")
+
+
+def size(number: int) -> str:
+    """Bytes for people: ``1.4 MB``."""
+    value = float(number)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"

@@ -1,0 +1,79 @@
+"""A regression and a differential equation, federated and centralised, side by side."""
+
+from pathlib import Path
+
+import _common  # before torch, see there
+
+import problems
+from fedsciml import Result, methods, run
+
+PROBLEMS = ("sine2", "allen_cahn")
+METHODS = ("fipa", "fedavg", "gauss_newton")
+ROUNDS = 50
+
+
+def main() -> None:
+    """Train, print one table, draw."""
+    out = _common.new_directory("demo")
+    results: dict[tuple[str, str], Result] = {}
+    for name in PROBLEMS:
+        for method in METHODS:
+            results[name, method] = train(name, method, out / f"{name}-{method}")
+    print(table(results))
+    for name in PROBLEMS:
+        mine = {method: results[name, method] for method in METHODS}
+        histories = {method: result.history for method, result in mine.items()}
+        _common.pictures(mine[METHODS[0]], out, histories, f"{name}-")
+    print(f"\nPictures and records are in {out}.")
+
+
+def train(name: str, method: str, out: Path) -> Result:
+    """One run, FedAvg and its kin with the options that a search found best."""
+    try:
+        options = _common.tuned(name, method)
+    except ValueError:
+        options = {}
+    with _common.progress(f"{name:11}{method:13}", ROUNDS, quiet=False) as show:
+        return run(
+            problems.load(name, clients=2),
+            methods.load(method, **options),
+            ROUNDS,
+            out=out,
+            progress=show,
+        )
+
+
+def table(results: dict[tuple[str, str], Result]) -> str:
+    """All runs, a line each."""
+    form = "{:12}{:14}{:>18}{:>12}{:>8}{:>10}{:>10}{:>9}"
+    heads = (
+        "problem",
+        "method",
+        "relative L2 error",
+        "test MSE",
+        "rounds",
+        "sent up",
+        "sent down",
+        "seconds",
+    )
+    lines = [form.format(*heads)]
+    for (name, method), result in results.items():
+        relative_l2, mse = result.errors()
+        last = result.history[-1]
+        lines.append(
+            form.format(
+                name,
+                method,
+                f"{relative_l2:.1e}",
+                f"{mse:.1e}",
+                last["round"],
+                _common.size(last["bytes_up"]) if last["bytes_up"] else "-",
+                _common.size(last["bytes_down"]) if last["bytes_down"] else "-",
+                f"{last['seconds']:.1f}",
+            )
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,470 @@
+"""One run: train a problem with a method and record it."""
+
+import argparse
+import difflib
+import json
+import math
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import _common  # before torch, see there
+import torch
+
+import problems
+from fedsciml import Problem, Result, methods, run
+from fedsciml.method import Method
+from fedsciml.methods import Option
+from fedsciml.record import environment
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is run; ``command`` in run.json, from which a run is rebuilt.
+
+    ``parameters`` are those of the problem's ``make``, ``options`` the method's.
+    """
+
+    problem: str
+    parameters: dict[str, object]
+    method: str
+    options: dict[str, object]
+    warmup: str | None
+    rounds: int
+    seed: int
+    device: str
+    dtype: str
+    gn_gap: bool
+    threads: int
+
+
+EXAMPLES = """examples:
+  run.py allen_cahn
+  run.py poisson2d --method fedavg --clients 4 --tau 200 --learning-rate 1e-3
+  run.py sine8 --method fipa --warmup adam:10 --out runs/eight --json
+  run.py --resume runs/eight"""
+
+DEFAULTS: dict[str, object] = {
+    "method": "fipa",
+    "warmup": None,
+    "rounds": 50,
+    "seed": 0,
+    "device": "cpu",
+    "dtype": "float64",
+    "gn_gap": False,
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in one line, with the nearest flag where one is misspelt."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+    def parse_all(self, arguments: list[str] | None) -> argparse.Namespace:
+        """Parse; unknown arguments are errors."""
+        parsed, unknown = self.parse_known_args(arguments)
+        for word in unknown:
+            flag = word.partition("=")[0]
+            near = difflib.get_close_matches(flag, self._option_string_actions, 1)
+            hint = f"did you mean {near[0]}?" if near else "--help shows all."
+            self.error(f"unknown argument {word}; {hint}")
+        return parsed
+
+
+def parser() -> Parser:
+    """The command line. Nothing has a default here, to tell what was given."""
+    result = Parser(
+        prog="run.py",
+        usage="%(prog)s PROBLEM [--method METHOD] [option ...]\n"
+        "       %(prog)s --resume DIR",
+        description=f"{__doc__}\n\n{EXAMPLES}",
+        epilog=_listed("problems", {n: problems.summary(n) for n in problems.names()})
+        + _listed("methods", {n: methods.summary(n) for n in methods.names()}),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    add = result.add_argument
+    add("problem", nargs="?", metavar="PROBLEM", help="what to train, see below")
+    add("--method", metavar="METHOD", help="how, see below (default fipa)")
+    add("--rounds", type=int, metavar="K", help="communication rounds (default 50)")
+    add("--seed", type=int, metavar="S", help="of the start parameters (default 0)")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="run directory, new or empty (default runs/PROBLEM-METHOD-N)",
+    )
+    add(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="continue the run in DIR; what else is given must agree with it",
+    )
+    add("--json", action="store_true", help="print one JSON object instead of a line")
+    add("--device", choices=("cpu", "cuda"), help="where to compute (default cpu)")
+    add("--dtype", choices=tuple(DTYPES), help="precision (default float64)")
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads, which the last digits depend on (default all cores)",
+    )
+    add(
+        "--warmup",
+        metavar="METHOD:K0[,OPTION=VALUE...]",
+        help="another method for the first K0 rounds (default none)",
+    )
+    add(
+        "--tuned",
+        action="store_true",
+        help="method options from figures/data/tuning.json; flags go before them",
+    )
+    add(
+        "--gn-gap",
+        action="store_true",
+        help="record how far each step is from the centralised Gauss-Newton step",
+    )
+    add("--no-plots", action="store_true", help="draw no pictures")
+    add("--quiet", action="store_true", help="no progress bar")
+
+    group = result.add_argument_group("problem options").add_argument
+    group("--clients", type=int, metavar="M", help="clients (default the published M)")
+    group(
+        "--partition",
+        metavar="NAME",
+        help="how the domain is divided: strips, "
+        "boxes, pieces:K (default the published one)",
+    )
+    group("--edges", type=_edges, metavar="E0,E1,...", help="M + 1 edges of strips")
+    group(
+        "--initialisation",
+        metavar="NAME",
+        help="of the weights: fan_in, glorot (default fan_in)",
+    )
+    group("--data-seed", type=int, metavar="S", help="of the points (default 0)")
+    group(
+        "--set",
+        action="append",
+        type=_pair,
+        metavar="KEY=VALUE",
+        help="another argument of the problem's make(); may be repeated",
+    )
+
+    group = result.add_argument_group("method options").add_argument
+    for option, text in _method_options().items():
+        group(
+            _flag(option),
+            dest=f"option_{option}",
+            metavar="X",
+            help=text.replace("%", "%%"),
+        )
+    return result
+
+
+def command(given: argparse.Namespace) -> Command:
+    """What the arguments ask for.
+
+    Raises:
+        ValueError: If something is missing, or given for another method.
+    """
+    if "problem" not in given:
+        raise ValueError(
+            f"Which problem? Choose one of {', '.join(problems.names())}, or continue "
+            "a run with --resume DIR."
+        )
+    problems.summary(given.problem)  # complain of a misspelt name first
+    asked = {**DEFAULTS, "threads": torch.get_num_threads(), **vars(given)}
+    method: str = asked["method"]
+    defaults = {key: option.default for key, option in methods.options(method).items()}
+    return Command(
+        problem=given.problem,
+        parameters=_parameters(given),
+        options=defaults | _options(given, given.problem, method),
+        **{key: asked[key] for key in (*DEFAULTS, "threads")},
+    )
+
+
+def recorded(given: argparse.Namespace) -> Command:
+    """The command of the run in ``given.resume``.
+
+    Raises:
+        ValueError: If there is none, or something was given that does not agree.
+    """
+    path = given.resume / "run.json"
+    if not path.is_file():
+        raise ValueError(f"No run to resume in {given.resume}: it has no run.json.")
+    try:
+        content = json.loads(path.read_text())
+        result = Command(**content["command"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not of a run of run.py: {error!r}.") from error
+    plain = asdict(result)
+    _agree(given, "", plain, {k: v for k, v in vars(given).items() if k in plain})
+    parameters = content["problem_parameters"] | result.parameters
+    _agree(given, "problem option ", parameters, _parameters(given))
+    options = _options(given, result.problem, result.method)
+    _agree(given, "method option ", result.options, options)
+    now = environment()
+    for key, value in content["environment"].items():
+        if key != "threads" and now.get(key) != value:
+            print(
+                f"run.py: warning: the run began with {key} {value}, this is "
+                f"{now.get(key)}; the last digits may differ.",
+                file=sys.stderr,
+            )
+    return result
+
+
+def _agree(
+    given: argparse.Namespace,
+    what: str,
+    known: Mapping[str, Any],
+    asked: Mapping[str, Any],
+) -> None:
+    """Refuse what was asked for and is not so."""
+    for key, value in asked.items():
+        if known.get(key) != value:
+            raise ValueError(
+                f"The run in {given.resume} has {what}{key} = {known.get(key)!r}, "
+                f"not {value!r}. Resume it without that argument, or start another run."
+            )
+
+
+def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
+    """The result as plain data; numbers that are not finite become None."""
+    last = result.history[-1]
+    relative_l2, mse = result.errors()
+    ranks = [rank for line in result.history for rank in line["ranks"]]
+    configuration = json.loads((out / "run.json").read_text())
+    content: dict[str, Any] = {
+        "problem": todo.problem,
+        "method": todo.method,
+        "clients": configuration["clients"],
+        "rounds": todo.rounds,
+        "seed": todo.seed,
+        "parameters": configuration["parameters"],
+        "loss": result.loss,
+        "relative_l2": relative_l2,
+        "mse": mse,
+        "bytes_up": last["bytes_up"],
+        "bytes_down": last["bytes_down"],
+        "messages": last["messages"],
+        "seconds": last["seconds"],
+        "max_rank": max(ranks, default=None),
+        "mean_rank": sum(ranks) / len(ranks) if ranks else None,
+        "backend": configuration["backend"],
+        "device": todo.device,
+        "dtype": todo.dtype,
+        "threads": todo.threads,
+        "theta_sha256": result.theta_sha256(),
+        "out": str(out),
+    }
+    return {
+        key: None if isinstance(v, float) and not math.isfinite(v) else v
+        for key, v in content.items()
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run; returns the exit status."""
+    reader = parser()
+    given = reader.parse_all(arguments)
+    out: Path | None = None
+    try:
+        # Whatever is printed on the way must not get between the lines of --json.
+        with redirect_stdout(sys.stderr):
+            if "resume" in given and "out" in given:
+                raise ValueError("--resume DIR writes to DIR; leave --out away.")
+            todo = recorded(given) if "resume" in given else command(given)
+            problem, method = _made(todo)
+            if "resume" in given:
+                out = given.resume
+            elif "out" in given:
+                out = given.out
+            else:
+                out = _common.new_directory(f"{todo.problem}-{todo.method}")
+            label = f"{todo.problem} {todo.method}"
+            quiet = "quiet" in given or (out / "model.safetensors").exists()
+            with _common.progress(label, todo.rounds, quiet) as show:
+                result = run(
+                    problem,
+                    method,
+                    todo.rounds,
+                    todo.seed,
+                    out=out,
+                    resume="resume" in given,
+                    device=todo.device,
+                    dtype=DTYPES[todo.dtype],
+                    gn_gap=todo.gn_gap,
+                    progress=show,
+                    notes={"command": asdict(todo)},
+                )
+        content = summary(result, todo, out)
+        print(json.dumps(content) if "json" in given else _sentence(content))
+        if "no_plots" not in given:
+            _common.pictures(result, out, {todo.method: result.history})
+    except KeyboardInterrupt:
+        if out and (out / "run.json").exists():
+            print(f"Interrupted. Continue with: {_again(out)}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        failed = out is not None and (out / "failure.json").exists()
+        if failed and not isinstance(error, FloatingPointError):
+            traceback.print_exc()
+        if failed:
+            print(f"run.py: failed: {error} Record kept in {out}.", file=sys.stderr)
+            return 1
+        if isinstance(error, (ValueError, OSError)):
+            reader.error(str(error))
+        raise
+    return 0
+
+
+def _made(todo: Command) -> tuple[Problem, Method]:
+    """The problem and the method, with the machine set up for them."""
+    if todo.rounds < 1:
+        raise ValueError(f"--rounds must be at least 1, got {todo.rounds}.")
+    if todo.threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {todo.threads}.")
+    if todo.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("This machine has no CUDA device; use --device cpu.")
+    torch.set_num_threads(todo.threads)
+    problem = problems.load(todo.problem, **todo.parameters)
+    method = methods.load(todo.method, **todo.options)
+    if todo.warmup is not None:
+        from fedsciml.methods import warmup
+
+        first, rounds = _first(todo.warmup)
+        method = warmup.make(first=first, rounds=rounds, then=method)
+    return problem, method
+
+
+def _first(text: str) -> tuple[Method, int]:
+    """The warm-up that METHOD:K0[,OPTION=VALUE...] stands for."""
+    name, colon, rest = text.partition(":")
+    rounds, *pairs = rest.split(",")
+    if not colon or not rounds.isdigit():
+        raise ValueError(
+            f"--warmup needs METHOD:ROUNDS, for example adam:5; got '{text}'."
+        )
+    known = methods.options(name)
+    options = {}
+    for key, _, value in (pair.partition("=") for pair in pairs):
+        key = key.replace("-", "_")
+        options[key] = _value(known[key], key, value) if key in known else value
+    return methods.load(name, **options), int(rounds)
+
+
+def _parameters(given: argparse.Namespace) -> dict[str, object]:
+    """What was given for the problem's ``make``."""
+    names = ("clients", "partition", "edges", "initialisation")
+    result = {name: getattr(given, name) for name in names if name in given}
+    if "data_seed" in given:
+        result["seed"] = given.data_seed
+    return result | dict(getattr(given, "set", []))
+
+
+def _options(given: argparse.Namespace, problem: str, method: str) -> dict[str, object]:
+    """What was given for the method's ``make``."""
+    known = methods.options(method)
+    result = _common.tuned(problem, method) if "tuned" in given else {}
+    for option in _method_options():
+        key = f"option_{option}"
+        if key not in given:
+            continue
+        if option not in known:
+            raise ValueError(
+                f"Method {method} does not take {_flag(option)}; it takes "
+                f"{', '.join(map(_flag, known)) or 'no options'}."
+            )
+        result[option] = _value(known[option], option, getattr(given, key))
+    return result
+
+
+def _value(option: Option, name: str, text: str) -> object:
+    """A method option from the command line."""
+    if text == "none" and option.default is None:
+        return None
+    try:
+        if option.type is bool:
+            return {"true": True, "false": False}[text.lower()]
+        value: object = option.type(text)
+    except (ValueError, KeyError):
+        kind = "true or false" if option.type is bool else option.type.__name__
+        raise ValueError(f"{_flag(name)} must be {kind}, got '{text}'.") from None
+    return value
+
+
+def _method_options() -> dict[str, str]:
+    """Help for each option of any method: meaning, methods, defaults."""
+    meanings: dict[str, dict[str, list[str]]] = {}
+    for method in methods.names():
+        for name, option in methods.options(method).items():
+            default = str(option.default)
+            if option.default in (None, True, False):
+                default = default.lower()
+            choices = f" One of {', '.join(option.choices)}." if option.choices else ""
+            entry = meanings.setdefault(name, {}).setdefault(option.help + choices, [])
+            entry.append(f"{method} {default}")
+    return {
+        name: " ".join(f"{text} [{', '.join(who)}]" for text, who in entries.items())
+        for name, entries in sorted(meanings.items())
+    }
+
+
+def _flag(option: str) -> str:
+    return "--" + option.replace("_", "-")
+
+
+def _edges(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        message = f"'{text}' is not a list of numbers such as 0,0.5,1"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def _pair(text: str) -> tuple[str, object]:
+    """KEY=VALUE, the value read as JSON where it is JSON."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"'{text}' is not KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def _listed(title: str, entries: Mapping[str, str]) -> str:
+    lines = [f"  {name:20} {text}" for name, text in entries.items()]
+    return "\n".join([f"\n{title}:", *lines, ""])
+
+
+def _sentence(content: Mapping[str, Any]) -> str:
+    """The result for people, in a line."""
+    text = (
+        "{problem}, {method}, {clients} client(s), {rounds} rounds, {dtype}: "
+        "loss {loss:.2e}"
+    ).format(**content)
+    if content["relative_l2"] is not None:
+        text += ", relative L2 error {relative_l2:.2e}, MSE {mse:.2e}".format(**content)
+    up, down = _common.size(content["bytes_up"]), _common.size(content["bytes_down"])
+    text += f"; {content['seconds']:.1f} s, {up} up, {down} down"
+    return f"{text}; {content['out']}"
+
+
+def _again(out: Path) -> str:
+    return f"python scripts/run.py --resume {out}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

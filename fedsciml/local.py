@@ -18,7 +18,9 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.optim import LBFGS, SGD, Adam
+from torch.optim import LBFGS
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from fedsciml.method import State
 from fedsciml.residual import Linearisation, System
@@ -205,27 +207,62 @@ class _Objective:
         return value
 
 
-def _first_order(
+# Adam and SGD are torch's own, called as functions: their state is plain tensors, and
+# torch.optim's classes cost over a second of imports when the first one is made.
+
+
+def _adam(
     objective: _Objective, theta: Tensor, local: Local, carried: State
 ) -> tuple[Tensor, State]:
-    """Adam or SGD on one flat parameter."""
-    x = Parameter(theta.clone())
-    optimiser = (
-        Adam([x], lr=local.learning_rate)
-        if local.solver == "adam"
-        else SGD([x], lr=local.learning_rate, momentum=local.momentum)
-    )
-    if carried:
-        # Adam counts its steps on the CPU, wherever the checkpoint was read to.
-        optimiser.state[x] = {
-            key: value.cpu() if key == "step" and isinstance(value, Tensor) else value
-            for key, value in carried.items()
-        }
+    x = theta.clone()
+    state: State = {
+        "exp_avg": torch.zeros_like(x),
+        "exp_avg_sq": torch.zeros_like(x),
+        "step": torch.zeros(()),
+        **carried,
+    }
+    # It counts its steps on the CPU, wherever a checkpoint was read to.
+    state["step"] = state["step"].cpu()
     for _ in range(local.epochs):
-        _, x.grad = objective.linearise(x.detach())
-        optimiser.step()
-    state = {k: v for k, v in optimiser.state[x].items() if v is not None}
-    return x.detach(), state
+        _, gradient = objective.linearise(x)
+        adam(
+            [x],
+            [gradient],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [state["step"]],
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=local.learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+    return x, state
+
+
+def _sgd(
+    objective: _Objective, theta: Tensor, local: Local, carried: State
+) -> tuple[Tensor, State]:
+    x = theta.clone()
+    buffers: list[Tensor | None] = [carried.get("momentum_buffer")]
+    for _ in range(local.epochs):
+        _, gradient = objective.linearise(x)
+        sgd(
+            [x],
+            [gradient],
+            buffers,
+            weight_decay=0.0,
+            momentum=local.momentum,
+            lr=local.learning_rate,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+    (buffer,) = buffers
+    return x, {} if buffer is None else {"momentum_buffer": buffer}
 
 
 _PAIRS = ("old_dirs", "old_stps", "ro")
@@ -303,8 +340,8 @@ def _gauss_newton(
 
 _Function = Callable[[_Objective, Tensor, Local, State], tuple[Tensor, State]]
 _SOLVERS: dict[str, _Function] = {
-    "adam": _first_order,
-    "sgd": _first_order,
+    "adam": _adam,
+    "sgd": _sgd,
     "lbfgs": _lbfgs,
     "gauss_newton": _gauss_newton,
 }

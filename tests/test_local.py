@@ -1,0 +1,251 @@
+"""Local solvers against torch's optimisers on a naive loss, and dense algebra."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import reference
+import torch
+from cases import CASES, theta
+from torch import Tensor
+
+from fedsciml.backends import Traffic
+from fedsciml.local import LBFGS_SCALE, Local, minimise, train
+from fedsciml.method import State
+from fedsciml.record import Checkpoint, Record
+from fedsciml.residual import System
+
+DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+ANY = [
+    Local("adam", epochs=3, learning_rate=1e-2),
+    Local("sgd", epochs=3, learning_rate=1e-4),
+    Local("sgd", epochs=3, learning_rate=1e-4, momentum=0.9),
+    Local("lbfgs", epochs=3),
+    Local("gauss_newton", epochs=2),
+]
+KEPT = [
+    Local("adam", epochs=4, learning_rate=1e-2, keep_state=True),
+    Local("sgd", epochs=4, learning_rate=1e-4, momentum=0.9, keep_state=True),
+    Local("lbfgs", epochs=4, keep_state=True, history=5),
+]
+
+
+def named(locals_: list[Local]) -> pytest.MarkDecorator:
+    """Parametrise over local solvers."""
+    names = [local.solver + "+" * (local.momentum > 0) for local in locals_]
+    return pytest.mark.parametrize("local", locals_, ids=names)
+
+
+def client(case: str = "scalar", number: int = 1) -> tuple[System, Tensor]:
+    problem = CASES[case]()
+    return System(problem, problem.shards()[number]), theta(problem)
+
+
+def objective(
+    system: System, start: Tensor, proximal: float, correction: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """F_m of the module's docstring, for autograd."""
+
+    def value(x: Tensor) -> Tensor:
+        r = reference.residual(system.problem, system.shard, x)
+        moved = x - start
+        drift = proximal / 2 * moved @ moved + correction @ moved
+        return r @ r / 2 / system.shard.share + drift
+
+    return value
+
+
+@pytest.mark.parametrize("case", ["scalar", "system", "module"])
+@named(ANY[:4])
+def test_first_order_solvers_are_torch_s_on_the_local_objective(
+    local: Local, case: str
+) -> None:
+    system, start = client(case)
+    local = replace(local, epochs=5, proximal=0.7)
+    correction = torch.linspace(-1, 1, len(start), dtype=start.dtype)
+    value = objective(system, start, 0.7, correction)
+    x = torch.nn.Parameter(start.clone())
+    scale = 1.0
+    optimiser: torch.optim.Optimizer
+    if local.solver == "adam":
+        optimiser = torch.optim.Adam([x], lr=local.learning_rate)
+    elif local.solver == "sgd":
+        optimiser = torch.optim.SGD(
+            [x], lr=local.learning_rate, momentum=local.momentum
+        )
+    else:
+        scale = LBFGS_SCALE
+        optimiser = torch.optim.LBFGS(
+            [x], max_iter=1, max_eval=99, line_search_fn="strong_wolfe"
+        )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = scale * value(x)
+        loss.backward()
+        return loss
+
+    for _ in range(5):
+        optimiser.step(closure)
+    trained = minimise(system, start, local, {}, correction)
+    # Two ways to the same gradient differ in its last digits, Adam's first steps and
+    # L-BFGS's pairs magnify that a little; measured 1e-13 to 1e-10.
+    torch.testing.assert_close(trained.theta, x.detach(), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("case", ["scalar", "system"])
+@pytest.mark.parametrize("proximal", [0.0, 0.5])
+def test_gauss_newton_steps_solve_the_damped_normal_equations(
+    case: str, proximal: float
+) -> None:
+    system, start = client(case)
+    share = system.shard.share
+    local = Local("gauss_newton", epochs=3, damping=1e-2, proximal=proximal)
+    x, eye = start, torch.eye(len(start), dtype=start.dtype)
+    for _ in range(3):
+        linear = system.linearise(x)
+        jacobian = linear.jacobian()
+        gradient = jacobian.T @ linear.residual + share * proximal * (x - start)
+        hessian = jacobian.T @ jacobian + (1e-2 + share * proximal) * eye
+        x = x - torch.linalg.solve(hessian, gradient)
+    delta, _, _ = train(system, start, local, {})
+    # Condition number of the gramian up to 1e5.
+    torch.testing.assert_close(delta, x - start, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("case", ["scalar", "system"])
+def test_undamped_gauss_newton_is_a_least_squares_step(case: str) -> None:
+    system, start = client(case)
+    linear = system.linearise(start)
+    delta, _, _ = train(system, start, Local("gauss_newton", 1, damping=0.0), {})
+    left = linear.vjp(linear.residual + linear.jvp(delta))
+    assert left.norm() < 1e-9 * linear.gradient.norm()
+
+
+def test_gauss_newton_refuses_corrected_gradients() -> None:
+    system, start = client()
+    with pytest.raises(ValueError, match="use sgd or adam"):
+        train(system, start, Local("gauss_newton", 1), {}, start)
+
+
+@named(ANY)
+def test_training_leaves_what_it_was_given_alone(local: Local) -> None:
+    system, start = client()
+    before = start.clone()
+    memory: State = {"other": torch.ones(2)}
+    delta, loss, after = train(system, start, local, memory)
+    assert torch.equal(start, before)
+    assert memory.keys() == after.keys() == {"other"}
+    assert loss == system.loss(start)
+    assert system.loss(start + delta) < loss
+
+
+@named([ANY[0], ANY[2], ANY[4]])
+def test_the_mean_gradient_of_one_epoch_is_the_local_gradient(local: Local) -> None:
+    system, start = client()
+    trained = minimise(system, start, replace(local, epochs=1), {})
+    expected = system.linearise(start).gradient / system.shard.share
+    assert torch.equal(trained.gradient, expected)
+
+
+def through_disk(memory: State, theta: Tensor, directory: Path) -> tuple[State, Tensor]:
+    """What a checkpoint makes of a memory."""
+    record = Record.create(directory, {})
+    state: State = {"theta": theta}
+    record.save(Checkpoint(0, state, state, [memory], Traffic(), 0.0))
+    found = record.load()
+    assert found is not None
+    return found.memories[0], found.state["theta"]
+
+
+@pytest.mark.parametrize("case", ["scalar", "module"])
+@pytest.mark.parametrize("saved", [False, True], ids=["in memory", "through a file"])
+@named(KEPT)
+def test_rounds_with_kept_state_are_one_uninterrupted_run(
+    local: Local, saved: bool, case: str, tmp_path: Path
+) -> None:
+    system, start = client(case)
+    whole = replace(local, epochs=12)
+    end = minimise(system, start, whole, {}).theta
+    x, memory = start, State()
+    for k in range(3):
+        before = {k: v.clone() for k, v in memory.items() if isinstance(v, Tensor)}
+        trained = minimise(system, x, local, memory)
+        assert all(torch.equal(memory[key], v) for key, v in before.items())
+        x, memory = trained.theta, trained.memory
+        if saved:
+            memory, x = through_disk(memory, x, tmp_path / str(k))
+    assert torch.equal(x, end)
+
+
+@named(KEPT)
+def test_reset_state_makes_rounds_independent(local: Local) -> None:
+    system, start = client()
+    reset = replace(local, keep_state=False)
+    _, _, memory = train(system, start, local, {})
+    assert memory
+    fresh = minimise(system, start, reset, {})
+    again = minimise(system, start, reset, memory)
+    assert torch.equal(fresh.theta, again.theta)
+
+
+def test_lbfgs_starts_afresh_from_a_theta_where_it_did_not_stop() -> None:
+    system, start = client()
+    local = KEPT[2]
+    memory = minimise(system, start, local, {}).memory
+    moved = start + 0.1
+    fresh, kept = (minimise(system, moved, local, m) for m in ({}, memory))
+    assert torch.equal(fresh.theta, kept.theta)
+
+
+def test_lbfgs_keeps_its_pairs_where_the_loss_is_tiny() -> None:
+    """torch's own drops those with s . y <= 1e-10."""
+    system, start = client("scalar", 0)
+    x = start
+    for _ in range(4):
+        x = minimise(system, x, Local("gauss_newton", 5, damping=1e-9), {}).theta
+    x = x + 1e-7
+    assert system.loss(x) < 1e-9
+    local = Local("lbfgs", 20, keep_state=True)
+    memory = minimise(system, x, local, {}).memory
+    assert len(memory["lbfgs.ro"]) == 19
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@named(ANY + KEPT)
+def test_solvers_keep_device_and_precision(
+    local: Local, dtype: torch.dtype, device: str
+) -> None:
+    problem = CASES["scalar"]()
+    system = System(problem, problem.shards()[0], device, dtype)
+    start = theta(problem).to(device, dtype)
+    x, memory = start, State()
+    for _ in range(2):
+        trained = minimise(system, x, local, memory)
+        x, memory = trained.theta, trained.memory
+    assert (x.dtype, x.device) == (start.dtype, start.device)
+    assert system.loss(x) < system.loss(start)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"solver": "adm"}, "Did you mean 'adam'"),
+        ({"solver": "newton-krylov"}, "choose one of adam, sgd"),
+        ({"epochs": 0}, "tau >= 1"),
+        ({"learning_rate": 0.0}, "positive"),
+        ({"learning_rate": float("nan")}, "positive"),
+        ({"solver": "sgd", "momentum": 1.0}, r"\[0, 1\)"),
+        ({"solver": "adam", "momentum": 0.9}, "is for sgd"),
+        ({"damping": -1.0}, "damping factor must be at least 0"),
+        ({"proximal": float("inf")}, "proximal factor must be at least 0"),
+        ({"history": 0}, "history of 1 or more"),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Local(**options)  # type: ignore[arg-type]

@@ -4,9 +4,9 @@ Per problem, local solver Adam, full batch, seed 0. Chosen by the error on the t
 points itself (in the baselines' favour), as the median of the last five rounds:
 
 1. FedAvg and SCAFFOLD on a grid of learning rates and tau, for a few rounds;
-2. the best learning rate for each tau, for all rounds;
-3. FedAvg's winners of 2 again with optimisers that keep their state over the rounds;
-   FedProx with the two best of them and several proximal factors, for a few rounds;
+2. the best learning rates of the two best tau, for all rounds, each with optimisers
+   that start afresh in every round and with such that keep their state;
+3. FedProx with the two best of FedAvg's and several proximal factors, for a few rounds;
 4. FedProx's two best, for all rounds.
 
 The result is ``figures/data/tuning.json``: every setting tried, with its error, and the
@@ -28,19 +28,21 @@ from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 import problems
 from fedsciml import methods
-from fedsciml.record import Line
 from fedsciml.rounds import run
 
 RESULT = Path(__file__).parents[1] / "figures" / "data" / "tuning.json"
 SEED = 0
 
 Options = dict[str, object]
+Entry = dict[str, Any]
+"""A setting that was tried, and how it ended; a line of the file."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Plan:
 
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
     taus: tuple[int, ...] = (20, 100, 300)
-    proximals: tuple[float, ...] = (1e-2, 1e-1, 1.0, 10.0)
-    few: int = 15
+    proximals: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0)
+    few: int = 10
     rounds: int = 50
 
 
@@ -90,14 +92,13 @@ def tuned(problem: str, method: str) -> Options:
     """The best options found, to be given to ``methods.load``; none if not searched."""
     if not RESULT.is_file():
         return {}
-    best: Options = json.loads(RESULT.read_text())["best"].get(problem, {})
-    found: Options = best.get(method, {})  # type: ignore[assignment]
-    return found
+    best: dict[str, dict[str, Options]] = json.loads(RESULT.read_text())["best"]
+    return best.get(problem, {}).get(method, {})
 
 
-def tried(job: Job) -> Line:
+def tried(job: Job) -> Entry:
     """Run a job and say how it ended."""
-    history: list[Line] = []
+    history: list[Entry] = []
     diverged = False
     try:
         run(
@@ -114,9 +115,7 @@ def tried(job: Job) -> Line:
         **asdict(job),
         "diverged": diverged,
         "median_relative_l2": _finite(
-            median(float(str(line["relative_l2"])) for line in history[-5:])
-            if history
-            else math.nan
+            median(line["relative_l2"] for line in history[-5:]) if history else None
         ),
         **{k: _finite(last.get(k)) for k in ("relative_l2", "mse", "seconds")},
     }
@@ -127,7 +126,7 @@ class Search:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines: list[Line] = []
+        self.lines: list[Entry] = []
         if path.is_file():
             self.lines = json.loads(path.read_text())["tried"]
 
@@ -136,7 +135,7 @@ class Search:
     ) -> list[tuple[float, Options]]:
         """Errors with their options, the best first; diverged runs left out."""
         found = [
-            (float(str(line["median_relative_l2"])), dict(line["options"]))  # type: ignore[call-overload]
+            (line["median_relative_l2"], line["options"])
             for line in self.lines
             if (line["problem"], line["method"], line["rounds"])
             == (problem, method, rounds)
@@ -155,22 +154,20 @@ class Search:
         ]
         yield [Job(problem, m, options, plan.few) for m in both for options in grid]
 
-        winners: dict[str, list[Options]] = {}
+        finals = []
         for method in both:
             ranked = self.errors(problem, method, plan.few)
-            ranked = [(e, o) for e, o in ranked if "keep_state" not in o]
-            bests = [[o for _, o in ranked if o["tau"] == tau][:1] for tau in plan.taus]
-            winners[method] = [options for best in bests for options in best]
-        yield [Job(problem, m, o, plan.rounds) for m in both for o in winners[m]]
+            plain = [o for _, o in ranked if "keep_state" not in o]
+            bests = {o["tau"]: o for o in reversed(plain)}
+            for options in sorted(bests.values(), key=plain.index)[:2]:
+                for final in (options, {**options, "keep_state": True}):
+                    finals.append(Job(problem, method, final, plan.rounds))
+        yield finals
 
-        ranked = self.errors(problem, "fedavg", plan.rounds)
-        two = [o for _, o in ranked if o in winners["fedavg"]][:2]
-        kept: list[Options] = [{**o, "keep_state": True} for o in winners["fedavg"]]
-        near: list[Options] = [
-            {**o, "proximal": mu} for o, mu in product(two, plan.proximals)
-        ]
-        yield [Job(problem, "fedavg", options, plan.rounds) for options in kept] + [
-            Job(problem, "fedprox", options, plan.few) for options in near
+        ranked = self.errors(problem, "fedavg", plan.rounds)[:2]
+        yield [
+            Job(problem, "fedprox", {**options, "proximal": mu}, plan.few)
+            for (_, options), mu in product(ranked, plan.proximals)
         ]
 
         ranked = self.errors(problem, "fedprox", plan.few)[:2]
@@ -243,10 +240,9 @@ def main() -> None:
                     print(f"{problem} {method} {error:.2e} {options}", flush=True)
 
 
-def _finite(value: object) -> float | None:
+def _finite(value: float | None) -> float | None:
     """The number, or None, as JSON has no other."""
-    number = float(str(value)) if value is not None else math.nan
-    return number if math.isfinite(number) else None
+    return value if value is not None and math.isfinite(value) else None
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.tri import Triangulation
 from numpy.typing import NDArray
 from torch import Tensor
@@ -80,6 +81,11 @@ def convergence(
     for axes in panels[1:]:
         if axes.lines:
             axes.set_xscale("log")
+            low, high = axes.get_xlim()
+            digits = (1.0, 2.0, 5.0) if high < 200 * low else (1.0,)
+            axes.xaxis.set_major_locator(LogLocator(subs=digits))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
     if silent:
         panels[1].set_title(f"centralised, nothing sent: {', '.join(silent)}", size=9)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)

@@ -31,13 +31,13 @@ from statistics import median
 from typing import Any
 
 import torch
+from _common import TUNING
 from tqdm import tqdm
 
 import problems
 from fedsciml import methods
 from fedsciml.rounds import run
 
-RESULT = Path(__file__).parents[1] / "figures" / "data" / "tuning.json"
 SEED = 0
 
 Options = dict[str, object]
@@ -86,14 +86,6 @@ class Job:
     method: str
     options: Options
     rounds: int
-
-
-def tuned(problem: str, method: str) -> Options:
-    """The best options found, to be given to ``methods.load``; none if not searched."""
-    if not RESULT.is_file():
-        return {}
-    best: dict[str, dict[str, Options]] = json.loads(RESULT.read_text())["best"]
-    return best.get(problem, {}).get(method, {})
 
 
 def tried(job: Job) -> Entry:
@@ -217,7 +209,7 @@ def main() -> None:
         metavar="NAME",
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
-    parser.add_argument("--out", type=Path, default=RESULT, help=f"default {RESULT}")
+    parser.add_argument("--out", type=Path, default=TUNING, help=f"default {TUNING}")
     arguments = parser.parse_args()
     search = Search(arguments.out)
     pool = ProcessPoolExecutor(

@@ -143,9 +143,8 @@ def pieces(
         )
     if clients > 2 * piece + 1:
         raise ValueError(
-            f"({piece} + 1)^2 blocks cannot be dealt to {clients} clients by (i + j) mod "
-            f"{clients}: client {2 * piece + 1} would own nothing. Use piece >= "
-            f"{clients // 2}."
+            f"({piece} + 1)^2 blocks dealt by (i + j) mod {clients} leave nothing for "
+            f"client {2 * piece + 1}. Use piece >= {clients // 2}, or an axis."
         )
     grid = [_equal(low[k], high[k], piece + 1) for k in range(2)]
 
@@ -310,8 +309,8 @@ def _drawn(draw: Callable[[int], np.ndarray], n: int, seed: int) -> Tensor:
         np.random.set_state(state)
     if points.ndim != 2 or len(points) != n:
         raise ValueError(
-            f"The geometry returned an array of shape {points.shape} when asked for {n} "
-            f"points; it must be ({n}, d)."
+            f"The geometry returned an array of shape {points.shape} when asked for "
+            f"{n} points; it must be ({n}, d)."
         )
     if points.dtype == np.float32:
         points = points.astype(str)
@@ -322,7 +321,7 @@ def _edges(edges: Sequence[float] | Tensor, axis: int) -> Tensor:
     checked = torch.as_tensor(edges, dtype=torch.float64, device="cpu")
     if checked.ndim != 1 or len(checked) < 2 or not bool((checked.diff() > 0).all()):
         raise ValueError(
-            f"Edges along axis {axis} must be at least two strictly increasing numbers, "
+            f"Edges along axis {axis} must be two or more strictly increasing numbers, "
             f"got {checked.tolist()}."
         )
     if axis < 0 or not bool(checked.isfinite().all()):

@@ -45,8 +45,8 @@ def load_points(
 
     Raises:
         FileNotFoundError: If a file is not there.
-        ValueError: If a file is of another kind or damaged, a column is missing, rows or
-            columns differ in length, or a value is not a finite number; the message
+        ValueError: If a file is of another kind or damaged, a column is missing, rows
+            or columns differ in length, or a value is not a finite number; the message
             names file, row and column.
     """
     if isinstance(paths, (str, Path)) or len(paths) == 0:
@@ -83,8 +83,8 @@ def _table(path: Path, wanted: Sequence[str]) -> Tensor:
     if len(bad):
         row, column = bad[0]
         raise ValueError(
-            f"{path}, row {row + 1}, column '{wanted[column]}': {table[row, column]} is "
-            "not a finite number. Correct the value or leave out the row."
+            f"{path}, row {row + 1}, column '{wanted[column]}': {table[row, column]} "
+            "is not a finite number. Correct the value or leave out the row."
         )
     return torch.from_numpy(table)
 
@@ -118,7 +118,8 @@ def _read_csv(path: Path, wanted: Sequence[str]) -> np.ndarray:
 def _read_npz(path: Path, wanted: Sequence[str]) -> np.ndarray:
     if not zipfile.is_zipfile(path):
         raise ValueError(
-            f"{path} is not a NumPy archive; write it with numpy.savez(path, x=..., u=...)."
+            f"{path} is not a NumPy archive; write it with numpy.savez(path, x=..., "
+            "u=...)."
         )
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -77,8 +77,8 @@ class Term:
 
     name: str
     residual: Residual
-    points: Tensor | Sequence[Tensor]
-    target: float | Tensor | PointFunction | Sequence[Tensor] | None = None
+    points: Tensor | np.ndarray | Sequence[Tensor]
+    target: float | Tensor | np.ndarray | PointFunction | Sequence[Tensor] | None = None
     weight: float = 1.0
     autograd: bool = False
 
@@ -318,7 +318,10 @@ class Problem:
             )
         _finite(points, f"points of {where}")
         if self.domain is not None and len(points):
-            lower, upper = (torch.as_tensor(c).to(points) for c in self.domain)
+            lower, upper = (
+                torch.as_tensor(corner, dtype=torch.float64, device="cpu")
+                for corner in self.domain
+            )
             slack = 1e-6 * (upper - lower)
             outside = ((points < lower - slack) | (points > upper + slack)).any(1)
             if outside.any():

@@ -50,8 +50,8 @@ class Setting:
         clients: Number of clients M.
         seed: Of the points.
         partition: "strips" along the first axis; "boxes" over the first two, as square
-            as M allows; or "pieces:K", see ``collocation.pieces``. None is the published
-            kind.
+            as M allows; or "pieces:K", see ``collocation.pieces``. None is the
+            published kind.
         edges: Of the strips, M + 1 numbers. None is the published ones for the
             published M, equal strips for another.
         points: Factor of the published numbers of points.

@@ -1,0 +1,181 @@
+"""Small problems that many tests share, by name.
+
+Together they need every path of the library: one and several coordinates, outputs and
+residuals, mixed and fourth derivatives, hard constraints, terms without points on a
+client, a network and a residual that only torch's autograd can differentiate.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from fedsciml.collocation import strips, uniform
+from fedsciml.jet import Jet
+from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.problem import Problem, Row, Term
+
+
+def draw(n: int, d: int, seed: int = 0) -> Tensor:
+    """n points in the unit box."""
+    return uniform(n, [0.0] * d, [1.0] * d, Generator().manual_seed(seed))
+
+
+def theta(problem: Problem, seed: int = 0) -> Tensor:
+    """Parameters away from the start: no bias is zero."""
+    generator = Generator().manual_seed(seed)
+    start = problem.network.init(generator, torch.float64)
+    return start + 0.3 * torch.randn(len(start), generator=generator, dtype=start.dtype)
+
+
+def given(u: Jet, row: Row) -> Tensor:
+    """u - target."""
+    return u.value - row.target
+
+
+ENDS = torch.tensor([[0.0], [0.0], [1.0]], dtype=torch.float64)
+
+
+def scalar() -> Problem:
+    """-u'' + u^3 - u = 1 with soft boundary values; the middle client has none."""
+
+    def pde(u: Jet, row: Row) -> Tensor:
+        return -u.xx + u.value**3 - u.value - row.target
+
+    return Problem(
+        "scalar",
+        MLP((1, 6, 5, 1)),
+        [
+            Term("pde", pde, draw(23, 1), target=1.0),
+            Term("boundary", given, ENDS, target=0.1, weight=10.0),
+        ],
+        strips([0, 0.3, 0.8, 1]),
+        exact=lambda x: torch.sin(3 * x[:, 0]),
+        test_points=draw(20, 1, 1),
+        domain=([0], [1]),
+    )
+
+
+def mixed() -> Problem:
+    """A nonlinear residual with mixed derivatives, sin activation, and data."""
+
+    def pde(u: Jet, row: Row) -> Tensor:
+        return u.xy + u.value * u.x + u.yy * u.t - torch.exp(row.x) * u.laplacian
+
+    return Problem(
+        "mixed",
+        MLP((3, 7, 5, 1), activation="sin", initialisation="glorot"),
+        [
+            Term("pde", pde, draw(17, 3)),
+            Term("data", given, draw(9, 3, 1), target=lambda x: x.prod(1)),
+        ],
+        strips([0, 0.5, 1], axis=2),
+        coordinates="xyt",
+    )
+
+
+def system() -> Problem:
+    """Two outputs, two residuals a point; Cauchy-Riemann with a bend."""
+
+    def pde(w: Jet, row: Row) -> tuple[Tensor, Tensor]:
+        return w.p.x - w.q.y + w.q.value**2, w.p.y + w.q.x * w.p.value - row.y
+
+    def data(w: Jet, row: Row) -> tuple[Tensor, ...]:
+        return (w.values - row.target).unbind(1)
+
+    return Problem(
+        "system",
+        MLP((2, 6, 2), activation="swish"),
+        [
+            Term("pde", pde, draw(14, 2), weight=2.0),
+            Term("data", data, draw(6, 2, 1), target=lambda x: x.sin()),
+        ],
+        strips([0, 0.4, 1]),
+        coordinates="xy",
+        outputs=("p", "q"),
+    )
+
+
+def hard() -> Problem:
+    """Hard boundary values: u = sin(x) y + x (1 - x) cos(y) N."""
+
+    def pde(u: Jet, row: Row) -> Tensor:
+        return u.laplacian + u.xy * u.value - row.x
+
+    return Problem(
+        "hard",
+        MLP(
+            (2, 6, 5, 1),
+            lift=lambda x: torch.sin(x[:, 0]) * x[:, 1],
+            distance=lambda x: x[:, 0] * (1 - x[:, 0]) * torch.cos(x[:, 1]),
+        ),
+        [Term("pde", pde, draw(15, 2))],
+        strips([0, 0.5, 1]),
+        coordinates="xy",
+    )
+
+
+def beam() -> Problem:
+    """u'''' + 1 = 0 with u(0) = u'(0) = 0 hard, u''(1) = u'''(1) = 0 soft."""
+
+    def pde(u: Jet, row: Row) -> Tensor:
+        return u.xxxx + 1
+
+    def free(u: Jet, row: Row) -> tuple[Tensor, Tensor]:
+        return u.xx, u.xxx
+
+    return Problem(
+        "beam",
+        MLP((1, 6, 5, 1), activation="sigmoid", distance=lambda x: x**2),
+        [Term("pde", pde, draw(11, 1)), Term("free end", free, ENDS[2:], weight=5.0)],
+        strips([0, 0.5, 1]),
+        exact=lambda x: -(x**4) / 24 + x**3 / 6 - x**2 / 4,
+        test_points=draw(10, 1, 1),
+    )
+
+
+def module() -> Problem:
+    """A network that is a torch module."""
+
+    def pde(u: Jet, row: Row) -> Tensor:
+        return u.t - 0.1 * u.xx + u.value * u.x
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = torch.nn.Sequential(
+            torch.nn.Linear(2, 6), torch.nn.Softplus(), torch.nn.Linear(6, 1)
+        )
+    return Problem(
+        "module",
+        ModuleNetwork(layers),
+        [
+            Term("pde", pde, draw(13, 2)),
+            Term("data", given, draw(5, 2, 1), target=0.5),
+        ],
+        strips([0, 0.5, 1]),
+        coordinates="xt",
+    )
+
+
+def plain() -> Problem:
+    """The problem ``scalar`` with its derivatives by torch.autograd in the residual."""
+
+    def pde(u: Jet, row: Row) -> Tensor:
+        def slope(values: Tensor) -> Tensor:
+            return torch.autograd.grad(values.sum(), row.points, create_graph=True)[0]
+
+        u_xx = slope(slope(u.value)[:, 0])[:, 0]
+        return -u_xx + u.value**3 - u.value - row.target
+
+    jets = scalar()
+    return Problem(
+        "plain",
+        jets.network,
+        [Term("pde", pde, draw(23, 1), target=1.0, autograd=True), jets.terms[1]],
+        jets.partition,
+    )
+
+
+CASES: dict[str, Callable[[], Problem]] = {
+    make.__name__: make for make in (scalar, mixed, system, hard, beam, module, plain)
+}

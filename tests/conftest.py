@@ -1,0 +1,15 @@
+"""What all tests share."""
+
+import os
+
+import hypothesis
+import torch
+
+# DeepXDE asks for a backend, and writes on stdout, when it is imported without one.
+os.environ.setdefault("DDE_BACKEND", "pytorch")
+
+torch.set_num_threads(1)
+hypothesis.settings.register_profile(
+    "quick", deadline=None, max_examples=40, derandomize=True
+)
+hypothesis.settings.load_profile("quick")

@@ -1,0 +1,92 @@
+"""Naive, dense and slow versions of what the library does, to compare with."""
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.func import jacrev, jvp, vmap
+
+from fedsciml.problem import Problem, Row, Shard
+
+with warnings.catch_warnings():
+    # The first jvp of a process compiles decompositions by a deprecated way of torch.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
+
+
+class NaiveJet:
+    """u and its derivatives by nested forward differentiation, point by point."""
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        x: Tensor,
+        coordinates: Sequence[str],
+        outputs: Sequence[str],
+        output: int | None = None,
+    ) -> None:
+        self._all = (function, x, coordinates, outputs)
+        self._output = 0 if len(outputs) == 1 else output
+
+    @property
+    def values(self) -> Tensor:
+        """Shape [n, c]."""
+        function, x, *_ = self._all
+        return vmap(function)(x)
+
+    def __getattr__(self, name: str) -> "Tensor | NaiveJet":
+        function, x, coordinates, outputs = self._all
+        if self._output is None:
+            return NaiveJet(*self._all, outputs.index(name))
+        if name == "laplacian":
+            return sum(getattr(self, 2 * c) for c in coordinates)
+        while name not in ("value", ""):
+            coordinate = max((c for c in coordinates if name.startswith(c)), key=len)
+            function = along(function, coordinates.index(coordinate))
+            name = name.removeprefix(coordinate)
+        return vmap(function)(x)[:, self._output]
+
+
+def along(
+    function: Callable[[Tensor], Tensor], coordinate: int
+) -> Callable[[Tensor], Tensor]:
+    """The partial derivative of a function of one point [d]."""
+
+    def slope(x: Tensor) -> Tensor:
+        direction = torch.zeros_like(x)
+        direction[coordinate] = 1
+        return jvp(function, (x,), (direction,))[1]
+
+    return slope
+
+
+def residual(problem: Problem, shard: Shard, theta: Tensor) -> Tensor:
+    """Weighted residual, rows in the library's order."""
+    parts = []
+    for rows in shard.rows:
+        term = problem.terms[rows.term]
+        if len(rows.points) == 0:
+            continue
+        jet = NaiveJet(
+            lambda x: problem.network(theta, x.unsqueeze(0)).squeeze(0),
+            rows.points,
+            problem.coordinates,
+            problem.outputs,
+        )
+        row = Row(rows.points, rows.target, problem.coordinates)
+        values = term.residual(jet, row)
+        values = (values,) if isinstance(values, Tensor) else values
+        scale = (term.weight / len(problem.pooled().rows[rows.term].points)) ** 0.5
+        parts += [scale * value for value in values]
+    return torch.cat(parts)
+
+
+def jacobian(problem: Problem, shard: Shard, theta: Tensor) -> Tensor:
+    """J by reverse differentiation of ``residual``, shape [n, p]."""
+    return jacrev(lambda t: residual(problem, shard, t))(theta)
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    """|a - b| / |b|."""
+    return float((a - b).norm() / b.norm())

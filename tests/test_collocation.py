@@ -1,0 +1,215 @@
+"""Sampling, partitions, heterogeneity."""
+
+import numpy as np
+import pytest
+import torch
+from cases import draw
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Generator
+
+from fedsciml.collocation import (
+    Partition,
+    boundary,
+    boxes,
+    explicit,
+    face,
+    heterogeneity,
+    interior,
+    pieces,
+    strips,
+    uniform,
+)
+from fedsciml.network import MLP
+from fedsciml.problem import Problem, Term
+
+inner = st.lists(
+    st.floats(0.01, 0.99, allow_subnormal=False), max_size=5, unique=True
+).map(lambda edges: [0.0, *sorted(edges), 1.0])
+
+partitions = st.one_of(
+    inner.map(strips),
+    st.builds(strips, inner, st.just(1)),
+    st.tuples(inner, inner).map(boxes),
+    st.builds(
+        pieces, st.just([0, 0]), st.just([1, 1]), st.integers(2, 6), st.integers(1, 5)
+    ),
+    st.builds(
+        pieces,
+        st.just([0, 0]),
+        st.just([1, 1]),
+        st.integers(1, 4),
+        st.integers(1, 5),
+        st.integers(0, 1),
+    ),
+)
+
+
+@given(partitions, st.integers(0, 99))
+def test_every_point_has_exactly_one_owner(partition: Partition, seed: int) -> None:
+    corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * 2)
+    points = torch.cat([draw(40, 2, seed), corners])
+    owner = partition.owner(points)
+    assert owner.dtype == torch.long
+    assert owner.shape == (44,)
+    assert 0 <= int(owner.min()) <= int(owner.max()) < partition.clients
+
+
+@given(partitions, st.integers(0, 99))
+def test_shards_hold_all_points_once(partition: Partition, seed: int) -> None:
+    points = draw(200, 2, seed)
+    term = Term("t", lambda u, row: u.value, points)
+    if len(partition.owner(points).unique()) < partition.clients:
+        with pytest.raises(ValueError, match="without any point"):
+            Problem("p", MLP((2, 3, 1)), [term], partition, coordinates="xy")
+        return
+    problem = Problem("p", MLP((2, 3, 1)), [term], partition, coordinates="xy")
+    shards = problem.shards()
+    held = torch.cat([s.rows[0].points for s in shards])
+    assert sorted(held.tolist()) == sorted(points.tolist())
+    assert sum(s.share for s in shards) == pytest.approx(1)
+
+
+@given(inner)
+def test_point_on_an_inner_edge_belongs_to_the_strip_above(edges: list[float]) -> None:
+    partition = strips(edges)
+    owner = partition.owner(torch.tensor(edges, dtype=torch.float64).unsqueeze(1))
+    assert owner.tolist() == [*range(partition.clients), partition.clients - 1]
+
+
+def test_boxes_count_the_last_axis_fastest() -> None:
+    partition = boxes([[0, 0.5, 1], [0, 0.3, 0.6, 1]])
+    points = torch.tensor([[0.2, 0.1], [0.2, 0.7], [0.5, 0.1], [0.9, 0.6]]).double()
+    assert partition.clients == 6
+    assert partition.owner(points).tolist() == [0, 2, 3, 5]
+
+
+def test_one_dimensional_pieces_are_dealt_round_robin() -> None:
+    middles = ((torch.arange(6) + 0.5) / 6).double().unsqueeze(1)
+    owner = pieces([0], [1], piece=2, clients=3).owner(middles)
+    assert owner.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_two_dimensional_pieces_are_dealt_along_diagonals() -> None:
+    middles = ((torch.arange(3) + 0.5) / 3).double()
+    owner = pieces([0, 0], [1, 1], 2, 2).owner(torch.cartesian_prod(middles, middles))
+    assert owner.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+
+
+def test_more_pieces_make_the_clients_more_alike() -> None:
+    points = draw(2000, 1)
+    distances = []
+    for piece in (1, 2, 4, 16):
+        owner = pieces([0], [1], piece, 2).owner(points)
+        distances.append(heterogeneity([points[owner == m] for m in range(2)]))
+    assert distances == sorted(distances, reverse=True)
+    # Halves of a uniform distribution: every point moves by 1/2.
+    assert distances[0] == pytest.approx(0.5, abs=0.02)
+
+
+def test_heterogeneity_is_the_mean_shift_over_pairs_and_coordinates() -> None:
+    points = draw(50, 2)
+    shift = torch.tensor([0.3, 0.1], dtype=torch.float64)
+    shifted = [points, points + shift, points + 2 * shift]
+    # Pairs are 1, 1 and 2 shifts apart, of 0.2 on average over the coordinates.
+    assert heterogeneity(shifted) == pytest.approx(4 / 3 * 0.2)
+    assert heterogeneity([points]) == 0
+    assert heterogeneity([points, points.flip(0)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: strips([0]), "strictly increasing"),
+        (lambda: strips([0, 1, 1]), "strictly increasing"),
+        (lambda: strips([1, 0]), r"got \[1.0, 0.0\]"),
+        (lambda: strips([0, float("inf")]), "finite"),
+        (lambda: strips([0, 1], axis=-1), "count from 0"),
+        (lambda: boxes([]), "at least one axis"),
+        (lambda: boxes([[0, 1], [1, 0]]), "axis 1"),
+        (lambda: pieces([0], [1], 0, 2), "piece >= 1"),
+        (lambda: pieces([0], [1], 1, 0), "clients >= 1"),
+        (lambda: pieces([0, 0], [1, 1], 1, 4), "nothing for client 3"),
+        (lambda: pieces([0], [0], 1, 2), "lower < upper"),
+        (lambda: pieces([0], [1], 1, 2, axis=1), "Axis 1"),
+        (lambda: explicit(0), "at least 1 client"),
+        (lambda: uniform(-1, [0], [1], Generator()), "Cannot draw -1"),
+        (lambda: uniform(2, [0, 1], [1], Generator()), "lower < upper"),
+        (lambda: face(2, [0], [1], 1, 0, Generator()), "has faces"),
+        (lambda: face(2, [0], [1], 0, 2, Generator()), "side 2"),
+        (lambda: heterogeneity([draw(3, 1), draw(0, 1)]), "at least one point"),
+        (lambda: heterogeneity([draw(3, 1), draw(3, 2)]), "same d"),
+    ],
+)
+def test_impossible_argument_is_refused(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "partition",
+    [strips([0, 0.5, 1]), boxes([[0, 1], [0, 1]]), pieces([0, 0], [1, 1], 1, 2)],
+)
+def test_point_outside_is_named(partition: Partition) -> None:
+    points = torch.tensor([[0.5, 0.5], [1.5, 0.5]], dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"Point 1, \[1.5, 0.5\], lies outside"):
+        partition.owner(points)
+    rounded = torch.tensor([[1 + 1e-8, 0.5]], dtype=torch.float64)
+    assert partition.owner(rounded).shape == (1,)
+
+
+def test_partition_of_more_axes_than_the_points_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="cuts axis 1, but points have 1"):
+        strips([0, 1], axis=1).owner(draw(2, 1))
+
+
+def test_explicit_partition_asks_for_one_tensor_per_client() -> None:
+    term = Term("t", lambda u, row: u.value, [draw(3, 1), draw(2, 1, 1)])
+    problem = Problem("p", MLP((1, 3, 1)), [term], explicit(2))
+    assert [s.points for s in problem.shards()] == [3, 2]
+    term = Term("t", lambda u, row: u.value, draw(3, 1))
+    with pytest.raises(ValueError, match="list of 2 tensors"):
+        Problem("p", MLP((1, 3, 1)), [term], explicit(2))
+
+
+def test_face_points_lie_on_the_face() -> None:
+    points = face(50, [0, 1, 2], [1, 3, 5], 1, 1, Generator().manual_seed(0))
+    assert bool((points[:, 1] == 3).all())
+    assert 2 <= float(points[:, 2].min()) <= float(points[:, 2].max()) <= 5
+    assert face(3, [0], [1], 0, 1, Generator()).tolist() == [[1.0]] * 3
+
+
+class Rod:
+    """Like a DeepXDE geometry: float32 points from numpy's global generator."""
+
+    def random_points(self, n: int) -> np.ndarray:
+        """Inside (0, 0.1)."""
+        return (0.1 * np.random.random((n, 1))).astype(np.float32)
+
+    def random_boundary_points(self, n: int) -> np.ndarray:
+        """Either end."""
+        return np.random.choice([0, 0.1], n)[:, None].astype(np.float32)
+
+
+def test_geometry_points_depend_on_the_seed_alone_and_leave_numpy_alone() -> None:
+    before = np.random.get_state()[1].copy()
+    first = interior(Rod(), 20, seed=3)
+    assert np.array_equal(before, np.random.get_state()[1])
+    assert first.dtype == torch.float64
+    assert torch.equal(first, interior(Rod(), 20, seed=3))
+    assert not torch.equal(first, interior(Rod(), 20, seed=4))
+
+
+def test_single_precision_boundary_points_land_on_the_boundary() -> None:
+    ends = boundary(Rod(), 20, seed=0)
+    assert set(ends.flatten().tolist()) == {0.0, 0.1}
+
+
+def test_geometry_that_returns_another_number_of_points_is_refused() -> None:
+    class Short(Rod):
+        def random_points(self, n: int) -> np.ndarray:
+            """One too few."""
+            return super().random_points(n - 1)
+
+    with pytest.raises(ValueError, match=r"shape \(4, 1\) when asked for 5"):
+        interior(Short(), 5, seed=0)

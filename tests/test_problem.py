@@ -1,0 +1,133 @@
+"""What a Problem accepts, refuses, and hands to the clients."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from cases import CASES, draw, given, scalar, theta
+from reference import NaiveJet, relative
+
+from fedsciml.collocation import explicit, strips
+from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.problem import Problem, Row, Term
+from fedsciml.residual import System
+
+X = draw(6, 1)
+NAN = torch.tensor([[0.5], [float("nan")]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"terms": []}, "has no terms"),
+        ({"terms": [Term("a", given, X, weight=0.0)]}, "'a' has weight 0.0"),
+        ({"terms": [Term("a", given, X, weight=float("nan"))]}, "weight nan"),
+        ({"terms": [Term("a", given, draw(3, 2))]}, r"shape \[3, 2\].*\[n, 1\]"),
+        ({"terms": [Term("a", given, X[:0])]}, "'a' has no points"),
+        ({"terms": [Term("a", given, NAN)]}, r"index \[1, 0\].*'a' is not finite"),
+        ({"terms": [Term("a", given, X, target=X[:3])]}, r"shape \[3\] for 6"),
+        ({"terms": [Term("a", given, X, target=float("nan"))]}, "targets.*not finite"),
+        ({"terms": [Term("a", given, X + 1)]}, "lies outside the domain"),
+        ({"terms": [Term("a", given, [X, X])]}, "2 clients, but the partition has 3"),
+        (
+            {"terms": [Term("a", given, [X, X[:2], X], target=[X, X, X[:2]])]},
+            r"come for \[6, 6, 2\] points of the clients, who have \[6, 2, 6\]",
+        ),
+        ({"terms": [Term("a", given, X / 10)]}, "client 1 of 3 without any point"),
+        ({"coordinates": ("value",)}, "must differ"),
+        ({"coordinates": ("u",)}, "must differ"),
+        ({"coordinates": ("target",)}, "must differ"),
+        ({"coordinates": "x t"}, "cannot be told"),
+        ({"coordinates": ("x", "xx")}, "'xx'.*cannot be told"),
+        ({"network": MLP((2, 3, 1))}, r"does not take points \[2, 1\]"),
+        ({"network": MLP((1, 3, 2))}, r"returns shape \[2, 2\].*must be \[2, 1\]"),
+        ({"network": ModuleNetwork(torch.nn.Linear(3, 1))}, "does not take points"),
+        ({"test_points": NAN}, "test_points is not finite"),
+        ({"test_points": X, "reference": X[:2]}, r"shape \[2, 1\] for 6 points"),
+        ({"test_points": X, "reference": draw(6, 2)}, r"must be \[6, 1\] or \[6\]"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(scalar(), **changes)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_clients_add_up_to_the_whole(name: str) -> None:
+    problem = CASES[name]()
+    start = theta(problem)
+    whole = System(problem, problem.pooled()).linearise(start)
+    parts = [System(problem, s).linearise(start) for s in problem.shards()]
+    assert sum(p.loss for p in parts) == pytest.approx(whole.loss, rel=1e-14)
+    # Measured: 3e-16 for both.
+    assert relative(sum(p.gradient for p in parts), whole.gradient) < 1e-14
+    j = whole.jacobian()
+    grams = [p.jacobian().mT @ p.jacobian() for p in parts]
+    assert relative(sum(grams), j.mT @ j) < 1e-14
+
+
+def test_row_weights_are_global() -> None:
+    problem = scalar()
+    for shard in problem.shards():
+        assert shard.rows[0].weight == (1 / 23) ** 0.5
+        assert shard.rows[1].weight == (10 / 3) ** 0.5
+
+
+def test_targets_may_be_a_number_a_function_a_column_or_an_array() -> None:
+    def pooled_target(target: object) -> torch.Tensor | None:
+        terms = [Term("a", given, X.numpy(), target=target)]
+        problem = Problem("p", MLP((1, 3, 1)), terms, strips([0, 1]))
+        return problem.pooled().rows[0].target
+
+    values = X[:, 0].sin()
+    for same in (
+        values,
+        values.tolist(),
+        values.numpy(),
+        values[:, None],
+        np.sin(X.numpy()),
+    ):
+        assert torch.equal(pooled_target(same), values)
+    assert torch.equal(pooled_target(lambda x: x[:, 0].sin()), values)
+    assert torch.equal(pooled_target(0.1), torch.full((6,), 0.1, dtype=torch.float64))
+    assert pooled_target(None) is None
+
+
+def test_targets_given_per_client_stay_with_their_points() -> None:
+    parts = [X[:1], X[1:4], X[4:]]
+    term = Term("a", given, parts, target=[p[:, 0] ** 2 for p in parts])
+    problem = Problem("p", MLP((1, 3, 1)), [term], explicit(3))
+    for shard, part in zip(problem.shards(), parts, strict=True):
+        assert torch.equal(shard.rows[0].points, part)
+        assert torch.equal(shard.rows[0].target, part[:, 0] ** 2)
+
+
+def test_solution_gives_any_derivative_of_the_trained_network() -> None:
+    problem = CASES["hard"]()
+    start, points = theta(problem), draw(5, 2, 9)
+    u = problem.solution(start, points)
+    naive = NaiveJet(
+        lambda x: problem.network(start, x.unsqueeze(0)).squeeze(0), points, "xy", "u"
+    )
+    for name in ("value", "x", "xy", "laplacian", "xxy"):
+        assert relative(getattr(u, name), getattr(naive, name)) < 1e-13
+        assert not getattr(u, name).requires_grad
+
+
+def test_row_names_its_coordinates_only() -> None:
+    row = Row(draw(3, 2), None, ("x", "t"))
+    assert torch.equal(row.t, row.points[:, 1])
+    with pytest.raises(AttributeError, match="no 'y'"):
+        _ = row.y
+    with pytest.raises(ValueError, match="reads row.target"):
+        _ = row.target
+
+
+def test_default_device_of_torch_does_not_move_the_problem() -> None:
+    # As importing DeepXDE does where there is a GPU.
+    with torch.device("meta"):
+        problem = scalar()
+        start = problem.network.init(torch.Generator().manual_seed(0), torch.float64)
+        losses = [System(problem, s).linearise(start).loss for s in problem.shards()]
+    assert all(loss > 0 for loss in losses)

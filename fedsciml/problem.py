@@ -308,8 +308,8 @@ class Problem:
             _finite(target, f"targets of {where}")
         return replace(term, points=points, target=target)
 
-    def _points(self, points: Tensor, where: str) -> Tensor:
-        points = torch.as_tensor(points, dtype=torch.float64, device="cpu").detach()
+    def _points(self, points: Tensor | np.ndarray, where: str) -> Tensor:
+        points = _joined(points).to(torch.float64)
         d = len(self.coordinates)
         if points.ndim != 2 or points.shape[1] != d:
             raise ValueError(

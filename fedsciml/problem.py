@@ -337,7 +337,7 @@ class Problem:
 def _joined(parts: Tensor | np.ndarray | Sequence[Tensor]) -> Tensor:
     if isinstance(parts, (Tensor, np.ndarray)):
         return torch.as_tensor(parts, device="cpu").detach()
-    if not isinstance(parts[0], (Tensor, np.ndarray)):
+    if len(parts) == 0 or not isinstance(parts[0], (Tensor, np.ndarray)):
         return torch.as_tensor(parts, dtype=torch.float64, device="cpu")
     return torch.cat([_joined(part) for part in parts])
 

@@ -25,6 +25,7 @@ NAN = torch.tensor([[0.5], [float("nan")]], dtype=torch.float64)
         ({"terms": [Term("a", given, X, weight=float("nan"))]}, "weight nan"),
         ({"terms": [Term("a", given, draw(3, 2))]}, r"shape \[3, 2\].*\[n, 1\]"),
         ({"terms": [Term("a", given, X[:0])]}, "'a' has no points"),
+        ({"terms": [Term("a", given, X, target=[])]}, r"shape \[0\] for 6"),
         ({"terms": [Term("a", given, NAN)]}, r"index \[1, 0\].*'a' is not finite"),
         ({"terms": [Term("a", given, X, target=X[:3])]}, r"shape \[3\] for 6"),
         ({"terms": [Term("a", given, X, target=float("nan"))]}, "targets.*not finite"),

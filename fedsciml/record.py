@@ -87,9 +87,10 @@ class Record:
             raise ValueError(f"No run to resume in {directory}: it has no run.json.")
         try:
             found = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
+            if not isinstance(found, dict):
+                raise ValueError("not an object")
+        except ValueError as error:
             raise ValueError(f"{path} is damaged: {error}.") from error
-        (directory / "failure.json").unlink(missing_ok=True)
         found.pop("environment", None)
         # Through JSON, so that tuples and lists compare equal.
         given = json.loads(json.dumps(dict(configuration or {})))
@@ -115,7 +116,7 @@ class Record:
         ]
 
     def rewind(self, rounds: int) -> list[Line]:
-        """Drop the history after ``rounds`` rounds and return what is left.
+        """Go back to ``rounds`` rounds: the history until then, any failure forgotten.
 
         Raises:
             ValueError: If there are fewer rounds than that.
@@ -128,6 +129,7 @@ class Record:
                 f"round {rounds}: damaged. Start another run in a new directory."
             )
         _replace(path, "".join(_json(line) for line in lines))
+        (self.directory / "failure.json").unlink(missing_ok=True)
         return lines
 
     def append(self, line: Line) -> None:

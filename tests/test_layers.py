@@ -1,0 +1,190 @@
+"""Who may import whom, and what the library never does; read from the source."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import problems
+from fedsciml import methods
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = sorted((ROOT / "fedsciml").rglob("*.py"))
+EVERYTHING = [
+    *LIBRARY,
+    *sorted((ROOT / "problems").rglob("*.py")),
+    *sorted((ROOT / "scripts").rglob("*.py")),
+]
+ALGEBRA = {"fedsciml.sketch", "fedsciml.ranks", "fedsciml.solve"}
+
+
+def name(path: Path) -> str:
+    """The module's dotted name."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def importers(package: str, files: list[Path]) -> set[str]:
+    """Names of the modules that import the package or a part of it."""
+    return {
+        name(path)
+        for path in files
+        for module in imports(path)
+        if f"{module}.".startswith(f"{package}.")
+    }
+
+
+def words(path: Path) -> Iterator[str]:
+    """String constants that are not docstrings."""
+    parsed = tree(path)
+    prose = {
+        id(node.value)
+        for node in ast.walk(parsed)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(parsed):
+        fresh = isinstance(node, ast.Constant) and id(node) not in prose
+        if fresh and isinstance(node.value, str):
+            yield node.value
+
+
+def test_there_is_something_to_read() -> None:
+    assert {"fedsciml.rounds", "problems.allen_cahn", "scripts.run"} <= set(
+        map(name, EVERYTHING)
+    )
+    assert "torch" in set(imports(ROOT / "fedsciml" / "rounds.py"))
+
+
+def test_the_library_imports_no_problem() -> None:
+    assert not importers("problems", LIBRARY)
+    assert not importers("scripts", LIBRARY)
+
+
+def test_linear_algebra_knows_no_problem() -> None:
+    for path in LIBRARY:
+        if name(path) in ALGEBRA:
+            known = set(map(name, LIBRARY))
+            modules = known & {m for m in imports(path) if m.startswith("fedsciml.")}
+            assert modules <= ALGEBRA, f"{path} imports {modules - ALGEBRA}"
+
+
+def test_methods_and_backends_do_not_know_each_other() -> None:
+    assert not [
+        m
+        for m in importers("fedsciml.backends", LIBRARY)
+        if m.startswith("fedsciml.methods")
+    ]
+    assert not [
+        m
+        for m in importers("fedsciml.methods", LIBRARY)
+        if m.startswith("fedsciml.backends")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("package", "home"),
+    [
+        ("matplotlib", r"fedsciml\.plot"),
+        ("deepxde", r"fedsciml\.deepxde|problems\..*"),
+        ("flwr", r"fedsciml\.backends\.flower.*"),
+    ],
+)
+def test_a_heavy_package_has_one_home(package: str, home: str) -> None:
+    assert all(re.fullmatch(home, m) for m in importers(package, EVERYTHING))
+
+
+def test_plot_leaves_matplotlib_s_global_state_alone() -> None:
+    assert not importers("matplotlib.pyplot", EVERYTHING)
+    assert not importers("pylab", EVERYTHING)
+
+
+def test_the_library_needs_few_packages() -> None:
+    allowed = {"torch", "numpy", "scipy", "safetensors", "fedsciml"}
+    homes = {"matplotlib": "plot", "deepxde": "deepxde", "flwr": "flower"}
+    for path in LIBRARY:
+        top = {module.partition(".")[0] for module in imports(path)}
+        extra = top - allowed - set(sys.stdlib_module_names)
+        assert all(homes.get(package) == path.stem for package in extra), (path, extra)
+
+
+def test_the_library_prints_nothing() -> None:
+    for path in LIBRARY:
+        called = {
+            node.func.id
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert "print" not in called, path
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=name)
+def test_importing_a_module_does_nothing_but_define(path: Path) -> None:
+    harmless = (
+        ast.Import,
+        ast.ImportFrom,
+        ast.FunctionDef,
+        ast.ClassDef,
+        ast.Assign,
+        ast.AnnAssign,
+    )
+    for node in tree(path).body:
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        assert isinstance(node, harmless) or docstring or checking, (
+            f"{path}:{node.lineno} runs on import"
+        )
+
+
+def test_the_global_seed_is_never_set() -> None:
+    for path in EVERYTHING:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Attribute) and node.attr == "manual_seed":
+                assert ast.unparse(node.value) != "torch", f"{path}:{node.lineno}"
+
+
+def test_no_problem_is_named_in_the_library() -> None:
+    for path in LIBRARY:
+        assert not set(problems.names()) & set(words(path)), path
+
+
+def test_no_branch_of_the_library_asks_for_a_method_or_a_backend_by_name() -> None:
+    solvers = {"adam", "sgd", "lbfgs", "gauss_newton"}  # local solvers too
+    known = (set(methods.names()) | {"inprocess", "flower"}) - solvers
+    for path in LIBRARY:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, (ast.Compare, ast.match_case)):
+                inside = {
+                    part.value
+                    for part in ast.walk(node)
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                }
+                assert not inside & known, f"{path}: {inside & known}"
+
+
+def test_public_names_are_listed_in_one_place() -> None:
+    listing = {
+        path.name
+        for path in LIBRARY
+        for node in tree(path).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    }
+    assert listing == {"__init__.py"}

@@ -1,0 +1,365 @@
+"""The round loop: what a run reports, and that nothing can stop it half-way."""
+
+import json
+import math
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+from cases import CASES
+from torch import Tensor
+
+import fedsciml.record
+from fedsciml import methods, rounds, run
+from fedsciml.method import Info, Message, Method, State
+from fedsciml.problem import Problem
+from fedsciml.record import Line, Record
+from fedsciml.residual import System
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Gradient descent in two exchanges a round: gradients, then losses.
+
+    Clients count their exchanges.
+    """
+
+    rate: float = 1e-5
+    name: str = "descent"
+    pooled: bool = False
+
+    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+        state = {"theta": theta, "round": 0, "seed": seed}
+        return state, {"theta": theta, "stage": "gradient"}
+
+    def client(
+        self, system: System, broadcast: Message, memory: State
+    ) -> tuple[Message, State]:
+        memory = {"count": memory.get("count", 0) + 1}
+        linear = system.linearise(broadcast["theta"])
+        if broadcast["stage"] == "gradient":
+            return {"gradient": linear.gradient, "loss": linear.loss}, memory
+        if system.shard.client == 1:
+            self.in_round(memory["count"] // 2)
+        return {"loss": linear.loss, "count": memory["count"]}, memory
+
+    def in_round(self, k: int) -> None:
+        """For trouble, in client 1's second exchange: as half-finished as can be."""
+
+    def server(
+        self, state: State, uploads: list[Message]
+    ) -> tuple[State, Message, Info | None]:
+        if "gradient" in uploads[0]:
+            theta = state["theta"] - self.rate * sum(u["gradient"] for u in uploads)
+            loss = sum(u["loss"] for u in uploads)
+            state = {**state, "theta": theta, "loss": loss}
+            return state, {"theta": theta, "stage": "probe"}, None
+        state = {**state, "round": state["round"] + 1}
+        info = Info(loss=state["loss"], ranks=[u["count"] for u in uploads])
+        return state, {"theta": state["theta"], "stage": "gradient"}, info
+
+
+@cache
+def problem() -> Problem:
+    return CASES["scalar"]()
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after every round."""
+    monkeypatch.setattr(rounds, "CHECKPOINT_SECONDS", 0.0)
+
+
+def troubled(when: int, trouble: BaseException) -> Descent:
+    """Descent, of equal configuration, that is stopped in round ``when``."""
+
+    class Troubled(Descent):
+        def in_round(self, k: int) -> None:
+            if k == when:
+                raise trouble
+
+    return Troubled()
+
+
+def essence(history: list[Line]) -> list[Line]:
+    """A history without its seconds."""
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in history]
+
+
+def test_a_run_of_a_plain_method_is_its_formula() -> None:
+    whole = System(problem(), problem().pooled())
+    theta = problem().network.init(torch.Generator().manual_seed(3), torch.float64)
+    expected = theta
+    for _ in range(4):
+        expected = expected - 1e-5 * whole.linearise(expected).gradient
+    result = run(problem(), Descent(), 4, seed=3)
+    torch.testing.assert_close(result.theta, expected, rtol=1e-13, atol=1e-13)
+    assert result.loss == pytest.approx(whole.loss(expected), rel=1e-12)
+    assert result.history[0]["loss"] == pytest.approx(whole.loss(theta), rel=1e-12)
+
+
+def test_the_history_tells_every_round() -> None:
+    shown: list[Line] = []
+    result = run(problem(), Descent(), 3, progress=shown.append)
+    assert shown == result.history
+    assert [line["round"] for line in shown] == [1, 2, 3]
+    last = shown[-1]
+    reference = problem().reference
+    assert problem().test_points is not None
+    assert reference is not None
+    error = problem().network(result.theta, problem().test_points) - reference
+    assert last["mse"] == pytest.approx(float((error**2).mean()), rel=1e-13)
+    assert last["relative_l2"] == pytest.approx(float(error.norm() / reference.norm()))
+    assert result.errors() == (last["relative_l2"], last["mse"])
+    assert 0 < shown[0]["seconds"] < shown[1]["seconds"] < last["seconds"]
+    assert (last["step"], last["damping"], last["ranks"]) == (1.0, 0.0, [6, 6, 6])
+
+
+def test_bytes_are_what_was_sent() -> None:
+    p, clients, k = problem().network.size, problem().clients, 3
+    last = run(problem(), Descent(), k).history[-1]
+    assert last["bytes_up"] == k * clients * (8 * (p + 1) + 8 * 2)
+    assert last["bytes_down"] == k * clients * 2 * 8 * p
+    assert last["messages"] == k * 2 * 2 * clients
+    half = run(problem(), Descent(), k, dtype=torch.float32).history[-1]
+    assert half["bytes_down"] == last["bytes_down"] / 2
+    central = run(problem(), methods.load("adam", tau=2), k).history[-1]
+    assert central["bytes_up"] == central["bytes_down"] == central["messages"] == 0
+
+
+def test_a_problem_without_reference_has_no_error() -> None:
+    result = run(CASES["hard"](), Descent(), 1)
+    assert math.isnan(result.history[0]["relative_l2"])
+    assert all(map(math.isnan, result.errors()))
+
+
+def test_equal_arguments_give_equal_bytes_and_another_seed_others() -> None:
+    def trained(seed: int) -> str:
+        return run(problem(), Descent(), 2, seed).theta_sha256()
+
+    assert trained(0) == trained(0) != trained(1)
+
+
+def test_the_hash_is_of_little_endian_doubles() -> None:
+    for dtype in (torch.float64, torch.float32):
+        result = run(problem(), Descent(), 1, dtype=dtype)
+        assert result.theta.dtype == dtype
+        data = b"".join(struct.pack("<d", value) for value in result.theta.tolist())
+        assert result.theta_sha256() == sha256(data).hexdigest()
+
+
+def test_the_solution_and_its_derivatives_can_be_evaluated() -> None:
+    result, h = run(problem(), Descent(), 1), 1e-5
+    x = torch.tensor([[0.2], [0.7]], dtype=torch.float64)
+    u = result.solution(x)
+    right, left = (result.solution(x + s).value for s in (h, -h))
+    torch.testing.assert_close(u.x, (right - left) / (2 * h), rtol=1e-8, atol=1e-8)
+    assert u.xx.shape == (2,)
+
+
+def test_nothing_is_written_without_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(problem(), Descent(), 1).out is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("often")
+def test_a_record_holds_the_run(tmp_path: Path) -> None:
+    notes: dict[str, object] = {"site": "north"}
+    result = run(
+        problem(), Descent(), 2, 7, out=tmp_path / "run", gn_gap=True, notes=notes
+    )
+    assert result.out == tmp_path / "run"
+    found = json.loads((result.out / "run.json").read_text())
+    assert found["problem"] == "scalar"
+    assert found["method"] == "descent"
+    assert found["method_options"]["rate"] == 1e-5
+    assert (found["rounds"], found["seed"], found["site"]) == (2, 7, "north")
+    assert (found["clients"], found["backend"]) == (3, "inprocess")
+    assert (found["dtype"], found["parameters"]) == ("float64", len(result.theta))
+    assert Record.resume(result.out).history() == result.history
+    assert result.history[0]["gn_gap"] > 0
+    assert not list(result.out.glob("*.tmp"))
+
+
+def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
+    first = run(problem(), Descent(), 3, out=tmp_path / "run")
+    never = troubled(1, AssertionError("trained again"))
+    again = run(problem(), never, 3, out=tmp_path / "run", resume=True)
+    assert again.theta_sha256() == first.theta_sha256()
+    assert again.history == first.history
+    assert again.loss == first.loss
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("when", [1, 3])
+def test_an_interrupted_run_goes_on_from_its_last_whole_round(
+    tmp_path: Path, when: int
+) -> None:
+    whole = run(problem(), Descent(), 5)
+    with pytest.raises(KeyboardInterrupt):
+        run(problem(), troubled(when, KeyboardInterrupt()), 5, out=tmp_path / "run")
+    found = Record.resume(tmp_path / "run").load()
+    assert found is not None
+    assert found.round == when - 1
+    assert not (tmp_path / "run" / "failure.json").exists()
+    resumed = run(problem(), Descent(), 5, out=tmp_path / "run", resume=True)
+    assert resumed.theta_sha256() == whole.theta_sha256()
+    assert essence(resumed.history) == essence(whole.history)
+
+
+def test_a_diverging_run_keeps_its_record_and_says_why(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(FloatingPointError, match="In round 2 of descent on scalar"):
+        run(problem(), Descent(rate=1e200), 9, out=out)
+    failure = json.loads((out / "failure.json").read_text())
+    assert failure["error"] == "FloatingPointError"
+    record = Record.resume(out)
+    found = record.load()
+    assert found is not None
+    assert found.round == len(record.history()) == 1
+    assert bool(found.state["theta"].isfinite().all())
+    assert not (out / "model.safetensors").exists()
+
+
+def test_a_client_s_error_names_the_client(tmp_path: Path) -> None:
+    method = troubled(2, RuntimeError("disk on fire"))
+    with pytest.raises(RuntimeError, match="disk on fire") as caught:
+        run(problem(), method, 5, out=tmp_path / "run")
+    assert "client 1" in "".join(caught.value.__notes__)
+    failure = json.loads((tmp_path / "run" / "failure.json").read_text())
+    assert failure == {"error": "RuntimeError", "message": "disk on fire"}
+    resumed = run(problem(), Descent(), 5, out=tmp_path / "run", resume=True)
+    assert resumed.theta_sha256() == run(problem(), Descent(), 5).theta_sha256()
+    assert not (tmp_path / "run" / "failure.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"rounds": 4}, "rounds = 3, not 4"),
+        ({"seed": 1}, "seed = 0, not 1"),
+        ({"dtype": torch.float32}, "dtype = 'float64'"),
+        ({"method": Descent(rate=1.0)}, "method_options"),
+        ({"method": methods.load("adam")}, "method = 'descent'"),
+        ({"problem": CASES["beam"]()}, "problem = 'scalar'"),
+        ({"gn_gap": True}, "gn_gap = False"),
+    ],
+)
+def test_a_run_of_another_configuration_is_not_resumed(
+    tmp_path: Path, change: dict[str, object], word: str
+) -> None:
+    arguments = {"problem": problem(), "method": Descent(), "rounds": 3}
+    run(**arguments, out=tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=word):
+        run(**{**arguments, **change}, out=tmp_path, resume=True)
+    with pytest.raises(FileExistsError):
+        run(**arguments, out=tmp_path)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_a_run_needs_a_round() -> None:
+    with pytest.raises(ValueError, match="at least 1 round, got 0"):
+        run(problem(), Descent(), 0)
+
+
+def test_options_that_are_functions_are_described_by_name() -> None:
+    @dataclass
+    class Fancy:
+        schedule: Callable[[float], float] = math.sqrt
+        sizes: tuple[int, ...] = (1, 2)
+        inner: Descent = field(default_factory=Descent)
+        name: str = "fancy"
+
+    described = rounds.describe(Fancy())
+    assert json.loads(json.dumps(described)) == described
+    assert described["schedule"] == "sqrt"
+    assert described["sizes"] == [1, 2]
+    assert "name" not in described
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+class Killer:
+    """Ends a process at its n-th write: before, in the middle, or after it.
+
+    Nothing can be written afterwards, not even by the loop's own handlers.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, n: int, moment: str) -> None:
+        self.left, self.moment, self.dead = n, moment, False
+        self.replace, self.append = fedsciml.record._replace, Record.append
+        patch.setattr(fedsciml.record, "_replace", self._on_replace)
+        patch.setattr(Record, "append", lambda r, line: self._on_append(r, line))
+
+    def _due(self) -> bool:
+        if self.dead:
+            raise Killed
+        self.left -= 1
+        self.dead = self.left == 0
+        return self.dead
+
+    def _on_replace(self, path: Path, content: str | bytes) -> None:
+        if self._due():
+            if self.moment == "middle":
+                data = content.encode() if isinstance(content, str) else content
+                path.with_name(path.name + ".tmp").write_bytes(data[: len(data) // 2])
+            elif self.moment == "after":
+                self.replace(path, content)
+            raise Killed
+        self.replace(path, content)
+
+    def _on_append(self, record: Record, line: Line) -> None:
+        if self._due():
+            if self.moment == "middle":
+                with (record.directory / "history.jsonl").open("a") as file:
+                    file.write(json.dumps(line)[:17])
+            elif self.moment == "after":
+                self.append(record, line)
+            raise Killed
+        self.append(record, line)
+
+
+def crashes(method: Method, out: Path, moment: str) -> Iterator[Path]:
+    """Run directories of runs that were killed at their first, second, ... write."""
+    for n in range(1, 100):
+        directory = out / str(n)
+        with pytest.MonkeyPatch.context() as patch:
+            killer = Killer(patch, n, moment)
+            with suppress(Killed):
+                run(problem(), method, 3, out=directory)
+        if not killer.dead:
+            return
+        yield directory
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("moment", ["before", "middle", "after"])
+def test_a_run_killed_at_any_write_ends_as_if_it_were_not(
+    tmp_path: Path, moment: str
+) -> None:
+    method = methods.load("fedavg", tau=2, keep_state=True)
+    whole = run(problem(), method, 3)
+    seen = 0
+    for directory in crashes(method, tmp_path, moment):
+        seen += 1
+        if not (directory / "run.json").exists():  # killed before there was a run
+            with pytest.raises(ValueError, match="No run to resume"):
+                run(problem(), method, 3, out=directory, resume=True)
+            continue
+        resumed = run(problem(), method, 3, out=directory, resume=True)
+        assert resumed.theta_sha256() == whole.theta_sha256(), directory
+        assert essence(resumed.history) == essence(whole.history), directory
+    # run.json, an empty history, three lines and checkpoints, the last one, the model.
+    assert seen == 10

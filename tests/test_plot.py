@@ -1,0 +1,112 @@
+"""Figures show the numbers they claim to show."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cases import CASES, draw, theta
+from matplotlib.figure import Figure
+
+from fedsciml import plot
+from fedsciml.record import Line
+
+
+def history(rounds: int, factor: float, sent: int = 800) -> list[Line]:
+    """A history whose error shrinks by a factor a round."""
+    return [
+        {
+            "round": k,
+            "relative_l2": factor**k,
+            "mse": factor ** (2 * k),
+            "bytes_up": k * sent,
+            "bytes_down": k * sent // 2,
+            "seconds": 0.1 * k,
+        }
+        for k in range(1, rounds + 1)
+    ]
+
+
+def line(figure: Figure, panel: int, number: int) -> np.ndarray:
+    """Points of a line, shape [n, 2]."""
+    return np.asarray(figure.axes[panel].lines[number].get_xydata())
+
+
+def test_convergence_is_drawn_over_rounds_megabytes_and_seconds() -> None:
+    figure = plot.convergence({"a": history(5, 0.1), "b": history(3, 0.5)})
+    k = np.arange(1, 6)
+    np.testing.assert_allclose(line(figure, 0, 0), np.stack([k, 0.1**k], 1))
+    np.testing.assert_allclose(line(figure, 1, 0)[:, 0], k * 1200 / 1e6)
+    np.testing.assert_allclose(line(figure, 2, 1)[:, 0], [0.1, 0.2, 0.3])
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels == ["round", "megabytes sent, both ways", "seconds"]
+    assert figure.axes[0].get_ylabel() == "relative L2 error"
+    assert all(axes.get_yscale() == "log" for axes in figure.axes)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+
+
+def test_a_centralised_method_has_no_line_over_bytes() -> None:
+    figure = plot.convergence({"a": history(5, 0.1), "central": history(5, 0.1, 0)})
+    assert [len(axes.lines) for axes in figure.axes] == [2, 1, 2]
+    assert "central" in figure.axes[1].get_title()
+
+
+def test_an_exact_zero_and_a_missing_error_can_be_drawn() -> None:
+    lines = history(4, 0.1)
+    lines[1]["mse"], lines[2]["mse"] = 0.0, math.nan
+    figure = plot.convergence({"a": lines}, "mse")
+    drawn = np.isfinite(line(figure, 0, 0)[:, 1])
+    assert drawn.tolist() == [True, False, False, True]
+    assert figure.axes[0].get_ylabel().startswith("mean squared error")
+
+
+def test_a_solution_in_one_coordinate_is_drawn_with_its_error() -> None:
+    problem = CASES["scalar"]()
+    figure = plot.solution(problem, theta(problem))
+    reference, trained = line(figure, 0, 0), line(figure, 0, 1)
+    x = torch.from_numpy(trained[:, :1].copy())
+    values = problem.network(theta(problem), x)[:, 0].numpy()
+    np.testing.assert_allclose(trained[:, 1], values)
+    np.testing.assert_allclose(reference[:, 1], np.sin(3 * x[:, 0].numpy()))
+    error = line(figure, 1, 0)
+    np.testing.assert_allclose(error[:, 1], abs(trained[:, 1] - reference[:, 1]))
+    top = figure.axes[0].child_axes[0]
+    names = [label.get_text() for label in top.get_xticklabels()]
+    assert names == ["client 0", "client 1", "client 2"]
+
+
+def test_a_table_in_two_coordinates_is_drawn_as_maps_at_its_points() -> None:
+    problem = replace(
+        CASES["hard"](),
+        test_points=draw(40, 2, 5),
+        reference=torch.arange(40, dtype=torch.float64),
+    )
+    figure = plot.solution(problem, theta(problem))
+    titles = [axes.get_title() for axes in figure.axes[:3]]
+    assert titles == ["trained", "reference", "|error|"]
+    shown = figure.axes[1].collections[0].get_array()
+    np.testing.assert_allclose(shown, np.arange(40))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_case_can_be_drawn(name: str, tmp_path: Path) -> None:
+    problem = CASES[name]()
+    figures = {
+        "solution": plot.solution(problem, theta(problem)),
+        "partition": plot.partition(problem),
+    }
+    for kind, figure in figures.items():
+        path = tmp_path / f"{kind}.png"
+        plot.save(figure, path)
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["scalar", "mixed", "system"])
+def test_a_partition_shows_every_point_once(name: str) -> None:
+    problem = CASES[name]()
+    (axes,) = plot.partition(problem).axes
+    shown = sum(len(drawn.get_xdata()) for drawn in axes.lines)
+    assert shown == problem.pooled().points

@@ -1,0 +1,285 @@
+"""``scripts/run.py``: what it prints, where it writes, what it refuses."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import _common
+import pytest
+import run
+from safetensors.torch import load_file
+
+import problems
+from fedsciml import methods
+
+KEYS = {
+    "problem", "method", "clients", "rounds", "seed", "parameters", "loss",
+    "relative_l2", "mse", "bytes_up", "bytes_down", "messages", "seconds", "max_rank",
+    "mean_rank", "backend", "theta_sha256", "out",
+}  # fmt: skip
+SMALL = (
+    *("allen_cahn", "--rounds", "2", "--set", "points=0.05", "--set", "width=5"),
+    *("--quiet", "--no-plots"),
+)
+FEDAVG = (*SMALL, "--method", "fedavg", "--tau", "3")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test works in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def status(*arguments: str) -> int:
+    """The exit status of the program."""
+    try:
+        return run.main(list(arguments))
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def result(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
+    """What a good run prints with ``--json``: one object, alone on stdout."""
+    assert status(*arguments, "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    found: dict[str, object] = json.loads(line)
+    return found
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What bad input is answered with: one line on stderr, and nothing is written."""
+    before = snapshot(Path())
+    assert status(*arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = output.err.splitlines()
+    assert line.startswith("run.py: error: ")
+    assert snapshot(Path()) == before
+    return line
+
+
+def snapshot(directory: Path) -> dict[str, bytes | None]:
+    return {
+        str(path): path.read_bytes() if path.is_file() else None
+        for path in directory.rglob("*")
+    }
+
+
+def test_json_is_one_object_with_the_promised_keys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = result(capsys, *FEDAVG, "--seed", "3")
+    assert found.keys() >= KEYS
+    assert (found["problem"], found["method"]) == ("allen_cahn", "fedavg")
+    assert (found["clients"], found["rounds"], found["seed"]) == (2, 2, 3)
+    assert found["max_rank"] is None
+    p = found["parameters"]
+    assert p == 5 * 2 + 2 * 5 * 6 + 6
+    assert found["messages"] == 2 * 2 * 2
+    assert found["bytes_down"] == 2 * 2 * 8 * p
+
+
+def test_the_run_directory_holds_model_history_and_configuration(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = result(capsys, *FEDAVG, "--out", "here/run")
+    assert found["out"] == "here/run"
+    out = Path("here/run")
+    theta = load_file(out / "model.safetensors")["theta"]
+    data = theta.numpy().astype("<f8").tobytes()
+    assert sha256(data).hexdigest() == found["theta_sha256"]
+    history = (out / "history.jsonl").read_text().splitlines()
+    assert json.loads(history[-1])["mse"] == found["mse"]
+    content = json.loads((out / "run.json").read_text())
+    assert content["command"]["parameters"] == {"points": 0.05, "width": 5}
+    assert content["command"]["options"]["tau"] == 3
+    assert content["environment"]["threads"] == content["command"]["threads"]
+
+
+def test_a_run_draws_its_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [word for word in FEDAVG if word != "--no-plots"]
+    assert status(*arguments, "--out", "run") == 0
+    names = {path.name for path in Path("run").glob("*.png")}
+    assert names == {"solution.png", "convergence.png", "partition.png"}
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("allen_cahn, fedavg, 2 client(s), 2 rounds, float64: loss")
+
+
+def test_runs_without_out_get_directories_of_their_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outs = [result(capsys, *FEDAVG)["out"] for _ in range(2)]
+    assert outs == ["runs/allen_cahn-fedavg-1", "runs/allen_cahn-fedavg-2"]
+
+
+def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with _common.progress("a label", 2, quiet=False) as show:
+        bar = {"relative_l2": 0.5, "loss": 1e-3, "ranks": [3, 4]}
+        show({"round": 1, **bar})
+        show({"round": 2, **bar})
+    output = capsys.readouterr()
+    assert output.out == ""
+
+
+def test_problem_options_reach_the_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    edges = ("--clients", "3", "--partition", "strips", "--edges", "0,.2,.6,1")
+    found = result(
+        capsys, *FEDAVG, *edges, "--data-seed", "4", "--initialisation", "glorot"
+    )
+    assert found["clients"] == 3
+    content = json.loads((Path(str(found["out"])) / "run.json").read_text())
+    made = content["problem_parameters"]
+    assert made["edges"] == [0, 0.2, 0.6, 1]
+    assert (made["seed"], made["initialisation"]) == (4, "glorot")
+    assert content["seed"] == 0
+
+
+def test_precision_and_threads_are_as_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = result(capsys, *FEDAVG, "--dtype", "float32", "--threads", "1")
+    assert (found["dtype"], found["threads"]) == ("float32", 1)
+    theta = load_file(Path(str(found["out"])) / "model.safetensors")["theta"]
+    assert str(theta.dtype) == "torch.float32"
+
+
+def test_tuned_options_come_from_the_search_and_flags_go_before_them(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    best = {"best": {"allen_cahn": {"fedavg": {"tau": 4, "learning_rate": 0.5}}}}
+    (tmp_path / "tuning.json").write_text(json.dumps(best))
+    monkeypatch.setattr(_common, "TUNING", tmp_path / "tuning.json")
+    found = result(capsys, *FEDAVG, "--tuned")
+    content = json.loads((Path(str(found["out"])) / "run.json").read_text())
+    options = content["command"]["options"]
+    assert (options["tau"], options["learning_rate"]) == (3, 0.5)
+    line = refusal(capsys, *SMALL, "--method", "adam", "--tuned")
+    assert "no tuned options of method 'adam' for problem 'allen_cahn'" in line
+
+
+def test_help_lists_problems_methods_and_their_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert status("--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name in problems.names():
+        assert f"{name} {' '.join(problems.summary(name).split())}" in text
+    for name in methods.names():
+        assert f"{name} {' '.join(methods.summary(name).split())}" in text
+        for option in methods.options(name):
+            assert f"--{option.replace('_', '-')} X" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ["Which problem?", "allen_cahn"]),
+        (("alen_cahn",), ["Did you mean 'allen_cahn'?"]),
+        ((*SMALL, "--method", "fedavgg"), ["'fedavgg'", "Did you mean 'fedavg'?"]),
+        ((*SMALL, "--metod", "adam"), ["unknown argument --metod", "--method?"]),
+        ((*FEDAVG, "--rounds", "0"), ["--rounds must be at least 1, got 0"]),
+        ((*SMALL, "--rounds", "ten"), ["--rounds", "'ten'"]),
+        ((*FEDAVG, "--threads", "0"), ["--threads must be at least 1, got 0"]),
+        ((*SMALL, "--dtype", "float16"), ["--dtype", "float16"]),
+        ((*SMALL, "--device", "tpu"), ["--device", "tpu"]),
+        ((*FEDAVG, "--tau", "0"), ["tau >= 1", "got 0"]),
+        ((*FEDAVG, "--tau", "many"), ["--tau must be int, got 'many'"]),
+        ((*FEDAVG, "--keep-state", "perhaps"), ["--keep-state must be true or false"]),
+        ((*FEDAVG, "--local", "newton"), ["newton", "gauss_newton"]),
+        ((*FEDAVG, "--learning-rate", "-1"), ["learning rate", "-1"]),
+        ((*FEDAVG, "--proximal", "1"), ["fedavg does not take --proximal", "--tau"]),
+        ((*FEDAVG, "--clients", "0"), ["at least 1 client, got 0"]),
+        ((*FEDAVG, "--clients", "5000"), ["client", "without any point"]),
+        ((*FEDAVG, "--partition", "circle"), ["circle", "strips"]),
+        ((*FEDAVG, "--edges", "0,half,1"), ["--edges", "'0,half,1'"]),
+        ((*FEDAVG, "--edges", "0,.7,.4,1", "--clients", "3"), ["increasing"]),
+        ((*FEDAVG, "--set", "witdh=3"), ["witdh", "Did you mean 'width'?"]),
+        ((*FEDAVG, "--set", "width"), ["'width' is not KEY=VALUE"]),
+        ((*FEDAVG, "--warmup", "adam"), ["METHOD:ROUNDS", "'adam'"]),
+        ((*FEDAVG, "--warmup", "adm:3"), ["'adm'", "Did you mean 'adam'?"]),
+        (("--resume", "nowhere"), ["No run to resume in nowhere"]),
+        (("--resume", "nowhere", "--out", "x"), ["leave --out away"]),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: list[str]
+) -> None:
+    line = refusal(capsys, *arguments)
+    assert all(word in line for word in words), line
+
+
+def test_cuda_is_refused_where_there_is_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "no CUDA device" in refusal(capsys, *FEDAVG, "--device", "cuda")
+
+
+def test_a_directory_of_something_else_is_left_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("thesis").mkdir()
+    Path("thesis/chapter.tex").write_text("important")
+    assert "thesis is not empty" in refusal(capsys, *FEDAVG, "--out", "thesis")
+    assert "no run.json" in refusal(capsys, "--resume", "thesis")
+    Path("thesis/run.json").write_text("{}")
+    assert "not of a run of run.py" in refusal(capsys, "--resume", "thesis")
+
+
+def test_a_finished_run_is_printed_again(capsys: pytest.CaptureFixture[str]) -> None:
+    first = result(capsys, *FEDAVG, "--out", "run")
+    before = Path("run/model.safetensors").stat().st_mtime_ns
+    again = result(capsys, "--resume", "run", "--quiet", "--no-plots")
+    assert again == first
+    agreeing = ("allen_cahn", "--method", "fedavg", "--tau", "3", "--seed", "0")
+    more = ("--clients", "2", "--data-seed", "0", "--local", "adam", "--threads", "1")
+    assert result(capsys, *agreeing, *more, "--resume", "run", "--no-plots") == first
+    assert Path("run/model.safetensors").stat().st_mtime_ns >= before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("sine2",), "problem = 'allen_cahn', not 'sine2'"),
+        (("--method", "adam"), "method = 'fedavg', not 'adam'"),
+        (("--rounds", "3"), "rounds = 2, not 3"),
+        (("--seed", "1"), "seed = 0, not 1"),
+        (("--data-seed", "1"), "problem option seed = 0, not 1"),
+        (("--clients", "3"), "problem option clients = 2, not 3"),
+        (("--set", "width=6"), "problem option width = 5, not 6"),
+        (("--tau", "4"), "method option tau = 3, not 4"),
+        (("--threads", "7"), "threads = 1, not 7"),
+        (("--dtype", "float32"), "dtype = 'float64', not 'float32'"),
+        (("--warmup", "adam:1"), "warmup = None, not 'adam:1'"),
+    ],
+)
+def test_a_run_is_resumed_only_as_it_was(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], word: str
+) -> None:
+    result(capsys, *FEDAVG, "--threads", "1", "--out", "run")
+    assert word in refusal(capsys, *arguments, "--resume", "run")
+
+
+def test_a_run_that_diverges_ends_with_status_one_and_its_record(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--local", "sgd", "--learning-rate", "1e9", "--rounds", "5")
+    assert status(*FEDAVG, *options, "--out", "run", "--json") == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "failed: In round" in output.err
+    assert "Record kept in run." in output.err
+    assert "not finite" in json.loads(Path("run/failure.json").read_text())["message"]
+    assert status("--resume", "run", "--quiet") == 1
+
+
+def test_other_versions_are_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
+    result(capsys, *FEDAVG, "--out", "run")
+    content = json.loads(Path("run/run.json").read_text())
+    content["environment"]["torch"] = "1.0"
+    Path("run/run.json").write_text(json.dumps(content))
+    assert status("--resume", "run", "--quiet", "--no-plots") == 0
+    assert "began with torch 1.0" in capsys.readouterr().err

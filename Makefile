@@ -4,9 +4,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# OpenMP threads that wait must sleep: spinning makes a busy machine ten times slower.
+OMP_WAIT_POLICY ?= passive
+export OMP_WAIT_POLICY
 READY := $(VENV)/ready
 
-.PHONY: help install demo test test-slow lint speed clean
+.PHONY: help install demo test test-slow lint tune speed clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -18,7 +21,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "fedsciml needs Python 3.11 or newer; set PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 	@echo "Installed."
 
@@ -35,6 +38,9 @@ lint: $(READY)  ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+tune: $(READY)  ## search the baselines' best options; hours, can be interrupted
+	@$(BIN)/python scripts/tune_baselines.py
 
 speed: $(READY)  ## where the time goes, beside other ways to get a Jacobian
 	@$(BIN)/python scripts/benchmark_speed.py

@@ -1,0 +1,68 @@
+"""Errors and the distance to Gauss-Newton, against dense formulas."""
+
+from functools import cache
+
+import pytest
+import torch
+from cases import CASES, theta
+from torch import Tensor
+
+from fedsciml.metrics import errors, gauss_newton_gap
+from fedsciml.problem import Problem
+from fedsciml.residual import System
+
+DAMPING = 1e-3
+
+
+@cache
+def problem() -> Problem:
+    return CASES["scalar"]()
+
+
+def damped_step(system: System, at: Tensor) -> Tensor:
+    """-(J^T J + mu)^-1 J^T r, as in a textbook."""
+    linear = system.linearise(at)
+    j = linear.jacobian()
+    gramian = j.T @ j + DAMPING * torch.eye(len(at), dtype=at.dtype)
+    return -torch.linalg.solve(gramian, j.T @ linear.residual)
+
+
+def test_errors_are_those_of_numpy_on_the_test_points() -> None:
+    at = theta(problem())
+    points, reference = problem().test_points, problem().reference
+    assert points is not None
+    assert reference is not None
+    u, v = problem().network(at, points).numpy(), reference.numpy()
+    relative, mse = errors(problem(), at)
+    assert relative == pytest.approx(((u - v) ** 2).sum() ** 0.5 / (v**2).sum() ** 0.5)
+    assert mse == pytest.approx(((u - v) ** 2).mean())
+
+
+def test_errors_are_measured_in_the_precision_of_theta() -> None:
+    exact = errors(problem(), theta(problem()))
+    rough = errors(problem(), theta(problem()).float())
+    assert exact != rough
+    assert rough == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("factor", "step", "gap"), [(1, 1, 0), (0.5, 0.5, 0), (2, 1, 1), (0, 1, 1)]
+)
+def test_the_gap_is_zero_for_gauss_newton_and_counts_what_is_off(
+    factor: float, step: float, gap: float
+) -> None:
+    system, at = System(problem(), problem().pooled()), theta(problem())
+    taken = factor * damped_step(system, at)
+    found = gauss_newton_gap(system, at, taken, step, DAMPING)
+    # The textbook's gramian loses digits: cond(J^T J + mu) is about 1e6 here.
+    assert found == pytest.approx(gap, abs=1e-8)
+
+
+def test_the_gap_does_not_see_what_the_residual_does_not_see() -> None:
+    system, at = System(problem(), problem().pooled()), theta(problem())
+    j = system.linearise(at).jacobian()
+    _, _, vh = torch.linalg.svd(j)
+    unseen = vh[-1]
+    assert float((j @ unseen).norm()) < 1e-10
+    taken = damped_step(system, at) + 5 * unseen
+    assert gauss_newton_gap(system, at, taken, damping=DAMPING) < 1e-8

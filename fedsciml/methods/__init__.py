@@ -101,11 +101,16 @@ def _options(module: types.ModuleType) -> dict[str, Option]:
     help_ = _help(make)
     result = {}
     for key, parameter in inspect.signature(make).parameters.items():
-        hint, choices = hints[key], ()
-        if get_origin(hint) in (typing.Union, types.UnionType):
-            (hint,) = (a for a in get_args(hint) if a is not types.NoneType)
+        union = get_origin(hints[key]) in (typing.Union, types.UnionType)
+        hint, *more = (
+            kind
+            for kind in (get_args(hints[key]) if union else (hints[key],))
+            if kind is not types.NoneType
+        )
+        choices: tuple[str, ...] = ()
         if get_origin(hint) is Literal:
-            hint, choices = str, get_args(hint)
+            choices = tuple(word for words in (hint, *more) for word in get_args(words))
+            hint = str
         result[key] = Option(hint, parameter.default, help_.get(key, ""), choices)
     return result
 

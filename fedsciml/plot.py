@@ -29,13 +29,13 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)
 MARKERS = (".", "s", "^", "D", "v", "P")
 QUANTITIES = {
     "relative_l2": "relative L2 error",
-    "mse": "mean squared error on the test points",
+    "mse": "mean squared test error",
     "loss": "loss",
     "gn_gap": "distance to the Gauss-Newton step",
 }
 GRID_1D, GRID_2D = 801, 121
 SMALLEST = 1e-17
-"""Errors are drawn no smaller: below it is rounding, and a logarithm needs a floor."""
+"""Errors of a solution are drawn no smaller, as zero has no logarithm."""
 
 
 def convergence(
@@ -70,7 +70,7 @@ def convergence(
             "linewidth": 2,
         }
         value = _column(history, quantity)
-        value = np.where(value > 0, np.maximum(value, SMALLEST), np.nan)
+        value = np.where(value > 0, value, np.nan)
         sent = (_column(history, "bytes_up") + _column(history, "bytes_down")) / 1e6
         panels[0].plot(_column(history, "round"), value, label=label, **style)
         panels[2].plot(_column(history, "seconds"), value, **style)

@@ -341,9 +341,9 @@ def _made(todo: Command) -> tuple[Problem, Method]:
     problem = problems.load(todo.problem, **todo.parameters)
     method = methods.load(todo.method, **todo.options)
     if todo.warmup is not None:
+        first, rounds = _first(todo.warmup)
         from fedsciml.methods import warmup
 
-        first, rounds = _first(todo.warmup)
         method = warmup.make(first=first, rounds=rounds, then=method)
     return problem, method
 

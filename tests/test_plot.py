@@ -60,7 +60,7 @@ def test_an_exact_zero_and_a_missing_error_can_be_drawn() -> None:
     figure = plot.convergence({"a": lines}, "mse")
     drawn = np.isfinite(line(figure, 0, 0)[:, 1])
     assert drawn.tolist() == [True, False, False, True]
-    assert figure.axes[0].get_ylabel().startswith("mean squared error")
+    assert figure.axes[0].get_ylabel().startswith("mean squared")
 
 
 def test_a_solution_in_one_coordinate_is_drawn_with_its_error() -> None:

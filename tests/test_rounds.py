@@ -346,10 +346,14 @@ def crashes(method: Method, out: Path, moment: str) -> Iterator[Path]:
 
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("moment", ["before", "middle", "after"])
+@pytest.mark.parametrize(
+    "method",
+    [methods.load("fedavg", tau=2, keep_state=True), methods.load("fipa")],
+    ids=lambda method: method.name,
+)
 def test_a_run_killed_at_any_write_ends_as_if_it_were_not(
-    tmp_path: Path, moment: str
+    tmp_path: Path, moment: str, method: Method
 ) -> None:
-    method = methods.load("fedavg", tau=2, keep_state=True)
     whole = run(problem(), method, 3)
     seen = 0
     for directory in crashes(method, tmp_path, moment):

@@ -80,6 +80,18 @@ def test_json_is_one_object_with_the_promised_keys(
     assert found["bytes_down"] == 2 * 2 * 8 * p
 
 
+def test_ranks_are_those_of_the_history(capsys: pytest.CaptureFixture[str]) -> None:
+    found = result(capsys, *SMALL, "--gn-gap")
+    lines = Path(str(found["out"]), "history.jsonl").read_text().splitlines()
+    history = [json.loads(line) for line in lines]
+    ranks = [rank for line in history for rank in line["ranks"]]
+    assert len(ranks) == 2 * 2
+    assert found["method"] == "fipa"
+    assert found["max_rank"] == max(ranks)
+    assert found["mean_rank"] == sum(ranks) / 4
+    assert all(line["gn_gap"] >= 0 for line in history)
+
+
 def test_the_run_directory_holds_model_history_and_configuration(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

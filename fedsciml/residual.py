@@ -9,7 +9,7 @@ reverse sweep for all rows. Everything else takes the general autograd path, wit
 same interface.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import torch
@@ -139,7 +139,25 @@ class System:
 
     def linearise(self, theta: Tensor) -> Linearisation:
         """r and its derivative at theta."""
-        blocks = [block.linearise(theta) for block in self.blocks]
+        return self._joined(theta, [block.linearise(theta) for block in self.blocks])
+
+    def parts(self, theta: Tensor, rows: int) -> Iterator[Linearisation]:
+        """The linearisation in pieces of about ``rows`` rows, one after the other.
+
+        A piece is one chunk at least; pieces are made as they are asked for, so that a
+        large shard is never in memory as a whole.
+        """
+        piece: list[Linear] = []
+        for block in self.blocks:
+            linear = block.linearise(theta)
+            if piece and sum(len(p.residual) for p in (*piece, linear)) > rows:
+                yield self._joined(theta, piece)
+                piece = []
+            piece.append(linear)
+        if piece:
+            yield self._joined(theta, piece)
+
+    def _joined(self, theta: Tensor, blocks: list[Linear]) -> Linearisation:
         parts = [block.residual for block in blocks]
         r = torch.cat(parts) if parts else theta.new_zeros(0)
         return Linearisation(r, blocks, self.size)

@@ -10,24 +10,31 @@ condition number would cost the last digits of the step. This module is linear a
 alone; it knows no problem.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
+OVERSAMPLE = 8
+"""Columns a randomised method draws beyond the rank it is asked for (Halko et al.)."""
+
 
 class Sketch(NamedTuple):
-    """A least-squares problem ``factor @ D ~ target``, rows sorted by importance.
+    """A least-squares problem ``factor @ D ~ target``.
 
     Attributes:
-        factor: B = S V^T, shape [k, p]; its rows are orthogonal, the longest first.
+        factor: B = S V^T, shape [k, p]; from the functions that decompose, its rows are
+            orthogonal, the longest first.
         target: c, shape [k].
+        left: U, shape [n, k], orthonormal columns; projects a residual [n] to a target
+            by ``-left.T @ r``. Stays with the client; None where nobody needs it.
         error: Bound on ``|J^T J - B^T B|`` in the spectral norm.
     """
 
     factor: Tensor
     target: Tensor
+    left: Tensor | None = None
     error: float = 0.0
 
     @property
@@ -37,8 +44,13 @@ class Sketch(NamedTuple):
 
     @property
     def singular_values(self) -> Tensor:
-        """Lengths of the factor's rows, shape [k], descending."""
+        """Lengths of the factor's rows, shape [k]."""
         return torch.linalg.vector_norm(self.factor, dim=1)
+
+    @property
+    def gradient(self) -> Tensor:
+        """Gradient J^T r of 1/2 |r|^2 as the sketch knows it, -B^T c, shape [p]."""
+        return -(self.target @ self.factor)
 
 
 def from_jacobian(jacobian: Tensor, residual: Tensor) -> Sketch:
@@ -49,30 +61,37 @@ def from_jacobian(jacobian: Tensor, residual: Tensor) -> Sketch:
         residual: r, shape [n].
 
     Returns:
-        Sketch of rank ``min(n, p)``.
+        Sketch of rank ``min(n, p)``, without error.
     """
-    return compress(Sketch(jacobian, -residual))
+    if len(jacobian) <= jacobian.shape[1]:
+        return compress(Sketch(jacobian, -residual))._replace(error=0.0)
+    q, r = torch.linalg.qr(jacobian)
+    return compress(Sketch(r, -(q.mT @ residual), q))
 
 
 def compress(sketch: Sketch) -> Sketch:
-    """The same problem with orthogonal rows, at most p of them.
+    """The same problem with orthogonal rows, the longest first.
 
-    A thin QR of the longer side, then the SVD of the small triangle.
+    A thin QR of B^T, then the SVD of the small triangle; a B with more rows than columns
+    is first brought to square shape by its own QR. ``left`` is carried along, and is the
+    rotation of the rows itself where there was none.
     """
-    factor, target, error = sketch
-    k, p = factor.shape
-    if k > p:
+    factor, target, left, error = sketch
+    if factor.shape[0] > factor.shape[1]:
         q, factor = torch.linalg.qr(factor)
         target = q.mT @ target
-        u, s, vh = torch.linalg.svd(factor, full_matrices=False)
-        return Sketch(s.unsqueeze(-1) * vh, u.mT @ target, error)
+        left = q if left is None else left @ q
     q, r = torch.linalg.qr(factor.mT)
     u, s, vh = torch.linalg.svd(r.mT, full_matrices=False)
-    return Sketch(s.unsqueeze(-1) * (vh @ q.mT), u.mT @ target, error)
+    factor = s.unsqueeze(-1) * (vh @ q.mT)
+    left = u if left is None else left @ u
+    return Sketch(factor, u.mT @ target, left, error)
 
 
 def truncate(sketch: Sketch, rank: int) -> Sketch:
-    """The leading ``rank`` rows (Eckart-Young), with the bound on what is lost.
+    """The leading ``rank`` rows of a sketch with orthogonal rows (Eckart-Young).
+
+    The bound on the error grows by the first dropped eigenvalue, s_{rank+1}^2.
 
     Raises:
         ValueError: If ``rank`` is negative.
@@ -82,17 +101,34 @@ def truncate(sketch: Sketch, rank: int) -> Sketch:
     if rank >= sketch.rank:
         return sketch
     dropped = float(sketch.factor[rank] @ sketch.factor[rank])
-    return Sketch(sketch.factor[:rank], sketch.target[:rank], sketch.error + dropped)
+    left = None if sketch.left is None else sketch.left[:, :rank]
+    return Sketch(
+        sketch.factor[:rank], sketch.target[:rank], left, sketch.error + dropped
+    )
 
 
 def merge(sketches: Iterable[Sketch]) -> Sketch:
-    """The sum of the problems: their rows stacked. Bounds add up."""
+    """The sum of the problems: their rows stacked, in the given order. Bounds add up.
+
+    Where every part has its ``left``, the result has the block-diagonal one.
+
+    Raises:
+        ValueError: If there is nothing to merge, or the parts differ in p.
+    """
     parts = list(sketches)
     if not parts:
         raise ValueError("Nothing to merge: give at least one sketch.")
+    sizes = sorted({s.factor.shape[1] for s in parts})
+    if len(sizes) > 1:
+        raise ValueError(
+            f"Sketches for p = {', '.join(map(str, sizes))} parameters cannot be "
+            "merged. Did the clients build the same network?"
+        )
+    lefts = [s.left for s in parts if s.left is not None]
     return Sketch(
         torch.cat([s.factor for s in parts]),
         torch.cat([s.target for s in parts]),
+        torch.block_diag(*lefts) if len(lefts) == len(parts) else None,
         sum(s.error for s in parts),
     )
 
@@ -101,45 +137,92 @@ def range_finder(
     jacobian: Tensor,
     residual: Tensor,
     cutoff: float,
-    start: int,
+    columns: int,
     generator: Generator,
-    extra: int = 8,
 ) -> Sketch:
     """Sketch from an explicit J by a randomised range finder that grows.
 
     Q = orth(J Omega) with Gaussian Omega, B = Q^T J, c = -Q^T r, then the SVD of B
-    (Halko, Martinsson, Tropp, SIAM Review 53, 2011, algorithms 4.1 and 5.1). Columns
-    are added, as many again each time, until the smallest singular value found is not
-    above ``cutoff``: then those above it are all there.
+    (Halko, Martinsson, Tropp, SIAM Review 53, 2011, algorithms 4.1 and 5.1). Columns are
+    doubled until the smallest singular value found is not above ``cutoff``: then those
+    above it are all there. When half of min(n, p) would not do, the full SVD is cheaper.
 
     Args:
         jacobian: J, shape [n, p].
         residual: r, shape [n].
         cutoff: Absolute singular value down to which the problem is wanted.
-        start: Columns to begin with, for example the rank of the round before.
+        columns: To begin with, for example the rank of the round before plus
+            ``OVERSAMPLE``.
         generator: Source of Omega.
-        extra: Columns more than ``start``.
 
     Returns:
-        Sketch with some rows below the cut-off left; truncate it as you wish.
+        Sketch with some rows below the cut-off left; truncate it as you wish. ``error``
+        counts only what is truncated later.
     """
     n, p = jacobian.shape
-    full = min(n, p)
-    columns = min(max(start, 1) + extra, full)
     q = jacobian.new_zeros(n, 0)
     factor = jacobian.new_zeros(0, p)
-    while True:
-        if 2 * columns >= full:
-            return from_jacobian(jacobian, residual)
-        omega = torch.randn(
-            p, columns - q.shape[1], generator=generator, dtype=torch.float64
-        )
-        y = jacobian @ omega.to(jacobian)
-        for _ in range(2):  # Gram-Schmidt twice: once leaves what rounding mixed in
-            y, _ = torch.linalg.qr(y - q @ (q.mT @ y))
+    columns = max(columns, 1)
+    while 2 * columns < min(n, p):
+        omega = _gaussian(p, columns - q.shape[1], generator, jacobian)
+        y = jacobian @ omega
+        if q.shape[1]:
+            y -= q @ (q.mT @ y)
+            y, _ = torch.linalg.qr(y)
+            y -= q @ (q.mT @ y)  # twice is enough: once leaves what rounding mixed in
+        y, _ = torch.linalg.qr(y)
         q = torch.cat([q, y], dim=1)
         factor = torch.cat([factor, y.mT @ jacobian])
-        sketch = compress(Sketch(factor, -(q.mT @ residual)))
+        sketch = compress(Sketch(factor, -(q.mT @ residual), q))
         if float(sketch.singular_values[-1]) <= cutoff:
             return sketch
-        columns = min(2 * columns, full)
+        columns *= 2
+    return from_jacobian(jacobian, residual)
+
+
+def subspace_iteration(
+    jvp: Callable[[Tensor], Tensor],
+    vjp: Callable[[Tensor], Tensor],
+    residual: Tensor,
+    size: int,
+    rank: int,
+    generator: Generator,
+    power_steps: int = 5,
+) -> Sketch:
+    """Sketch from J v and J^T w alone: randomised subspace iteration, Rayleigh-Ritz.
+
+    The published algorithm (arXiv 2601.13608; Halko et al., algorithm 4.4): Gaussian
+    start, ``power_steps`` times V = orth(J^T J V). The Ritz values of J^T J on V are the
+    squared singular values of J V, so the small problem is solved by the SVD of J V and
+    stays in square-root form.
+
+    Args:
+        jvp: v [p] to J v [n].
+        vjp: w [n] to J^T w [p].
+        residual: r, shape [n].
+        size: Number of parameters p.
+        rank: Rank wanted.
+        generator: Source of the start.
+        power_steps: Number of power steps.
+
+    Returns:
+        Sketch of rank ``min(rank, n, p)``. Its error bound is the last Ritz value that
+        was dropped, an estimate.
+    """
+    columns = min(rank + OVERSAMPLE, len(residual), size)
+    v, _ = torch.linalg.qr(_gaussian(size, columns, generator, residual))
+    for _ in range(power_steps):
+        w = torch.stack([vjp(jvp(column)) for column in v.unbind(1)], dim=1)
+        v, _ = torch.linalg.qr(w)
+    image = torch.stack([jvp(column) for column in v.unbind(1)], dim=1)
+    u, s, vh = torch.linalg.svd(image, full_matrices=False)
+    found = Sketch(s.unsqueeze(-1) * (vh @ v.mT), -(u.mT @ residual), u)
+    return truncate(found, rank)
+
+
+def _gaussian(rows: int, columns: int, generator: Generator, like: Tensor) -> Tensor:
+    """Standard normal [rows, columns], drawn in float64 on the generator's device."""
+    draw = torch.randn(
+        rows, columns, generator=generator, dtype=torch.float64, device=generator.device
+    )
+    return draw.to(like)

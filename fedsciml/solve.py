@@ -17,42 +17,45 @@ from fedsciml.sketch import Sketch, compress
 
 
 class Spectrum(NamedTuple):
-    """A least-squares problem in its own basis.
+    """A least-squares problem B D ~ c in its own basis, B = W diag(s) V^T.
 
     Attributes:
-        s: Singular values of B, shape [k], descending.
+        s: Singular values, shape [k], descending.
         c: Target in the left basis, W^T c, shape [k].
-        basis: Right singular vectors, V^T, shape [k, p].
+        basis: V^T, shape [k, p].
+        left: W, shape [rows of B, k].
     """
 
     s: Tensor
     c: Tensor
     basis: Tensor
+    left: Tensor
 
-    def step(self, damping: float = 0.0, cutoff: float = 0.0) -> Tensor:
-        """The step D, shape [p].
+    def inverse(self, damping: float = 0.0, cutoff: float = 0.0) -> Tensor:
+        """Filtered reciprocals s / (s^2 + mu), zero for s <= cutoff * s[0], shape [k].
 
         Args:
             damping: mu >= 0, absolute, in units of s^2.
-            cutoff: Singular values not above ``cutoff * s[0]`` are left out.
+            cutoff: Relative cut-off of singular values.
         """
-        return self.coefficients(damping, cutoff) @ self.basis
+        keep = (self.s > cutoff * self.s[:1]) & (self.s > 0)
+        quotient = self.s / (self.s.square() + damping).clamp_min(1e-300)
+        return torch.where(keep, quotient, torch.zeros_like(quotient))
 
-    def coefficients(self, damping: float = 0.0, cutoff: float = 0.0) -> Tensor:
-        """The step's coordinates in the basis, V^T D, shape [k]."""
-        keep = self.s > cutoff * self.s[:1]
-        y = self.s * self.c / (self.s**2 + damping)
-        return torch.where(keep, y, torch.zeros_like(y))
+    def step(self, damping: float = 0.0, cutoff: float = 0.0) -> Tensor:
+        """The step D, shape [p]; arguments as in ``inverse``."""
+        return (self.inverse(damping, cutoff) * self.c) @ self.basis
 
-    def decrease(self, coefficients: Tensor) -> float:
-        """Decrease of 1/2 |B D - c|^2 that a step of these coordinates brings."""
-        fitted = self.s * coefficients
-        return float(fitted @ (self.c - fitted / 2))
+    def decrease(self, coordinates: Tensor) -> Tensor:
+        """Decrease of 1/2 |B D - c|^2 by the step D = coordinates @ basis [..., k]."""
+        fitted = self.s * coordinates
+        return (fitted * (self.c - fitted / 2)).sum(-1)
 
 
 def spectrum(sketch: Sketch) -> Spectrum:
-    """Bring a merged sketch into its own basis."""
-    small = compress(sketch)
+    """Bring a sketch, usually a merged one, into its own basis."""
+    small = compress(sketch._replace(left=None))
+    assert small.left is not None
     s = small.singular_values
-    safe = torch.where(s > 0, s, torch.ones_like(s))
-    return Spectrum(s, small.target, small.factor / safe.unsqueeze(-1))
+    unit = small.factor / torch.where(s > 0, s, torch.ones_like(s)).unsqueeze(-1)
+    return Spectrum(s, small.target, unit, small.left)

@@ -1,0 +1,126 @@
+"""How a client of FIPA comes to its sketch."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from fedsciml.residual import System
+from fedsciml.sketch import (
+    OVERSAMPLE,
+    Sketch,
+    compress,
+    from_jacobian,
+    merge,
+    range_finder,
+    subspace_iteration,
+    truncate,
+)
+
+Sketcher = Literal["range", "svd", "subspace"]
+"""Range finder on the explicit Jacobian, its full SVD, or J v and J^T w alone."""
+
+FIRST_RANK = 24
+"""Rank looked for in a first round, when nothing is known."""
+
+LARGEST_JACOBIAN = 2**30
+"""Bytes of Jacobian held at once; more rows than fit are sketched piece by piece."""
+
+SUBSPACE_ACCURACY = 1e-8
+"""Relative size of the singular values that J^T J still shows in float64."""
+
+
+class Sketched(NamedTuple):
+    """A client's problem: its sketch, not yet truncated, cut-off and loss at theta.
+
+    ``cutoff`` is the absolute singular value down to which the sketch is complete.
+    """
+
+    sketch: Sketch
+    cutoff: float
+    loss: float
+
+
+def generator(seed: int, round_: int, client: int) -> Generator:
+    """The random numbers of a client in a round: the same whatever else happened."""
+    mixed = (seed * 1_000_003 + round_) * 1_000_003 + client
+    return Generator().manual_seed(mixed % 2**63)
+
+
+def sketched(
+    system: System,
+    theta: Tensor,
+    how: Sketcher,
+    reach: float,
+    top: float,
+    rank: int,
+    random: Generator,
+    largest: int = LARGEST_JACOBIAN,
+) -> Sketched:
+    """A client's least-squares problem at theta, down to a singular value.
+
+    Args:
+        system: The client's residual.
+        theta: Where to linearise, shape [p].
+        how: See ``Sketcher``.
+        reach: Relative singular value down to which the problem is wanted.
+        top: What it is relative to; 0 if not known: then to this client's largest.
+        rank: About how many there will be, for example those of the round before.
+        random: For the randomised sketches.
+        largest: Bytes of Jacobian to hold at once.
+    """
+    if how == "subspace":
+        return _by_products(system, theta, reach, top, rank, random)
+    cutoff, loss = reach * top, 0.0
+    whole: Sketch | None = None
+    for jacobian, residual in _jacobians(system, theta, largest):
+        loss += float(residual @ residual) / 2
+        if cutoff == 0:
+            cutoff = reach * float(torch.linalg.matrix_norm(jacobian))
+        if how == "svd":
+            part = from_jacobian(jacobian, residual)
+        else:
+            columns = rank + OVERSAMPLE
+            part = range_finder(jacobian, residual, cutoff, columns, random)
+        if whole is None:
+            whole = part
+        else:
+            # What lies well below the cut-off would only grow from piece to piece.
+            part = truncate(part, int((part.singular_values > 0.1 * cutoff).sum()))
+            whole = compress(merge([whole, part]))
+    if whole is None:
+        nothing = theta.new_zeros
+        whole = Sketch(nothing(0, system.size), nothing(0), nothing(0, 0))
+    return Sketched(whole, cutoff, loss)
+
+
+def _jacobians(
+    system: System, theta: Tensor, largest: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    rows = largest // (theta.element_size() * system.size)
+    for part in system.parts(theta, rows):
+        yield part.jacobian(), part.residual
+
+
+def _by_products(
+    system: System,
+    theta: Tensor,
+    reach: float,
+    top: float,
+    rank: int,
+    random: Generator,
+) -> Sketched:
+    """Subspace iteration with the rank doubled until the cut-off is met."""
+    linear = system.linearise(theta)
+    most = min(len(linear.residual), system.size)
+    while True:
+        found = subspace_iteration(
+            linear.jvp, linear.vjp, linear.residual, system.size, rank, random
+        )
+        s = found.singular_values
+        largest = max(top, float(s[0])) if len(s) else top
+        cutoff = max(reach, SUBSPACE_ACCURACY) * largest
+        if rank >= most or float(s[-1]) <= cutoff:
+            return Sketched(found, cutoff, linear.loss)
+        rank = min(2 * rank, most)

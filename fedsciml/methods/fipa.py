@@ -1,0 +1,212 @@
+r"""FIPA: every direction of theta weighed by the clients' Fisher information.
+
+Fisher-Informed Parameterwise Aggregation (Chang, He, Hao 2026, arXiv 2601.13608),
+
+    theta += H^+ sum_m H_m delta_m,   H = sum_m H_m,   H_m = J_m^T J_m,
+
+as a sum of small least-squares problems in square-root form: client m sends its sketch
+B_m D ~ c_m (see ``sketch``) with c_m = B_m delta_m, the server stacks and solves them.
+With the exact local Gauss-Newton step c_m = -U_m^T r_m, so delta_m is never formed, and
+without truncation the result is the centralised Gauss-Newton (Levenberg-Marquardt) step.
+
+A round has two exchanges: sketches up; candidate steps down, losses and targets up. With
+a policy that does not probe, the second is left out.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fedsciml.local import Local, Solver, train
+from fedsciml.method import Info, Message, State
+from fedsciml.methods._sketching import FIRST_RANK, Sketcher, generator, sketched
+from fedsciml.methods._uploads import number, tensor, total
+from fedsciml.ranks import AboveCutoff, Context, Schedule, parse
+from fedsciml.residual import System
+from fedsciml.sketch import Sketch, merge, truncate
+from fedsciml.solve import Spectrum, spectrum
+from fedsciml.steps import Fixed, LineSearch, Natural, Policy, PolicyState, Probed
+
+_POLICY = "policy."  # prefix of the policy's own state
+
+
+@dataclass(frozen=True)
+class Fipa:
+    """FIPA by square-root sketches with a step policy.
+
+    Args:
+        policy: How far to step.
+        rank: How many singular vectors a client sends.
+        sketch: How a client finds them: ``range``, ``svd`` or ``subspace``.
+        local: Local training that gives delta_m; None for the exact Gauss-Newton step.
+        name: As in records.
+        pooled: Centralised: one client holds all rows.
+    """
+
+    policy: Policy = field(default_factory=Natural)
+    rank: Schedule = field(default_factory=AboveCutoff)
+    sketch: Sketcher = "range"
+    local: Local | None = None
+    name: str = "fipa"
+    pooled: bool = False
+
+    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+        """theta, the policy's state, and what the clients' ranks depend on."""
+        state: State = {"theta": theta, "seed": seed, "round": 1}
+        state |= {"top": 0.0, "gradient": 0.0}  # of B and of the loss, as last known
+        state |= _prefixed(self.policy.start())
+        return state, self._opening(state)
+
+    def _opening(self, state: State) -> Message:
+        """The first broadcast of a round."""
+        opening = {k: state[k] for k in ("theta", "seed", "round", "top", "gradient")}
+        return {**opening, "reach": self.policy.reach(_unprefixed(state))}
+
+    def client(
+        self, system: System, broadcast: Message, memory: State
+    ) -> tuple[Message, State]:
+        """First exchange: the sketch. Second: losses and targets at the candidates."""
+        if "steps" in broadcast:
+            return _probe(system, broadcast, memory)
+        theta = tensor(broadcast, "theta")
+        round_, client = int(number(broadcast, "round")), system.shard.client
+        found, cutoff, loss = sketched(
+            system,
+            theta,
+            self.sketch,
+            number(broadcast, "reach"),
+            number(broadcast, "top"),
+            int(number(memory, "rank")) if memory else FIRST_RANK,
+            generator(int(number(broadcast, "seed")), round_, client),
+        )
+        values = found.singular_values
+        own, whole = float(found.gradient.norm()), number(broadcast, "gradient")
+        rank = self.rank(values, Context(round_, cutoff, own, whole))
+        complete = int((values > cutoff).sum())
+        found = truncate(found, rank)
+        assert found.left is not None
+        target, memory = found.target, {**memory, "rank": complete}
+        if self.local is not None:
+            delta, _, memory = train(system, theta, self.local, memory)
+            target = found.factor @ delta
+        if self.policy.probes:
+            memory |= {"left": found.left, "theta": theta}
+        return {"factor": found.factor, "target": target, "loss": loss}, memory
+
+    def server(
+        self, state: State, uploads: list[Message]
+    ) -> tuple[State, Message, Info | None]:
+        """Merge and solve the sketches and propose steps; then choose one."""
+        if "losses" in uploads[0]:
+            return self._step(state, uploads)
+        sketches = [
+            Sketch(tensor(upload, "factor"), tensor(upload, "target"))
+            for upload in uploads
+        ]
+        whole = merge(sketches)
+        problem = spectrum(whole)
+        top = float(problem.s[0]) if len(problem.s) else 0.0
+        state = {**state, "top": top, "gradient": float(whole.gradient.norm())}
+        state |= {"loss": total(uploads, "loss"), **problem._asdict()}
+        state |= {"ranks": torch.tensor([s.rank for s in sketches])}
+        if not self.policy.probes:
+            return self._step(state, [])
+        candidates = self.policy.propose(problem, _unprefixed(state))
+        steps = candidates.coordinates @ problem.basis
+        lengths = steps.new_tensor(candidates.lengths)
+        return state, {"steps": steps, "lengths": lengths}, None
+
+    def _step(
+        self, state: State, uploads: list[Message]
+    ) -> tuple[State, Message, Info | None]:
+        """Take the policy's choice; close the round."""
+        problem = Spectrum(*(tensor(state, key) for key in Spectrum._fields))
+        before, loss = _unprefixed(state), number(state, "loss")
+        candidates = self.policy.propose(problem, before)
+        probed = None
+        if uploads:
+            losses = torch.stack([tensor(u, "losses") for u in uploads]).sum(0)
+            targets = torch.cat([tensor(u, "targets") for u in uploads], dim=-1)
+            probed = Probed(losses, targets @ problem.left)
+        choice, after = self.policy.choose(problem, loss, candidates, probed, before)
+        theta = tensor(state, "theta")
+        length = damping = cutoff = 0.0
+        if choice is not None:
+            length = candidates.lengths[choice.length]
+            damping = candidates.dampings[choice.step]
+            cutoff = candidates.cutoffs[choice.step]
+            step = candidates.coordinates[choice.step] @ problem.basis
+            theta = theta + length * step
+        ranks = [int(rank) for rank in tensor(state, "ranks")]
+        epochs = self.local.epochs if self.local else 1
+        info = Info(loss, length, damping, cutoff, ranks, epochs)
+        kept = {key: state[key] for key in ("seed", "top", "gradient")}
+        round_ = int(number(state, "round")) + 1
+        state = {**kept, "theta": theta, "round": round_, **_prefixed(after)}
+        return state, self._opening(state), info
+
+
+def _probe(
+    system: System, broadcast: Message, memory: State
+) -> tuple[Message, State]:
+    """Losses [T, S] and targets [T, S, k] at theta + t D for all steps and lengths."""
+    theta, left = tensor(memory, "theta"), tensor(memory, "left")
+    steps, lengths = tensor(broadcast, "steps"), tensor(broadcast, "lengths")
+    residuals = torch.stack(
+        [system.residual(theta + t * step) for step in steps for t in lengths]
+    )
+    losses = residuals.square().sum(1) / 2
+    shape = (len(steps), len(lengths))
+    upload: Message = {
+        "losses": losses.view(shape),
+        "targets": -(residuals @ left).view(*shape, -1),
+    }
+    return upload, {k: v for k, v in memory.items() if k not in ("theta", "left")}
+
+
+def _prefixed(state: PolicyState) -> State:
+    return {_POLICY + key: value for key, value in state.items()}
+
+
+def _unprefixed(state: State) -> PolicyState:
+    prefix = len(_POLICY)
+    return {k[prefix:]: number(state, k) for k in state if k.startswith(_POLICY)}
+
+
+def make(
+    rank: str = "cutoff",
+    sketch: Sketcher = "range",
+    policy: Literal["natural", "line_search", "fixed"] = "natural",
+    damping: float = 0.0,
+    cutoff: float = 1e-10,
+    step: float = 0.5,
+    local: Literal["exact", Solver] = "exact",
+    tau: int = 20,
+    learning_rate: float = 1e-3,
+) -> Fipa:
+    """FIPA from plain options.
+
+    Args:
+        rank: Rank schedule: "cutoff" (singular values that matter in the round), a
+            number, "energy:0.999" or "published:1.0".
+        sketch: Range finder, full SVD, or subspace iteration with J v and J^T w alone.
+        policy: How far to step: by the natural monotonicity test; with one damping and
+            cut-off and the best of the lengths 1, 1/2, ...; or with a fixed length.
+        damping: mu of the policies line_search and fixed, absolute.
+        cutoff: Relative cut-off of singular values of line_search and fixed.
+        step: Length of the step of the policy fixed.
+        local: Local training: the exact Gauss-Newton step, or a local solver.
+        tau: Local epochs of a local solver.
+        learning_rate: Of the local solvers adam and sgd.
+    """
+    policies: dict[str, Policy] = {
+        "natural": Natural(),
+        "line_search": LineSearch(damping, cutoff),
+        "fixed": Fixed(step, damping, cutoff),
+    }
+    training = None
+    if local != "exact":
+        training = Local(solver=local, epochs=tau, learning_rate=learning_rate)
+    return Fipa(policies[policy], parse(rank), sketch, training)

@@ -210,6 +210,8 @@ def subspace_iteration(
         was dropped, an estimate.
     """
     columns = min(rank + OVERSAMPLE, len(residual), size)
+    if not columns:  # a client without rows
+        return from_jacobian(residual.new_zeros(0, size), residual)
     v, _ = torch.linalg.qr(_gaussian(size, columns, generator, residual))
     for _ in range(power_steps):
         w = torch.stack([vjp(jvp(column)) for column in v.unbind(1)], dim=1)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import jacrev, jvp, vmap
@@ -85,6 +86,32 @@ def residual(problem: Problem, shard: Shard, theta: Tensor) -> Tensor:
 def jacobian(problem: Problem, shard: Shard, theta: Tensor) -> Tensor:
     """J by reverse differentiation of ``residual``, shape [n, p]."""
     return jacrev(lambda t: residual(problem, shard, t))(theta)
+
+
+def gauss_newton(
+    jacobian: Tensor, residual: Tensor, damping: float = 0.0, cutoff: float = 0.0
+) -> Tensor:
+    """-(J^T J + mu)^+ J^T r from NumPy's full singular value decomposition of J."""
+    u, s, vt = np.linalg.svd(jacobian.double().numpy(), full_matrices=False)
+    keep = (s > cutoff * s[0]) & (s > 0)
+    filtered = np.where(keep, s, 0) / np.where(keep, s**2 + damping, 1)
+    return torch.from_numpy(-(filtered * (u.T @ residual.double().numpy())) @ vt)
+
+
+def stacked(jacobian: Tensor, residual: Tensor, damping: float) -> Tensor:
+    """The same for mu > 0 as [J; sqrt(mu) I] D ~ [-r; 0], by NumPy's least squares."""
+    p = jacobian.shape[1]
+    matrix = np.vstack([jacobian.numpy(), damping**0.5 * np.eye(p)])
+    right = np.concatenate([-residual.numpy(), np.zeros(p)])
+    return torch.from_numpy(np.linalg.lstsq(matrix, right, rcond=None)[0])
+
+
+def from_gramian(jacobian: Tensor, residual: Tensor, damping: float = 0.0) -> Tensor:
+    """The same by Cholesky factorisation of J^T J + mu: what the library avoids."""
+    gramian = jacobian.mT @ jacobian + damping * torch.eye(jacobian.shape[1]).double()
+    factor = torch.linalg.cholesky(gramian)
+    right = -(jacobian.mT @ residual).unsqueeze(-1)
+    return torch.cholesky_solve(right, factor).squeeze(-1)
 
 
 def relative(a: Tensor, b: Tensor) -> float:

@@ -84,9 +84,9 @@ def test_a_full_sketch_has_the_normal_equations_of_the_jacobian(
     sketch = from_jacobian(j, r)
     assert sketch.rank == min(shape)
     assert sketch.error == 0
-    # Measured at most 2e-15.
-    assert relative(gramian(sketch), j.mT @ j) < 1e-14
-    assert relative(sketch.gradient, j.mT @ r) < 1e-14
+    # Measured at most 4e-15 and 2e-15.
+    assert relative(gramian(sketch), j.mT @ j) < 5e-14
+    assert relative(sketch.gradient, j.mT @ r) < 5e-14
     values = torch.linalg.svdvals(j)
     torch.testing.assert_close(sketch.singular_values, values, rtol=1e-13, atol=0)
 
@@ -100,7 +100,7 @@ def test_rows_are_orthogonal_and_the_longest_come_first(
     values = sketch.singular_values
     assert all(a >= b for a, b in pairwise(values.tolist()))
     products = sketch.factor @ sketch.factor.mT - values.square().diag()
-    assert float(products.abs().max()) < 1e-15  # of s_1 = 1; measured 3e-16
+    assert float(products.abs().max()) < 1e-14  # of s_1 = 1; measured 4e-16
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -113,10 +113,10 @@ def test_left_projects_residual_and_jacobian_to_target_and_factor(
     left = sketch.left
     assert left is not None
     assert left.shape == (shape[0], sketch.rank)
-    # Measured at most: 4e-15, 2e-15, 2e-15.
-    assert float((-(left.mT @ r) - sketch.target).abs().max()) < 1e-14
-    assert float((left.mT @ left - torch.eye(sketch.rank)).abs().max()) < 1e-14
-    assert float((left.mT @ j - sketch.factor).abs().max()) < 1e-14
+    # Measured at most: 5e-16, 2e-15, 5e-15.
+    assert float((-(left.mT @ r) - sketch.target).abs().max()) < 5e-14
+    assert float((left.mT @ left - torch.eye(sketch.rank)).abs().max()) < 5e-14
+    assert float((left.mT @ j - sketch.factor).abs().max()) < 5e-14
 
 
 @pytest.mark.parametrize("rank", [0, 1, 4, 8])
@@ -158,14 +158,14 @@ def test_a_negative_rank_is_refused() -> None:
 
 @st.composite
 def sketches(draw: st.DrawFn) -> tuple[list[Sketch], Tensor, Tensor]:
-    """Three truncated sketches, and the J and r of all their rows."""
-    p = draw(st.integers(1, 8))
+    """Three sketches, truncated or full, and the J and r of all their rows."""
+    p, full = draw(st.integers(1, 8)), draw(st.booleans())
     parts, jacobians, residuals = [], [], []
     for _ in range(3):
         n, seed = draw(st.integers(0, 10)), draw(st.integers(0, 1000))
         size = 10.0 ** draw(st.integers(-3, 3))
         j, r = size * random(n, p, seed=seed), random(n, seed=seed + 1)
-        rank = draw(st.integers(0, min(n, p)))
+        rank = p if full else draw(st.integers(0, min(n, p)))
         parts.append(truncate(from_jacobian(j, r), rank))
         jacobians.append(j)
         residuals.append(r)
@@ -244,13 +244,13 @@ def test_the_range_finder_equals_the_full_decomposition_down_to_the_cutoff(
     assert found.rank < min(shape) / 2
     kept = int((found.singular_values > cutoff).sum())
     assert kept == 10
-    # What Q misses of J is at the level of the first singular value below the cut-off,
-    # times about the square root of the columns; it enters squared. Measured 1.2.
-    assert spectral(j.mT @ j - gramian(found)) < 10 * cutoff**2
+    # What Q misses of J enters squared, and is below the cut-off, since the last of the
+    # columns found is. Measured at most 0.02 of this.
+    assert spectral(j.mT @ j - gramian(found)) < cutoff**2
     strong = full.singular_values[:kept]
     assert torch.all(found.singular_values[:kept] <= strong * (1 + 1e-12))
     missed = strong.square() - found.singular_values[:kept].square()
-    assert float(missed.max()) < 10 * cutoff**2
+    assert float(missed.max()) < cutoff**2
 
 
 def test_the_range_finder_has_all_digits_with_enough_columns() -> None:
@@ -297,8 +297,8 @@ def test_subspace_iteration_finds_the_leading_part_from_products_alone(
     j, r = decaying(*shape, 0.5), random(shape[0], seed=1)
     found, best = by_products(j, r, 6), truncate(from_jacobian(j, r), 6)
     assert found.rank == 6
-    # Five power steps with 14 columns for 6: 4^(-9 * 5) is far below rounding. The
-    # subspace is known to rounding of the largest: s_6 = 1/32, 1e-16 * 32^2 at worst.
+    # Five power steps with 14 columns for 6 leave (s_15 / s_6)^10 = 8e-28 of the rest,
+    # so rounding is all there is. Measured 2e-15 and 3e-15.
     values, expected = found.singular_values, best.singular_values
     torch.testing.assert_close(values, expected, rtol=1e-12, atol=0)
     assert spectral(gramian(found) - gramian(best)) < 1e-12
@@ -356,12 +356,12 @@ def test_a_shard_sketched_in_pieces_has_the_same_normal_equations(
 def test_a_coarse_sketch_in_pieces_misses_only_what_is_below_the_cutoff() -> None:
     system, start = pooled("mixed", chunk=4)
     jacobian = system.linearise(start).jacobian()
-    reach, top = 1e-2, spectral(jacobian)
+    reach, top = 0.3, spectral(jacobian)
     found = sketched(system, start, "range", reach, top, 1, seeded(1), largest=1)
     pieces = len(list(system.parts(start, 0)))
     # Each piece drops at most what is below a tenth of the cut-off.
     bound = pieces * (0.1 * found.cutoff) ** 2
-    assert found.sketch.error <= bound
+    assert 0 < found.sketch.error <= bound
     error = spectral(jacobian.mT @ jacobian - gramian(found.sketch))
     assert error <= bound + 1e-14 * top**2
 

@@ -91,11 +91,13 @@ def jacobian(problem: Problem, shard: Shard, theta: Tensor) -> Tensor:
 def gauss_newton(
     jacobian: Tensor, residual: Tensor, damping: float = 0.0, cutoff: float = 0.0
 ) -> Tensor:
-    """-(J^T J + mu)^+ J^T r from NumPy's full singular value decomposition of J."""
-    u, s, vt = np.linalg.svd(jacobian.double().numpy(), full_matrices=False)
-    keep = (s > cutoff * s[0]) & (s > 0)
-    filtered = np.where(keep, s, 0) / np.where(keep, s**2 + damping, 1)
-    return torch.from_numpy(-(filtered * (u.T @ residual.double().numpy())) @ vt)
+    """-(J^T J + mu)^+ J^T r, singular value by singular value of the whole J."""
+    u, s, vt = torch.linalg.svd(jacobian, full_matrices=False)
+    step = torch.zeros_like(vt[0])
+    for k in range(len(s)):
+        if s[k] > cutoff * s[0] and s[k] > 0:
+            step -= s[k] / (s[k] ** 2 + damping) * (u[:, k] @ residual) * vt[k]
+    return step
 
 
 def stacked(jacobian: Tensor, residual: Tensor, damping: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Damped and truncated least squares against NumPy's dense solutions."""
+"""Damped and truncated least squares against dense solutions."""
 
 import numpy as np
 import pytest

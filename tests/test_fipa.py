@@ -1,0 +1,362 @@
+"""FIPA as a method: exchanges, messages, memory, options, and where it gets to."""
+
+import copy
+from dataclasses import replace
+from functools import cache
+
+import hypothesis
+import pytest
+import torch
+from cases import CASES, theta
+from hypothesis import strategies as st
+from reference import relative
+from torch import Tensor
+
+import problems
+from fedsciml import methods, run
+from fedsciml.backends import payload
+from fedsciml.backends.inprocess import InProcess
+from fedsciml.local import Local, Solver, train
+from fedsciml.method import Info, Message, Method, State
+from fedsciml.methods._sketching import generator
+from fedsciml.methods.fipa import Fipa
+from fedsciml.problem import Problem, Shard
+from fedsciml.ranks import AboveCutoff
+from fedsciml.residual import System
+from fedsciml.steps import LineSearch
+
+
+@cache
+def scalar() -> Problem:
+    """Three unequal shards, one without boundary points."""
+    return CASES["scalar"]()
+
+
+@cache
+def allen_cahn(points: float = 0.25) -> Problem:
+    return problems.load("allen_cahn", points=points)
+
+
+def linear(problem: Problem, client: int) -> tuple[Tensor, Tensor]:
+    """J and r of a client at theta."""
+    found = System(problem, problem.shards()[client]).linearise(theta(problem))
+    return found.jacobian(), found.residual
+
+
+def one_round(
+    problem: Problem, method: Method, start: Tensor | None = None
+) -> tuple[State, Info, list[list[Message]], InProcess]:
+    """State and info after a round, the uploads of its exchanges, and the door."""
+    door = InProcess(problem, method)
+    state, broadcast = method.init(theta(problem) if start is None else start, 0)
+    sent, info = [], None
+    while info is None:
+        sent.append(door.exchange(broadcast))
+        state, broadcast, info = method.server(state, sent[-1])
+    return state, info, sent, door
+
+
+def test_a_round_is_a_sketch_and_a_probe() -> None:
+    method = methods.load("fipa")
+    _, info, (sketches, probes), _ = one_round(scalar(), method)
+    for m, (sketch, probe) in enumerate(zip(sketches, probes, strict=True)):
+        jacobian, residual = linear(scalar(), m)
+        assert set(sketch) == {"factor", "target", "loss"}
+        assert sketch["loss"] == pytest.approx(float(residual @ residual) / 2)
+        assert info.ranks[m] == len(sketch["factor"]) <= min(jacobian.shape)
+        assert set(probe) == {"losses", "targets"}
+        assert probe["targets"].shape == (*probe["losses"].shape, info.ranks[m])
+    assert info.loss == pytest.approx(sum(s["loss"] for s in sketches))
+    assert info.step > 0
+
+
+def test_the_probe_returns_losses_and_targets_at_the_candidates() -> None:
+    method, start = methods.load("fipa"), theta(scalar())
+    door = InProcess(scalar(), method)
+    state, opening = method.init(start, 0)
+    sketches = door.exchange(opening)
+    state, broadcast, _ = method.server(state, sketches)
+    kept = [memory["left"] for memory in door.memories]
+    probes = door.exchange(broadcast)
+    for system, left, probe in zip(door.systems, kept, probes, strict=True):
+        for i, step in enumerate(broadcast["steps"]):
+            for j, length in enumerate(broadcast["lengths"]):
+                there = start + length * step
+                r = system.residual(there)
+                loss, target = probe["losses"][i, j], probe["targets"][i, j]
+                assert float(loss) == pytest.approx(system.loss(there), rel=1e-12)
+                torch.testing.assert_close(target, -(left.mT @ r))
+
+
+@pytest.mark.parametrize("policy", ["natural", "line_search"])
+def test_the_step_taken_is_the_candidate_that_the_info_names(policy: str) -> None:
+    method = methods.load("fipa", policy=policy, damping=1e-3, sketch="svd")
+    start = theta(scalar())
+    door = InProcess(scalar(), method)
+    state, opening = method.init(start, 0)
+    state, broadcast, _ = method.server(state, door.exchange(opening))
+    after, _, info = method.server(state, door.exchange(broadcast))
+    moved = after["theta"] - start
+    assert any(relative(moved, info.step * step) < 1e-10 for step in broadcast["steps"])
+    assert info.step in broadcast["lengths"].tolist()
+    pooled = System(scalar(), scalar().pooled())
+    assert pooled.loss(after["theta"]) < pooled.loss(start) == pytest.approx(info.loss)
+
+
+def test_a_fixed_step_needs_no_second_exchange() -> None:
+    method = methods.load("fipa", policy="fixed", step=0.25, damping=1e-2, cutoff=0.0)
+    state, info, sent, door = one_round(scalar(), method)
+    assert len(sent) == 1
+    assert door.traffic.messages == 2 * 3
+    assert (info.step, info.damping, info.cutoff) == (0.25, 1e-2, 0.0)
+    probed = methods.load("fipa", policy="line_search", damping=1e-2, cutoff=0.0)
+    start, broadcast = probed.init(theta(scalar()), 0)
+    whole = InProcess(scalar(), probed).exchange(broadcast)
+    (step,) = probed.server(start, whole)[1]["steps"]
+    assert relative(state["theta"] - theta(scalar()), 0.25 * step) < 1e-10
+
+
+@pytest.mark.parametrize("rank", ["cutoff", "3"])
+def test_messages_and_bytes_are_those_of_the_theory(rank: str) -> None:
+    method = methods.load("fipa", rank=rank)
+    _, info, (sketches, probes), door = one_round(scalar(), method)
+    p = scalar().network.size
+    for k, sketch in zip(info.ranks, sketches, strict=True):
+        assert payload(sketch) == 8 * (k * (p + 1) + 1)
+    steps, lengths = probes[0]["losses"].shape
+    up = sum(k * (p + 1) + 1 + steps * lengths * (1 + k) for k in info.ranks)
+    assert door.traffic.bytes_up == 8 * up
+    # theta, seed, round, top, gradient, reach; then steps and lengths.
+    down = (p + 5) + (steps * p + lengths)
+    assert door.traffic.bytes_down == 3 * 8 * down
+    assert door.traffic.messages == 2 * 2 * 3
+
+
+@pytest.mark.parametrize("policy", ["natural", "line_search", "fixed"])
+def test_after_a_round_clients_remember_a_rank_and_nothing_large(policy: str) -> None:
+    method = methods.load("fipa", policy=policy, damping=1e-2)
+    state, _, _, door = one_round(scalar(), method)
+    assert [set(memory) for memory in door.memories] == [{"rank"}] * 3
+    large = [k for k, v in state.items() if isinstance(v, Tensor) and v.numel() > 1]
+    assert large == ["theta"]
+
+
+def test_the_functions_leave_what_they_are_given_alone() -> None:
+    method = methods.load("fipa", local="adam", tau=2)
+    door = InProcess(scalar(), method)
+    state, broadcast = method.init(theta(scalar()), 0)
+    for _ in range(4):
+        before = copy.deepcopy((state, broadcast, door.memories))
+        given = state, broadcast, *door.memories
+        uploads = door.exchange(broadcast)
+        state, broadcast, _ = method.server(state, uploads)
+        for old, new in zip((*before[:2], *before[2]), given, strict=True):
+            assert old.keys() == new.keys()
+            for key in old:
+                torch.testing.assert_close(new[key], old[key], rtol=0, atol=0)
+
+
+def test_clients_remember_how_many_singular_values_were_above_the_cutoff() -> None:
+    method = methods.load("fipa", policy="line_search", cutoff=1e-6)
+    door = InProcess(allen_cahn(), method)
+    _, opening = method.init(theta(allen_cahn()), 0)
+    for _ in range(2):
+        uploads = door.exchange(opening)
+        for upload, memory in zip(uploads, door.memories, strict=True):
+            assert memory["rank"] == len(upload["factor"])
+
+
+def test_the_same_seed_gives_the_same_run_and_another_only_other_rounding() -> None:
+    options = {"policy": "line_search", "damping": 1e-3}
+    ends = []
+    for seed in (0, 0, 1):
+        method = methods.load("fipa", **options)
+        state, opening = method.init(theta(allen_cahn()), seed)
+        sent = InProcess(allen_cahn(), method).exchange(opening)
+        ends.append(method.server(state, sent)[1]["steps"][0])
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+    assert relative(ends[0], ends[2]) < 1e-8  # measured 7e-14
+
+
+def test_a_client_without_rows_changes_nothing() -> None:
+    problem, start = scalar(), theta(scalar())
+    rows = tuple(
+        replace(r, points=r.points[:0], target=r.target[:0])
+        for r in problem.shards()[0].rows
+    )
+    nothing = System(problem, Shard(3, rows, 0.0))
+    for sketch in ("range", "svd", "subspace"):
+        method = methods.load("fipa", sketch=sketch)
+        ends = []
+        for more in ([], [nothing]):
+            systems = [System(problem, s) for s in problem.shards()] + more
+            memories: list[State] = [{} for _ in systems]
+            state, broadcast = method.init(start, 0)
+            for _ in range(2):
+                answers = [
+                    method.client(s, broadcast, m)
+                    for s, m in zip(systems, memories, strict=True)
+                ]
+                memories = [memory for _, memory in answers]
+                state, broadcast, info = method.server(state, [u for u, _ in answers])
+            assert info is not None
+            ends.append(state["theta"])
+        assert info.ranks[3] == 0
+        assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize(
+    ("rank", "low", "high"),
+    [("cutoff", 2, 15), ("3", 3, 3), ("energy:0.9", 1, 4), ("published:1.0", 1, 15)],
+)
+@pytest.mark.parametrize("sketch", ["range", "svd", "subspace"])
+def test_every_rank_schedule_runs(rank: str, low: int, high: int, sketch: str) -> None:
+    result = run(scalar(), methods.load("fipa", rank=rank, sketch=sketch), rounds=4)
+    for line in result.history:
+        assert all(low <= k <= high for k in line["ranks"])
+    # A step is only taken if it lowers the loss, in the end.
+    assert result.loss < result.history[0]["loss"]
+
+
+def test_schedules_hear_of_the_round_and_the_gradients() -> None:
+    seen = []
+
+    def schedule(values: Tensor, context: object) -> int:
+        seen.append(context)
+        return AboveCutoff()(values, context)
+
+    problem = scalar()
+    method = Fipa(LineSearch(1e-3, 1e-10), schedule, "svd")
+    run(problem, method, rounds=2)
+    first, second = seen[:3], seen[3:]
+    assert [c.round for c in seen] == [1, 1, 1, 2, 2, 2]
+    assert all(c.total_gradient_norm == 0 for c in first)
+    start = problem.network.init(torch.Generator().manual_seed(0), torch.float64)
+    whole = System(problem, problem.pooled()).linearise(start)
+    top = float(torch.linalg.matrix_norm(whole.jacobian(), 2))
+    for shard, now, later in zip(problem.shards(), first, second, strict=True):
+        own = System(problem, shard).linearise(start).gradient
+        assert now.gradient_norm == pytest.approx(float(own.norm()))
+        assert later.total_gradient_norm == pytest.approx(float(whole.gradient.norm()))
+        assert later.cutoff == pytest.approx(1e-10 * top)
+
+
+LOCALS = [
+    Local("adam", 5, 1e-2),
+    Local("sgd", 3, 1e-3),
+    Local("lbfgs", 3),
+    Local("gauss_newton", 1, damping=1e-3),
+    Local("gauss_newton", 2, damping=1e2),
+]
+
+
+@pytest.mark.parametrize("local", LOCALS, ids=lambda v: f"{v.solver}-{v.epochs}")
+def test_a_target_is_the_factor_times_the_local_step(local: Local) -> None:
+    problem = scalar()
+    method = Fipa(LineSearch(1e-3, 0.0), sketch="svd", local=local)
+    _, info, (sketches, _), _ = one_round(problem, method)
+    assert info.epochs == local.epochs
+    for shard, upload in zip(problem.shards(), sketches, strict=True):
+        delta, loss, _ = train(System(problem, shard), theta(problem), local, {})
+        assert upload["loss"] == pytest.approx(loss)
+        assert torch.equal(upload["target"], upload["factor"] @ delta)
+
+
+@pytest.mark.parametrize("mu", [1e-6, 1.0, 1e6])
+def test_the_target_of_a_damped_local_step_is_the_filtered_exact_one(
+    mu: float,
+) -> None:
+    exact = Fipa(LineSearch(), sketch="svd")
+    damped = replace(exact, local=Local("gauss_newton", 1, damping=mu))
+    _, opening = exact.init(theta(scalar()), 0)
+    pairs = zip(
+        *(InProcess(scalar(), m).exchange(opening) for m in (exact, damped)),
+        strict=True,
+    )
+    for a, b in pairs:
+        s = a["factor"].norm(dim=1)
+        # B delta = S V^T V S / (S^2 + mu) U^T (-r).
+        expected = s**2 / (s**2 + mu) * a["target"]
+        torch.testing.assert_close(b["target"], expected, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("local", ["adam", "sgd", "lbfgs", "gauss_newton"])
+def test_every_local_solver_trains(local: Solver) -> None:
+    method = methods.load("fipa", local=local, tau=3, learning_rate=1e-3)
+    result = run(scalar(), method, rounds=4)
+    assert result.loss < result.history[0]["loss"]
+    assert all(line["epochs"] == 3 for line in result.history)
+
+
+@pytest.mark.parametrize("sketch", ["range", "svd", "subspace"])
+@pytest.mark.parametrize("policy", ["natural", "line_search", "fixed"])
+def test_single_precision_runs(policy: str, sketch: str) -> None:
+    options = {"damping": 1e-2, "cutoff": 1e-5, "sketch": sketch}
+    method = methods.load("fipa", policy=policy, **options)
+    result = run(scalar(), method, rounds=4, dtype=torch.float32)
+    assert result.theta.dtype == torch.float32
+    assert result.loss < 0.5 * result.history[0]["loss"]
+    double = run(scalar(), method, rounds=1)
+    single = run(scalar(), method, rounds=1, dtype=torch.float32)
+    assert single.loss == pytest.approx(double.loss, rel=0.05)
+
+
+@pytest.mark.parametrize("sketch", ["svd", "range"])
+def test_ten_damped_rounds_follow_centralised_gauss_newton(sketch: str) -> None:
+    options = {"policy": "line_search", "damping": 1e-4}
+    fipa = methods.load("fipa", sketch=sketch, **options)
+    central = methods.load("gauss_newton", **options)
+    a, b = (run(allen_cahn(), method, rounds=10) for method in (fipa, central))
+    for one, other in zip(a.history, b.history, strict=True):
+        assert one["step"] == other["step"]
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-6)
+    assert relative(a.theta, b.theta) < 1e-6  # measured 1e-13
+    assert b.history[-1]["bytes_up"] == b.history[-1]["messages"] == 0
+    assert a.history[-1]["bytes_up"] > 0
+
+
+def test_allen_cahn_reaches_eight_digits_in_forty_rounds() -> None:
+    result = run(allen_cahn(), methods.load("fipa"), rounds=40)
+    error, _ = result.errors()
+    assert error < 1e-8  # measured 2e-13
+    ranks = [k for line in result.history for k in line["ranks"]]
+    assert sum(ranks) / len(ranks) <= 25
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank": "0"}, "at least 1"),
+        ({"rank": "many"}, "no rank schedule"),
+        ({"policy": "fixed", "step": 0.0}, "length of a step must be positive"),
+        ({"policy": "line_search", "damping": -1.0}, "damping must be at least 0"),
+        ({"policy": "fixed", "cutoff": 1.0}, "cut-off must be in"),
+        ({"local": "adam", "tau": 0}, "tau >= 1"),
+        ({"local": "adam", "learning_rate": -1.0}, "learning rate must be positive"),
+        ({"sketch": "svb"}, "must be one of range, svd, subspace"),
+        ({"policy": "greedy"}, "must be one of natural, line_search, fixed"),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        methods.load("fipa", **options)
+
+
+@hypothesis.given(st.integers(0, 2**62), st.integers(1, 10**6), st.integers(0, 10**4))
+def test_clients_and_rounds_draw_different_numbers(
+    seed: int, round_: int, client: int
+) -> None:
+    numbers = {
+        generator(*key).initial_seed()
+        for key in (
+            (seed, round_, client),
+            (seed + 1, round_, client),
+            (seed, round_ + 1, client),
+            (seed, round_, client + 1),
+        )
+    }
+    assert len(numbers) == 4
+    assert generator(seed, round_, client).initial_seed() in numbers

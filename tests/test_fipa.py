@@ -1,7 +1,8 @@
 """FIPA as a method: exchanges, messages, memory, options, and where it gets to."""
 
 import copy
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import hypothesis
@@ -23,7 +24,8 @@ from fedsciml.methods.fipa import Fipa
 from fedsciml.problem import Problem, Shard
 from fedsciml.ranks import AboveCutoff
 from fedsciml.residual import System
-from fedsciml.steps import LineSearch
+from fedsciml.solve import Spectrum
+from fedsciml.steps import Candidates, Choice, LineSearch, PolicyState, Probed
 
 
 @cache
@@ -86,6 +88,44 @@ def test_the_probe_returns_losses_and_targets_at_the_candidates() -> None:
                 loss, target = probe["losses"][i, j], probe["targets"][i, j]
                 assert float(loss) == pytest.approx(system.loss(there), rel=1e-12)
                 torch.testing.assert_close(target, -(left.mT @ r))
+
+
+@dataclass(frozen=True)
+class Standing(LineSearch):
+    """Probes a step of length zero and keeps what it sees."""
+
+    seen: list[tuple[Spectrum, Probed]] = field(default_factory=list)
+
+    def choose(
+        self,
+        spectrum: Spectrum,
+        loss: float,
+        candidates: Candidates,
+        probed: Probed | None,
+        state: Mapping[str, float],
+    ) -> tuple[Choice | None, PolicyState]:
+        assert probed is not None
+        self.seen.append((spectrum, probed))
+        return None, {}
+
+
+@pytest.mark.parametrize("rank", ["cutoff", "3"])
+def test_a_policy_sees_the_clients_targets_in_the_basis_of_the_spectrum(
+    rank: str,
+) -> None:
+    policy = Standing(lengths=(0.0, 1e-7))
+    method = replace(methods.load("fipa", rank=rank, sketch="svd"), policy=policy)
+    state, info, _, _ = one_round(scalar(), method)
+    ((found, probed),) = policy.seen
+    here, near = probed.targets[0]
+    torch.testing.assert_close(here, found.c, rtol=1e-12, atol=1e-13)
+    assert float(probed.losses[0, 0]) == pytest.approx(info.loss, rel=1e-14)
+    # A small step t D changes the targets by -t S (coordinates of D).
+    step = found.inverse(0.0, 1e-10) * found.c
+    change = (near - here) / 1e-7
+    torch.testing.assert_close(change, -found.s * step, rtol=1e-3, atol=1e-3)
+    assert torch.equal(state["theta"], theta(scalar()))
+    assert info.step == 0
 
 
 @pytest.mark.parametrize("policy", ["natural", "line_search"])

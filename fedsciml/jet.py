@@ -57,6 +57,12 @@ class Layout(NamedTuple):
     mixings: tuple[Mixing, ...]
     order: int
 
+    @property
+    def firsts(self) -> list[tuple[int, int]]:
+        """The first derivatives: pairs (channel, coordinate)."""
+        indices = enumerate(channel[0] for channel in self.channels)
+        return [(k, index[0]) for k, index in indices if len(index) == 1]
+
 
 def layout(wanted: Iterable[Channel]) -> Layout:
     """The smallest closed set of channels that holds the wanted ones."""

@@ -60,8 +60,11 @@ class Method(Protocol):
         pooled: Whether it trains centralised, one client holding all rows.
     """
 
-    name: str
-    pooled: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def pooled(self) -> bool: ...
 
     def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
         """The server's first state and the first broadcast."""

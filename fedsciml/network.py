@@ -100,12 +100,12 @@ class MLP:
         return torch.cat(parts).to(dtype)
 
     def layers(self, theta: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Views of theta: weight [out, in] and bias [out] of each layer."""
+        """Views of theta: weight [..., out, in] and bias [..., out] of each layer."""
         result, start = [], 0
         for a, b in zip(self.widths, self.widths[1:], strict=False):
-            weight = theta[start : start + a * b].view(b, a)
+            weight = theta[..., start : start + a * b].unflatten(-1, (b, a))
             start += a * b
-            result.append((weight, theta[start : start + b]))
+            result.append((weight, theta[..., start : start + b]))
             start += b
         return result
 
@@ -161,27 +161,39 @@ class MLP:
         """The jets of the network without its output transform, and how they came.
 
         Args:
-            theta: Parameters, shape [p].
+            theta: Parameters, shape [p]; or several at once, [..., p], and then every
+                shape that depends on theta has these dimensions before n.
             x: Points, shape [n, d].
             layout: Which channels; K of them.
             keep: Whether the tape will be swept; without, only its output is good.
         """
         activation = ACTIVATIONS[self.activation]
         layers = self.layers(theta)
-        (weight, bias), *rest = layers
-        z = x.new_zeros(len(layout.channels), x.shape[0], weight.shape[0])
-        torch.addmm(bias, x, weight.mT, out=z[0])
-        for k, channel in enumerate(layout.channels):
-            if len(channel[0]) == 1:
-                z[k] = weight[:, channel[0][0]]
+        value, slopes = _first(layers[0], x, layout)
         steps: list[Step] = []
-        for weight, bias in rest:
-            step = Step(layout, z, activation(z[0], layout.order + keep))
+        for weight, bias in layers[1:]:
+            step = Step(layout, value, slopes, activation(value, layout.order + keep))
             if keep:
                 steps.append(step)
             z = step.output @ weight.mT
-            z[0] += bias
+            z[0] += bias.unsqueeze(-2)
+            value, slopes = z[0], z[1:]
         return Tape(layers, x, layout, steps, z)
+
+
+def _first(
+    layer: tuple[Tensor, Tensor], x: Tensor, layout: Layout
+) -> tuple[Tensor, Tensor]:
+    """Jet of the first layer, an affine map of x: value [n, w], slopes [K - 1, 1, w].
+
+    Its derivatives are the same at all points, and zero from the second order on.
+    """
+    weight, bias = layer
+    value = (x @ weight.mT).add_(bias.unsqueeze(-2))
+    slopes = weight.new_zeros(len(layout.channels) - 1, *bias.shape).unsqueeze(-2)
+    for k, coordinate in layout.firsts:
+        slopes[k - 1] = weight[..., coordinate].unsqueeze(-2)
+    return value, slopes
 
 
 class Constraint(NamedTuple):
@@ -217,67 +229,75 @@ class Constraint(NamedTuple):
 class Step:
     """One activation applied to jets: h = f(z), with its derivative in both directions.
 
-    ``z`` and ``output`` have shape [K, n, w]; ``f[k]`` is the k-th derivative of the
-    activation at ``z[0]``, up to one order more than the jets'.
+    The jets z are given as ``value``, shape [n, w], and the other channels ``slopes``,
+    [K - 1, n, w] or [K - 1, 1, w]; ``output`` is h, [K, n, w]. ``f[k]`` is the k-th
+    derivative of the activation at the value, up to one order more than the jets'.
     """
 
-    def __init__(self, layout: Layout, z: Tensor, f: list[Tensor]) -> None:
-        self.layout, self.z, self.f = layout, z, f
-        self.output = torch.empty_like(z)
+    def __init__(
+        self, layout: Layout, value: Tensor, slopes: Tensor, f: list[Tensor]
+    ) -> None:
+        self.layout, self.slopes, self.f = layout, slopes, f
+        self.output = value.new_empty(len(slopes) + 1, *value.shape)
         self.output[0] = f[0]
         self.sums: list[Tensor] = []
-        if len(z) > 1:
-            torch.mul(z[1:], f[1], out=self.output[1:])
+        if len(slopes):
+            torch.mul(slopes, f[1], out=self.output[1:])
         for mixing in layout.mixings:
-            total = _polynomial(mixing.products, z)
+            total = _polynomial(mixing.products, slopes)
             self.sums.append(total)
             self.output[mixing.channel].addcmul_(f[mixing.order], total)
 
-    def push(self, dz: Tensor) -> Tensor:
-        """Tangent dh of the output for the tangent dz of the input, both [K, n, w]."""
-        z, f = self.z, self.f
-        dh = f[1] * dz
-        if len(z) > 1:
-            dh[1:].addcmul_(z[1:], f[2] * dz[0])
+    def push(self, d_value: Tensor, d_slopes: Tensor) -> Tensor:
+        """Tangent of the output, [K, n, w], for a tangent of the input, shaped alike."""
+        slopes, f = self.slopes, self.f
+        dh = torch.empty_like(self.output)
+        torch.mul(f[1], d_value, out=dh[0])
+        if len(slopes):
+            torch.mul(f[1], d_slopes, out=dh[1:])
+            dh[1:].addcmul_(slopes, f[2] * d_value)
         for mixing, total in zip(self.layout.mixings, self.sums, strict=True):
             out = dh[mixing.channel]
-            out.addcmul_(f[mixing.order + 1] * total, dz[0])
-            for b, slope in _slopes(mixing.products, z):
-                out.addcmul_(f[mixing.order] * slope, dz[b])
+            out.addcmul_(f[mixing.order + 1] * total, d_value)
+            for b, slope in _slopes(mixing.products, slopes):
+                out.addcmul_(f[mixing.order] * slope, d_slopes[b - 1])
         return dh
 
     def pull(self, h_bar: Tensor) -> Tensor:
         """Cotangent of the input for the cotangent h_bar of the output, [K, n, w]."""
-        z, f = self.z, self.f
+        slopes, f = self.slopes, self.f
         z_bar = f[1] * h_bar
-        if len(z) > 1:
-            z_bar[0].addcmul_(f[2], (z[1:] * h_bar[1:]).sum(0))
+        for slope, bar in zip(slopes, h_bar[1:], strict=True):
+            z_bar[0].addcmul_(f[2] * slope, bar)
         for mixing, total in zip(self.layout.mixings, self.sums, strict=True):
             bar = h_bar[mixing.channel]
             z_bar[0].addcmul_(f[mixing.order + 1] * total, bar)
             bar = f[mixing.order] * bar
-            for b, slope in _slopes(mixing.products, z):
+            for b, slope in _slopes(mixing.products, slopes):
                 z_bar[b].addcmul_(slope, bar)
         return z_bar
 
 
-def _polynomial(products: Sequence[Product], z: Tensor) -> Tensor:
-    """Sum of times * prod z[b]^power."""
+def _polynomial(products: Sequence[Product], slopes: Tensor) -> Tensor:
+    """Sum of times * prod z[b]^power, where z[b] is slopes[b - 1]."""
     total: Tensor | None = None
     for factors, times in products:
         term: Tensor | None = None
         for b, power in factors:
             for _ in range(power):
-                term = z[b] if term is None else term * z[b]
+                z = slopes[b - 1]
+                term = z if term is None else term * z
         assert term is not None
         if times != 1:
             term = times * term
-        total = term if total is None else total.add_(term)
+        total = term if total is None else total + term
     assert total is not None
     return total
 
 
-def _slopes(products: Sequence[Product], z: Tensor) -> list[tuple[int, Tensor]]:
+def _slopes(
+    products: Sequence[Product], slopes: Tensor
+) -> list[tuple[int, Tensor]]:
     """Partial derivatives of the polynomial: pairs (channel b, slope)."""
     result = []
     for factors, times in products:
@@ -285,7 +305,8 @@ def _slopes(products: Sequence[Product], z: Tensor) -> list[tuple[int, Tensor]]:
             slope: Tensor | None = None
             for other, exponent in factors:
                 for _ in range(exponent - (other == b)):
-                    slope = z[other] if slope is None else slope * z[other]
+                    z = slopes[other - 1]
+                    slope = z if slope is None else slope * z
             assert slope is not None
             scale = times * power
             result.append((b, slope if scale == 1 else scale * slope))
@@ -319,18 +340,23 @@ class Tape(NamedTuple):
     def rows(self, cotangent: Tensor, out: Tensor) -> None:
         """Write each row's gradient with respect to theta into ``out`` [n, p]."""
         n, start = len(self.x), 0
+        firsts = {coordinate: k for k, coordinate in self.layout.firsts}
         for number, bar in enumerate(self.sweep(cotangent)):
             weight, bias = self.layers[number]
             block = out[:, start : start + weight.numel()].view(n, *weight.shape)
             start += weight.numel()
             if number == 0:
-                torch.mul(bar[0].unsqueeze(-1), self.x.unsqueeze(-2), out=block)
-                for k, channel in enumerate(self.layout.channels):
-                    if len(channel[0]) == 1:
-                        block[:, :, channel[0][0]] += bar[k]
+                for i, x in enumerate(self.x.split(1, dim=1)):
+                    torch.mul(bar[0], x, out=block[:, :, i])
+                    if i in firsts:
+                        block[:, :, i] += bar[firsts[i]]
             else:
-                h = self.steps[number - 1].output
-                block.copy_(torch.bmm(bar.permute(1, 2, 0), h.permute(1, 0, 2)))
+                # Sum over the channels of outer products. As one batched matrix product
+                # it takes twice as long: the matrices are small and J is large.
+                left, right = bar.unsqueeze(-1), self.steps[number - 1].output
+                torch.mul(left[0], right[0].unsqueeze(-2), out=block)
+                for k in range(1, len(bar)):
+                    block.addcmul_(left[k], right[k].unsqueeze(-2))
             out[:, start : start + len(bias)] = bar[0]
             start += len(bias)
 
@@ -340,9 +366,8 @@ class Tape(NamedTuple):
         for number, bar in enumerate(self.sweep(cotangent)):
             if number == 0:
                 weight_bar = bar[0].mT @ self.x
-                for k, channel in enumerate(self.layout.channels):
-                    if len(channel[0]) == 1:
-                        weight_bar[:, channel[0][0]] += bar[k].sum(0)
+                for k, coordinate in self.layout.firsts:
+                    weight_bar[:, coordinate] += bar[k].sum(0)
             else:
                 h = self.steps[number - 1].output
                 weight_bar = bar.flatten(0, 1).mT @ h.flatten(0, 1)
@@ -351,16 +376,12 @@ class Tape(NamedTuple):
 
     def push(self, tangents: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Tangent of the output jets, [K, n, c], for tangents of the layers."""
-        (d_weight, d_bias), *rest = tangents
-        dz = self.x.new_zeros(len(self.layout.channels), len(self.x), len(d_bias))
-        torch.addmm(d_bias, self.x, d_weight.mT, out=dz[0])
-        for k, channel in enumerate(self.layout.channels):
-            if len(channel[0]) == 1:
-                dz[k] = d_weight[:, channel[0][0]]
-        for number, (d_weight, d_bias) in enumerate(rest):
+        value, slopes = _first(tangents[0], self.x, self.layout)
+        for number, (d_weight, d_bias) in enumerate(tangents[1:]):
             step, (weight, _) = self.steps[number], self.layers[number + 1]
-            dz = step.push(dz) @ weight.mT + step.output @ d_weight.mT
+            dz = step.push(value, slopes) @ weight.mT + step.output @ d_weight.mT
             dz[0] += d_bias
+            value, slopes = dz[0], dz[1:]
         return dz
 
 

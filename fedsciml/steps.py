@@ -92,45 +92,48 @@ class Natural:
 
     Candidates are damped steps D(mu) with sqrt(mu) = s_1 10^(-i/2) for a few levels i
     around that of the last round, each at the lengths t. With A(mu) = V diag(s / (s^2 +
-    mu)) W^T, the pseudo-inverse that gave D = A c, a candidate that lowers the loss is
+    mu)) W^T, the pseudo-inverse that gave D = A c, and the simplified correction, the
+    next step as this round's sketch sees it, |A c(theta + t D)| = Theta |A c(theta)|, a
+    candidate is
 
-    * *natural* if the simplified correction, the next step as this round's sketch sees
-      it, is short enough:
-
-          |A c(theta + t D)| <= (1 - slack t) |A c(theta)|.
-
-      This is Deuflhard's natural monotonicity test (Newton Methods for Nonlinear
-      Problems, 2004, sections 3.3 and 4.3). It measures a residual by the step that it
-      still asks for. The loss alone cannot tell a long step in the weak directions, which
-      leaves behind what the next step removes at once, from a short one that leads
-      nowhere.
+    * *natural* if it lowers the loss and Theta <= 1 - slack t. This is Deuflhard's
+      natural monotonicity test (Newton Methods for Nonlinear Problems, 2004, sections
+      3.3 and 4.3). It measures a residual by the step that it still asks for. The loss
+      alone cannot tell a long step in the weak directions, which leaves behind what the
+      next step removes at once, from a short one that leads nowhere.
+    * natural also if it is a full step with Theta <= ``newton``, the ordinary monotonicity
+      of a converging Newton method, even where the loss rises, up to a ceiling: the loss
+      of earlier rounds, halved each round.
     * *sufficient* if it lowers the loss by at least the fraction ``sufficient`` of what
       the linear model predicts (Armijo; as a rule for the damping: DSGNAR, arXiv
       2607.02194).
 
-    Candidates with more than ``greed`` times the lowest loss of all are out. Of the
-    natural ones, else of the sufficient ones, that with the least damping is taken, at
-    the greatest of its lengths; without one, the candidate of the lowest loss. If none
-    lowers the loss there is no step, and the next round damps more.
+    Candidates that lower the loss but have more than ``greed`` times the lowest loss are
+    out. Of the natural ones, else of the sufficient ones, that with the least damping is
+    taken, at the greatest of its lengths; without one, the candidate of the lowest loss.
+    If none lowers the loss there is no step, and the next round damps more.
 
     Args:
         slack: How much of the ideal contraction 1 - t is asked for, in (0, 1). Smaller is
             bolder; 1/4 is Deuflhard's.
+        newton: Theta of a full step that may raise the loss; below 1/2 the theory sees
+            quadratic convergence.
         sufficient: Fraction of the predicted decrease, in (0, 1).
         greed: Keeps the last rounds from creeping along weak directions while the strong
             ones wait for one full step; 30 to 1000 do about the same, 10 is short-sighted.
         up: Levels of more damping that are probed beside the last one.
-        down: Levels of less damping; with 4, mu can fall by 1e4 a round.
-        lengths: Fractions of the full steps; 4 x 8 candidates in all.
+        down: Levels of less damping; with 2, mu can fall by 100 a round.
+        lengths: Fractions of the full steps; 5 x 4 candidates in all.
         floor: Relative sqrt(mu) of the least damping; smaller singular values of a
             float64 Jacobian are lost in rounding.
     """
 
     slack: float = 0.25
+    newton: float = 0.5
     sufficient: float = 0.25
     greed: float = 100.0
-    up: int = 3
-    down: int = 4
+    up: int = 2
+    down: int = 2
     lengths: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
     floor: float = 1e-11
 
@@ -141,7 +144,7 @@ class Natural:
 
     def start(self) -> PolicyState:
         """Level 4: sqrt(mu) = 1e-2 s_1."""
-        return {"level": 4.0}
+        return {"level": 4.0, "ceiling": 0.0}
 
     def _levels(self, state: Mapping[str, float]) -> range:
         level, last = int(state["level"]), round(-2 * log10(self.floor))
@@ -169,19 +172,20 @@ class Natural:
     ) -> tuple[Choice | None, PolicyState]:
         """See the class."""
         assert probed is not None
-        levels = self._levels(state)
-        steps = candidates.coordinates
-        lengths = steps.new_tensor(candidates.lengths)
-        losses = probed.losses
+        levels, losses = self._levels(state), probed.losses
+        ceiling = max(loss, state["ceiling"] / 2)
         lower = losses < loss  # false where a loss is not finite
         if not lower.any():
-            return None, {"level": float(max(1, levels[0] - self.up))}
+            level = max(1, levels[0] - self.up)
+            return None, {"level": float(level), "ceiling": ceiling}
         lowest = losses[lower].min()
         lower &= losses <= self.greed * lowest
+        steps, lengths = candidates.coordinates, losses.new_tensor(candidates.lengths)
         inverses = torch.stack([spectrum.inverse(mu) for mu in candidates.dampings])
         corrections = (inverses[:, None] * probed.targets).norm(dim=-1)
-        allowed = (1 - self.slack * lengths) * steps.norm(dim=-1, keepdim=True)
-        natural = lower & (corrections <= allowed)
+        theta = corrections / steps.norm(dim=-1, keepdim=True)
+        converging = (lengths == 1) & (theta <= self.newton) & (losses <= ceiling)
+        natural = (lower & (theta <= 1 - self.slack * lengths)) | converging
         predicted = spectrum.decrease(lengths[:, None] * steps[:, None])
         sufficient = lower & (loss - losses >= self.sufficient * predicted)
         for accepted in (natural, sufficient, losses == lowest):
@@ -191,7 +195,7 @@ class Natural:
             ((i, j) for i, j in accepted.nonzero().tolist()),
             key=lambda choice: (choice[0], candidates.lengths[choice[1]]),
         )
-        return Choice(step, length), {"level": float(levels[step])}
+        return Choice(step, length), {"level": float(levels[step]), "ceiling": ceiling}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from fedsciml import Problem, Result, methods, run
 from fedsciml.method import Method
 from fedsciml.methods import Option
 from fedsciml.record import environment
+from fedsciml.warmup import Warmup
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -47,7 +48,7 @@ class Command:
 EXAMPLES = """examples:
   run.py allen_cahn
   run.py poisson2d --method fedavg --clients 4 --tau 200 --learning-rate 1e-3
-  run.py sine8 --method fipa --warmup adam:10 --out runs/eight --json
+  run.py sine8 --method fipa --warmup fedavg:10 --out runs/eight --json
   run.py --resume runs/eight"""
 
 DEFAULTS: dict[str, object] = {
@@ -342,9 +343,7 @@ def _made(todo: Command) -> tuple[Problem, Method]:
     method = methods.load(todo.method, **todo.options)
     if todo.warmup is not None:
         first, rounds = _first(todo.warmup)
-        from fedsciml.methods import warmup
-
-        method = warmup.make(first=first, rounds=rounds, then=method)
+        method = Warmup(first, rounds, method)
     return problem, method
 
 
@@ -354,7 +353,7 @@ def _first(text: str) -> tuple[Method, int]:
     rounds, *pairs = rest.split(",")
     if not colon or not rounds.isdigit():
         raise ValueError(
-            f"--warmup needs METHOD:ROUNDS, for example adam:5; got '{text}'."
+            f"--warmup needs METHOD:ROUNDS, for example fedavg:5; got '{text}'."
         )
     known = methods.options(name)
     options = {}

@@ -78,7 +78,7 @@ class Fipa:
             self.sketch,
             number(broadcast, "reach"),
             number(broadcast, "top"),
-            int(number(memory, "rank")) if memory else FIRST_RANK,
+            int(number(memory, "rank")) if "rank" in memory else FIRST_RANK,
             generator(int(number(broadcast, "seed")), round_, client),
         )
         values = found.singular_values

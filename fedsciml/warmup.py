@@ -1,0 +1,85 @@
+"""Warm-up: any method for the first rounds, then another, on the same theta."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fedsciml.method import Info, Message, Method, State
+from fedsciml.residual import System
+
+_MARK = "warmup."  # prefix of what the warm-up itself keeps and sends
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """``first`` for ``rounds`` rounds, then ``then`` from the theta reached.
+
+    Both see what they would see alone; clients forget the first method's memory.
+
+    Raises:
+        ValueError: If ``rounds < 1``, or one of the methods is centralised and the other
+            is not.
+    """
+
+    first: Method
+    rounds: int
+    then: Method
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"A warm-up needs at least 1 round, got {self.rounds}.")
+        if self.first.pooled != self.then.pooled:
+            raise ValueError(
+                f"{self.first.name} and {self.then.name} cannot follow each other: one "
+                "is centralised, the other federated."
+            )
+
+    @property
+    def name(self) -> str:
+        """Both names, for records: ``fedavg:5+fipa``."""
+        return f"{self.first.name}:{self.rounds}+{self.then.name}"
+
+    @property
+    def pooled(self) -> bool:
+        """Whether both are centralised."""
+        return self.then.pooled
+
+    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+        """The first method's start."""
+        state, broadcast = self.first.init(theta, seed)
+        mark: State = {_MARK + "left": self.rounds, _MARK + "seed": seed}
+        return {**state, **mark}, {**broadcast, _MARK + "left": self.rounds}
+
+    def client(
+        self, system: System, broadcast: Message, memory: State
+    ) -> tuple[Message, State]:
+        """The part of the method whose turn it is."""
+        warm = _MARK + "left" in broadcast
+        if not warm and _MARK + "left" in memory:
+            memory = {}
+        method = self.first if warm else self.then
+        upload, memory = method.client(system, _bare(broadcast), _bare(memory))
+        return upload, {**memory, **({_MARK + "left": 1} if warm else {})}
+
+    def server(
+        self, state: State, uploads: list[Message]
+    ) -> tuple[State, Message, Info | None]:
+        """The part of the method whose turn it is; the change when the rounds are over."""
+        mark = {key: value for key, value in state.items() if key.startswith(_MARK)}
+        if not mark:
+            return self.then.server(state, uploads)
+        inner, broadcast, info = self.first.server(_bare(state), uploads)
+        left, seed = int(mark[_MARK + "left"]), int(mark[_MARK + "seed"])
+        if info is not None:
+            left -= 1
+        if left == 0:
+            theta = inner["theta"]
+            assert isinstance(theta, Tensor)
+            state, broadcast = self.then.init(theta, seed)
+            return state, broadcast, info
+        mark[_MARK + "left"] = left
+        return {**inner, **mark}, {**broadcast, _MARK + "left": left}, info
+
+
+def _bare(message: Message) -> Message:
+    return {k: v for k, v in message.items() if not k.startswith(_MARK)}

@@ -1,0 +1,234 @@
+"""The published FIPA against its own formula with dense p x p matrices."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from cases import CASES, theta
+from reference import gauss_newton, relative
+from torch import Tensor
+
+from fedsciml import methods, run
+from fedsciml.backends import payload
+from fedsciml.backends.inprocess import InProcess
+from fedsciml.local import Local, Solver, train
+from fedsciml.method import Message, State
+from fedsciml.methods.fipa import Fipa
+from fedsciml.methods.fipa_paper import FipaPaper
+from fedsciml.problem import Problem, Shard
+from fedsciml.ranks import Fixed
+from fedsciml.residual import System
+from fedsciml.steps import Fixed as FixedStep
+
+FULL = Fixed(999)
+NAMES = [name for name in CASES if name != "plain"]
+
+
+@cache
+def load(name: str) -> Problem:
+    return CASES[name]()
+
+
+def one_round(problem: Problem, method: FipaPaper) -> tuple[Tensor, list[Message]]:
+    """The step of a round from theta, and the uploads."""
+    start = theta(problem)
+    state, broadcast = method.init(start, 0)
+    uploads = InProcess(problem, method).exchange(broadcast)
+    after, _, info = method.server(state, uploads)
+    assert info is not None
+    return after["theta"] - start, uploads
+
+
+def dense(problem: Problem, method: FipaPaper, rank: int) -> Tensor:
+    """step * H^+ sum H_m delta_m by p x p matrices."""
+    start = theta(problem)
+    gramian = torch.zeros(len(start), len(start)).double()
+    right = torch.zeros_like(start)
+    for shard in problem.shards():
+        system = System(problem, shard)
+        j = system.linearise(start).jacobian()
+        values, vectors = torch.linalg.eigh(j.mT @ j)
+        values, vectors = values[-rank:], vectors[:, -rank:]
+        h = (vectors * values) @ vectors.mT
+        delta, _, _ = train(system, start, method.local, {})
+        gramian += h
+        right += h @ delta
+    values, vectors = torch.linalg.eigh(gramian)
+    if method.ridge:
+        inverse = 1 / (values + method.ridge)
+    else:
+        keep = values > method.cutoff * values[-1]
+        inverse = torch.where(keep, 1 / values, 0.0)
+    return method.step * (vectors * inverse) @ vectors.mT @ right
+
+
+RULES = [{"cutoff": 1e-5}, {"cutoff": 1e-2}, {"ridge": 1e-3}, {"ridge": 10.0}]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_step_is_the_published_formula_with_dense_matrices(
+    name: str, rule: dict[str, float]
+) -> None:
+    local = Local("adam", 5, 1e-2)
+    method = FipaPaper(local, Fixed(4), "svd", step=0.7, **rule)
+    found, uploads = one_round(load(name), method)
+    assert max(len(u["eigenvalues"]) for u in uploads) == 4
+    # Rounding of K over the cut-off: 1e-16 / 1e-5. Measured at most 9e-12.
+    assert relative(found, dense(load(name), method, 4)) < 1e-9
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs", "gauss_newton"])
+def test_the_formula_holds_for_every_local_solver(solver: Solver) -> None:
+    local = Local(solver, 3, 1e-3, damping=1e-2)
+    method = FipaPaper(local, Fixed(5), "svd")
+    found, _ = one_round(load("scalar"), method)
+    assert relative(found, dense(load("scalar"), method, 5)) < 1e-9
+
+
+@pytest.mark.parametrize("sketch", ["range", "svd"])
+@pytest.mark.parametrize("name", NAMES)
+def test_exact_local_steps_at_full_rank_give_the_gauss_newton_step(
+    name: str, sketch: str
+) -> None:
+    problem = load(name)
+    local = Local("gauss_newton", 1, damping=0.0)
+    method = FipaPaper(local, FULL, sketch, step=1.0, cutoff=1e-6)
+    found, _ = one_round(problem, method)
+    whole = System(problem, problem.pooled()).linearise(theta(problem))
+    expected = gauss_newton(whole.jacobian(), whole.residual, 0.0, 1e-3)
+    # Gramians lose 1e-16 / 1e-6. Measured at most 1e-11.
+    assert relative(found, expected) < 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_at_full_rank_it_takes_the_step_of_fipa(name: str) -> None:
+    local = Local("adam", 5, 1e-2)
+    square = FipaPaper(local, FULL, "svd", step=0.5, cutoff=1e-6)
+    root = Fipa(FixedStep(0.5, 0.0, 1e-3), FULL, "svd", local)
+    start = theta(load(name))
+    state, opening = root.init(start, 0)
+    sent = InProcess(load(name), root).exchange(opening)
+    expected = root.server(state, sent)[0]["theta"] - start
+    found, _ = one_round(load(name), square)
+    assert relative(found, expected) < 1e-9  # measured at most 1e-12
+
+
+def test_a_large_ridge_shortens_the_step_towards_descent() -> None:
+    local = Local("gauss_newton", 1, damping=0.0)
+    problem = load("scalar")
+    gradient = System(problem, problem.pooled()).linearise(theta(problem)).gradient
+    beta = 1e8 * 16  # far above the largest eigenvalue
+    method = FipaPaper(local, FULL, "svd", step=1.0, ridge=beta)
+    found, _ = one_round(problem, method)
+    assert relative(found, -gradient / beta) < 1e-5
+
+
+def test_directions_that_no_client_sends_are_not_moved() -> None:
+    method = FipaPaper(Local("adam", 5, 1e-2), Fixed(2))
+    found, uploads = one_round(load("scalar"), method)
+    q, _ = torch.linalg.qr(torch.cat([u["vectors"] for u in uploads]).mT)
+    assert float((found - q @ (q.mT @ found)).norm()) < 1e-13 * float(found.norm())
+
+
+@pytest.mark.parametrize("sketch", ["range", "svd", "subspace"])
+def test_clients_send_their_leading_eigenpairs(sketch: str) -> None:
+    method = FipaPaper(Local("adam", 2), Fixed(3), sketch)
+    _, uploads = one_round(load("scalar"), method)
+    start = theta(load("scalar"))
+    for shard, upload in zip(load("scalar").shards(), uploads, strict=True):
+        j = System(load("scalar"), shard).linearise(start).jacobian()
+        values, vectors = torch.linalg.eigh(j.mT @ j)
+        found, v = upload["eigenvalues"], upload["vectors"]
+        torch.testing.assert_close(found, values[-3:].flip(0), rtol=1e-9, atol=0)
+        overlap = (v @ vectors[:, -3:].flip(1)).abs()
+        torch.testing.assert_close(overlap, torch.eye(3).double(), rtol=0, atol=1e-6)
+
+
+def test_the_products_alone_find_the_step_of_the_full_decomposition() -> None:
+    steps = [
+        one_round(load("scalar"), FipaPaper(Local("adam", 5), Fixed(3), sketch))[0]
+        for sketch in ("svd", "subspace", "range")
+    ]
+    assert relative(steps[1], steps[0]) < 1e-8
+    assert relative(steps[2], steps[0]) < 1e-8
+
+
+def test_a_round_is_one_exchange_of_eigenpairs_and_steps() -> None:
+    problem, method = load("scalar"), methods.load("fipa_paper", rank="3")
+    _, uploads = one_round(problem, method)
+    p = problem.network.size
+    for upload in uploads:
+        # Eigenpairs, delta, loss, norm of the gradient.
+        assert payload(upload) == 8 * (3 * (p + 1) + p + 2)
+    result = run(problem, method, rounds=2)
+    assert [line["messages"] for line in result.history] == [6, 12]
+    assert [line["ranks"] for line in result.history] == [[3, 3, 3]] * 2
+
+
+@pytest.mark.parametrize("rank", ["20", "published:1.0", "energy:0.99", "cutoff"])
+@pytest.mark.parametrize("sketch", ["range", "svd", "subspace"])
+def test_it_trains_with_every_rank_schedule(rank: str, sketch: str) -> None:
+    method = methods.load(
+        "fipa_paper", rank=rank, sketch=sketch, learning_rate=1e-3, cutoff=1e-3
+    )
+    result = run(load("scalar"), method, rounds=4)
+    assert result.loss < result.history[0]["loss"]
+    assert all(k >= 1 for line in result.history for k in line["ranks"])
+
+
+def test_single_precision_runs() -> None:
+    method = methods.load("fipa_paper", learning_rate=1e-3, cutoff=1e-3)
+    result = run(load("scalar"), method, rounds=3, dtype=torch.float32)
+    assert result.theta.dtype == torch.float32
+    assert result.loss < result.history[0]["loss"]
+
+
+def test_a_client_without_rows_changes_nothing() -> None:
+    problem, start = load("scalar"), theta(load("scalar"))
+    rows = tuple(
+        replace(r, points=r.points[:0], target=r.target[:0])
+        for r in problem.shards()[0].rows
+    )
+    # Its share scales its objective, of which there is nothing.
+    nothing = System(problem, Shard(3, rows, 0.1))
+    for sketch in ("range", "svd", "subspace"):
+        method = methods.load("fipa_paper", sketch=sketch)
+        ends = []
+        for more in ([], [nothing]):
+            systems = [System(problem, s) for s in problem.shards()] + more
+            state, broadcast = method.init(start, 0)
+            sent = [method.client(s, broadcast, {})[0] for s in systems]
+            ends.append(method.server(state, sent)[0]["theta"])
+        assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("keep_state", [True, False])
+def test_clients_keep_their_optimiser_only_if_asked_to(keep_state: bool) -> None:
+    method = methods.load("fipa_paper", keep_state=keep_state)
+    door = InProcess(load("scalar"), method)
+    state: State
+    state, broadcast = method.init(theta(load("scalar")), 0)
+    method.server(state, door.exchange(broadcast))
+    kept = {"adam.exp_avg", "adam.exp_avg_sq", "adam.step"} if keep_state else set()
+    assert [set(memory) for memory in door.memories] == [{"rank"} | kept] * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"step": 0.0}, "step must be positive, got 0.0"),
+        ({"cutoff": 1.0}, "cut-off must be in"),
+        ({"cutoff": -0.1}, "cut-off must be in"),
+        ({"ridge": -1.0}, "ridge must be at least 0"),
+        ({"ridge": float("nan")}, "ridge must be at least 0"),
+        ({"rank": "0"}, "at least 1"),
+        ({"tau": 0}, "tau >= 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        methods.load("fipa_paper", **options)

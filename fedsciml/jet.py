@@ -108,7 +108,7 @@ def _set_partitions(index: Index) -> Iterator[list[Index]]:
     for partition in _set_partitions(index[:-1]):
         for b in range(len(partition)):
             grown = tuple(sorted(partition[b] + last))
-            yield partition[:b] + [grown] + partition[b + 1 :]
+            yield [*partition[:b], grown, *partition[b + 1 :]]
         yield [*partition, last]
 
 

@@ -53,18 +53,15 @@ class Info:
 
 
 class Method(Protocol):
-    """A federated or centralised method.
-
-    Attributes:
-        name: As on the command line.
-        pooled: Whether it trains centralised, one client holding all rows.
-    """
+    """A federated or centralised method."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As on the command line."""
 
     @property
-    def pooled(self) -> bool: ...
+    def pooled(self) -> bool:
+        """Whether it trains centralised."""
 
     def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
         """The server's first state and the first broadcast."""

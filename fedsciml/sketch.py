@@ -72,9 +72,9 @@ def from_jacobian(jacobian: Tensor, residual: Tensor) -> Sketch:
 def compress(sketch: Sketch) -> Sketch:
     """The same problem with orthogonal rows, the longest first.
 
-    A thin QR of B^T, then the SVD of the small triangle; a B with more rows than columns
-    is first brought to square shape by its own QR. ``left`` is carried along, and is the
-    rotation of the rows itself where there was none.
+    A thin QR of B^T, then the SVD of the small triangle; a B with more rows than
+    columns is first brought to square shape by its own QR. ``left`` is carried along,
+    and is the rotation of the rows itself where there was none.
     """
     factor, target, left, error = sketch
     if factor.shape[0] > factor.shape[1]:
@@ -143,9 +143,10 @@ def range_finder(
     """Sketch from an explicit J by a randomised range finder that grows.
 
     Q = orth(J Omega) with Gaussian Omega, B = Q^T J, c = -Q^T r, then the SVD of B
-    (Halko, Martinsson, Tropp, SIAM Review 53, 2011, algorithms 4.1 and 5.1). Columns are
-    doubled until the smallest singular value found is not above ``cutoff``: then those
-    above it are all there. When half of min(n, p) would not do, the full SVD is cheaper.
+    (Halko, Martinsson, Tropp, SIAM Review 53, 2011, algorithms 4.1 and 5.1). Columns
+    are doubled until the smallest singular value found is not above ``cutoff``: then
+    those above it are all there. When half of min(n, p) would not do, the full SVD is
+    cheaper.
 
     Args:
         jacobian: J, shape [n, p].
@@ -192,9 +193,9 @@ def subspace_iteration(
     """Sketch from J v and J^T w alone: randomised subspace iteration, Rayleigh-Ritz.
 
     The published algorithm (arXiv 2601.13608; Halko et al., algorithm 4.4): Gaussian
-    start, ``power_steps`` times V = orth(J^T J V). The Ritz values of J^T J on V are the
-    squared singular values of J V, so the small problem is solved by the SVD of J V and
-    stays in square-root form.
+    start, ``power_steps`` times V = orth(J^T J V). The Ritz values of J^T J on V are
+    the squared singular values of J V, so the small problem is solved by the SVD of J V
+    and stays in square-root form.
 
     Args:
         jvp: v [p] to J v [n].

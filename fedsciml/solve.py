@@ -3,7 +3,8 @@ r"""Damped and truncated least squares on merged sketches.
     D = argmin 1/2 |B D - c|^2 + mu/2 |D|^2,    or with singular values of B below a
                                                 relative cut-off left out.
 
-One thin QR of B^T and one small SVD, B = W diag(s) V^T, serve every damping and cut-off:
+One thin QR of B^T and one small SVD, B = W diag(s) V^T, serve every damping and
+cut-off:
 
     D = V diag(s / (s^2 + mu)) W^T c.
 """
@@ -39,8 +40,9 @@ class Spectrum(NamedTuple):
             cutoff: Relative cut-off of singular values.
         """
         keep = (self.s > cutoff * self.s[:1]) & (self.s > 0)
-        quotient = self.s / (self.s.square() + damping).clamp_min(1e-300)
-        return torch.where(keep, quotient, torch.zeros_like(quotient))
+        # In this form nothing overflows where s^2 is too small for its type.
+        s = torch.where(keep, self.s, torch.ones_like(self.s))
+        return torch.where(keep, 1 / (s + damping / s), torch.zeros_like(s))
 
     def step(self, damping: float = 0.0, cutoff: float = 0.0) -> Tensor:
         """The step D, shape [p]; arguments as in ``inverse``."""

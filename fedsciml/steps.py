@@ -1,7 +1,7 @@
 r"""Step policies: which candidate steps are probed, and which one is taken.
 
-The server knows the merged least-squares problem B D ~ c in its own basis (``solve``). A
-policy proposes some dampings and cut-offs of it and some lengths; the clients return
+The server knows the merged least-squares problem B D ~ c in its own basis (``solve``).
+A policy proposes some dampings and cut-offs of it and some lengths; the clients return
 their losses at all of these candidates and, since that costs only a few numbers more,
 the targets c(theta + t D) = -U^T r(theta + t D) of the *same* sketch. The policy then
 chooses. Policies are pure functions over plain state; see ``Policy``.
@@ -57,14 +57,11 @@ class Choice(NamedTuple):
 
 
 class Policy(Protocol):
-    """How far to step.
-
-    Attributes:
-        probes: Whether the candidates are probed; if not, there must be only one.
-    """
+    """How far to step."""
 
     @property
-    def probes(self) -> bool: ...
+    def probes(self) -> bool:
+        """Whether the candidates are probed; if not, there must be only one."""
 
     def start(self) -> PolicyState:
         """The state before the first round."""
@@ -101,26 +98,28 @@ class Natural:
       3.3 and 4.3). It measures a residual by the step that it still asks for. The loss
       alone cannot tell a long step in the weak directions, which leaves behind what the
       next step removes at once, from a short one that leads nowhere.
-    * natural also if it is a full step with Theta <= ``newton``, the ordinary monotonicity
-      of a converging Newton method, even where the loss rises, up to a ceiling: the loss
-      of earlier rounds, halved each round.
+    * natural also if it is a full step with Theta <= ``newton``, the ordinary
+      monotonicity of a converging Newton method, even where the loss rises, up to a
+      ceiling: the loss of earlier rounds, halved each round.
     * *sufficient* if it lowers the loss by at least the fraction ``sufficient`` of what
       the linear model predicts (Armijo; as a rule for the damping: DSGNAR, arXiv
       2607.02194).
 
-    Candidates that lower the loss but have more than ``greed`` times the lowest loss are
-    out. Of the natural ones, else of the sufficient ones, that with the least damping is
-    taken, at the greatest of its lengths; without one, the candidate of the lowest loss.
-    If none lowers the loss there is no step, and the next round damps more.
+    Candidates that lower the loss but have more than ``greed`` times the lowest loss
+    are out. Of the natural ones, else of the sufficient ones, that with the least
+    damping is taken, at the greatest of its lengths; without one, the candidate of the
+    lowest loss. If none lowers the loss there is no step, and the next round damps
+    more.
 
     Args:
-        slack: How much of the ideal contraction 1 - t is asked for, in (0, 1). Smaller is
-            bolder; 1/4 is Deuflhard's.
+        slack: How much of the ideal contraction 1 - t is asked for, in (0, 1). Smaller
+            is bolder; 1/4 is Deuflhard's.
         newton: Theta of a full step that may raise the loss; below 1/2 the theory sees
             quadratic convergence.
         sufficient: Fraction of the predicted decrease, in (0, 1).
-        greed: Keeps the last rounds from creeping along weak directions while the strong
-            ones wait for one full step; 30 to 1000 do about the same, 10 is short-sighted.
+        greed: Keeps the last rounds from creeping along weak directions while the
+            strong ones wait for one full step; 30 to 1000 do about the same, 10 is
+            short-sighted.
         up: Levels of more damping that are probed beside the last one.
         down: Levels of less damping; with 2, mu can fall by 100 a round.
         lengths: Fractions of the full steps; 5 x 4 candidates in all.
@@ -136,6 +135,18 @@ class Natural:
     down: int = 2
     lengths: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
     floor: float = 1e-11
+
+    def __post_init__(self) -> None:
+        for name in ("slack", "newton", "sufficient", "floor"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(
+                    f"Natural's {name} must be in (0, 1), got {getattr(self, name)}."
+                )
+        if self.greed < 1 or self.up < 1 or self.down < 1 or not self.lengths:
+            raise ValueError(
+                "Natural needs greed, up and down of at least 1 and some lengths; got "
+                f"{self.greed}, {self.up}, {self.down} and {self.lengths}."
+            )
 
     @property
     def probes(self) -> bool:
@@ -269,7 +280,7 @@ class Fixed:
 
     def __post_init__(self) -> None:
         _check(self.damping, self.cutoff)
-        if not self.length > 0:
+        if not 0 < self.length < float("inf"):
             raise ValueError(
                 f"The length of a step must be positive, got {self.length}; try 0.5."
             )

@@ -17,8 +17,8 @@ class Warmup:
     Both see what they would see alone; clients forget the first method's memory.
 
     Raises:
-        ValueError: If ``rounds < 1``, or one of the methods is centralised and the other
-            is not.
+        ValueError: If ``rounds < 1``, or one of the methods is centralised and the
+            other is not.
     """
 
     first: Method
@@ -64,7 +64,7 @@ class Warmup:
     def server(
         self, state: State, uploads: list[Message]
     ) -> tuple[State, Message, Info | None]:
-        """The part of the method whose turn it is; the change when the rounds are over."""
+        """The part of the method whose turn it is; in the end, the change."""
         mark = {key: value for key, value in state.items() if key.startswith(_MARK)}
         if not mark:
             return self.then.server(state, uploads)

@@ -10,6 +10,7 @@ import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import TypedDict, Unpack
 
 import torch
@@ -174,9 +175,7 @@ def sine(k: int, edges: Sequence[float], clients: int, options: Options) -> Prob
     def solution(x: Tensor) -> Tensor:
         return torch.sin(k * math.pi * x[:, 0])
 
-    drawn = [
-        uniform(n, [a], [b], generator) for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    drawn = [uniform(n, [a], [b], generator) for a, b in pairwise(edges)]
     return Problem(
         f"sine{k}",
         made.network(1, 3, 20),

@@ -7,10 +7,11 @@ Fisher-Informed Parameterwise Aggregation (Chang, He, Hao 2026, arXiv 2601.13608
 as a sum of small least-squares problems in square-root form: client m sends its sketch
 B_m D ~ c_m (see ``sketch``) with c_m = B_m delta_m, the server stacks and solves them.
 With the exact local Gauss-Newton step c_m = -U_m^T r_m, so delta_m is never formed, and
-without truncation the result is the centralised Gauss-Newton (Levenberg-Marquardt) step.
+without truncation the result is the centralised Gauss-Newton (Levenberg-Marquardt)
+step.
 
-A round has two exchanges: sketches up; candidate steps down, losses and targets up. With
-a policy that does not probe, the second is left out.
+A round has two exchanges: sketches up; candidate steps down, losses and targets up.
+With a policy that does not probe, the second is left out.
 """
 
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ class Fipa:
         complete = int((values > cutoff).sum())
         found = truncate(found, rank)
         assert found.left is not None
-        target, memory = found.target, {**memory, "rank": complete}
+        target, memory = found.target, {**memory, "rank": max(complete, 1)}
         if self.local is not None:
             delta, _, memory = train(system, theta, self.local, memory)
             target = found.factor @ delta
@@ -148,9 +149,7 @@ class Fipa:
         return state, self._opening(state), info
 
 
-def _probe(
-    system: System, broadcast: Message, memory: State
-) -> tuple[Message, State]:
+def _probe(system: System, broadcast: Message, memory: State) -> tuple[Message, State]:
     """Losses [T, S] and targets [T, S, k] at theta + t D for all steps and lengths."""
     theta, left = tensor(memory, "theta"), tensor(memory, "left")
     steps, lengths = tensor(broadcast, "steps"), tensor(broadcast, "lengths")

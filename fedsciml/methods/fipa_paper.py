@@ -1,8 +1,8 @@
 r"""FIPA as published: gramian sketches, local Adam, pseudo-inverse, a fixed step.
 
-Chang, He, Hao 2026, arXiv 2601.13608. Each client sends delta_m from tau epochs of local
-training and the leading eigenpairs H_m ~ U_m diag(lambda_m) U_m^T of its Gauss-Newton
-gramian at the broadcast theta; the server solves in the span of all U_m,
+Chang, He, Hao 2026, arXiv 2601.13608. Each client sends delta_m from tau epochs of
+local training and the leading eigenpairs H_m ~ U_m diag(lambda_m) U_m^T of its
+Gauss-Newton gramian at the broadcast theta; the server solves in the span of all U_m,
 
     theta += step * H^+ sum_m H_m delta_m,    H = sum_m H_m,
 
@@ -10,9 +10,9 @@ by a thin QR of the stacked U_m, Q R, and K = R diag(lambda) R^T, with eigenvalu
 below a relative cut-off dropped or with a ridge. Directions that no sketch sees are not
 moved. For comparison; ``fipa`` is the method to use.
 
-Differences from the authors' scripts: rows of H_m carry the weights of the loss, so that
-boundary rows count in both alike, and K stands in for their dense p x p matrices, which
-gives the same step.
+Differences from the authors' scripts: rows of H_m carry the weights of the loss, so
+that boundary rows count in both alike, and K stands in for their dense p x p matrices,
+which gives the same step.
 """
 
 from dataclasses import dataclass, field
@@ -118,7 +118,7 @@ class FipaPaper:
         if self.ridge > 0:
             inverse = 1 / (values + self.ridge)
         else:
-            keep = values > self.cutoff * values.amax()
+            keep = values > self.cutoff * values[-1:]
             inverse = torch.where(keep, 1 / torch.where(keep, values, 1.0), 0.0)
         y = basis @ (inverse * (basis.mT @ (r @ (eigenvalues * moves))))
         ranks = [len(tensor(u, "eigenvalues")) for u in uploads]
@@ -134,7 +134,7 @@ class FipaPaper:
             **state,
             "theta": tensor(state, "theta") + self.step * (q @ y),
             "round": int(number(state, "round")) + 1,
-            # Their schedule asks for |sum_j g_j|, which no client knows; this bounds it.
+            # Their schedule asks for |sum_j g_j|, which no client knows: a bound.
             "gradient": total(uploads, "gradient"),
         }
         return after, after, info

@@ -49,7 +49,7 @@ def _by_own_value(
     if order == 0:
         return [f]
     a, b, c = slope
-    first = (f * c).add_(b).mul_(f).add_(a)
+    first = torch.addcmul(b * f + a if b else f.new_full((), a), f, f, value=c)
     result = [f, first]
     for q in _quotients(order, slope)[1:]:
         value = torch.full_like(f, q[-1]) if len(q) == 1 else f * q[-1]

@@ -249,7 +249,7 @@ class Step:
             self.output[mixing.channel].addcmul_(f[mixing.order], total)
 
     def push(self, d_value: Tensor, d_slopes: Tensor) -> Tensor:
-        """Tangent of the output, [K, n, w], for a tangent of the input, shaped alike."""
+        """Tangent of the output, [K, n, w], for one of the input, shaped alike."""
         slopes, f = self.slopes, self.f
         dh = torch.empty_like(self.output)
         torch.mul(f[1], d_value, out=dh[0])
@@ -295,9 +295,7 @@ def _polynomial(products: Sequence[Product], slopes: Tensor) -> Tensor:
     return total
 
 
-def _slopes(
-    products: Sequence[Product], slopes: Tensor
-) -> list[tuple[int, Tensor]]:
+def _slopes(products: Sequence[Product], slopes: Tensor) -> list[tuple[int, Tensor]]:
     """Partial derivatives of the polynomial: pairs (channel b, slope)."""
     result = []
     for factors, times in products:
@@ -347,9 +345,10 @@ class Tape(NamedTuple):
             start += weight.numel()
             if number == 0:
                 for i, x in enumerate(self.x.split(1, dim=1)):
-                    torch.mul(bar[0], x, out=block[:, :, i])
                     if i in firsts:
-                        block[:, :, i] += bar[firsts[i]]
+                        torch.addcmul(bar[firsts[i]], bar[0], x, out=block[:, :, i])
+                    else:
+                        torch.mul(bar[0], x, out=block[:, :, i])
             else:
                 # Sum over the channels of outer products. As one batched matrix product
                 # it takes twice as long: the matrices are small and J is large.

@@ -234,3 +234,13 @@ def test_target_of_several_columns_reaches_the_residual() -> None:
     start = theta(problem)
     expected = residual(problem, problem.pooled(), start)
     assert relative(pooled(problem).residual(start), expected) < 1e-14
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_residuals_at_several_thetas_are_those_at_each(name: str) -> None:
+    problem = CASES[name]()
+    thetas = torch.stack([theta(problem, seed) for seed in range(3)])
+    for system in (pooled(problem), pooled(problem, chunk=4)):
+        each = torch.stack([system.residual(t) for t in thetas])
+        assert relative(system.residuals(thetas), each) < 1e-14
+        assert torch.equal(system.linearise(thetas[0]).residual, each[0])

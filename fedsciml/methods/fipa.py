@@ -153,9 +153,8 @@ def _probe(system: System, broadcast: Message, memory: State) -> tuple[Message, 
     """Losses [T, S] and targets [T, S, k] at theta + t D for all steps and lengths."""
     theta, left = tensor(memory, "theta"), tensor(memory, "left")
     steps, lengths = tensor(broadcast, "steps"), tensor(broadcast, "lengths")
-    residuals = torch.stack(
-        [system.residual(theta + t * step) for step in steps for t in lengths]
-    )
+    candidates = theta + lengths[:, None] * steps[:, None]
+    residuals = system.residuals(candidates.flatten(0, 1))
     losses = residuals.square().sum(1) / 2
     shape = (len(steps), len(lengths))
     upload: Message = {

@@ -10,6 +10,7 @@ condition number would cost the last digits of the step. This module is linear a
 alone; it knows no problem.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -144,9 +145,9 @@ def range_finder(
 
     Q = orth(J Omega) with Gaussian Omega, B = Q^T J, c = -Q^T r, then the SVD of B
     (Halko, Martinsson, Tropp, SIAM Review 53, 2011, algorithms 4.1 and 5.1). Columns
-    are doubled until the smallest singular value found is not above ``cutoff``: then
-    those above it are all there. When half of min(n, p) would not do, the full SVD is
-    cheaper.
+    are added, as many again at most, until the smallest singular value found is not
+    above ``cutoff``: then those above it are all there. When three quarters of
+    min(n, p) would not do, the full SVD is cheaper.
 
     Args:
         jacobian: J, shape [n, p].
@@ -164,7 +165,7 @@ def range_finder(
     q = jacobian.new_zeros(n, 0)
     factor = jacobian.new_zeros(0, p)
     columns = max(columns, 1)
-    while 2 * columns < min(n, p):
+    while 4 * columns < 3 * min(n, p):
         omega = _gaussian(p, columns - q.shape[1], generator, jacobian)
         y = jacobian @ omega
         if q.shape[1]:
@@ -174,11 +175,29 @@ def range_finder(
         y, _ = torch.linalg.qr(y)
         q = torch.cat([q, y], dim=1)
         factor = torch.cat([factor, y.mT @ jacobian])
-        sketch = compress(Sketch(factor, -(q.mT @ residual), q))
-        if float(sketch.singular_values[-1]) <= cutoff:
-            return sketch
-        columns *= 2
+        sketch = compress(Sketch(factor, -(q.mT @ residual)))
+        assert sketch.left is not None
+        values = sketch.singular_values
+        if float(values[-1]) <= cutoff:
+            return sketch._replace(left=q @ sketch.left)
+        columns += _missing(values, cutoff)
     return from_jacobian(jacobian, residual)
+
+
+def _missing(values: Tensor, cutoff: float) -> int:
+    """How many more columns a range finder should draw to reach the cut-off.
+
+    Judged by how fast the singular values [k] fall from the middle to three quarters,
+    with half as much again to spare: a range finder underestimates the last values,
+    and the decay slows down. At most k columns, as many as there are.
+    """
+    k = len(values)
+    middle, late = k // 2, 3 * k // 4
+    high, low = float(values[middle]), float(values[late])
+    if not (cutoff > 0 and low < high):
+        return k
+    beyond = math.log(low / cutoff) / math.log(high / low) * (late - middle)
+    return min(k, max(0, late - k + math.ceil(1.5 * beyond)) + OVERSAMPLE)
 
 
 def subspace_iteration(

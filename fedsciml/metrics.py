@@ -45,7 +45,7 @@ def gauss_newton_gap(
         pooled: All rows.
         theta: Where the step started, shape [p].
         taken: The step D, shape [p].
-        step: Fraction of the full step.
+        step: Fraction of the full step; 0 for none: then the gap to the full one.
         damping: mu, absolute.
         cutoff: Relative cut-off of singular values; 1e-10 stands in where both it and
             the damping are zero, as for methods that solve nothing.
@@ -54,5 +54,5 @@ def gauss_newton_gap(
     whole = spectrum(from_jacobian(linear.jacobian(), linear.residual))
     if damping == 0 and cutoff == 0:
         cutoff = 1e-10
-    ideal = linear.jvp(step * whole.step(damping, cutoff))
+    ideal = linear.jvp((step or 1.0) * whole.step(damping, cutoff))
     return float((linear.jvp(taken) - ideal).norm() / ideal.norm())

@@ -50,7 +50,7 @@ class Probed(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The candidate taken: numbers of the step and of the length; None for no step."""
+    """The candidate taken: numbers of the step and of the length."""
 
     step: int
     length: int
@@ -63,8 +63,8 @@ class Policy(Protocol):
     def probes(self) -> bool:
         """Whether the candidates are probed; if not, there must be only one."""
 
-    def start(self) -> PolicyState:
-        """The state before the first round."""
+    def start(self, eps: float) -> PolicyState:
+        """The state before the first round, in arithmetic of relative accuracy eps."""
 
     def reach(self, state: Mapping[str, float]) -> float:
         """Relative singular value below which a sketch is of no use in this round."""
@@ -80,7 +80,16 @@ class Policy(Protocol):
         probed: Probed | None,
         state: Mapping[str, float],
     ) -> tuple[Choice | None, PolicyState]:
-        """The candidate to take and the state of the next round."""
+        """The candidate to take, None for no step, and the state of the next round.
+
+        Args:
+            spectrum: Sketch and target -U^T r at theta. The candidates may come from
+                another target, that of local training.
+            loss: Loss at theta, over all clients.
+            candidates: What ``propose`` gave.
+            probed: What the clients found there; None if the policy does not probe.
+            state: From the round before.
+        """
 
 
 @dataclass(frozen=True)
@@ -123,8 +132,8 @@ class Natural:
         up: Levels of more damping that are probed beside the last one.
         down: Levels of less damping; with 2, mu can fall by 100 a round.
         lengths: Fractions of the full steps; 5 x 4 candidates in all.
-        floor: Relative sqrt(mu) of the least damping; smaller singular values of a
-            float64 Jacobian are lost in rounding.
+        floor: Relative sqrt(mu) of the least damping; 50 rounding units if that is
+            more, as in float32.
     """
 
     slack: float = 0.25
@@ -153,12 +162,12 @@ class Natural:
         """Always."""
         return True
 
-    def start(self) -> PolicyState:
+    def start(self, eps: float) -> PolicyState:
         """Level 4: sqrt(mu) = 1e-2 s_1."""
-        return {"level": 4.0, "ceiling": 0.0}
+        return {"level": 4.0, "ceiling": 0.0, "floor": max(self.floor, 50 * eps)}
 
     def _levels(self, state: Mapping[str, float]) -> range:
-        level, last = int(state["level"]), round(-2 * log10(self.floor))
+        level, last = int(state["level"]), round(-2 * log10(state["floor"]))
         return range(max(1, level - self.up), min(last, level + self.down) + 1)
 
     def reach(self, state: Mapping[str, float]) -> float:
@@ -188,13 +197,13 @@ class Natural:
         lower = losses < loss  # false where a loss is not finite
         if not lower.any():
             level = max(1, levels[0] - self.up)
-            return None, {"level": float(level), "ceiling": ceiling}
+            return None, {**state, "level": float(level), "ceiling": ceiling}
         lowest = losses[lower].min()
         lower &= losses <= self.greed * lowest
         steps, lengths = candidates.coordinates, losses.new_tensor(candidates.lengths)
         inverses = torch.stack([spectrum.inverse(mu) for mu in candidates.dampings])
         corrections = (inverses[:, None] * probed.targets).norm(dim=-1)
-        theta = corrections / steps.norm(dim=-1, keepdim=True)
+        theta = corrections / (inverses * spectrum.c).norm(dim=-1, keepdim=True)
         converging = (lengths == 1) & (theta <= self.newton) & (losses <= ceiling)
         natural = (lower & (theta <= 1 - self.slack * lengths)) | converging
         predicted = spectrum.decrease(lengths[:, None] * steps[:, None])
@@ -206,7 +215,8 @@ class Natural:
             ((i, j) for i, j in accepted.nonzero().tolist()),
             key=lambda choice: (choice[0], candidates.lengths[choice[1]]),
         )
-        return Choice(step, length), {"level": float(levels[step]), "ceiling": ceiling}
+        after = {**state, "level": float(levels[step]), "ceiling": ceiling}
+        return Choice(step, length), after
 
 
 @dataclass(frozen=True)
@@ -231,8 +241,9 @@ class LineSearch:
         """Always."""
         return True
 
-    def start(self) -> PolicyState:
+    def start(self, eps: float) -> PolicyState:
         """Nothing."""
+        del eps
         return {}
 
     def reach(self, state: Mapping[str, float]) -> float:
@@ -290,8 +301,9 @@ class Fixed:
         """Never."""
         return False
 
-    def start(self) -> PolicyState:
+    def start(self, eps: float) -> PolicyState:
         """Nothing."""
+        del eps
         return {}
 
     def reach(self, state: Mapping[str, float]) -> float:

@@ -76,12 +76,7 @@ def measured(problem: str, method: str, seed: int, rounds: int) -> Entry:
 
 def save(entries: list[Entry], path: Path) -> None:
     """Replace the record: one line a run, sorted."""
-    lines = sorted(
-        json.dumps(entry)
-        for entry in sorted(
-            entries, key=lambda e: (e["problem"], e["method"], e["seed"])
-        )
-    )
+    lines = sorted(json.dumps(entry) for entry in entries)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n")

@@ -130,7 +130,8 @@ def test_a_policy_sees_the_clients_targets_in_the_basis_of_the_spectrum(
 
 @pytest.mark.parametrize("policy", ["natural", "line_search"])
 def test_the_step_taken_is_the_candidate_that_the_info_names(policy: str) -> None:
-    method = methods.load("fipa", policy=policy, damping=1e-3, sketch="svd")
+    damping = {} if policy == "natural" else {"damping": 1e-3}
+    method = methods.load("fipa", policy=policy, sketch="svd", **damping)
     start = theta(scalar())
     door = InProcess(scalar(), method)
     state, opening = method.init(start, 0)
@@ -174,7 +175,8 @@ def test_messages_and_bytes_are_those_of_the_theory(rank: str) -> None:
 
 @pytest.mark.parametrize("policy", ["natural", "line_search", "fixed"])
 def test_after_a_round_clients_remember_a_rank_and_nothing_large(policy: str) -> None:
-    method = methods.load("fipa", policy=policy, damping=1e-2)
+    damping = {} if policy == "natural" else {"damping": 1e-2}
+    method = methods.load("fipa", policy=policy, **damping)
     state, _, _, door = one_round(scalar(), method)
     assert [set(memory) for memory in door.memories] == [{"rank"}] * 3
     large = [k for k, v in state.items() if isinstance(v, Tensor) and v.numel() > 1]
@@ -300,7 +302,7 @@ def test_a_target_is_the_factor_times_the_local_step(local: Local) -> None:
     for shard, upload in zip(problem.shards(), sketches, strict=True):
         delta, loss, _ = train(System(problem, shard), theta(problem), local, {})
         assert upload["loss"] == pytest.approx(loss)
-        assert torch.equal(upload["target"], upload["factor"] @ delta)
+        assert torch.equal(upload["aim"], upload["factor"] @ delta)
 
 
 @pytest.mark.parametrize("mu", [1e-6, 1.0, 1e6])
@@ -318,7 +320,7 @@ def test_the_target_of_a_damped_local_step_is_the_filtered_exact_one(
         s = a["factor"].norm(dim=1)
         # B delta = S V^T V S / (S^2 + mu) U^T (-r).
         expected = s**2 / (s**2 + mu) * a["target"]
-        torch.testing.assert_close(b["target"], expected, rtol=1e-8, atol=1e-12)
+        torch.testing.assert_close(b["aim"], expected, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("local", ["adam", "sgd", "lbfgs", "gauss_newton"])
@@ -332,8 +334,8 @@ def test_every_local_solver_trains(local: Solver) -> None:
 @pytest.mark.parametrize("sketch", ["range", "svd", "subspace"])
 @pytest.mark.parametrize("policy", ["natural", "line_search", "fixed"])
 def test_single_precision_runs(policy: str, sketch: str) -> None:
-    options = {"damping": 1e-2, "cutoff": 1e-5, "sketch": sketch}
-    method = methods.load("fipa", policy=policy, **options)
+    options = {} if policy == "natural" else {"damping": 1e-2, "cutoff": 1e-5}
+    method = methods.load("fipa", policy=policy, sketch=sketch, **options)
     result = run(scalar(), method, rounds=4, dtype=torch.float32)
     assert result.theta.dtype == torch.float32
     assert result.loss < result.history[0]["loss"]
@@ -400,3 +402,25 @@ def test_clients_and_rounds_draw_different_numbers(
     }
     assert len(numbers) == 4
     assert generator(seed, round_, client).initial_seed() in numbers
+
+
+def test_single_precision_sends_no_noise() -> None:
+    problem = allen_cahn()
+    result = run(problem, methods.load("fipa"), rounds=30, dtype=torch.float32)
+    assert max(max(line["ranks"]) for line in result.history) <= 25
+    assert result.errors()[0] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"damping": 1e-3}, "damping cannot be given with policy natural"),
+        ({"policy": "line_search", "step": 0.5}, "step cannot be given"),
+        ({"tau": 7, "keep_state": True}, "tau, keep_state cannot be given with local"),
+    ],
+)
+def test_an_option_without_use_is_refused(
+    options: dict[str, object], named: str
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        methods.load("fipa", **options)

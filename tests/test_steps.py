@@ -38,7 +38,7 @@ DOWN = LOSS - 2  # sufficient
 
 
 def at(level: float, policy: Natural = SMALL, **more: float) -> PolicyState:
-    return {**policy.start(), "level": level, **more}
+    return {**policy.start(2.2e-16), "level": level, **more}
 
 
 def choose(
@@ -185,7 +185,7 @@ def test_a_step_whose_targets_are_not_finite_is_not_natural() -> None:
 def test_levels_stay_between_the_most_damping_and_the_floor() -> None:
     policy = Natural()
     up = [[UP] * 4]
-    state = policy.start()
+    state = policy.start(2.2e-16)
     for _ in range(5):  # no step ever succeeds
         rows = len(policy.propose(SPECTRUM, state).dampings)
         choice, state = choose(up * rows, state=state, policy=policy)
@@ -231,7 +231,7 @@ def test_what_is_taken_is_finite_and_below_the_ceiling(
 
 def test_where_nothing_is_known_no_step_is_taken() -> None:
     nothing = Spectrum(*(torch.zeros(s).double() for s in (0, 0, (0, 3), (0, 0))))
-    state = SMALL.start()
+    state = SMALL.start(2.2e-16)
     candidates = SMALL.propose(nothing, state)
     assert candidates.coordinates.shape == (3, 0)
     probed = Probed(torch.full((3, 2), LOSS), torch.zeros(3, 2, 0).double())
@@ -241,11 +241,11 @@ def test_where_nothing_is_known_no_step_is_taken() -> None:
 
 @pytest.mark.parametrize("policy", [LineSearch(0.1, 0.05), Fixed(0.5, 0.1, 0.05)])
 def test_one_damping_and_cutoff_give_one_step(policy: LineSearch | Fixed) -> None:
-    candidates = policy.propose(SPECTRUM, policy.start())
+    candidates = policy.propose(SPECTRUM, policy.start(2.2e-16))
     expected = torch.tensor([10 / 100.1, 1 / 1.1, 0.0]).double()
     torch.testing.assert_close(candidates.coordinates, expected.unsqueeze(0))
     assert (candidates.dampings, candidates.cutoffs) == ([0.1], [0.05])
-    assert policy.reach(policy.start()) == 0.05
+    assert policy.reach(policy.start(2.2e-16)) == 0.05
 
 
 def searched(losses: list[float]) -> Choice | None:
@@ -282,7 +282,7 @@ def test_lengths_of_a_line_search_halve() -> None:
 
 def test_a_fixed_step_is_taken_without_a_look() -> None:
     policy = Fixed(0.3)
-    candidates = policy.propose(SPECTRUM, policy.start())
+    candidates = policy.propose(SPECTRUM, policy.start(2.2e-16))
     assert candidates.lengths == [0.3]
     assert policy.choose(SPECTRUM, nan, candidates, None, {}) == ((0, 0), {})
 

@@ -27,9 +27,6 @@ FIRST_RANK = 24
 LARGEST_JACOBIAN = 2**30
 """Bytes of Jacobian held at once; more rows than fit are sketched piece by piece."""
 
-SUBSPACE_ACCURACY = 1e-8
-"""Relative size of the singular values that J^T J still shows in float64."""
-
 
 class Sketched(NamedTuple):
     """A client's problem: its sketch, not yet truncated, cut-off and loss at theta.
@@ -40,6 +37,11 @@ class Sketched(NamedTuple):
     sketch: Sketch
     cutoff: float
     loss: float
+
+
+def shown(dtype: torch.dtype) -> float:
+    """Relative size of the singular values that J^T J still shows: sqrt(eps)."""
+    return torch.finfo(dtype).eps ** 0.5
 
 
 def generator(seed: int, round_: int, client: int) -> Generator:
@@ -65,7 +67,7 @@ def sketched(
         theta: Where to linearise, shape [p].
         how: See ``Sketcher``.
         reach: Relative singular value down to which the problem is wanted.
-        top: What it is relative to; 0 if not known: then to this client's largest.
+        top: What it is relative to; 0 if not known: then to this client's |J|_F.
         rank: About how many there will be, for example those of the round before.
         random: For the randomised sketches.
         largest: Bytes of Jacobian to hold at once.
@@ -114,13 +116,14 @@ def _by_products(
     """Subspace iteration with the rank doubled until the cut-off is met."""
     linear = system.linearise(theta)
     most = min(len(linear.residual), system.size)
+    rank += OVERSAMPLE  # one more at least must be seen below the cut-off
     while True:
         found = subspace_iteration(
             linear.jvp, linear.vjp, linear.residual, system.size, rank, random
         )
         s = found.singular_values
         largest = max(top, float(s[0])) if len(s) else top
-        cutoff = max(reach, SUBSPACE_ACCURACY) * largest
+        cutoff = max(reach, shown(theta.dtype)) * largest
         if rank >= most or float(s[-1]) <= cutoff:
             return Sketched(found, cutoff, linear.loss)
         rank = min(2 * rank, most)

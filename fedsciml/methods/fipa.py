@@ -28,7 +28,15 @@ from fedsciml.ranks import AboveCutoff, Context, Schedule, parse
 from fedsciml.residual import System
 from fedsciml.sketch import Sketch, merge, truncate
 from fedsciml.solve import Spectrum, spectrum
-from fedsciml.steps import Fixed, LineSearch, Natural, Policy, PolicyState, Probed
+from fedsciml.steps import (
+    Candidates,
+    Fixed,
+    LineSearch,
+    Natural,
+    Policy,
+    PolicyState,
+    Probed,
+)
 
 _POLICY = "policy."  # prefix of the policy's own state
 
@@ -57,13 +65,14 @@ class Fipa:
         """theta, the policy's state, and what the clients' ranks depend on."""
         state: State = {"theta": theta, "seed": seed, "round": 1}
         state |= {"top": 0.0, "gradient": 0.0}  # of B and of the loss, as last known
-        state |= _prefixed(self.policy.start())
+        state |= _prefixed(self.policy.start(torch.finfo(theta.dtype).eps))
         return state, self._opening(state)
 
     def _opening(self, state: State) -> Message:
         """The first broadcast of a round."""
         opening = {k: state[k] for k in ("theta", "seed", "round", "top", "gradient")}
-        return {**opening, "reach": self.policy.reach(_unprefixed(state))}
+        eps = torch.finfo(tensor(state, "theta").dtype).eps
+        return {**opening, "reach": max(self.policy.reach(_unprefixed(state)), eps)}
 
     def client(
         self, system: System, broadcast: Message, memory: State
@@ -88,13 +97,14 @@ class Fipa:
         complete = int((values > cutoff).sum())
         found = truncate(found, rank)
         assert found.left is not None
-        target, memory = found.target, {**memory, "rank": max(complete, 1)}
+        memory = {**memory, "rank": max(complete, 1)}
+        upload: Message = {"factor": found.factor, "target": found.target, "loss": loss}
         if self.local is not None:
             delta, _, memory = train(system, theta, self.local, memory)
-            target = found.factor @ delta
+            upload["aim"] = found.factor @ delta
         if self.policy.probes:
             memory |= {"left": found.left, "theta": theta}
-        return {"factor": found.factor, "target": target, "loss": loss}, memory
+        return upload, memory
 
     def server(
         self, state: State, uploads: list[Message]
@@ -112,12 +122,19 @@ class Fipa:
         state = {**state, "top": top, "gradient": float(whole.gradient.norm())}
         state |= {"loss": total(uploads, "loss"), **problem._asdict()}
         state |= {"ranks": torch.tensor([s.rank for s in sketches])}
+        aims = [tensor(upload, "aim") for upload in uploads if "aim" in upload]
+        # B delta where the clients trained, else the target itself.
+        state["aim"] = torch.cat(aims) @ problem.left if aims else problem.c
         if not self.policy.probes:
             return self._step(state, [])
-        candidates = self.policy.propose(problem, _unprefixed(state))
+        candidates = self._candidates(problem, state)
         steps = candidates.coordinates @ problem.basis
         lengths = steps.new_tensor(candidates.lengths)
         return state, {"steps": steps, "lengths": lengths}, None
+
+    def _candidates(self, problem: Spectrum, state: State) -> Candidates:
+        aimed = problem._replace(c=tensor(state, "aim"))
+        return self.policy.propose(aimed, _unprefixed(state))
 
     def _step(
         self, state: State, uploads: list[Message]
@@ -125,7 +142,7 @@ class Fipa:
         """Take the policy's choice; close the round."""
         problem = Spectrum(*(tensor(state, key) for key in Spectrum._fields))
         before, loss = _unprefixed(state), number(state, "loss")
-        candidates = self.policy.propose(problem, before)
+        candidates = self._candidates(problem, state)
         probed = None
         if uploads:
             losses = torch.stack([tensor(u, "losses") for u in uploads]).sum(0)
@@ -177,12 +194,14 @@ def make(
     rank: str = "cutoff",
     sketch: Sketcher = "range",
     policy: Literal["natural", "line_search", "fixed"] = "natural",
-    damping: float = 0.0,
-    cutoff: float = 1e-10,
-    step: float = 0.5,
+    damping: float | None = None,
+    cutoff: float | None = None,
+    step: float | None = None,
     local: Literal["exact", Solver] = "exact",
-    tau: int = 20,
-    learning_rate: float = 1e-3,
+    tau: int | None = None,
+    learning_rate: float | None = None,
+    local_damping: float | None = None,
+    keep_state: bool = False,
 ) -> Fipa:
     """FIPA from plain options.
 
@@ -192,19 +211,74 @@ def make(
         sketch: Range finder, full SVD, or subspace iteration with J v and J^T w alone.
         policy: How far to step: by the natural monotonicity test; with one damping and
             cut-off and the best of the lengths 1, 1/2, ...; or with a fixed length.
-        damping: mu of the policies line_search and fixed, absolute.
-        cutoff: Relative cut-off of singular values of line_search and fixed.
-        step: Length of the step of the policy fixed.
+        damping: mu of the policies line_search and fixed, absolute; 0 if not given.
+        cutoff: Relative cut-off of singular values of line_search and fixed; 1e-10 if
+            not given.
+        step: Length of the step of the policy fixed; 0.5 if not given.
         local: Local training: the exact Gauss-Newton step, or a local solver.
-        tau: Local epochs of a local solver.
-        learning_rate: Of the local solvers adam and sgd.
+        tau: Local epochs of a local solver; 20 if not given.
+        learning_rate: Of the local solvers adam and sgd; 1e-3 if not given.
+        local_damping: Of the local solver gauss_newton; 1e-6 if not given.
+        keep_state: Clients keep their solver's state over the rounds.
     """
-    policies: dict[str, Policy] = {
-        "natural": Natural(),
-        "line_search": LineSearch(damping, cutoff),
-        "fixed": Fixed(step, damping, cutoff),
-    }
-    training = None
-    if local != "exact":
-        training = Local(solver=local, epochs=tau, learning_rate=learning_rate)
-    return Fipa(policies[policy], parse(rank), sketch, training)
+    return Fipa(
+        step_policy(policy, damping, cutoff, step),
+        parse(rank),
+        sketch,
+        _training(local, tau, learning_rate, local_damping, keep_state),
+    )
+
+
+def step_policy(
+    policy: Literal["natural", "line_search", "fixed"],
+    damping: float | None,
+    cutoff: float | None,
+    step: float | None,
+) -> Policy:
+    """The policy of that name.
+
+    Raises:
+        ValueError: If an option is given that the policy does not have.
+    """
+    given = {"damping": damping, "cutoff": cutoff, "step": step}
+    given = {key: value for key, value in given.items() if value is not None}
+    known = {
+        "natural": (),
+        "line_search": ("damping", "cutoff"),
+        "fixed": ("damping", "cutoff", "step"),
+    }[policy]
+    _refuse(f"policy {policy}", [key for key in given if key not in known])
+    if "step" in given:
+        given["length"] = given.pop("step")
+    kinds = {"natural": Natural, "line_search": LineSearch, "fixed": Fixed}
+    made: Policy = kinds[policy](**given)
+    return made
+
+
+def _training(
+    local: Literal["exact", Solver],
+    tau: int | None,
+    learning_rate: float | None,
+    damping: float | None,
+    keep_state: bool,
+) -> Local | None:
+    given = {"tau": tau, "learning_rate": learning_rate, "local_damping": damping}
+    if local == "exact":
+        unused = [key for key, value in given.items() if value is not None]
+        _refuse("local training exact", unused + ["keep_state"] * keep_state)
+        return None
+    return Local(
+        solver=local,
+        epochs=20 if tau is None else tau,
+        learning_rate=1e-3 if learning_rate is None else learning_rate,
+        keep_state=keep_state,
+        damping=1e-6 if damping is None else damping,
+    )
+
+
+def _refuse(what: str, unused: list[str]) -> None:
+    if unused:
+        raise ValueError(
+            f"{', '.join(unused)} cannot be given with {what}, which makes no use of "
+            "it; leave it out, or choose another."
+        )

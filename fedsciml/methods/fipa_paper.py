@@ -24,13 +24,13 @@ from fedsciml.local import Local, Solver, train
 from fedsciml.method import Info, Message, State
 from fedsciml.methods._sketching import (
     FIRST_RANK,
-    SUBSPACE_ACCURACY,
     Sketcher,
     generator,
+    shown,
     sketched,
 )
 from fedsciml.methods._uploads import number, tensor, total
-from fedsciml.ranks import Context, Fixed, Schedule, parse
+from fedsciml.ranks import Context, Fixed, Published, Schedule, parse
 from fedsciml.residual import System
 from fedsciml.sketch import truncate
 
@@ -86,13 +86,15 @@ class FipaPaper:
             system,
             theta,
             self.sketch,
-            1.0 if fixed and self.sketch == "subspace" else SUBSPACE_ACCURACY,
+            1.0 if fixed and self.sketch == "subspace" else shown(theta.dtype),
             0.0,
             fixed or known,
             generator(int(number(broadcast, "seed")), round_, system.shard.client),
         )
         s = found.singular_values
-        own, whole = float(found.gradient.norm()), number(broadcast, "gradient")
+        adaptive = isinstance(self.rank, Published)
+        gradient = system.linearise(theta).gradient if adaptive else found.gradient
+        own, whole = float(gradient.norm()), number(broadcast, "gradient")
         found = truncate(found, self.rank(s, Context(round_, cutoff, own, whole)))
         delta, _, memory = train(system, theta, self.local, memory)
         s = found.singular_values
@@ -101,8 +103,9 @@ class FipaPaper:
             "eigenvalues": s.square(),
             "delta": delta,
             "loss": loss,
-            "gradient": own,
         }
+        if adaptive:
+            upload["gradient"] = gradient  # the schedule asks for |sum_j g_j|
         return upload, {**memory, "rank": max(found.rank, 1)}
 
     def server(
@@ -130,12 +133,14 @@ class FipaPaper:
             ranks=ranks,
             epochs=self.local.epochs,
         )
+        gradients = [tensor(u, "gradient") for u in uploads if "gradient" in u]
         after: State = {
             **state,
             "theta": tensor(state, "theta") + self.step * (q @ y),
             "round": int(number(state, "round")) + 1,
-            # Their schedule asks for |sum_j g_j|, which no client knows: a bound.
-            "gradient": total(uploads, "gradient"),
+            "gradient": float(torch.stack(gradients).sum(0).norm())
+            if gradients
+            else 0.0,
         }
         return after, after, info
 

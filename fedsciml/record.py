@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -57,11 +57,16 @@ class Record:
     ) -> "Record":
         """Start a run in an empty or new directory.
 
+        Empty is also one whose run was killed before it had a run.json.
+
         Raises:
             FileExistsError: If the directory holds anything; nothing is overwritten.
         """
         directory = Path(directory)
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        if directory.exists() and (
+            not directory.is_dir()
+            or any(path.name != "run.json.tmp" for path in directory.iterdir())
+        ):
             raise FileExistsError(
                 f"{directory} is not empty. Choose another directory, remove it, or "
                 f"continue the run in it with --resume {directory}."
@@ -95,6 +100,12 @@ class Record:
         # Through JSON, so that tuples and lists compare equal.
         given = json.loads(json.dumps(dict(configuration or {})))
         for key, value in given.items():
+            if found.get(key) != value and key == "problem_sha256":
+                raise ValueError(
+                    f"The problem is not the one that the run in {directory} began "
+                    "with: its equation, data, network or partition has changed since. "
+                    "Put back what it was, or start another run in a new directory."
+                )
             if found.get(key) != value:
                 raise ValueError(
                     f"The run in {directory} has {key} = {found.get(key)!r}, not "
@@ -103,25 +114,37 @@ class Record:
                 )
         return cls(directory, found)
 
-    def history(self) -> list[Line]:
-        """The rounds recorded so far; a half-written last line is left out."""
+    def history(self, rounds: int | None = None) -> list[Line]:
+        """The first rounds recorded, or all; a half-written last line is left out.
+
+        Raises:
+            ValueError: If one of their lines is damaged; the message names it.
+        """
         path = self.directory / "history.jsonl"
         if not path.exists():
             return []
-        whole, _, _ = path.read_text().rpartition("\n")
-        lines = [json.loads(line) for line in whole.splitlines()]
-        return [
-            {key: math.nan if v is None else v for key, v in line.items()}
-            for line in lines
-        ]
+        whole, _, _ = path.read_bytes().rpartition(b"\n")
+        history = []
+        for number, text in enumerate(whole.splitlines()[:rounds], 1):
+            try:
+                line = json.loads(text)
+                if not isinstance(line, dict):
+                    raise ValueError("not an object")
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}, line {number} is damaged: {error}. Start another run in "
+                    "a new directory."
+                ) from error
+            history.append({k: math.nan if v is None else v for k, v in line.items()})
+        return history
 
     def rewind(self, rounds: int) -> list[Line]:
         """Go back to ``rounds`` rounds: the history until then, any failure forgotten.
 
         Raises:
-            ValueError: If there are fewer rounds than that.
+            ValueError: If there are fewer rounds than that, or one is damaged.
         """
-        lines = self.history()[:rounds]
+        lines = self.history(rounds)
         path = self.directory / "history.jsonl"
         if len(lines) < rounds:
             raise ValueError(
@@ -161,28 +184,21 @@ class Record:
         _replace(self.directory / "checkpoint.safetensors", data)
 
     def load(self, device: torch.device | str = "cpu") -> Checkpoint | None:
-        """The checkpoint, or None before the first."""
+        """The checkpoint, or None before the first.
+
+        Raises:
+            ValueError: If its file is damaged.
+        """
         path = self.directory / "checkpoint.safetensors"
         if not path.exists():
             return None
-        parts: dict[str, State] = {}
-        with safe_open(path, "pt", device=str(device)) as file:
-            plain = json.loads(file.metadata()["plain"])
-            # Clones: the file's tensors may be aligned otherwise than fresh ones, and
-            # the last digit of a dot product depends on that.
-            values = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
-        for key, value in {**plain, **values}.items():
-            part, slash, name = key.partition("/")
-            if slash:
-                parts.setdefault(part, {})[name] = value
-        return Checkpoint(
-            plain["round"],
-            parts.get("state", {}),
-            parts.get("broadcast", {}),
-            [parts.get(f"memory{m}", {}) for m in range(plain["clients"])],
-            Traffic(*plain["traffic"]),
-            plain["seconds"],
-        )
+        try:
+            return _checkpoint(path, device)
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is damaged: {error}. Remove it to do the run again from its "
+                "first round, or start another run in a new directory."
+            ) from error
 
     def finish(self, theta: Tensor) -> None:
         """Write the trained parameters."""
@@ -193,6 +209,27 @@ class Record:
         """Write why the run ended before its last round."""
         content = {"error": type(error).__name__, "message": str(error)}
         _replace(self.directory / "failure.json", json.dumps(content, indent=2) + "\n")
+
+
+def _checkpoint(path: Path, device: torch.device | str) -> Checkpoint:
+    parts: dict[str, State] = {}
+    with safe_open(path, "pt", device=str(device)) as file:
+        plain = json.loads(file.metadata()["plain"])
+        # Clones: the file's tensors may be aligned otherwise than fresh ones, and the
+        # last digit of a dot product depends on that.
+        values = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
+    for key, value in {**plain, **values}.items():
+        part, slash, name = key.partition("/")
+        if slash:
+            parts.setdefault(part, {})[name] = value
+    return Checkpoint(
+        plain["round"],
+        parts.get("state", {}),
+        parts.get("broadcast", {}),
+        [parts.get(f"memory{m}", {}) for m in range(plain["clients"])],
+        Traffic(*plain["traffic"]),
+        plain["seconds"],
+    )
 
 
 def environment() -> dict[str, object]:

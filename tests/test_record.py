@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from fedsciml.backends import Traffic
 from fedsciml.method import Message, State
@@ -61,6 +62,10 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_a_run_starts_only_where_nothing_is(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     Record.create(tmp_path / "empty", CONFIGURATION)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "run.json.tmp").write_text('{"probl')
+    Record.create(tmp_path / "killed", CONFIGURATION)
+    assert list(files(tmp_path / "killed")) == ["run.json"]
     Record.create(tmp_path / "some" / "new", CONFIGURATION)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
@@ -118,6 +123,37 @@ def test_a_history_shorter_than_its_checkpoint_is_refused(tmp_path: Path) -> Non
     record.append({"round": 1})
     with pytest.raises(ValueError, match="has 1 rounds, but the checkpoint"):
         record.rewind(2)
+
+
+@pytest.mark.parametrize("damage", [b"not json", b"[1]", b"\xff\xfe", b'{"round": 2'])
+def test_a_damaged_line_is_named(tmp_path: Path, damage: bytes) -> None:
+    record = Record.create(tmp_path, CONFIGURATION)
+    record.append({"round": 1})
+    with (tmp_path / "history.jsonl").open("ab") as file:
+        file.write(damage + b"\n")
+    record.append({"round": 3})
+    with pytest.raises(ValueError, match=r"history\.jsonl, line 2 is damaged"):
+        record.rewind(3)
+    assert record.rewind(1) == [{"round": 1}]  # what is ahead is dropped anyway
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, kept: int) -> None:
+    record = Record.create(tmp_path, CONFIGURATION)
+    record.save(checkpoint())
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged.*Remove"):
+        record.load()
+
+
+def test_a_foreign_checkpoint_is_named(tmp_path: Path) -> None:
+    record = Record.create(tmp_path, CONFIGURATION)
+    path = tmp_path / "checkpoint.safetensors"
+    for metadata in (None, {"plain": "{}"}, {"plain": "[1]"}):
+        path.write_bytes(save({"a": torch.ones(1)}, metadata))
+        with pytest.raises(ValueError, match="is damaged"):
+            record.load()
 
 
 def test_numbers_that_are_not_finite_are_null_on_disk(tmp_path: Path) -> None:

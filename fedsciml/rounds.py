@@ -1,13 +1,14 @@
 """The round loop: broadcast, exchange, aggregate, record, until the rounds are done."""
 
 import hashlib
-import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -16,6 +17,7 @@ from fedsciml.backends.inprocess import InProcess
 from fedsciml.jet import Jet
 from fedsciml.method import Method, State
 from fedsciml.metrics import errors, gauss_newton_gap
+from fedsciml.network import MLP
 from fedsciml.problem import Problem
 from fedsciml.record import Checkpoint, Line, Record
 from fedsciml.residual import System
@@ -84,7 +86,8 @@ def run(
         problem: What to train.
         method: How; see ``fedsciml.methods``.
         rounds: Number of communication rounds, or of steps of a centralised method.
-        seed: Draws the start theta and whatever is random in the method.
+        seed: Draws the start theta and whatever is random in the method; at least 0
+            and below 2^63.
         out: Directory to record the run in, new or empty; nothing is recorded without.
         resume: Continue the run that ``out`` holds; its configuration must agree.
         backend: Door to the clients; all in this process by default.
@@ -97,13 +100,16 @@ def run(
 
     Raises:
         ValueError: If an argument is out of range, or the directory to resume holds a
-            run of another configuration.
+            run of another configuration or problem.
         FileExistsError: If ``out`` is not empty and ``resume`` is off.
         FloatingPointError: If theta or the loss stops being finite. The record then
-            ends at the last good round and says why.
+            ends at the last good round and says why. Whatever ends a recorded run
+            before its last round carries the note "Record kept in DIRECTORY."
     """
     if rounds < 1:
         raise ValueError(f"A run needs at least 1 round, got {rounds}.")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"The seed must be at least 0 and below 2^63, got {seed}.")
     device = torch.device(device)
     door = backend or InProcess(problem, method, device, dtype)
     configuration = {
@@ -125,6 +131,7 @@ def run(
     history: list[Line] = []
     if out is not None:
         opened = Record.resume if resume else Record.create
+        configuration["problem_sha256"] = fingerprint(problem, seed)
         record = opened(out, configuration)
         found = record.load(device)
         history = record.rewind(found.round if found else 0)
@@ -151,18 +158,20 @@ def run(
                 saved = time.monotonic()
             if progress:
                 progress(line)
+        theta = _theta(latest.state)
+        shards = [problem.pooled()] if method.pooled else problem.shards()
+        loss = sum(System(problem, s, device, dtype).loss(theta) for s in shards)
+        _check(problem, method, rounds, loss, theta)
     except BaseException as error:
         if record:
             record.save(latest)
             if not isinstance(error, KeyboardInterrupt):
                 record.fail(error)
+                error.add_note(f"Record kept in {record.directory}.")
         raise
-    theta = _theta(latest.state)
     if record:
         record.save(latest)
         record.finish(theta)
-    shards = [problem.pooled()] if method.pooled else problem.shards()
-    loss = sum(System(problem, s, device, dtype).loss(theta) for s in shards)
     return Result(problem, theta, loss, history, record.directory if record else None)
 
 
@@ -184,13 +193,7 @@ def _round(
     if theta.is_cuda:
         torch.cuda.synchronize()
     seconds = last.seconds + time.perf_counter() - begin
-    finite = bool(theta.isfinite().all())
-    if not (finite and math.isfinite(info.loss)):
-        raise FloatingPointError(
-            f"In round {last.round + 1} of {method.name} on {problem.name} the loss is "
-            f"{info.loss:.3e}, theta {'finite' if finite else 'not finite'} after it. "
-            "Try a smaller learning rate or step, or more damping."
-        )
+    _check(problem, method, last.round + 1, info.loss, theta)
     relative_l2, mse = errors(problem, theta)
     line: Line = {"round": last.round + 1, **asdict(info)}
     line |= {"relative_l2": relative_l2, "mse": mse}
@@ -204,15 +207,95 @@ def _round(
     )
 
 
+def _check(
+    problem: Problem, method: Method, number: int, loss: float, theta: Tensor
+) -> None:
+    """Refuse to go on with, or to end at, what is not finite."""
+    finite = bool(theta.isfinite().all())
+    if not (finite and math.isfinite(loss)):
+        raise FloatingPointError(
+            f"In round {number} of {method.name} on {problem.name} the loss is "
+            f"{loss:.3e}, theta {'finite' if finite else 'not finite'} after it. "
+            "Try a smaller learning rate or step, or more damping."
+        )
+
+
+def fingerprint(problem: Problem, seed: int = 0) -> str:
+    """Hash of what the problem is, so that a run is not resumed on another.
+
+    Covers coordinates and outputs, the network, every client's points, targets and row
+    weights, the test points and reference, and the loss at the start theta, which
+    depends on the residuals' code. Numbers count in float32 and the loss to 6 digits:
+    the last digits of a float64 differ from machine to machine.
+    """
+    total = hashlib.sha256()
+
+    def add(*parts: object) -> None:
+        for part in parts:
+            if isinstance(part, Tensor):
+                plain = part.detach().cpu().float().numpy().astype("<f4") + 0.0
+                add(part.shape, plain.tobytes())
+            else:
+                data = part if isinstance(part, bytes) else repr(part).encode()
+                total.update(len(data).to_bytes(8, "little") + data)
+
+    network = problem.network
+    add(tuple(problem.coordinates), tuple(problem.outputs), type(network).__qualname__)
+    add(network.size)
+    if isinstance(network, MLP):
+        add(network.widths, network.activation, network.initialisation)
+    for shard in problem.shards():
+        for rows in shard.rows:
+            add(shard.client, rows.term, f"{rows.weight:.5e}", rows.points, rows.target)
+    add(problem.test_points, problem.reference)
+    start = network.init(Generator().manual_seed(seed), torch.float64)
+    loss = System(problem, problem.pooled()).loss(start)
+    add(f"{loss:.5e}")
+    return total.hexdigest()
+
+
 def describe(method: object) -> dict[str, object]:
-    """A method's options as plain data, for the record; functions by their names."""
+    """A method's options as plain data, for the record.
+
+    Functions and classes are there by name, other objects as their type's name and
+    their fields.
+    """
     if not is_dataclass(method) or isinstance(method, type):
         return {}
-    named = asdict(method)
-    options = {k: v for k, v in named.items() if k not in ("name", "pooled")}
-    text = json.dumps(options, default=lambda v: getattr(v, "__qualname__", str(v)))
-    plain: dict[str, object] = json.loads(text)
-    return plain
+    names = [f.name for f in fields(method) if f.name not in ("name", "pooled")]
+    return {name: _plain(getattr(method, name)) for name in names}
+
+
+def _plain(value: object) -> object:
+    """A value as JSON knows it, the same in every process."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(v) for v in value), key=repr)
+    if hasattr(value, "__qualname__"):
+        return value.__qualname__
+    if hasattr(value, "_asdict"):  # a named tuple
+        content = value._asdict()
+    elif isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    elif is_dataclass(value):
+        content = {f.name: getattr(value, f.name) for f in fields(value)}
+    elif isinstance(value, partial):
+        content = {"function": value.func, "args": value.args, **value.keywords}
+    elif hasattr(value, "__dict__"):
+        content = vars(value)
+    else:
+        content = {}
+    return {
+        "type": type(value).__qualname__,
+        **{key: _plain(v) for key, v in content.items()},
+    }
 
 
 def _theta(state: State) -> Tensor:

@@ -6,9 +6,10 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -17,8 +18,11 @@ from torch import Tensor
 
 import fedsciml.record
 from fedsciml import methods, rounds, run
+from fedsciml.collocation import strips
+from fedsciml.jet import Jet
 from fedsciml.method import Info, Message, Method, State
-from fedsciml.problem import Problem
+from fedsciml.network import MLP
+from fedsciml.problem import Problem, Residual, Row, Term
 from fedsciml.record import Line, Record
 from fedsciml.residual import System
 
@@ -230,6 +234,16 @@ def test_a_diverging_run_keeps_its_record_and_says_why(tmp_path: Path) -> None:
     assert not (out / "model.safetensors").exists()
 
 
+def test_a_run_that_diverges_in_its_last_round_fails(tmp_path: Path) -> None:
+    out, method = tmp_path / "run", Descent(rate=1e200)
+    for resume in (False, True):
+        with pytest.raises(FloatingPointError, match="In round 1 of desc") as caught:
+            run(problem(), method, 1, out=out, resume=resume)
+        assert f"Record kept in {out}." in caught.value.__notes__
+        assert (out / "failure.json").exists()
+        assert not (out / "model.safetensors").exists()
+
+
 def test_a_client_s_error_names_the_client(tmp_path: Path) -> None:
     method = troubled(2, RuntimeError("disk on fire"))
     with pytest.raises(RuntimeError, match="disk on fire") as caught:
@@ -267,6 +281,71 @@ def test_a_run_of_another_configuration_is_not_resumed(
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
+def square_root(u: Jet, row: Row) -> Tensor:
+    return u.value**2 - row.x
+
+
+def simple(
+    residual: Residual = square_root,
+    points: float = 1.0,
+    weight: float = 1.0,
+    edges: tuple[float, ...] = (0.0, 0.5, 1.0),
+    coordinate: str = "x",
+    **network: object,
+) -> Problem:
+    """Problems of one name, number of clients and number of parameters."""
+    x = points * torch.linspace(0, 1, 8, dtype=torch.float64).unsqueeze(-1)
+    term = Term("only", residual, x, target=2.0, weight=weight)
+    mlp = MLP((1, 3, 1), **network)  # type: ignore[arg-type]
+    return Problem("simple", mlp, [term], strips(edges), coordinates=[coordinate])
+
+
+def other_root(u: Jet, row: Row) -> Tensor:
+    return u.value**2 - 1.001 * row.x
+
+
+def root_of_y(u: Jet, row: Row) -> Tensor:
+    return u.value**2 - row.y
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"residual": other_root},
+        {"points": 0.999},
+        {"weight": 1.001},
+        {"edges": (0.0, 0.6, 1.0)},
+        {"coordinate": "y", "residual": root_of_y},
+        {"activation": "sin"},
+        {"initialisation": "glorot"},
+        {"distance": lambda x: x[:, 0]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_run_is_not_resumed_on_another_problem(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    first = run(simple(), Descent(), 2, out=tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="The problem is not the one") as caught:
+        run(simple(**change), Descent(), 2, out=tmp_path, resume=True)  # type: ignore[arg-type]
+    assert str(tmp_path) in str(caught.value)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again = run(simple(), Descent(), 2, out=tmp_path, resume=True)
+    assert again.theta_sha256() == first.theta_sha256()
+
+
+def test_a_problem_is_the_same_whatever_its_last_digits() -> None:
+    nearly = simple(points=1 - 1e-15, weight=1 + 1e-15)
+    assert rounds.fingerprint(nearly) == rounds.fingerprint(simple())
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_is_in_range(seed: int) -> None:
+    with pytest.raises(ValueError, match=rf"below 2\^63, got {seed}"):
+        run(problem(), Descent(), 1, seed)
+
+
 def test_a_run_needs_a_round() -> None:
     with pytest.raises(ValueError, match="at least 1 round, got 0"):
         run(problem(), Descent(), 0)
@@ -285,6 +364,49 @@ def test_options_that_are_functions_are_described_by_name() -> None:
     assert described["schedule"] == "sqrt"
     assert described["sizes"] == [1, 2]
     assert "name" not in described
+
+
+def test_options_are_described_with_their_types() -> None:
+    @dataclass(frozen=True)
+    class Empty:
+        pass
+
+    class Plain:
+        def __init__(self) -> None:
+            self.factor = 2
+
+    class Pair(NamedTuple):
+        a: object
+        b: float = math.inf
+
+    @dataclass
+    class Fancy:
+        schedule: object = field(default_factory=Empty)
+        choice: object = field(default_factory=lambda: [Plain(), Pair(Empty)])
+        bound: object = partial(math.pow, 2.0)
+        table: object = field(default_factory=lambda: {1: torch.ones(2)})
+        nothing: object = field(default_factory=object)
+
+    here = "test_options_are_described_with_their_types.<locals>."
+    described = rounds.describe(Fancy())
+    assert json.loads(json.dumps(described, allow_nan=False)) == described
+    assert described == {
+        "schedule": {"type": f"{here}Empty"},
+        "choice": [
+            {"type": f"{here}Plain", "factor": 2},
+            {"type": f"{here}Pair", "a": f"{here}Empty", "b": "inf"},
+        ],
+        "bound": {"type": "partial", "function": "pow", "args": [2.0]},
+        "table": {"1": [1.0, 1.0]},
+        "nothing": {"type": "object"},
+    }
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_no_description_holds_an_address(name: str) -> None:
+    text = json.dumps(rounds.describe(methods.load(name)), allow_nan=False)
+    assert " at 0x" not in text
+    assert "{}" not in text
 
 
 class Killed(BaseException):
@@ -361,6 +483,8 @@ def test_a_run_killed_at_any_write_ends_as_if_it_were_not(
         if not (directory / "run.json").exists():  # killed before there was a run
             with pytest.raises(ValueError, match="No run to resume"):
                 run(problem(), method, 3, out=directory, resume=True)
+            again = run(problem(), method, 3, out=directory)
+            assert again.theta_sha256() == whole.theta_sha256(), directory
             continue
         resumed = run(problem(), method, 3, out=directory, resume=True)
         assert resumed.theta_sha256() == whole.theta_sha256(), directory

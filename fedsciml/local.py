@@ -12,7 +12,6 @@ what an optimiser carries from round to round is in ``memory``, as plain tensors
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -23,6 +22,7 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from fedsciml.method import State
+from fedsciml.names import suggestion
 from fedsciml.residual import Linearisation, System
 from fedsciml.sketch import Sketch
 from fedsciml.solve import spectrum
@@ -71,10 +71,9 @@ class Local:
     def __post_init__(self) -> None:
         names = get_args(Solver)
         if self.solver not in names:
-            near = get_close_matches(str(self.solver), names, 1)
             raise ValueError(
                 f"There is no local solver '{self.solver}'; choose one of "
-                f"{', '.join(names)}." + (f" Did you mean '{near[0]}'?" if near else "")
+                f"{', '.join(names)}." + suggestion(str(self.solver), names)
             )
         if self.epochs < 1:
             raise ValueError(

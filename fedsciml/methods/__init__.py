@@ -12,12 +12,12 @@ import re
 import types
 import typing
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Literal, NamedTuple, get_args, get_origin
 
 from fedsciml.method import Method
+from fedsciml.names import suggestion
 
 
 class Option(NamedTuple):
@@ -56,11 +56,9 @@ def load(name: str, **options: object) -> Method:
     known = _options(module)
     for key, value in options.items():
         if key not in known:
-            near = get_close_matches(key, known, 1)
             raise ValueError(
                 f"Method '{name}' has no option '{key}'; its options are "
-                f"{', '.join(known) or 'none'}."
-                + (f" Did you mean '{near[0]}'?" if near else "")
+                f"{', '.join(known) or 'none'}." + suggestion(key, known)
             )
         _check(name, key, value, known[key])
     return module.make(**options)
@@ -87,10 +85,9 @@ def summary(name: str) -> str:
 def _module(name: str) -> types.ModuleType:
     known = names()
     if name not in known:
-        near = get_close_matches(name, known, 1, cutoff=0.5)
         raise ValueError(
             f"There is no method '{name}'; choose one of {', '.join(known)}."
-            + (f" Did you mean '{near[0]}'?" if near else "")
+            + suggestion(name, known)
         )
     return import_module(f"{__name__}.{name}")
 

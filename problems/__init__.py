@@ -5,12 +5,14 @@ the first line of its docstring what ``--help`` shows. Modules whose names start
 underscore are machinery.
 """
 
-import difflib
 import inspect
 import pkgutil
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from types import ModuleType
+from types import ModuleType, NoneType, UnionType
 
+from fedsciml.names import suggestion
 from fedsciml.problem import Problem
 
 __all__ = ["load", "names", "summary"]
@@ -40,7 +42,7 @@ def load(name: str, **parameters: object) -> Problem:
 
     Raises:
         ValueError: If there is no such problem, it has no such parameter, or a
-            parameter is out of range.
+            parameter is of the wrong kind or out of range.
     """
     make = _module(name).make
     try:
@@ -49,6 +51,13 @@ def load(name: str, **parameters: object) -> Problem:
         raise ValueError(
             f"Problem '{name}' is made with {inspect.signature(make)}: {error}."
         ) from error
+    kinds = _kinds(make)
+    for key, value in parameters.items():
+        if key in kinds and not _fits(value, kinds[key]):
+            raise ValueError(
+                f"'{key}' of problem '{name}' must be {_words(kinds[key])}, got "
+                f"{value!r}."
+            )
     problem: Problem = make(**parameters)
     return problem
 
@@ -56,9 +65,52 @@ def load(name: str, **parameters: object) -> Problem:
 def _module(name: str) -> ModuleType:
     known = names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
         raise ValueError(
-            f"Unknown problem '{name}'. Did you mean '{near}'? There are "
+            f"Unknown problem '{name}'.{suggestion(name, known)} There are "
             f"{', '.join(known)}."
         )
     return import_module(f"{__name__}.{name}")
+
+
+def _kinds(make: Callable[..., object]) -> dict[str, object]:
+    """The annotation of each parameter, also of those behind ``**``."""
+    kinds: dict[str, object] = {}
+    for key, kind in typing.get_type_hints(make).items():
+        if typing.get_origin(kind) is typing.Unpack:
+            kinds |= typing.get_type_hints(typing.get_args(kind)[0])
+        elif key != "return":
+            kinds[key] = kind
+    return kinds
+
+
+def _fits(value: object, kind: object) -> bool:
+    """Whether a value is what the annotation says; others than these are let pass."""
+    if typing.get_origin(kind) in (UnionType, typing.Union):
+        return any(_fits(value, part) for part in typing.get_args(kind))
+    if typing.get_origin(kind) is Sequence:
+        (part,) = typing.get_args(kind)
+        return (
+            isinstance(value, Sequence)
+            and not isinstance(value, str)
+            and all(_fits(v, part) for v in value)
+        )
+    if kind in (int, float):
+        number = isinstance(value, int) or (kind is float and isinstance(value, float))
+        return number and not isinstance(value, bool)
+    return not (kind in (str, bool, NoneType) and not isinstance(value, kind))
+
+
+def _words(kind: object) -> str:
+    """An annotation for people."""
+    if typing.get_origin(kind) in (UnionType, typing.Union):
+        return " or ".join(_words(part) for part in typing.get_args(kind))
+    if typing.get_origin(kind) is Sequence:
+        return "a list of numbers"
+    words: Mapping[object, str] = {
+        int: "a whole number",
+        float: "a number",
+        str: "a word",
+        bool: "true or false",
+        NoneType: "null",
+    }
+    return words.get(kind, str(kind))

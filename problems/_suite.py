@@ -6,7 +6,6 @@ not depend on the number of clients: only their owners do, so that the centralis
 problem is the same whatever the partition. Targets are exact in float64.
 """
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -18,6 +17,7 @@ from torch import Generator, Tensor
 
 from fedsciml.collocation import Partition, boxes, face, pieces, strips, uniform
 from fedsciml.jet import Jet
+from fedsciml.names import suggestion
 from fedsciml.network import MLP, PointFunction
 from fedsciml.problem import Problem, Residual, Row, Term
 
@@ -78,10 +78,19 @@ class Setting:
             raise ValueError(
                 f"A federation needs at least 1 client, got {self.clients}."
             )
-        if self.seed < 0 or not self.points > 0:
+        if not 0 <= self.seed < 2**63:
             raise ValueError(
-                f"The seed must be at least 0 and points, a factor, positive; got seed "
-                f"{self.seed} and points {self.points}."
+                f"The seed must be at least 0 and below 2^63, got {self.seed}."
+            )
+        if not 0 < self.points < math.inf:
+            raise ValueError(
+                "points, a factor of the published numbers, must be positive and "
+                f"finite, got {self.points}."
+            )
+        if self.width is not None and self.width < 1:
+            raise ValueError(
+                f"The width of the hidden layers must be at least 1, got {self.width}; "
+                "leave it out for the published one."
             )
         if self.edges is None:
             return
@@ -107,7 +116,7 @@ class Setting:
 
     def network(self, d: int, layers: int, width: int) -> MLP:
         """A network with one output and the published size unless told otherwise."""
-        hidden = [self.width or width] * layers
+        hidden = [width if self.width is None else self.width] * layers
         return MLP(
             (d, *hidden, 1),
             activation=self.activation,
@@ -154,10 +163,9 @@ def setting(clients: int, options: Options) -> Setting:
     known = [field.name for field in fields(Setting)]
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise ValueError(
-                f"Unknown option '{name}' of the problem. Did you mean '{near}'? There "
-                f"are {', '.join(known)}."
+                f"Unknown option '{name}' of the problem.{suggestion(name, known)} "
+                f"There are {', '.join(known)}."
             )
     return Setting(clients, **options)
 

@@ -170,13 +170,26 @@ def test_gaussians_are_cut_into_boxes_where_the_number_is_a_square() -> None:
         ({"clients": 500}, "without any point"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"points": 0.0}, "positive"),
-        ({"width": -1}, "needs widths"),
+        ({"seed": 2**63}, "below 2^63"),
+        ({"points": float("nan")}, "positive and finite, got nan"),
+        ({"points": float("inf")}, "positive and finite, got inf"),
+        ({"points": "abc"}, "'points' of problem 'allen_cahn' must be a number, got"),
+        ({"points": True}, "must be a number, got True"),
+        ({"width": -1}, "at least 1, got -1"),
+        ({"width": 0}, "at least 1, got 0"),
+        ({"width": "abc"}, "must be a whole number or null, got 'abc'"),
+        ({"width": 2.5}, "must be a whole number or null, got 2.5"),
+        ({"clients": "two"}, "must be a whole number, got 'two'"),
+        ({"partition": 3}, "must be a word or null, got 3"),
+        ({"activation": None}, "must be a word, got None"),
+        ({"edges": "0,1"}, "must be a list of numbers or null, got '0,1'"),
+        ({"edges": [0, "a", 1]}, "must be a list of numbers or null, got"),
         ({"activation": "relu"}, "Unknown activation"),
         ({"sede": 1}, "Unknown option 'sede'.*Did you mean 'seed'"),
     ],
 )
 def test_impossible_parameter_is_refused(parameters: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=re.sub(r"(\^|\[)", r"\\\1", message)):
         problems.load("allen_cahn", **parameters)
 
 
@@ -187,6 +200,10 @@ def test_unknown_problem_suggests_the_nearest() -> None:
         ValueError, match=re.escape("made with (clients: int = 2, seed")
     ):
         problems.load("heat", edges=[0, 1])
+    with pytest.raises(ValueError, match="'seed' of problem 'heat' must be a whole"):
+        problems.load("heat", seed="abc")
+    with pytest.raises(ValueError, match=r"Unknown problem 'qqqq'\. There are"):
+        problems.load("qqqq")
 
 
 def test_parameters_are_recorded() -> None:

@@ -2,7 +2,8 @@
 
 A CSV file starts with a line of column names; all else in it is numbers, separated by
 commas, one row per point. An ``.npz`` file holds one array [n] per column, under the
-column's name. Other columns are ignored. Rows are counted from 1, without the header.
+column's name. Other columns are ignored. Rows are counted from 1: row k of a CSV file
+is the line k + 1 of the file, of which blank ones are skipped but counted.
 """
 
 import csv
@@ -78,41 +79,49 @@ def _table(path: Path, wanted: Sequence[str]) -> Tensor:
         raise ValueError(
             f"Data file {path} is neither .csv nor .npz; convert it to one of them."
         )
-    table = readers[path.suffix.lower()](path, wanted)
+    return torch.from_numpy(readers[path.suffix.lower()](path, wanted))
+
+
+def _finite(
+    path: Path, wanted: Sequence[str], table: np.ndarray, rows: Sequence[int]
+) -> np.ndarray:
+    """The table, checked; ``rows`` are the numbers of its rows."""
     bad = np.argwhere(~np.isfinite(table))
     if len(bad):
-        row, column = bad[0]
+        index, column = bad[0]
         raise ValueError(
-            f"{path}, row {row + 1}, column '{wanted[column]}': {table[row, column]} "
-            "is not a finite number. Correct the value or leave out the row."
+            f"{path}, row {rows[index]}, column '{wanted[column]}': "
+            f"{table[index, column]} is not a finite number. Correct the value or "
+            "leave out the row."
         )
-    return torch.from_numpy(table)
+    return table
 
 
 def _read_csv(path: Path, wanted: Sequence[str]) -> np.ndarray:
     with path.open(newline="", encoding="utf-8-sig") as file:
         try:
-            lines = [line for line in csv.reader(file, strict=True) if line]
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num - 1, line) for line in reader if line]
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path} cannot be read as CSV text: {error}.") from error
-    header = [name.strip() for name in lines[0]] if lines else []
+    header = [name.strip() for name in lines[0][1]] if lines else []
     numbers = _positions(path, header, wanted)
     table = np.empty((len(lines) - 1, len(wanted)))
-    for row, line in enumerate(lines[1:]):
+    for index, (row, line) in enumerate(lines[1:]):
         if len(line) != len(header):
             raise ValueError(
-                f"{path}, row {row + 1} has {len(line)} columns, but the header has "
+                f"{path}, row {row} has {len(line)} columns, but the header has "
                 f"{len(header)}: {', '.join(header)}."
             )
         for k, number in enumerate(numbers):
             try:
-                table[row, k] = float(line[number])
+                table[index, k] = float(line[number])
             except ValueError as error:
                 raise ValueError(
-                    f"{path}, row {row + 1}, column '{wanted[k]}': '{line[number]}' is "
+                    f"{path}, row {row}, column '{wanted[k]}': '{line[number]}' is "
                     "not a number."
                 ) from error
-    return table
+    return _finite(path, wanted, table, [row for row, _ in lines[1:]])
 
 
 def _read_npz(path: Path, wanted: Sequence[str]) -> np.ndarray:
@@ -145,7 +154,8 @@ def _read_npz(path: Path, wanted: Sequence[str]) -> np.ndarray:
                 f"{path}, column '{name}' has {len(column)} rows, but column "
                 f"'{wanted[0]}' has {len(columns[0])}."
             )
-    return np.stack([column.astype(np.float64) for column in columns], axis=1)
+    table = np.stack([column.astype(np.float64) for column in columns], axis=1)
+    return _finite(path, wanted, table, range(1, len(table) + 1))
 
 
 def _positions(path: Path, names: list[str], wanted: Sequence[str]) -> list[int]:

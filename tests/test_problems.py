@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from reference import jacobian, relative
 
 import problems
 from fedsciml.collocation import heterogeneity
+from fedsciml.datafiles import load_points
 from fedsciml.jet import Jet, Nested
 from fedsciml.problem import Problem, Row, Shard
 from fedsciml.residual import System
@@ -217,3 +219,16 @@ def test_parameters_are_recorded() -> None:
         "activation": "tanh",
         "initialisation": "glorot",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [("x,u\n\n1,2\n\n3,nan\n", 4), ("x,u\n\n1,two\n", 2), ("\nx,u\n1,2,3\n", 2)],
+)
+def test_rows_of_a_data_file_are_counted_with_blank_lines(
+    tmp_path: Path, text: str, row: int
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"a.csv, row {row}[ ,]"):
+        load_points([path], ["x"], ["u"])

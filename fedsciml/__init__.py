@@ -4,7 +4,7 @@
     result = run(problem, methods.load("fipa"), rounds=50)
     result.solution(points).xx                # u_xx of the trained solution
 
-The submodules ``plot`` (matplotlib) and ``deepxde`` are imported when asked for.
+The submodule ``plot`` (matplotlib) is imported when asked for.
 """
 
 from fedsciml import collocation, methods

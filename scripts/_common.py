@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 # Threads that wait must sleep: spinning makes a busy machine ten times slower. OpenMP
@@ -13,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from tqdm import tqdm
 
-from fedsciml.problem import Problem
+from fedsciml.problem import Problem, Shard
 from fedsciml.record import Line
 from fedsciml.residual import JetBlock, System
 from fedsciml.rounds import Result
@@ -77,7 +78,15 @@ def progress(label: str, rounds: int, quiet: bool) -> Iterator[Callable[[Line], 
 
 def quantity(problem: Problem) -> str:
     """The error that is usual: of a regression the mean squared, else relative L2."""
-    blocks = System(problem, problem.pooled()).blocks
+    one = tuple(  # row of each term tells what its residual reads
+        replace(
+            rows,
+            points=rows.points[:1],
+            target=None if rows.target is None else rows.target[:1],
+        )
+        for rows in problem.pooled().rows
+    )
+    blocks = System(problem, Shard(0, one, 1.0)).blocks
     data = all(isinstance(b, JetBlock) and b.layout.order == 0 for b in blocks)
     return "mse" if data else "relative_l2"
 

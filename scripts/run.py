@@ -17,6 +17,7 @@ import torch
 
 import problems
 from fedsciml import Problem, Result, methods, run
+from fedsciml.activation import ACTIVATIONS
 from fedsciml.method import Method
 from fedsciml.methods import Option
 from fedsciml.record import environment
@@ -157,7 +158,10 @@ def parser() -> Parser:
         action="append",
         type=_pair,
         metavar="KEY=VALUE",
-        help="another argument of the problem's make(); may be repeated",
+        help="another argument of the problem's make(), may be repeated; of all but "
+        "heat: points, a factor of the published numbers (default 1.0), width of the "
+        "hidden layers (default the published one), activation: "
+        f"{', '.join(ACTIVATIONS)} (default tanh)",
     )
 
     group = result.add_argument_group("method options").add_argument
@@ -200,22 +204,23 @@ def recorded(given: argparse.Namespace) -> Command:
     Raises:
         ValueError: If there is none, or something was given that does not agree.
     """
-    path = given.resume / "run.json"
+    path: Path = given.resume / "run.json"
     if not path.is_file():
         raise ValueError(f"No run to resume in {given.resume}: it has no run.json.")
     try:
         content = json.loads(path.read_text())
         result = Command(**content["command"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        made, began = dict(content["problem_parameters"]), dict(content["environment"])
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not of a run of run.py: {error!r}.") from error
     plain = asdict(result)
     _agree(given, "", plain, {k: v for k, v in vars(given).items() if k in plain})
-    parameters = content["problem_parameters"] | result.parameters
+    parameters = made | result.parameters
     _agree(given, "problem option ", parameters, _parameters(given))
     options = _options(given, result.problem, result.method)
     _agree(given, "method option ", result.options, options)
     now = environment()
-    for key, value in content["environment"].items():
+    for key, value in began.items():
         if key != "threads" and now.get(key) != value:
             print(
                 f"run.py: warning: the run began with {key} {value}, this is "
@@ -249,6 +254,8 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
     content: dict[str, Any] = {
         "problem": todo.problem,
         "method": todo.method,
+        "options": todo.options,
+        "warmup": todo.warmup,
         "clients": configuration["clients"],
         "rounds": todo.rounds,
         "seed": todo.seed,
@@ -312,17 +319,18 @@ def main(arguments: list[str] | None = None) -> int:
         content = summary(result, todo, out)
         print(json.dumps(content) if "json" in given else _sentence(content))
         if "no_plots" not in given:
-            _common.pictures(result, out, {todo.method: result.history})
+            _draw(result, todo, out)
     except KeyboardInterrupt:
         if out and (out / "run.json").exists():
             print(f"Interrupted. Continue with: {_again(out)}", file=sys.stderr)
         return 130
     except Exception as error:
-        failed = out is not None and (out / "failure.json").exists()
-        if failed and not isinstance(error, FloatingPointError):
-            traceback.print_exc()
-        if failed:
-            print(f"run.py: failed: {error} Record kept in {out}.", file=sys.stderr)
+        notes = getattr(error, "__notes__", [])
+        kept = [note for note in notes if note.startswith("Record kept in ")]
+        if kept:  # it failed on the way, not before it began
+            if not isinstance(error, FloatingPointError):
+                traceback.print_exc()
+            print(f"run.py: failed: {error} {kept[0]}", file=sys.stderr)
             return 1
         if isinstance(error, (ValueError, OSError)):
             reader.error(str(error))
@@ -330,10 +338,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _draw(result: Result, todo: Command, out: Path) -> None:
+    """The pictures; without them the run is as good, so trouble is only told."""
+    try:
+        with redirect_stdout(sys.stderr):
+            _common.pictures(result, out, {todo.method: result.history})
+    except Exception as error:
+        print(
+            f"run.py: warning: the run is complete but its pictures are not: {error!r}",
+            file=sys.stderr,
+        )
+
+
 def _made(todo: Command) -> tuple[Problem, Method]:
     """The problem and the method, with the machine set up for them."""
     if todo.rounds < 1:
         raise ValueError(f"--rounds must be at least 1, got {todo.rounds}.")
+    if not 0 <= todo.seed < 2**63:
+        raise ValueError(f"--seed must be at least 0 and below 2^63, got {todo.seed}.")
     if todo.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {todo.threads}.")
     if todo.device == "cuda" and not torch.cuda.is_available():
@@ -343,6 +365,11 @@ def _made(todo: Command) -> tuple[Problem, Method]:
     method = methods.load(todo.method, **todo.options)
     if todo.warmup is not None:
         first, rounds = _first(todo.warmup)
+        if rounds >= todo.rounds:
+            raise ValueError(
+                f"--warmup {todo.warmup} takes all of the {todo.rounds} rounds, so "
+                f"{todo.method} would never begin. Give it fewer than --rounds."
+            )
         method = Warmup(first, rounds, method)
     return problem, method
 
@@ -404,20 +431,27 @@ def _value(option: Option, name: str, text: str) -> object:
 
 
 def _method_options() -> dict[str, str]:
-    """Help for each option of any method: meaning, methods, defaults."""
-    meanings: dict[str, dict[str, list[str]]] = {}
+    """Help for each option of any method: meaning and the methods' defaults."""
+    meanings: dict[str, dict[str, dict[str, str]]] = {}
     for method in methods.names():
         for name, option in methods.options(method).items():
             default = str(option.default)
-            if option.default in (None, True, False):
+            if option.default is None or isinstance(option.default, bool):
                 default = default.lower()
             choices = f" One of {', '.join(option.choices)}." if option.choices else ""
-            entry = meanings.setdefault(name, {}).setdefault(option.help + choices, [])
-            entry.append(f"{method} {default}")
+            entry = meanings.setdefault(name, {}).setdefault(option.help + choices, {})
+            entry[method] = default
     return {
-        name: " ".join(f"{text} [{', '.join(who)}]" for text, who in entries.items())
+        name: " ".join(f"{text} ({_defaults(of)})" for text, of in entries.items())
         for name, entries in sorted(meanings.items())
     }
+
+
+def _defaults(of: Mapping[str, str]) -> str:
+    """``adam, fedavg: default 100``; ``defaults: adam 0.001, fedavg 0.1``."""
+    if len(set(of.values())) == 1:
+        return f"{', '.join(of)}: default {next(iter(of.values()))}"
+    return "defaults: " + ", ".join(f"{method} {value}" for method, value in of.items())
 
 
 def _flag(option: str) -> str:
@@ -450,15 +484,36 @@ def _listed(title: str, entries: Mapping[str, str]) -> str:
 
 def _sentence(content: Mapping[str, Any]) -> str:
     """The result for people, in a line."""
+    method = content["method"]
+    if content["warmup"] is not None:
+        method += f" after {content['warmup']}"
+    given = ", ".join(f"{_flag(k)} {v}" for k, v in _changed(content).items())
     text = (
-        "{problem}, {method}, {clients} client(s), {rounds} rounds, {dtype}: "
-        "loss {loss:.2e}"
-    ).format(**content)
+        f"{content['problem']}, {method}{f' ({given})' if given else ''}, "
+        f"{content['clients']} client(s), {content['rounds']} rounds, "
+        f"{content['dtype']}: loss {_number(content['loss'])}"
+    )
     if content["relative_l2"] is not None:
-        text += ", relative L2 error {relative_l2:.2e}, MSE {mse:.2e}".format(**content)
+        text += f", relative L2 error {_number(content['relative_l2'])}"
+    if content["mse"] is not None:
+        text += f", MSE {_number(content['mse'])}"
     up, down = _common.size(content["bytes_up"]), _common.size(content["bytes_down"])
     text += f"; {content['seconds']:.1f} s, {up} up, {down} down"
     return f"{text}; {content['out']}"
+
+
+def _changed(content: Mapping[str, Any]) -> dict[str, object]:
+    """The method's options that are not the default ones."""
+    known = methods.options(content["method"])
+    return {
+        key: value
+        for key, value in content["options"].items()
+        if key not in known or value != known[key].default
+    }
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.2e}"
 
 
 def _again(out: Path) -> str:

@@ -1,6 +1,8 @@
 """``scripts/run.py``: what it prints, where it writes, what it refuses."""
 
 import json
+import re
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from safetensors.torch import load_file
 
 import problems
 from fedsciml import methods
+from fedsciml.activation import ACTIVATIONS
+from fedsciml.problem import Problem
 
 KEYS = {
     "problem", "method", "clients", "rounds", "seed", "parameters", "loss",
@@ -115,7 +119,8 @@ def test_a_run_draws_its_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     names = {path.name for path in Path("run").glob("*.png")}
     assert names == {"solution.png", "convergence.png", "partition.png"}
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("allen_cahn, fedavg, 2 client(s), 2 rounds, float64: loss")
+    start = "allen_cahn, fedavg (--tau 3), 2 client(s), 2 rounds, float64: loss"
+    assert line.startswith(start)
 
 
 def test_runs_without_out_get_directories_of_their_own(
@@ -183,6 +188,11 @@ def test_help_lists_problems_methods_and_their_options(
         assert f"{name} {' '.join(methods.summary(name).split())}" in text
         for option in methods.options(name):
             assert f"--{option.replace('_', '-')} X" in text
+    taus = {name: methods.options(name).get("tau") for name in methods.names()}
+    defaults = ", ".join(f"{n} {o.default}" for n, o in taus.items() if o)
+    assert re.search(rf"--tau X .*\((defaults: {defaults}|.*default \d+)\)", text)
+    for word in ("points", "width", "activation", *ACTIVATIONS):
+        assert word in text
 
 
 @pytest.mark.parametrize(
@@ -212,6 +222,17 @@ def test_help_lists_problems_methods_and_their_options(
         ((*FEDAVG, "--set", "width"), ["'width' is not KEY=VALUE"]),
         ((*FEDAVG, "--warmup", "adam"), ["METHOD:ROUNDS", "'adam'"]),
         ((*FEDAVG, "--warmup", "adm:3"), ["'adm'", "Did you mean 'adam'?"]),
+        ((*FEDAVG, "--warmup", "adam:1", "--rounds", "3"), ["centralised"]),
+        ((*SMALL, "--warmup", "fedavg:2"), ["fedavg:2 takes all of the 2 rounds"]),
+        ((*SMALL, "--warmup", "fedavg:60"), ["fedavg:60", "fipa would never begin"]),
+        ((*FEDAVG, "--seed", "99999999999999999999"), ["--seed must be", "below 2^63"]),
+        ((*FEDAVG, "--seed", "-1"), ["--seed must be at least 0", "got -1"]),
+        ((*FEDAVG, "--data-seed", "99999999999999999999"), ["seed must", "below 2^63"]),
+        ((*FEDAVG, "--set", "width=abc"), ["'width'", "a whole number", "'abc'"]),
+        ((*FEDAVG, "--set", "width=0"), ["width", "at least 1, got 0"]),
+        ((*FEDAVG, "--set", "points=abc"), ["'points'", "a number", "'abc'"]),
+        ((*FEDAVG, "--set", "points=NaN"), ["points", "finite, got nan"]),
+        (("heat", "--set", "seed=abc"), ["'seed' of problem 'heat'", "'abc'"]),
         (("--resume", "nowhere"), ["No run to resume in nowhere"]),
         (("--resume", "nowhere", "--out", "x"), ["leave --out away"]),
     ],
@@ -239,6 +260,112 @@ def test_a_directory_of_something_else_is_left_alone(
     assert "no run.json" in refusal(capsys, "--resume", "thesis")
     Path("thesis/run.json").write_text("{}")
     assert "not of a run of run.py" in refusal(capsys, "--resume", "thesis")
+
+
+def test_a_directory_of_a_failed_run_is_refused_as_any_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    diverging = (*FEDAVG, "--local", "sgd", "--learning-rate", "1e200")
+    assert status(*diverging, "--out", "run") == 1
+    assert Path("run/failure.json").exists()
+    capsys.readouterr()
+    assert "run is not empty" in refusal(capsys, *FEDAVG, "--out", "run")
+    assert "seed = 0, not 1" in refusal(capsys, "--resume", "run", "--seed", "1")
+
+
+def test_a_run_that_diverges_in_its_last_round_fails_with_a_record(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--local", "sgd", "--learning-rate", "1e200", "--tau", "1")
+    assert status(*FEDAVG, *options, "--rounds", "1", "--out", "run") == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "failed: In round 1 of fedavg" in output.err
+    assert "Traceback" not in output.err
+    assert Path("run/failure.json").exists()
+    assert not Path("run/model.safetensors").exists()
+
+
+def test_numbers_that_are_not_finite_can_be_said() -> None:
+    content = dict.fromkeys(KEYS, 0)
+    content |= {"method": "fedavg", "options": {}, "warmup": None, "dtype": "float64"}
+    content |= {"loss": None, "relative_l2": 0.5, "mse": None}
+    line = run._sentence(content)
+    assert "loss not finite, relative L2 error 5.00e-01;" in line
+
+
+def test_warm_up_and_options_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = (*SMALL, "--method", "fedprox", "--tau", "3", "--warmup", "fedavg:1")
+    found = result(capsys, *arguments)
+    assert found["warmup"] == "fedavg:1"
+    defaults = {k: o.default for k, o in methods.options("fedprox").items()}
+    assert found["options"] == {**defaults, "tau": 3}
+    assert status(*arguments) == 0
+    line = capsys.readouterr().out
+    assert line.startswith("allen_cahn, fedprox after fedavg:1 (--tau 3), 2 client(s)")
+
+
+def test_a_problem_that_has_changed_is_not_resumed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result(capsys, *FEDAVG, "--out", "run")
+    load = problems.load
+
+    def changed(name: str, **parameters: object) -> Problem:
+        problem = load(name, **parameters)
+        pde, edge = problem.terms
+        residual = lambda u, row: pde.residual(u, row) + 1e-3 * u.value  # noqa: E731
+        return replace(problem, terms=[replace(pde, residual=residual), edge])
+
+    monkeypatch.setattr("problems.load", changed)
+    assert "The problem is not the one" in refusal(capsys, "--resume", "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "keep", "word"),
+    [
+        ("checkpoint.safetensors", 50, "checkpoint.safetensors is damaged"),
+        ("history.jsonl", 0, "history.jsonl, line 1 is damaged"),
+        ("run.json", 30, "run.json is not of a run of run.py"),
+    ],
+)
+def test_a_damaged_run_is_refused(
+    capsys: pytest.CaptureFixture[str], name: str, keep: int, word: str
+) -> None:
+    result(capsys, *FEDAVG, "--out", "run")
+    path = Path("run", name)
+    path.write_bytes(path.read_bytes()[:keep] or b"{\n{\n")
+    assert word in refusal(capsys, "--resume", "run")
+
+
+def test_a_run_killed_before_its_configuration_was_written_is_begun_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("run").mkdir()
+    Path("run/run.json.tmp").write_text('{"probl')
+    assert result(capsys, *FEDAVG, "--out", "run")["out"] == "run"
+
+
+def test_a_run_whose_pictures_fail_is_still_good(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr(_common, "pictures", fail)
+    arguments = [word for word in FEDAVG if word != "--no-plots"]
+    assert status(*arguments, "--json") == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["problem"] == "allen_cahn"
+    assert "warning: the run is complete but its pictures are not" in output.err
+    assert "no ink" in output.err
+
+
+@pytest.mark.parametrize("name", problems.names())
+def test_the_usual_error_is_the_mean_square_of_regressions(name: str) -> None:
+    regression = {"sine2", "sine4", "sine8", "gaussians2d"}
+    expected = "mse" if name in regression else "relative_l2"
+    assert _common.quantity(problems.load(name)) == expected
 
 
 def test_a_finished_run_is_printed_again(capsys: pytest.CaptureFixture[str]) -> None:

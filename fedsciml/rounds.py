@@ -131,7 +131,7 @@ def run(
     history: list[Line] = []
     if out is not None:
         opened = Record.resume if resume else Record.create
-        configuration["problem_sha256"] = fingerprint(problem, seed)
+        configuration["problem_sha256"] = fingerprint(problem, seed, device)
         record = opened(out, configuration)
         found = record.load(device)
         history = record.rewind(found.round if found else 0)
@@ -220,7 +220,9 @@ def _check(
         )
 
 
-def fingerprint(problem: Problem, seed: int = 0) -> str:
+def fingerprint(
+    problem: Problem, seed: int = 0, device: torch.device | str = "cpu"
+) -> str:
     """Hash of what the problem is, so that a run is not resumed on another.
 
     Covers coordinates and outputs, the network, every client's points, targets and row
@@ -248,8 +250,8 @@ def fingerprint(problem: Problem, seed: int = 0) -> str:
         for rows in shard.rows:
             add(shard.client, rows.term, f"{rows.weight:.5e}", rows.points, rows.target)
     add(problem.test_points, problem.reference)
-    start = network.init(Generator().manual_seed(seed), torch.float64)
-    loss = System(problem, problem.pooled()).loss(start)
+    start = network.init(Generator().manual_seed(seed), torch.float64).to(device)
+    loss = System(problem, problem.pooled(), device).loss(start)
     add(f"{loss:.5e}")
     return total.hexdigest()
 

@@ -21,6 +21,9 @@ from fedsciml.names import suggestion
 from fedsciml.network import MLP, PointFunction
 from fedsciml.problem import Problem, Residual, Row, Term
 
+LIMITS = {"clients": 10**6, "points": 10**4, "width": 10**5}
+"""The largest values of a setting: beyond them memory ends before any message."""
+
 
 class Options(TypedDict, total=False):
     """What ``make`` takes besides ``clients``; see ``Setting``."""
@@ -92,6 +95,13 @@ class Setting:
                 f"The width of the hidden layers must be at least 1, got {self.width}; "
                 "leave it out for the published one."
             )
+        for name, limit in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and value > limit:
+                raise ValueError(
+                    f"The {name} of a problem can be at most {limit}, got {value}; "
+                    "more fits into no memory."
+                )
         if self.edges is None:
             return
         if self.partition not in (None, "strips"):

@@ -1,7 +1,6 @@
 """One run: train a problem with a method and record it."""
 
 import argparse
-import difflib
 import json
 import math
 import sys
@@ -20,6 +19,7 @@ from fedsciml import Problem, Result, methods, run
 from fedsciml.activation import ACTIVATIONS
 from fedsciml.method import Method
 from fedsciml.methods import Option
+from fedsciml.names import suggestion
 from fedsciml.record import environment
 from fedsciml.warmup import Warmup
 
@@ -75,9 +75,8 @@ class Parser(argparse.ArgumentParser):
         parsed, unknown = self.parse_known_args(arguments)
         for word in unknown:
             flag = word.partition("=")[0]
-            near = difflib.get_close_matches(flag, self._option_string_actions, 1)
-            hint = f"did you mean {near[0]}?" if near else "--help shows all."
-            self.error(f"unknown argument {word}; {hint}")
+            hint = suggestion(flag, self._option_string_actions)
+            self.error(f"unknown argument {word}.{hint or ' --help shows all.'}")
         return parsed
 
 
@@ -158,9 +157,9 @@ def parser() -> Parser:
         action="append",
         type=_pair,
         metavar="KEY=VALUE",
-        help="another argument of the problem's make(), may be repeated; of all but "
-        "heat: points, a factor of the published numbers (default 1.0), width of the "
-        "hidden layers (default the published one), activation: "
+        help="another argument of the problem's make(), may be repeated; most "
+        "problems take points, a factor of the published numbers (default 1.0), width "
+        "of the hidden layers (default the published one), activation: "
         f"{', '.join(ACTIVATIONS)} (default tanh)",
     )
 
@@ -358,6 +357,8 @@ def _made(todo: Command) -> tuple[Problem, Method]:
         raise ValueError(f"--seed must be at least 0 and below 2^63, got {todo.seed}.")
     if todo.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {todo.threads}.")
+    if todo.threads > 1024:  # more than it can, OpenMP ends the process
+        raise ValueError(f"--threads must be at most 1024, got {todo.threads}.")
     if todo.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("This machine has no CUDA device; use --device cpu.")
     torch.set_num_threads(todo.threads)

@@ -175,6 +175,9 @@ def test_gaussians_are_cut_into_boxes_where_the_number_is_a_square() -> None:
         ({"seed": 2**63}, "below 2^63"),
         ({"points": float("nan")}, "positive and finite, got nan"),
         ({"points": float("inf")}, "positive and finite, got inf"),
+        ({"points": 1e300}, "points of a problem can be at most 10000, got 1e+300"),
+        ({"width": 10**12}, "width of a problem can be at most 100000"),
+        ({"clients": 10**12}, "clients of a problem can be at most 1000000"),
         ({"points": "abc"}, "'points' of problem 'allen_cahn' must be a number, got"),
         ({"points": True}, "must be a number, got True"),
         ({"width": -1}, "at least 1, got -1"),
@@ -191,7 +194,7 @@ def test_gaussians_are_cut_into_boxes_where_the_number_is_a_square() -> None:
     ],
 )
 def test_impossible_parameter_is_refused(parameters: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=re.sub(r"(\^|\[)", r"\\\1", message)):
+    with pytest.raises(ValueError, match=re.sub(r"([\^\[+])", r"\\\1", message)):
         problems.load("allen_cahn", **parameters)
 
 

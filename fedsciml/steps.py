@@ -9,13 +9,16 @@ chooses. Policies are pure functions over plain state; see ``Policy``.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log10
+from math import floor, log10
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from fedsciml.solve import Spectrum
+
+FEW = 64
+"""Directions whose linear algebra costs nothing worth saving."""
 
 PolicyState = dict[str, float]
 """What a policy keeps from round to round."""
@@ -134,6 +137,10 @@ class Natural:
         lengths: Fractions of the full steps; 5 x 4 candidates in all.
         floor: Relative sqrt(mu) of the least damping; 50 rounding units if that is
             more, as in float32.
+        share: Fraction of the p directions that the sketches together should cover;
+            where more than that (and than ``FEW``) are above the cut-off, the least
+            damping is raised. In three dimensions digits 9 to 11 of the error take
+            twice the directions and four times the seconds.
     """
 
     slack: float = 0.25
@@ -144,9 +151,10 @@ class Natural:
     down: int = 2
     lengths: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
     floor: float = 1e-11
+    share: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("slack", "newton", "sufficient", "floor"):
+        for name in ("slack", "newton", "sufficient", "floor", "share"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(
                     f"Natural's {name} must be in (0, 1), got {getattr(self, name)}."
@@ -164,10 +172,12 @@ class Natural:
 
     def start(self, eps: float) -> PolicyState:
         """Level 4: sqrt(mu) = 1e-2 s_1."""
-        return {"level": 4.0, "ceiling": 0.0, "floor": max(self.floor, 50 * eps)}
+        least = max(self.floor, 50 * eps)
+        return {"level": 4.0, "ceiling": 0.0, "least": least, "floor": least}
 
     def _levels(self, state: Mapping[str, float]) -> range:
-        level, last = int(state["level"]), round(-2 * log10(state["floor"]))
+        last = max(1, floor(-2 * log10(state["floor"]) + 1e-6))
+        level = min(int(state["level"]), last)
         return range(max(1, level - self.up), min(last, level + self.down) + 1)
 
     def reach(self, state: Mapping[str, float]) -> float:
@@ -193,11 +203,16 @@ class Natural:
         """See the class."""
         assert probed is not None
         levels, losses = self._levels(state), probed.losses
+        s, least = spectrum.s, state["least"]
+        most = max(FEW, int(self.share * spectrum.basis.shape[1]))
+        if len(s) > most:
+            least = max(least, 10 * float(s[most] / s[0]))
         ceiling = max(loss, state["ceiling"] / 2)
+        state = {**state, "ceiling": ceiling, "floor": min(least, 0.1)}
         lower = losses < loss  # false where a loss is not finite
         if not lower.any():
             level = max(1, levels[0] - self.up)
-            return None, {**state, "level": float(level), "ceiling": ceiling}
+            return None, {**state, "level": float(level)}
         lowest = losses[lower].min()
         lower &= losses <= self.greed * lowest
         steps, lengths = candidates.coordinates, losses.new_tensor(candidates.lengths)
@@ -215,8 +230,7 @@ class Natural:
             ((i, j) for i, j in accepted.nonzero().tolist()),
             key=lambda choice: (choice[0], candidates.lengths[choice[1]]),
         )
-        after = {**state, "level": float(levels[step]), "ceiling": ceiling}
-        return Choice(step, length), after
+        return Choice(step, length), {**state, "level": float(levels[step])}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from statistics import mean, median
@@ -40,18 +41,27 @@ PROBLEMS = (
     "poisson5d",
 )
 METHODS = ("fipa", "gauss_newton", "fedavg", "fedprox", "scaffold")
-CENTRAL = {"gauss_newton": {"sketch": "range"}}
+CENTRAL: dict[str, dict[str, object]] = {"gauss_newton": {"sketch": "range"}}
 """As accurate as the full SVD, which takes minutes a step in three dimensions."""
 
 Entry = dict[str, Any]
 """A finished run."""
 
 
+def options_of(problem: str, method: str) -> dict[str, object]:
+    """What a method runs with.
+
+    Raises:
+        ValueError: If it should be tuned and has not been.
+    """
+    if method in ("fedavg", "fedprox", "scaffold"):
+        return _common.tuned(problem, method)
+    return CENTRAL.get(method, {})
+
+
 def measured(problem: str, method: str, seed: int, rounds: int) -> Entry:
     """One run and what the table needs of it."""
-    options: dict[str, object] = dict(CENTRAL.get(method, {}))
-    if method in ("fedavg", "fedprox", "scaffold"):
-        options = _common.tuned(problem, method)
+    options = options_of(problem, method)
     made = problems.load(problem)
     result = run(made, methods.load(method, **options), rounds, seed)
     last = result.history[-1]
@@ -149,7 +159,14 @@ def main() -> None:
     if todo.fresh:
         entries = [entry for entry in entries if key(entry) not in keys]
     done = {key(entry) for entry in entries}
-    missing = [k for k in keys if k not in done and not todo.table]
+    missing = []
+    for k in keys if not todo.table else ():
+        try:
+            options_of(*k[:2])
+        except ValueError as error:
+            print(f"Left out: {error}", file=sys.stderr)
+        else:
+            missing += [k] if k not in done else []
     pool = ProcessPoolExecutor(
         todo.jobs,
         mp_context=multiprocessing.get_context("spawn"),
@@ -159,8 +176,12 @@ def main() -> None:
     with pool:
         futures = [pool.submit(measured, *k) for k in missing]
         for future in tqdm(as_completed(futures), "runs", len(futures)):
-            entries.append(future.result())
-            save(entries, todo.out)
+            try:
+                entries.append(future.result())
+            except FloatingPointError as error:
+                print(f"Diverged: {error}", file=sys.stderr)
+            else:
+                save(entries, todo.out)
     print(table(entries, todo.rounds))
 
 

@@ -202,6 +202,20 @@ def test_levels_stay_between_the_most_damping_and_the_floor() -> None:
     assert len(relative) == policy.up + 1
 
 
+def test_more_directions_than_the_share_raise_the_least_damping() -> None:
+    k, p, policy = 100, 200, Natural(share=0.4)
+    s = torch.logspace(0, -9.9, k, dtype=torch.float64)
+    many = Spectrum(s, s, torch.eye(k, p).double(), torch.eye(k).double())
+    state = {**policy.start(2.2e-16), "level": 21.0}
+    candidates = policy.propose(many, state)
+    shape = (len(candidates.dampings), len(candidates.lengths))
+    probed = Probed(torch.zeros(shape), torch.zeros(*shape, k).double())
+    _, after = policy.choose(many, 1.0, candidates, probed, state)
+    assert 10 * s[80] <= policy.propose(many, after).dampings[-1] ** 0.5 < 40 * s[80]
+    _, other = Natural(share=0.5).choose(many, 1.0, candidates, probed, state)
+    assert other["floor"] == state["floor"]
+
+
 @pytest.mark.parametrize("level", [1, 4, 10, 22])
 def test_a_sketch_reaches_a_tenth_below_the_least_damping(level: int) -> None:
     policy, state = Natural(), at(level)

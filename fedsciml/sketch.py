@@ -30,7 +30,8 @@ class Sketch(NamedTuple):
         target: c, shape [k].
         left: U, shape [n, k], orthonormal columns; projects a residual [n] to a target
             by ``-left.T @ r``. Stays with the client; None where nobody needs it.
-        error: Bound on ``|J^T J - B^T B|`` in the spectral norm.
+        error: Bound on ``|J^T J - B^T B|`` in the spectral norm that truncation adds. A
+            randomised method's own miss, below its cut-off squared, is not in it.
     """
 
     factor: Tensor

@@ -233,8 +233,37 @@ class Natural:
         return Choice(step, length), {**state, "level": float(levels[step])}
 
 
+class _OneStep:
+    """What policies with one damping and cut-off throughout share."""
+
+    damping: float
+    cutoff: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.damping < float("inf"):
+            raise ValueError(f"The damping must be at least 0, got {self.damping}.")
+        if not 0 <= self.cutoff < 1:
+            raise ValueError(
+                f"The relative cut-off must be in [0, 1), got {self.cutoff}; try 1e-10."
+            )
+
+    def start(self, eps: float) -> PolicyState:
+        """Nothing."""
+        del eps
+        return {}
+
+    def reach(self, state: Mapping[str, float]) -> float:
+        """The cut-off."""
+        del state
+        return self.cutoff
+
+    def _at(self, lengths: list[float], spectrum: Spectrum) -> Candidates:
+        step = spectrum.inverse(self.damping, self.cutoff) * spectrum.c
+        return Candidates(step.unsqueeze(0), [self.damping], [self.cutoff], lengths)
+
+
 @dataclass(frozen=True)
-class LineSearch:
+class LineSearch(_OneStep):
     """One damping and cut-off throughout; of the lengths, the one with the lowest loss.
 
     Args:
@@ -247,31 +276,15 @@ class LineSearch:
     cutoff: float = 1e-10
     lengths: tuple[float, ...] = tuple(2.0**-j for j in range(12))
 
-    def __post_init__(self) -> None:
-        _check(self.damping, self.cutoff)
-
     @property
     def probes(self) -> bool:
         """Always."""
         return True
 
-    def start(self, eps: float) -> PolicyState:
-        """Nothing."""
-        del eps
-        return {}
-
-    def reach(self, state: Mapping[str, float]) -> float:
-        """The cut-off."""
-        del state
-        return self.cutoff
-
     def propose(self, spectrum: Spectrum, state: Mapping[str, float]) -> Candidates:
         """The one step."""
         del state
-        step = spectrum.inverse(self.damping, self.cutoff) * spectrum.c
-        return Candidates(
-            step.unsqueeze(0), [self.damping], [self.cutoff], list(self.lengths)
-        )
+        return self._at(list(self.lengths), spectrum)
 
     def choose(
         self,
@@ -290,7 +303,7 @@ class LineSearch:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(_OneStep):
     """One damping, cut-off and length throughout, taken without a look: as published.
 
     Args:
@@ -304,7 +317,7 @@ class Fixed:
     cutoff: float = 1e-10
 
     def __post_init__(self) -> None:
-        _check(self.damping, self.cutoff)
+        super().__post_init__()
         if not 0 < self.length < float("inf"):
             raise ValueError(
                 f"The length of a step must be positive, got {self.length}; try 0.5."
@@ -315,23 +328,10 @@ class Fixed:
         """Never."""
         return False
 
-    def start(self, eps: float) -> PolicyState:
-        """Nothing."""
-        del eps
-        return {}
-
-    def reach(self, state: Mapping[str, float]) -> float:
-        """The cut-off."""
-        del state
-        return self.cutoff
-
     def propose(self, spectrum: Spectrum, state: Mapping[str, float]) -> Candidates:
         """The one step."""
         del state
-        step = spectrum.inverse(self.damping, self.cutoff) * spectrum.c
-        return Candidates(
-            step.unsqueeze(0), [self.damping], [self.cutoff], [self.length]
-        )
+        return self._at([self.length], spectrum)
 
     def choose(
         self,
@@ -349,12 +349,3 @@ class Fixed:
 def _relative(level: int) -> float:
     """sqrt(mu) / s_1 of a level: half a decade each."""
     return float(10.0 ** (-level / 2))
-
-
-def _check(damping: float, cutoff: float) -> None:
-    if not 0 <= damping < float("inf"):
-        raise ValueError(f"The damping must be at least 0, got {damping}.")
-    if not 0 <= cutoff < 1:
-        raise ValueError(
-            f"The relative cut-off must be in [0, 1), got {cutoff}; try 1e-10."
-        )

@@ -329,7 +329,7 @@ def wide(width: int, sketch: str, device: torch.device) -> Entry:
     """A row of table 4: poisson2d with three wide hidden layers."""
     problem = problems.load("poisson2d", width=width)
     federation = Federation(problem, methods.load("fipa", sketch=sketch), device)
-    return {**summary(f"poisson2d, width {width}", federation, 3, 3), "sketch": sketch}
+    return summary(f"poisson2d, width {width}, {sketch}", federation, 3, 3)
 
 
 def import_seconds() -> float:
@@ -388,8 +388,7 @@ def report(result: Entry) -> str:
         table(
             ["problem", "p", "rows", "clients", "ranks", *PHASES, "round", "least"],
             [
-                [e["problem"] + (", subspace" if e.get("sketch") == "subspace" else "")]
-                + [str(e[k]) for k in ("parameters", "rows", "clients")]
+                [str(e[k]) for k in ("problem", "parameters", "rows", "clients")]
                 + [f"{min(e['ranks'])} to {max(e['ranks'])}"]
                 + [time_of(e[k]) for k in (*PHASES, "mean", "seconds")]
                 for e in federated

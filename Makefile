@@ -9,7 +9,7 @@ OMP_WAIT_POLICY ?= passive
 export OMP_WAIT_POLICY
 READY := $(VENV)/ready
 
-.PHONY: help install demo test test-slow lint tune speed clean
+.PHONY: help install demo test test-slow lint tune figures speed clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ lint: $(READY)  ## check style and types
 
 tune: $(READY)  ## search the baselines' best options; hours, can be interrupted
 	@$(BIN)/python scripts/tune_baselines.py
+
+figures: $(READY)  ## draw figures/ from the records in figures/data/
+	@$(BIN)/python scripts/make_figures.py
 
 speed: $(READY)  ## where the time goes, beside other ways to get a Jacobian
 	@$(BIN)/python scripts/benchmark_speed.py

@@ -35,9 +35,10 @@ class Partition:
     owner: Callable[[Tensor], Tensor]
 
     def __post_init__(self) -> None:
-        if self.clients < 1:
+        if not isinstance(self.clients, int) or self.clients < 1:
             raise ValueError(
-                f"Partition '{self.name}' needs at least 1 client, got {self.clients}."
+                f"Partition '{self.name}' needs a number of clients, and at least 1 "
+                f"client; got {self.clients!r}. Points belong to Term(points=...)."
             )
 
 

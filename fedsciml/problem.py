@@ -123,7 +123,8 @@ class Problem:
         coordinates: Names of the d coordinates, ``"xt"`` or ``("x1", "x2")``.
         outputs: Names of the network's c outputs.
         exact: Reference solution as a function of points [n, d]; or give ``reference``.
-        test_points: Where the error is measured, shape [n, d].
+        test_points: Where the error is measured, shape [n, d]; with ``exact`` alone, at
+            the points of the terms.
         reference: Values of the solution at ``test_points``, shape [n] or [n, c].
         domain: Corners (lower, upper) of a box that holds all points; checked if given.
         parameters: What the problem was made with, for the record.
@@ -153,6 +154,9 @@ class Problem:
         self._check_names()
         object.__setattr__(self, "terms", tuple(self._checked(t) for t in self.terms))
         self._check_network()
+        if self.test_points is None and self.exact is not None:
+            everything = torch.cat([_joined(term.points) for term in self.terms])
+            object.__setattr__(self, "test_points", everything)
         if self.test_points is not None:
             points = self._points(self.test_points, "test_points")
             object.__setattr__(self, "test_points", points)

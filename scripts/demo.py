@@ -24,7 +24,12 @@ def main() -> None:
         mine = {method: results[name, method] for method in METHODS}
         histories = {method: result.history for method, result in mine.items()}
         _common.pictures(mine[METHODS[0]], out, histories, f"{name}-")
-    print(f"\nPictures and records are in {out}.")
+    names = ", ".join(sorted(path.name for path in out.glob("*.png")))
+    print(
+        "\nfedavg runs with the options that tune_baselines.py found; gauss_newton "
+        "decomposes the\nwhole pooled Jacobian by LAPACK's full SVD, fipa the clients' "
+        f"by a range finder.\n\nRecords and pictures ({names})\nare in {out}."
+    )
 
 
 def train(name: str, method: str, out: Path) -> Result:

@@ -132,3 +132,21 @@ def test_default_device_of_torch_does_not_move_the_problem() -> None:
         start = problem.network.init(torch.Generator().manual_seed(0), torch.float64)
         losses = [System(problem, s).linearise(start).loss for s in problem.shards()]
     assert all(loss > 0 for loss in losses)
+
+
+def test_an_exact_solution_alone_is_compared_at_the_terms_points() -> None:
+    points = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
+    problem = Problem(
+        "line",
+        MLP((1, 3, 1)),
+        [Term("data", lambda u, row: u.value - row.target, points, target=points)],
+        strips([0, 0.5, 1]),
+        exact=lambda x: x[:, 0],
+    )
+    assert torch.equal(problem.test_points, points)
+    assert torch.equal(problem.reference, points)
+
+
+def test_explicit_wants_a_number_of_clients() -> None:
+    with pytest.raises(ValueError, match="needs a number of clients"):
+        explicit([torch.zeros(3, 1)])

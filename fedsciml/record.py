@@ -74,7 +74,7 @@ class Record:
         directory.mkdir(parents=True, exist_ok=True)
         record = cls(directory, configuration)
         content = {**record.configuration, "environment": environment()}
-        _replace(directory / "run.json", json.dumps(content, indent=2) + "\n")
+        replace_file(directory / "run.json", json.dumps(content, indent=2) + "\n")
         return record
 
     @classmethod
@@ -151,7 +151,7 @@ class Record:
                 f"{path} has {len(lines)} rounds, but the checkpoint beside it is of "
                 f"round {rounds}: damaged. Start another run in a new directory."
             )
-        _replace(path, "".join(_json(line) for line in lines))
+        replace_file(path, "".join(_json(line) for line in lines))
         (self.directory / "failure.json").unlink(missing_ok=True)
         return lines
 
@@ -181,7 +181,7 @@ class Record:
                 else:
                     plain[f"{part}/{key}"] = value
         data = save(tensors, {"plain": json.dumps(plain)})
-        _replace(self.directory / "checkpoint.safetensors", data)
+        replace_file(self.directory / "checkpoint.safetensors", data)
 
     def load(self, device: torch.device | str = "cpu") -> Checkpoint | None:
         """The checkpoint, or None before the first.
@@ -203,12 +203,14 @@ class Record:
     def finish(self, theta: Tensor) -> None:
         """Write the trained parameters."""
         data = save({"theta": theta.detach().cpu()}, {"format": "fedsciml theta"})
-        _replace(self.directory / "model.safetensors", data)
+        replace_file(self.directory / "model.safetensors", data)
 
     def fail(self, error: BaseException) -> None:
         """Write why the run ended before its last round."""
         content = {"error": type(error).__name__, "message": str(error)}
-        _replace(self.directory / "failure.json", json.dumps(content, indent=2) + "\n")
+        replace_file(
+            self.directory / "failure.json", json.dumps(content, indent=2) + "\n"
+        )
 
 
 def _checkpoint(path: Path, device: torch.device | str) -> Checkpoint:
@@ -258,7 +260,7 @@ def _json(line: Line) -> str:
     )
 
 
-def _replace(path: Path, content: str | bytes) -> None:
+def replace_file(path: Path, content: str | bytes) -> None:
     """Write a file so that at any moment it is the old one or the new one, whole."""
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(path.name + ".tmp")

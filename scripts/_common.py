@@ -19,6 +19,9 @@ from fedsciml.record import Line
 from fedsciml.residual import JetBlock, System
 from fedsciml.rounds import Result
 
+TUNED = ("fedavg", "fedprox", "scaffold")
+"""The methods whose options are searched for; what is found is in ``TUNING``."""
+
 TUNING = Path(__file__).parents[1] / "figures" / "data" / "tuning.json"
 
 

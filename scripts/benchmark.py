@@ -11,7 +11,6 @@ on where it stopped. FedAvg and its kin take the options that tune_baselines.py 
 import argparse
 import json
 import multiprocessing
-import os
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 import problems
 from fedsciml import methods, run
+from fedsciml.record import replace_file
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "suite.json"
 PROBLEMS = (
@@ -40,7 +40,7 @@ PROBLEMS = (
     "poisson3d",
     "poisson5d",
 )
-METHODS = ("fipa", "gauss_newton", "fedavg", "fedprox", "scaffold")
+METHODS = ("fipa", "gauss_newton", *_common.TUNED)
 CENTRAL: dict[str, dict[str, object]] = {"gauss_newton": {"sketch": "range"}}
 """As accurate as the full SVD, which takes minutes a step in three dimensions."""
 
@@ -54,7 +54,7 @@ def options_of(problem: str, method: str) -> dict[str, object]:
     Raises:
         ValueError: If it should be tuned and has not been.
     """
-    if method in ("fedavg", "fedprox", "scaffold"):
+    if method in _common.TUNED:
         return _common.tuned(problem, method)
     return CENTRAL.get(method, {})
 
@@ -88,9 +88,7 @@ def save(entries: list[Entry], path: Path) -> None:
     """Replace the record: one line a run, sorted."""
     lines = sorted(json.dumps(entry) for entry in entries)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    os.replace(temporary, path)  # noqa: PTH105
+    replace_file(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
 def table(entries: list[Entry], rounds: int) -> str:

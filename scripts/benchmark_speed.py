@@ -42,7 +42,7 @@ from fedsciml import MLP, Problem, Term, methods
 from fedsciml.backends.inprocess import InProcess
 from fedsciml.collocation import strips, uniform
 from fedsciml.method import Info, Message, Method, State
-from fedsciml.record import environment
+from fedsciml.record import environment, replace_file
 from fedsciml.residual import JetBlock, Linearisation, System
 
 OUT = Path(__file__).parents[1] / "figures" / "data" / "speed.json"
@@ -460,11 +460,8 @@ def main() -> None:
         stage("import")
         result["import_seconds"] = import_seconds()
         bar.update()
-    text = json.dumps(result, indent=1)
     todo.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = todo.out.with_name(todo.out.name + ".tmp")
-    temporary.write_text(text + "\n")
-    os.replace(temporary, todo.out)  # noqa: PTH105
+    replace_file(todo.out, json.dumps(result, indent=1) + "\n")
     print(json.dumps(result) if todo.json else report(result))
 
 

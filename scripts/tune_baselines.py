@@ -21,7 +21,6 @@ import argparse
 import json
 import math
 import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
@@ -31,11 +30,12 @@ from statistics import median
 from typing import Any
 
 import torch
-from _common import TUNING
+from _common import TUNED, TUNING
 from tqdm import tqdm
 
 import problems
 from fedsciml import methods
+from fedsciml.record import replace_file
 from fedsciml.rounds import run
 
 SEED = 0
@@ -176,7 +176,7 @@ class Search:
         """Replace the file."""
         best: dict[str, dict[str, Options]] = {}
         for problem, plan in PLANS.items():
-            for method in ("fedavg", "fedprox", "scaffold"):
+            for method in TUNED:
                 ranked = self.errors(problem, method, plan.rounds)
                 if ranked:
                     best.setdefault(problem, {})[method] = ranked[0][1]
@@ -192,9 +192,7 @@ class Search:
         lines = ",\n".join(sorted("  " + json.dumps(line) for line in self.lines))
         text += ',\n "tried": [\n' + lines + "\n ]\n}\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        temporary.write_text(text)
-        os.replace(temporary, self.path)  # noqa: PTH105
+        replace_file(self.path, text)
 
 
 def main() -> None:
@@ -227,7 +225,7 @@ def main() -> None:
                 for future in tqdm(as_completed(futures), title, len(futures)):
                     search.lines.append(future.result())
                     search.save()
-            for method in ("fedavg", "fedprox", "scaffold"):
+            for method in TUNED:
                 ranked = search.errors(problem, method, PLANS[problem].rounds)
                 for error, options in ranked[:1]:
                     print(f"{problem} {method} {error:.2e} {options}", flush=True)

@@ -421,8 +421,8 @@ class Killer:
 
     def __init__(self, patch: pytest.MonkeyPatch, n: int, moment: str) -> None:
         self.left, self.moment, self.dead = n, moment, False
-        self.replace, self.append = fedsciml.record._replace, Record.append
-        patch.setattr(fedsciml.record, "_replace", self._on_replace)
+        self.replace, self.append = fedsciml.record.replace_file, Record.append
+        patch.setattr(fedsciml.record, "replace_file", self._on_replace)
         patch.setattr(Record, "append", lambda r, line: self._on_append(r, line))
 
     def _due(self) -> bool:

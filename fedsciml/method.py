@@ -8,7 +8,8 @@ The round is over when the server also returns its ``Info``:
     repeat:   uploads          = [method.client(system_m, broadcast, memory_m) for m]
               state, broadcast, info = method.server(state, uploads)
 
-``state["theta"]`` is the model at all times. State, memory and messages are flat
+``state["theta"]`` is the model at all times; a method whose next step starts elsewhere
+keeps that point as ``state["at"]``. State, memory and messages are flat
 dictionaries of tensors, numbers and strings, so a checkpoint, a resumed run and a
 message on a wire need no code of their own.
 """
@@ -42,6 +43,7 @@ class Info:
         ranks: Rank of each client's sketch, in the order of the clients; empty for
             methods without sketches.
         epochs: Local epochs of each client in this round.
+        probes: Candidate steps whose losses the clients were asked for.
     """
 
     loss: float
@@ -50,6 +52,7 @@ class Info:
     cutoff: float = 0.0
     ranks: list[int] = field(default_factory=list)
     epochs: int = 0
+    probes: int = 0
 
 
 class Method(Protocol):

@@ -36,10 +36,10 @@ class Result:
         loss: Loss at theta, summed over the clients.
         history: One line per round: ``round``, ``loss`` (at the round's start),
             ``relative_l2`` and ``mse`` (after it, on the test points), ``step``,
-            ``damping``, ``cutoff``, ``ranks``, ``epochs``, ``gn_gap`` where asked for,
-            and the running totals ``bytes_up``, ``bytes_down``, ``messages`` and
-            ``seconds``. Seconds are those of clients, messages and server; measuring
-            the error is not counted.
+            ``damping``, ``cutoff``, ``ranks``, ``epochs``, ``probes``, ``gn_gap`` where
+            asked for, and the running totals ``bytes_up``, ``bytes_down``, ``messages``
+            and ``seconds``. Seconds are those of clients, messages and server; that
+            for measuring the error is not counted.
         out: The run directory, if the run was recorded.
     """
 
@@ -76,6 +76,7 @@ def run(
     dtype: torch.dtype = torch.float64,
     gn_gap: bool = False,
     progress: Callable[[Line], None] | None = None,
+    stop: Callable[[list[Line]], bool] | None = None,
     notes: dict[str, object] | None = None,
 ) -> Result:
     """Train a problem with a method.
@@ -96,6 +97,8 @@ def run(
         gn_gap: Compare every step with the centralised Gauss-Newton step. This pools
             the clients' rows: for study, not for use.
         progress: Called with each line of the history as it comes.
+        stop: Called with the history after each round; the run ends early where it
+            says yes.
         notes: Further configuration for the record.
 
     Raises:
@@ -158,6 +161,8 @@ def run(
                 saved = time.monotonic()
             if progress:
                 progress(line)
+            if stop and stop(history):
+                break
         theta = _theta(latest.state)
         shards = [problem.pooled()] if method.pooled else problem.shards()
         loss = sum(System(problem, s, device, dtype).loss(theta) for s in shards)
@@ -183,7 +188,7 @@ def _round(
     whole: System | None,
 ) -> tuple[Line, Checkpoint]:
     """One round, from the last one's checkpoint to the next."""
-    before, begin = _theta(last.state), time.perf_counter()
+    begin = time.perf_counter()
     broadcast = last.broadcast
     state, info = last.state, None
     while info is None:
@@ -199,8 +204,9 @@ def _round(
     line |= {"relative_l2": relative_l2, "mse": mse}
     line |= {**door.traffic._asdict(), "seconds": seconds}
     if whole is not None:
+        before, after = _point(last.state), _point(state)
         line["gn_gap"] = gauss_newton_gap(
-            whole, before, theta - before, info.step, info.damping, info.cutoff
+            whole, before, after - before, info.step, info.damping, info.cutoff
         )
     return line, Checkpoint(
         last.round + 1, state, broadcast, list(door.memories), door.traffic, seconds
@@ -303,3 +309,9 @@ def _plain(value: object) -> object:
 def _theta(state: State) -> Tensor:
     theta: Tensor = state["theta"]
     return theta
+
+
+def _point(state: State) -> Tensor:
+    """Where the method stands, which need not be its model."""
+    point: Tensor = state.get("at", state["theta"])
+    return point

@@ -1,23 +1,46 @@
 """What the programs share: the tuned settings, a progress bar, pictures, numbers."""
 
 import json
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 # Threads that wait must sleep: spinning makes a busy machine ten times slower. OpenMP
 # reads this when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import torch
 from tqdm import tqdm
 
 from fedsciml.problem import Problem, Shard
-from fedsciml.record import Line
+from fedsciml.record import Line, replace_file
 from fedsciml.residual import JetBlock, System
 from fedsciml.rounds import Result
+
+SUITE = (
+    "sine2",
+    "sine4",
+    "sine8",
+    "gaussians2d",
+    "poisson1d",
+    "allen_cahn",
+    "bratu",
+    "fisher_kpp",
+    "reaction_diffusion",
+    "poisson2d",
+    "poisson3d",
+    "poisson5d",
+)
+"""The problems of suite ``fipa``."""
+
+Entry = dict[str, Any]
+"""What a benchmark keeps of a finished run: plain data, with the run's key."""
 
 TUNED = ("fedavg", "fedprox", "scaffold")
 """The methods whose options are searched for; what is found is in ``TUNING``."""
@@ -40,6 +63,60 @@ def tuned(problem: str, method: str) -> dict[str, object]:
             f"'{problem}'. Leave --tuned out or search for them."
         ) from None
     return options
+
+
+def completed(
+    path: Path,
+    names: Sequence[str],
+    keys: Sequence[tuple[Any, ...]],
+    measure: Callable[..., Entry],
+    jobs: int,
+    threads: int,
+    fresh: bool = False,
+) -> list[Entry]:
+    """The record of a benchmark, after the runs that it lacks.
+
+    The record is replaced after every run, one line a run, sorted. A run that diverges
+    is reported and left out.
+
+    Args:
+        path: The record.
+        names: The fields of an entry that are its key.
+        keys: The runs wanted, in the order in which they are made.
+        measure: Makes a run from its key, in a process of its own.
+        jobs: Runs side by side.
+        threads: Of each run.
+        fresh: Run again what is there.
+    """
+    entries: list[Entry] = json.loads(path.read_text()) if path.is_file() else []
+
+    def key(entry: Entry) -> tuple[Any, ...]:
+        return tuple(entry[name] for name in names)
+
+    if fresh:
+        entries = [entry for entry in entries if key(entry) not in keys]
+    done = {key(entry) for entry in entries}
+    missing = [k for k in keys if k not in done]
+    if not missing:
+        return entries
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pool = ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(threads,),
+    )
+    with pool:
+        futures = [pool.submit(measure, *k) for k in missing]
+        for future in tqdm(as_completed(futures), "runs", len(futures)):
+            try:
+                entries.append(future.result())
+            except FloatingPointError as error:
+                print(f"Diverged: {error}", file=sys.stderr)
+                continue
+            lines = sorted(json.dumps(entry) for entry in entries)
+            replace_file(path, "[\n" + ",\n".join(lines) + "\n]\n")
+    return entries
 
 
 def new_directory(stem: str) -> Path:

@@ -9,43 +9,21 @@ on where it stopped. FedAvg and its kin take the options that tune_baselines.py 
 """
 
 import argparse
-import json
-import multiprocessing
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
 import _common  # before torch, see there
 import torch
-from tqdm import tqdm
+from _common import SUITE, Entry
 
 import problems
 from fedsciml import methods, run
-from fedsciml.record import replace_file
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "suite.json"
-PROBLEMS = (
-    "sine2",
-    "sine4",
-    "sine8",
-    "gaussians2d",
-    "poisson1d",
-    "allen_cahn",
-    "bratu",
-    "fisher_kpp",
-    "reaction_diffusion",
-    "poisson2d",
-    "poisson3d",
-    "poisson5d",
-)
 METHODS = ("fipa", "gauss_newton", *_common.TUNED)
 CENTRAL: dict[str, dict[str, object]] = {"gauss_newton": {"sketch": "range"}}
 """As accurate as the full SVD, which takes minutes a step in three dimensions."""
-
-Entry = dict[str, Any]
-"""A finished run."""
 
 
 def options_of(problem: str, method: str) -> dict[str, object]:
@@ -84,19 +62,12 @@ def measured(problem: str, method: str, seed: int, rounds: int) -> Entry:
     }
 
 
-def save(entries: list[Entry], path: Path) -> None:
-    """Replace the record: one line a run, sorted."""
-    lines = sorted(json.dumps(entry) for entry in entries)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, "[\n" + ",\n".join(lines) + "\n]\n")
-
-
 def table(entries: list[Entry], rounds: int) -> str:
     """Markdown: seed 0 of every method; median and worst over the starts of FIPA."""
     heads = ["problem", "error", *(f"`{m}`" for m in METHODS)]
     heads[3:3] = ["median of starts", "worst", "mean rank", "sent up", "s / round"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for problem in PROBLEMS:
+    for problem in SUITE:
         mine = [e for e in entries if e["problem"] == problem and e["rounds"] == rounds]
         first = {e["method"]: e for e in mine if e["seed"] == 0}
         if "fipa" not in first:
@@ -125,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
+    parser.add_argument("--problems", nargs="+", choices=SUITE, default=SUITE)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument(
         "--seeds", type=int, default=1, help="starts 0, 1, ... of each; default 1"
@@ -141,45 +112,20 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the table")
     parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
     todo = parser.parse_args()
-    entries: list[Entry] = []
-    if todo.out.is_file():
-        entries = json.loads(todo.out.read_text())
-    keys = [
-        (problem, method, seed, todo.rounds)
-        for seed in range(todo.seeds)
-        for problem in todo.problems
-        for method in todo.methods
-    ]
-
-    def key(entry: Entry) -> tuple[str, str, int, int]:
-        return entry["problem"], entry["method"], entry["seed"], entry["rounds"]
-
-    if todo.fresh:
-        entries = [entry for entry in entries if key(entry) not in keys]
-    done = {key(entry) for entry in entries}
-    missing = []
-    for k in keys if not todo.table else ():
-        try:
-            options_of(*k[:2])
-        except ValueError as error:
-            print(f"Left out: {error}", file=sys.stderr)
-        else:
-            missing += [k] if k not in done else []
-    pool = ProcessPoolExecutor(
-        todo.jobs,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(todo.threads,),
-    )
-    with pool:
-        futures = [pool.submit(measured, *k) for k in missing]
-        for future in tqdm(as_completed(futures), "runs", len(futures)):
+    keys = []
+    for problem in todo.problems if not todo.table else ():
+        for method in todo.methods:
             try:
-                entries.append(future.result())
-            except FloatingPointError as error:
-                print(f"Diverged: {error}", file=sys.stderr)
+                options_of(problem, method)
+            except ValueError as error:
+                print(f"Left out: {error}", file=sys.stderr)
             else:
-                save(entries, todo.out)
+                keys += [(problem, method, s, todo.rounds) for s in range(todo.seeds)]
+    keys.sort(key=lambda k: k[2])  # the first start of everything first
+    names = ("problem", "method", "seed", "rounds")
+    entries = _common.completed(
+        todo.out, names, keys, measured, todo.jobs, todo.threads, todo.fresh
+    )
     print(table(entries, todo.rounds))
 
 

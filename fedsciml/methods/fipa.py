@@ -11,7 +11,8 @@ without truncation the result is the centralised Gauss-Newton (Levenberg-Marquar
 step.
 
 A round has two exchanges: sketches up; candidate steps down, losses and targets up.
-With a policy that does not probe, the second is left out.
+With a policy that does not probe, the second is left out. Where a policy lets the loss
+rise for a while, theta stays at the lowest loss known, and ``at`` is where it stands.
 """
 
 from dataclasses import dataclass, field
@@ -20,23 +21,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fedsciml import policies
 from fedsciml.local import Local, Solver, train
 from fedsciml.method import Info, Message, State
 from fedsciml.methods._sketching import FIRST_RANK, Sketcher, generator, sketched
 from fedsciml.methods._uploads import number, tensor, total
+from fedsciml.policies.natural import Natural
 from fedsciml.ranks import AboveCutoff, Context, Schedule, parse
 from fedsciml.residual import System
 from fedsciml.sketch import Sketch, merge, truncate
 from fedsciml.solve import Spectrum, spectrum
-from fedsciml.steps import (
-    Candidates,
-    Fixed,
-    LineSearch,
-    Natural,
-    Policy,
-    PolicyState,
-    Probed,
-)
+from fedsciml.steps import Candidates, Policy, PolicyState, Probed
 
 _POLICY = "policy."  # prefix of the policy's own state
 
@@ -63,14 +58,15 @@ class Fipa:
 
     def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
         """theta, the policy's state, and what the clients' ranks depend on."""
-        state: State = {"theta": theta, "seed": seed, "round": 1}
+        state: State = {"theta": theta, "at": theta, "seed": seed, "round": 1}
         state |= {"top": 0.0, "gradient": 0.0}  # of B and of the loss, as last known
         state |= _prefixed(self.policy.start(torch.finfo(theta.dtype).eps))
         return state, self._opening(state)
 
     def _opening(self, state: State) -> Message:
         """The first broadcast of a round."""
-        opening = {k: state[k] for k in ("theta", "seed", "round", "top", "gradient")}
+        opening = {k: state[k] for k in ("seed", "round", "top", "gradient")}
+        opening["theta"] = state["at"]
         eps = torch.finfo(tensor(state, "theta").dtype).eps
         return {**opening, "reach": max(self.policy.reach(_unprefixed(state)), eps)}
 
@@ -128,7 +124,7 @@ class Fipa:
         if not self.policy.probes:
             return self._step(state, [])
         candidates = self._candidates(problem, state)
-        steps = candidates.coordinates @ problem.basis
+        steps = candidates.steps(problem.basis)
         lengths = steps.new_tensor(candidates.lengths)
         return state, {"steps": steps, "lengths": lengths}, None
 
@@ -149,20 +145,29 @@ class Fipa:
             targets = torch.cat([tensor(u, "targets") for u in uploads], dim=-1)
             probed = Probed(losses, targets @ problem.left)
         choice, after = self.policy.choose(problem, loss, candidates, probed, before)
-        theta = tensor(state, "theta")
+        at, best = tensor(state, "at"), tensor(state, "theta")
+        lowest = number(state, "lowest") if "lowest" in state else loss
         length = damping = cutoff = 0.0
         if choice is not None:
             length = candidates.lengths[choice.length]
             damping = candidates.dampings[choice.step]
             cutoff = candidates.cutoffs[choice.step]
-            step = candidates.coordinates[choice.step] @ problem.basis
-            theta = theta + length * step
+            at = at + length * candidates.steps(problem.basis)[choice.step]
+            known = probed is not None and choice.correction is None
+            if choice.correction is not None:
+                at = at + choice.correction @ problem.basis
+            there = float(probed.losses[choice[:2]]) if probed and known else loss
+            if there <= lowest or not known:
+                best, lowest = at, there
         ranks = [int(rank) for rank in tensor(state, "ranks")]
         epochs = self.local.epochs if self.local else 1
-        info = Info(loss, length, damping, cutoff, ranks, epochs)
+        probes = 0 if probed is None else probed.losses.numel()
+        info = Info(loss, length, damping, cutoff, ranks, epochs, probes)
         kept = {key: state[key] for key in ("seed", "top", "gradient")}
         round_ = int(number(state, "round")) + 1
-        state = {**kept, "theta": theta, "round": round_, **_prefixed(after)}
+        state = {**kept, "theta": best, "at": at, "round": round_, **_prefixed(after)}
+        if probed is not None:
+            state["lowest"] = lowest
         return state, self._opening(state), info
 
 
@@ -187,16 +192,13 @@ def _prefixed(state: PolicyState) -> State:
 
 def _unprefixed(state: State) -> PolicyState:
     prefix = len(_POLICY)
-    return {k[prefix:]: number(state, k) for k in state if k.startswith(_POLICY)}
+    return {k[prefix:]: state[k] for k in state if k.startswith(_POLICY)}
 
 
 def make(
     rank: str = "cutoff",
     sketch: Sketcher = "range",
-    policy: Literal["natural", "line_search", "fixed"] = "natural",
-    damping: float | None = None,
-    cutoff: float | None = None,
-    step: float | None = None,
+    policy: str = "natural",
     local: Literal["exact", Solver] = "exact",
     tau: int | None = None,
     learning_rate: float | None = None,
@@ -209,12 +211,8 @@ def make(
         rank: Rank schedule: "cutoff" (singular values that matter in the round), a
             number, "energy:0.999" or "published:1.0".
         sketch: Range finder, full SVD, or subspace iteration with J v and J^T w alone.
-        policy: How far to step: by the natural monotonicity test; with one damping and
-            cut-off and the best of the lengths 1, 1/2, ...; or with a fixed length.
-        damping: mu of the policies line_search and fixed, absolute; 0 if not given.
-        cutoff: Relative cut-off of singular values of line_search and fixed; 1e-10 if
-            not given.
-        step: Length of the step of the policy fixed; 0.5 if not given.
+        policy: How far to step, NAME or NAME:OPTION=VALUE,...; the modules of
+            fedsciml.policies are the names, for example line_search:damping=1e-6.
         local: Local training: the exact Gauss-Newton step, or a local solver.
         tau: Local epochs of a local solver; 20 if not given.
         learning_rate: Of the local solvers adam and sgd; 1e-3 if not given.
@@ -222,37 +220,11 @@ def make(
         keep_state: Clients keep their solver's state over the rounds.
     """
     return Fipa(
-        step_policy(policy, damping, cutoff, step),
+        policies.parse(policy),
         parse(rank),
         sketch,
         _training(local, tau, learning_rate, local_damping, keep_state),
     )
-
-
-def step_policy(
-    policy: Literal["natural", "line_search", "fixed"],
-    damping: float | None,
-    cutoff: float | None,
-    step: float | None,
-) -> Policy:
-    """The policy of that name.
-
-    Raises:
-        ValueError: If an option is given that the policy does not have.
-    """
-    given = {"damping": damping, "cutoff": cutoff, "step": step}
-    given = {key: value for key, value in given.items() if value is not None}
-    known = {
-        "natural": (),
-        "line_search": ("damping", "cutoff"),
-        "fixed": ("damping", "cutoff", "step"),
-    }[policy]
-    _refuse(f"policy {policy}", [key for key in given if key not in known])
-    if "step" in given:
-        given["length"] = given.pop("step")
-    kinds = {"natural": Natural, "line_search": LineSearch, "fixed": Fixed}
-    made: Policy = kinds[policy](**given)
-    return made
 
 
 def _training(

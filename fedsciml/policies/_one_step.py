@@ -1,0 +1,35 @@
+"""What policies with one damping and cut-off throughout share."""
+
+from collections.abc import Mapping
+
+from fedsciml.solve import Spectrum
+from fedsciml.steps import Candidates, PolicyState, Value
+
+
+class OneStep:
+    """One damping and cut-off throughout."""
+
+    damping: float
+    cutoff: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.damping < float("inf"):
+            raise ValueError(f"The damping must be at least 0, got {self.damping}.")
+        if not 0 <= self.cutoff < 1:
+            raise ValueError(
+                f"The relative cut-off must be in [0, 1), got {self.cutoff}; try 1e-10."
+            )
+
+    def start(self, eps: float) -> PolicyState:
+        """Nothing."""
+        del eps
+        return {}
+
+    def reach(self, state: Mapping[str, Value]) -> float:
+        """The cut-off."""
+        del state
+        return self.cutoff
+
+    def _at(self, lengths: list[float], spectrum: Spectrum) -> Candidates:
+        step = spectrum.inverse(self.damping, self.cutoff) * spectrum.c
+        return Candidates(step.unsqueeze(0), [self.damping], [self.cutoff], lengths)

@@ -1,0 +1,67 @@
+"""The least damping whose actual decrease is a fraction of the predicted one.
+
+The rule of DSGNAR (arXiv 2607.02194), here over a whole ladder of dampings at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from fedsciml.solve import Spectrum
+from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value, lowest
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Full damped steps with sqrt(mu) = s_1 10^(-i/2), i = 0, 1, ... down to the floor.
+
+    Args:
+        fraction: Of the predicted decrease, in (0, 1); 0.075 is the published one.
+        floor: Relative sqrt(mu) of the least damping.
+    """
+
+    fraction: float = 0.075
+    floor: float = 1e-11
+
+    @property
+    def probes(self) -> bool:
+        """Always."""
+        return True
+
+    def start(self, eps: float) -> PolicyState:
+        """The floor of the arithmetic."""
+        return {"floor": max(self.floor, 50 * eps)}
+
+    def reach(self, state: Mapping[str, Value]) -> float:
+        """A tenth of the floor."""
+        return 0.1 * float(state["floor"])
+
+    def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
+        """The whole ladder, the most damped first."""
+        top = float(spectrum.s[0]) if len(spectrum.s) else 0.0
+        ladder = [10.0 ** (-i / 2) for i in range(64)]
+        dampings = [(x * top) ** 2 for x in ladder if x >= 0.99 * state["floor"]]
+        steps = torch.stack([spectrum.inverse(mu) * spectrum.c for mu in dampings])
+        return Candidates(steps, dampings, [0.0] * len(dampings), [1.0])
+
+    def choose(
+        self,
+        spectrum: Spectrum,
+        loss: float,
+        candidates: Candidates,
+        probed: Probed | None,
+        state: Mapping[str, Value],
+    ) -> tuple[Choice | None, PolicyState]:
+        """The last that keeps the promise; else the lowest loss."""
+        assert probed is not None
+        predicted = spectrum.decrease(candidates.coordinates)
+        gains = loss - probed.losses[:, 0]
+        kept = ((gains > 0) & (gains >= self.fraction * predicted)).nonzero()
+        if len(kept):
+            return Choice(int(kept[-1]), 0), dict(state)
+        best = lowest(probed.losses, loss)
+        return (Choice(*best) if best else None), dict(state)
+
+
+make = Gain

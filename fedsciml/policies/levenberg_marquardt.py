@@ -1,0 +1,128 @@
+"""Levenberg-Marquardt with Nielsen's damping, with or without geodesic acceleration.
+
+Nielsen, Damping parameter in Marquardt's method (IMM-REP-1999-05, DTU): the gain
+rho = actual / predicted decrease of an accepted step sets mu *= max(1/3,
+1 - (2 rho - 1)^3); a refused one doubles the factor nu by which mu grows. All that the
+method would try one after the other goes into one probe.
+
+Acceleration (Transtrum, Sethna, arXiv 1201.5885): the step D + a / 2 follows the
+geodesic, a = -A U^T r''[D, D], where A is the pseudo-inverse that gave D = A c. The
+second directional derivative comes from a probe at a tenth of the step. The step is
+taken only if |a| <= 0.75 |D|.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from fedsciml.solve import Spectrum
+from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value
+
+NEAR = 0.1
+"""Fraction of the step at which the second derivative is measured."""
+
+STRAIGHT = 0.75
+"""Largest |a| / |D|; in Transtrum and Sethna's notation 2 |da| / |dv| with da = a/2."""
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt:
+    """Nielsen's rule.
+
+    Args:
+        damping: mu of the first round, relative to s_1^2.
+        tries: Dampings probed in a round.
+        acceleration: Add the geodesic correction.
+        floor: Relative sqrt(mu) below which mu does not fall, and which sketches reach.
+    """
+
+    damping: float = 1e-3
+    tries: int = 8
+    acceleration: bool = False
+    floor: float = 1e-11
+
+    @property
+    def probes(self) -> bool:
+        """Always."""
+        return True
+
+    def start(self, eps: float) -> PolicyState:
+        """mu is not known before the first sketch."""
+        floor = max(self.floor, 50 * eps)
+        return {"mu": 0.0, "nu": 2.0, "reach": 0.1 * self.damping**0.5, "floor": floor}
+
+    def reach(self, state: Mapping[str, Value]) -> float:
+        """A tenth of the relative sqrt(mu)."""
+        return float(state["reach"])
+
+    def _dampings(self, spectrum: Spectrum, state: Mapping[str, Value]) -> list[float]:
+        mu, nu = state["mu"] or self.damping * _square(spectrum), state["nu"]
+        dampings = []
+        for _ in range(self.tries):
+            dampings.append(mu)
+            mu, nu = mu * nu, 2 * nu
+        return dampings
+
+    def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
+        """The dampings that would be tried, the least first."""
+        dampings = self._dampings(spectrum, state)
+        steps = torch.stack([spectrum.inverse(mu) * spectrum.c for mu in dampings])
+        lengths = [1.0, NEAR] if self.acceleration else [1.0]
+        return Candidates(steps, dampings, [0.0] * len(dampings), lengths)
+
+    def choose(
+        self,
+        spectrum: Spectrum,
+        loss: float,
+        candidates: Candidates,
+        probed: Probed | None,
+        state: Mapping[str, Value],
+    ) -> tuple[Choice | None, PolicyState]:
+        """The first that lowers the loss."""
+        assert probed is not None
+        nu = state["nu"]
+        for i, mu in enumerate(candidates.dampings):
+            step = candidates.coordinates[i]
+            fitted = spectrum.s * step
+            predicted = float(fitted @ fitted / 2 + mu * (step @ step))
+            gain = loss - float(probed.losses[i, 0])
+            bend = self._bend(spectrum, mu, step, probed, i)
+            straight = bend is None or bool(bend.norm() <= STRAIGHT * step.norm())
+            if gain > 0 and predicted > 0 and straight:
+                mu *= max(1 / 3, 1 - (2 * gain / predicted - 1) ** 3)
+                correction = None if bend is None else bend / 2
+                return Choice(i, 0, correction), self._next(spectrum, mu, 2.0, state)
+            nu *= 2
+        mu = candidates.dampings[-1] * nu / 2
+        return None, self._next(spectrum, mu, nu, state)
+
+    def _bend(
+        self,
+        spectrum: Spectrum,
+        mu: float,
+        step: torch.Tensor,
+        probed: Probed,
+        number: int,
+    ) -> torch.Tensor | None:
+        """a = -A U^T r''[D, D]; c(theta + h D) = c - h B D - h^2/2 U^T r'' + O(h^3)."""
+        if not self.acceleration:
+            return None
+        linear = spectrum.c - NEAR * spectrum.s * step
+        second = 2 / NEAR**2 * (linear - probed.targets[number, 1])
+        return -spectrum.inverse(mu) * second
+
+    def _next(
+        self, spectrum: Spectrum, mu: float, nu: float, state: Mapping[str, Value]
+    ) -> PolicyState:
+        square = _square(spectrum)
+        mu = max(mu, state["floor"] ** 2 * square)
+        reach = min(0.1, 0.1 * (mu / square) ** 0.5) if square else state["reach"]
+        return {**state, "mu": mu, "nu": nu, "reach": reach}
+
+
+def _square(spectrum: Spectrum) -> float:
+    return float(spectrum.s[0]) ** 2 if len(spectrum.s) else 0.0
+
+
+make = LevenbergMarquardt

@@ -1,0 +1,83 @@
+"""One damping and cut-off; of the lengths, the lowest loss or the longest that will do.
+
+With ``memory``, the non-monotone line search of Grippo, Lampariello, Lucidi (SIAM J.
+Numer. Anal. 23, 1986).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from fedsciml.policies._one_step import OneStep
+from fedsciml.solve import Spectrum
+from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value, lowest
+
+ARMIJO = 1e-4
+"""Fraction of the first-order decrease that is asked for; Grippo et al."""
+
+
+@dataclass(frozen=True)
+class LineSearch(OneStep):
+    """One damping and cut-off throughout.
+
+    Args:
+        damping: mu, absolute, at least 0.
+        cutoff: Relative cut-off of singular values, in [0, 1).
+        lengths: Fractions of the full step; 1, 1/2, ..., 1/2048 by default.
+        memory: 0 takes the length of the lowest loss. A number M > 0 takes the longest
+            with a loss below the greatest of the last M rounds, less a little.
+    """
+
+    damping: float = 0.0
+    cutoff: float = 1e-10
+    lengths: tuple[float, ...] = tuple(2.0**-j for j in range(12))
+    memory: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory < 0:
+            raise ValueError(f"The memory must be at least 0, got {self.memory}.")
+
+    @property
+    def probes(self) -> bool:
+        """Always."""
+        return True
+
+    def start(self, eps: float) -> PolicyState:
+        """No losses."""
+        del eps
+        return {"losses": torch.zeros(0, dtype=torch.float64)} if self.memory else {}
+
+    def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
+        """The one step."""
+        del state
+        return self._at(list(self.lengths), spectrum)
+
+    def choose(
+        self,
+        spectrum: Spectrum,
+        loss: float,
+        candidates: Candidates,
+        probed: Probed | None,
+        state: Mapping[str, Value],
+    ) -> tuple[Choice | None, PolicyState]:
+        """See ``memory``; no step if no loss is low enough."""
+        assert probed is not None
+        if not self.memory:
+            best = lowest(probed.losses, loss)
+            return (Choice(*best) if best else None), {}
+        seen = torch.cat([state["losses"].cpu(), torch.tensor([loss]).double()])
+        seen = seen[-self.memory :]
+        fitted = spectrum.s * candidates.coordinates[0]
+        slope = float(fitted @ spectrum.c)  # -d loss / dt at t = 0
+        for j, length in enumerate(self.lengths):
+            if (
+                float(probed.losses[0, j])
+                <= float(seen.max()) - ARMIJO * length * slope
+            ):
+                return Choice(0, j), {"losses": seen}
+        return None, {"losses": seen}
+
+
+make = LineSearch

@@ -1,0 +1,216 @@
+"""The least damping whose step still contracts, by probed targets: the default."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import floor, log10
+
+import torch
+
+from fedsciml.solve import Spectrum
+from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value
+
+DEEP = 1e-6
+"""Loss, relative to the greatest one, below which a stall is worth a hop: before, slow
+rounds are the rule, and hops lose the way."""
+
+PROMISE = 0.5
+"""Fraction of the loss that the model must promise to remove for a hop. At the rounding
+level, where no step helps, it promises next to nothing."""
+
+PATIENCE = 3
+"""Slow rounds that make a stall; after a look for a hop three times as many."""
+
+FARTHER = 8
+"""Levels of less damping that are looked at beside the usual ones in a stall."""
+
+
+@dataclass(frozen=True)
+class Natural:
+    r"""The least damping whose step still contracts: the default.
+
+    Candidates are damped steps D(mu) with sqrt(mu) = s_1 10^(-i/2) for a few levels i
+    around that of the last round, each at the lengths t. With A(mu) = V diag(s / (s^2 +
+    mu)) W^T, the pseudo-inverse that gave D = A c, and the simplified correction, the
+    next step as this round's sketch sees it, |A c(theta + t D)| = Theta |A c(theta)|, a
+    candidate is
+
+    * *natural* if it lowers the loss and Theta <= 1 - slack t. This is Deuflhard's
+      natural monotonicity test (Newton Methods for Nonlinear Problems, 2004, sections
+      3.3 and 4.3). It measures a residual by the step that it still asks for. The loss
+      alone cannot tell a long step in the weak directions, which leaves behind what the
+      next step removes at once, from a short one that leads nowhere.
+    * natural also if it is a full step with Theta <= ``newton``, the ordinary
+      monotonicity of a converging Newton method, even where the loss rises, up to a
+      ceiling: the loss of earlier rounds, halved each round.
+    * *sufficient* if it lowers the loss by at least the fraction ``sufficient`` of what
+      the linear model predicts (Armijo; as a rule for the damping: DSGNAR, arXiv
+      2607.02194).
+
+    Candidates that lower the loss but have more than ``greed`` times the lowest loss
+    are out. Of the natural ones, else of the sufficient ones, that with the least
+    damping is taken, at the greatest of its lengths; without one, the candidate of the
+    lowest loss. If none lowers the loss there is no step, and the next round damps
+    more.
+
+    A deep stall has another remedy. All that is left of the residual may lie in weak
+    directions, along which every step that is long enough to matter raises the loss by
+    orders of magnitude: it leaves the floor of a curved valley, to which the next step
+    brings it back. So after ``PATIENCE`` rounds that lower the loss by less than a
+    fifth, if the model promises more, a *hop* is taken: the candidate of the smallest
+    Theta that passes the natural test, whatever its loss, at levels down to the
+    rounding unit. From there on the damping may fall as far as the hop's. A few hops
+    take the errors from 1e-13 to 1e-15; the method keeps the best theta meanwhile.
+
+    Args:
+        slack: How much of the ideal contraction 1 - t is asked for, in (0, 1). Smaller
+            is bolder; 1/4 is Deuflhard's.
+        newton: Theta of a full step that may raise the loss; below 1/2 the theory sees
+            quadratic convergence.
+        sufficient: Fraction of the predicted decrease, in (0, 1).
+        greed: Keeps the last rounds from creeping along weak directions while the
+            strong ones wait for one full step; 30 to 1000 do about the same, 10 is
+            short-sighted.
+        up: Levels of more damping that are probed beside the last one.
+        down: Levels of less damping; with 2, mu can fall by 100 a round.
+        lengths: Fractions of the full steps; 5 x 4 candidates in all.
+        floor: Relative sqrt(mu) of the least damping before a hop; 50 rounding units
+            if that is more, as in float32. Less makes hard cold starts slower, which
+            are lost in the weakest directions.
+        directions: How many directions the sketches together should cover. Where more
+            are above the cut-off, the least damping is raised: a round costs n p k
+            operations for k directions, and in three dimensions the digits 9 to 11 of
+            the error take twice the directions and four times the seconds.
+    """
+
+    slack: float = 0.25
+    newton: float = 0.5
+    sufficient: float = 0.25
+    greed: float = 100.0
+    up: int = 2
+    down: int = 2
+    lengths: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
+    floor: float = 1e-11
+    directions: int = 700
+
+    def __post_init__(self) -> None:
+        for name in ("slack", "newton", "sufficient", "floor"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(
+                    f"Natural's {name} must be in (0, 1), got {getattr(self, name)}."
+                )
+        least = min(self.greed, self.up, self.down, self.directions)
+        if least < 1 or not self.lengths:
+            raise ValueError(
+                "Natural needs greed, up, down and directions of at least 1 and some "
+                f"lengths; got {self.greed}, {self.up}, {self.down}, {self.directions} "
+                f"and {self.lengths}."
+            )
+
+    @property
+    def probes(self) -> bool:
+        """Always."""
+        return True
+
+    def start(self, eps: float) -> PolicyState:
+        """Level 4: sqrt(mu) = 1e-2 s_1."""
+        last = 50 * eps
+        least = max(self.floor, last)
+        state = {"level": 4.0, "least": least, "floor": least, "last": last}
+        return {**state, "ceiling": 0.0, "best": 0.0, "peak": 0.0, "slow": 0.0}
+
+    def _levels(self, state: Mapping[str, Value]) -> range:
+        least, down = state["floor"], self.down
+        if _stalled(state):
+            down += FARTHER
+            if least <= state["least"]:  # not raised for the number of directions
+                least = min(least, state["last"])
+        last = max(1, floor(-2 * log10(least) + 1e-6))
+        level = min(int(state["level"]), last)
+        return range(max(1, level - self.up), min(last, level + down) + 1)
+
+    def reach(self, state: Mapping[str, Value]) -> float:
+        """A tenth of the least sqrt(mu): such a direction moves by 1 % of its step."""
+        return 0.1 * _relative(self._levels(state)[-1])
+
+    def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
+        """Damped steps, the most damped first."""
+        top = float(spectrum.s[0]) if len(spectrum.s) else 0.0
+        dampings = [(_relative(i) * top) ** 2 for i in self._levels(state)]
+        steps = [spectrum.inverse(mu) * spectrum.c for mu in dampings]
+        none = [0.0] * len(dampings)
+        return Candidates(torch.stack(steps), dampings, none, list(self.lengths))
+
+    def choose(
+        self,
+        spectrum: Spectrum,
+        loss: float,
+        candidates: Candidates,
+        probed: Probed | None,
+        state: Mapping[str, Value],
+    ) -> tuple[Choice | None, PolicyState]:
+        """See the class."""
+        assert probed is not None
+        levels, losses = self._levels(state), probed.losses
+        stalled = _stalled(state)
+        state = self._seen(spectrum, loss, state)
+        steps, lengths = candidates.coordinates, losses.new_tensor(candidates.lengths)
+        inverses = torch.stack([spectrum.inverse(mu) for mu in candidates.dampings])
+        corrections = (inverses[:, None] * probed.targets).norm(dim=-1)
+        theta = corrections / (inverses * spectrum.c).norm(dim=-1, keepdim=True)
+        contracts = theta <= 1 - self.slack * lengths
+        predicted = spectrum.decrease(lengths[:, None] * steps[:, None])
+        hops = contracts & (predicted >= PROMISE * loss)
+        hops &= losses <= state["peak"]
+        if stalled and hops.any():
+            first = torch.where(hops, theta, torch.inf).argmin()
+            step, length = divmod(int(first), len(lengths))
+            state["ceiling"] = max(state["ceiling"], 2 * float(losses[step, length]))
+            state["least"] = min(state["least"], _relative(levels[step]))
+            return Choice(step, length), {**state, "level": float(levels[step])}
+        lower = losses < loss  # false where a loss is not finite
+        if not lower.any():
+            level = max(1, levels[0] - self.up)
+            return None, {**state, "level": float(level)}
+        lowest = losses[lower].min()
+        lower &= losses <= self.greed * lowest
+        full = (lengths == 1) & (theta <= self.newton)
+        natural = (lower & contracts) | (full & (losses <= state["ceiling"]))
+        sufficient = lower & (loss - losses >= self.sufficient * predicted)
+        for accepted in (natural, sufficient, losses == lowest):
+            if accepted.any():
+                break
+        step, length = max(
+            ((i, j) for i, j in accepted.nonzero().tolist()),
+            key=lambda choice: (choice[0], candidates.lengths[choice[1]]),
+        )
+        return Choice(step, length), {**state, "level": float(levels[step])}
+
+    def _seen(
+        self, spectrum: Spectrum, loss: float, state: Mapping[str, Value]
+    ) -> PolicyState:
+        """The state with this round's loss and spectrum in it."""
+        s, least = spectrum.s, state["least"]
+        if len(s) > self.directions:
+            least = max(least, 10 * float(s[self.directions] / s[0]))
+        best = min(loss, state["best"]) if state["peak"] else loss
+        slow = 0.0 if loss < 0.8 * state["best"] else state["slow"] + 1
+        return {
+            **state,
+            "floor": min(least, 0.1),
+            "ceiling": max(loss, state["ceiling"] / 2),
+            "best": best,
+            "peak": max(loss, state["peak"]),
+            "slow": -2.0 * PATIENCE if _stalled(state) else slow,
+        }
+
+
+def _stalled(state: Mapping[str, Value]) -> bool:
+    return bool(state["slow"] >= PATIENCE and state["best"] < DEEP * state["peak"])
+
+
+def _relative(level: int) -> float:
+    """sqrt(mu) / s_1 of a level: half a decade each."""
+    return float(10.0 ** (-level / 2))
+
+
+make = Natural

@@ -1,0 +1,74 @@
+"""Momentum where the data say nothing: SPRING.
+
+Goldshlager, Abrahamsen, Lin (arXiv 2401.10190): the damped step nearest to a part of
+the last one,
+
+    D = argmin |B D - c|^2 + mu |D - eta phi|^2 = eta phi + A (c - eta B phi),
+
+which keeps eta phi in the directions that B does not see.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedsciml.solve import Spectrum
+from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value, lowest
+
+
+@dataclass(frozen=True)
+class Spring:
+    """One damping throughout, momentum, and the length of the lowest loss.
+
+    Args:
+        damping: mu, relative to s_1^2.
+        momentum: eta in [0, 1).
+        lengths: Fractions of the full step.
+    """
+
+    damping: float = 1e-10
+    momentum: float = 0.9
+    lengths: tuple[float, ...] = tuple(2.0**-j for j in range(12))
+
+    @property
+    def probes(self) -> bool:
+        """Always."""
+        return True
+
+    def start(self, eps: float) -> PolicyState:
+        """No step yet."""
+        del eps
+        return {}
+
+    def reach(self, state: Mapping[str, Value]) -> float:
+        """A tenth of the relative sqrt(mu)."""
+        del state
+        return float(0.1 * self.damping**0.5)
+
+    def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
+        """The one step."""
+        s, c, basis = spectrum.s, spectrum.c, spectrum.basis
+        mu = self.damping * float(s[0]) ** 2 if len(s) else 0.0
+        last = state.get("phi", basis.new_zeros(basis.shape[1]))
+        seen = self.momentum * (basis @ last)
+        step = seen + spectrum.inverse(mu) * (c - s * seen)
+        beyond = self.momentum * last - seen @ basis
+        lengths = list(self.lengths)
+        return Candidates(step[None], [mu], [0.0], lengths, beyond[None])
+
+    def choose(
+        self,
+        spectrum: Spectrum,
+        loss: float,
+        candidates: Candidates,
+        probed: Probed | None,
+        state: Mapping[str, Value],
+    ) -> tuple[Choice | None, PolicyState]:
+        """The length of the lowest loss; without one, the momentum is dropped."""
+        assert probed is not None
+        best = lowest(probed.losses, loss)
+        if best is None:
+            return None, {}
+        return Choice(*best), {"phi": candidates.steps(spectrum.basis)[0]}
+
+
+make = Spring

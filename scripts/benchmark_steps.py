@@ -1,0 +1,244 @@
+"""Scoreboard of step policies: which error, how fast, from how many starts.
+
+Every policy on the problems of suite `fipa` from the same starts, centralised and
+federated; for each run the rounds, probes, bytes and seconds to the errors 1e-2, 1e-4,
+..., 1e-10. The error is the relative L2 error, of a regression the root of the mean
+squared one. Finished runs are kept in the record and not run again. A run ends early
+when it can only repeat itself: converged, or 30 rounds without a step.
+
+    python scripts/benchmark_steps.py                            # hours: all of it
+    python scripts/benchmark_steps.py --policies natural --problems sine8 --rounds 200
+    python scripts/benchmark_steps.py --table                    # only print
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import mean, median
+
+import _common  # before torch, see there
+import torch
+from _common import SUITE, Entry
+
+import problems
+from fedsciml import policies, run
+from fedsciml.methods.fipa import Fipa
+from fedsciml.record import Line
+
+RECORD = Path(__file__).parents[1] / "figures" / "data" / "steps.json"
+POLICIES = (
+    "natural",
+    "line_search:cutoff=1e-10",
+    "line_search:cutoff=1e-7",
+    "line_search:cutoff=1e-10,memory=5",
+    "line_search:damping=1e-6,cutoff=0",
+    "line_search:damping=1e-8,cutoff=0",
+    "levenberg_marquardt",
+    "levenberg_marquardt:acceleration=true",
+    "gain",
+    "gain:fraction=0.25",
+    "progress",
+    "continuation",
+    "spring",
+)
+"""The default and its rivals, each at the settings that did best in a short search."""
+
+SETTINGS = ("central", "2", "8")
+"""Centralised, or the number of clients."""
+
+ERRORS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10)
+KEY = ("problem", "policy", "setting", "seed", "rounds")
+STANDSTILL = 30
+"""Rounds without a step, or with no lower loss after convergence, that end a run."""
+
+
+def error(line: Line, quantity: str) -> float:
+    """Relative L2 error, or the root of the mean squared error."""
+    value = float(line[quantity])
+    return value**0.5 if quantity == "mse" else value
+
+
+def finished(history: Sequence[Line], quantity: str) -> bool:
+    """Whether the run can only repeat itself."""
+    last = history[-STANDSTILL:]
+    if len(last) < STANDSTILL:
+        return False
+    if not any(line["step"] for line in last):
+        return True
+    halved = min(line["loss"] for line in last) < last[0]["loss"] / 2
+    return error(last[-1], quantity) <= min(ERRORS) and not halved
+
+
+def measured(problem: str, policy: str, setting: str, seed: int, rounds: int) -> Entry:
+    """One run, and what the scoreboard needs of it."""
+    central = setting == "central"
+    made = problems.load(problem, **({} if central else {"clients": int(setting)}))
+    method = Fipa(policies.parse(policy), pooled=central)
+    quantity = _common.quantity(made)
+    result = run(
+        made, method, rounds, seed, stop=lambda history: finished(history, quantity)
+    )
+    history = result.history
+    errors = [error(line, quantity) for line in history]
+    reached = []
+    for target in ERRORS:
+        first = next((k for k, e in enumerate(errors) if e <= target), None)
+        reached.append(None if first is None else spent(history[: first + 1]))
+    ranks = [rank for line in history for rank in line["ranks"]]
+    marks = [k for k in (20, 50, 100, 150, 200) if k <= rounds]
+    return {
+        **dict(zip(KEY, (problem, policy, setting, seed, rounds), strict=True)),
+        "ran": len(history),
+        "error_at": {str(k): errors[min(k, len(errors)) - 1] for k in marks},
+        "reached": dict(zip(map(str, ERRORS), reached, strict=True)),
+        "largest_probe": max(line["probes"] for line in history),
+        "mean_rank": mean(ranks),
+        "seconds_per_round": history[-1]["seconds"] / len(history),
+        "bytes": history[-1]["bytes_up"] + history[-1]["bytes_down"],
+        "threads": torch.get_num_threads(),
+    }
+
+
+def spent(history: Sequence[Line]) -> dict[str, float]:
+    """Rounds, candidate losses, bytes both ways and seconds."""
+    last = history[-1]
+    return {
+        "rounds": len(history),
+        "probes": sum(line["probes"] for line in history),
+        "bytes": last["bytes_up"] + last["bytes_down"],
+        "seconds": round(last["seconds"], 3),
+    }
+
+
+def table(entries: list[Entry], problems_: Sequence[str], setting: str) -> str:
+    """Markdown: per policy, shares of starts that reach 1e-6 within 50, 100, 200."""
+    heads = ["policy", "starts", "to 1e-2", *(f"1e-6 in {k}" for k in (50, 100, 200))]
+    heads += ["1e-10 in 100", "median rounds to 1e-6", "largest probe"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for policy in POLICIES:
+        mine = [
+            e
+            for e in entries
+            if (e["policy"], e["setting"]) == (policy, setting)
+            and e["problem"] in problems_
+        ]
+        if not mine:
+            continue
+
+        def share(target: float, within: int, mine: list[Entry] = mine) -> str:
+            able = [e for e in mine if e["rounds"] >= within]
+            costs = [e["reached"][str(target)] for e in able]
+            good = sum(c is not None and c["rounds"] <= within for c in costs)
+            return f"{100 * good / len(able):.0f} %" if able else ""
+
+        costs = [e["reached"]["1e-06"] for e in mine]
+        rounds = sorted(c["rounds"] if c else float("inf") for c in costs)
+        cells = [
+            f"`{policy}`",
+            str(len(mine)),
+            share(1e-2, 100),
+            *(share(1e-6, k) for k in (50, 100, 200)),
+            share(1e-10, 100),
+            f"{median(rounds):.0f}",
+            str(max(e["largest_probe"] for e in mine)),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def errors_table(entries: list[Entry], policy: str = "natural") -> str:
+    """Markdown: the default policy, problem by problem: median error of the starts."""
+    marks = ("20", "50", "100", "200")
+    heads = ["problem", "setting", "starts", "1e-6 in 100", "median rounds to 1e-6"]
+    heads += [
+        *(f"median at {k}" for k in marks),
+        "worst at end",
+        "mean rank",
+        "s/round",
+    ]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for problem, setting in _pairs(entries):
+        mine = [
+            e
+            for e in entries
+            if (e["problem"], e["setting"], e["policy"]) == (problem, setting, policy)
+        ]
+        if not mine:
+            continue
+        costs = [e["reached"]["1e-06"] for e in mine]
+        rounds = [c["rounds"] if c else float("inf") for c in costs]
+        good = sum(k <= 100 for k in rounds)
+        cells = [problem, setting, str(len(mine)), f"{good}/{len(mine)}"]
+        cells.append(f"{median(rounds):.0f}")
+        for mark in marks:
+            values = [e["error_at"][mark] for e in mine if mark in e["error_at"]]
+            cells.append(f"{median(values):.1e}" if values else "")
+        ends = [list(e["error_at"].values())[-1] for e in mine]
+        cells += [f"{max(ends):.1e}", f"{mean(e['mean_rank'] for e in mine):.0f}"]
+        cells.append(f"{median(e['seconds_per_round'] for e in mine):.2g}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _pairs(entries: list[Entry]) -> Iterator[tuple[str, str]]:
+    names = [*SUITE, *sorted({e["problem"] for e in entries} - set(SUITE))]
+    for problem in names:
+        for setting in SETTINGS:
+            yield problem, setting
+
+
+def main() -> None:
+    """Run what is missing and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--problems", nargs="+", default=SUITE, metavar="NAME")
+    parser.add_argument(
+        "--policies",
+        nargs="+",
+        default=POLICIES,
+        metavar="POLICY",
+        help=f"{policies.FORM}; default {' '.join(POLICIES)}",
+    )
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=SETTINGS)
+    parser.add_argument(
+        "--seeds", type=int, default=10, help="starts 0, 1, ... of each; default 10"
+    )
+    parser.add_argument("--first-seed", type=int, default=0, help="default 0")
+    parser.add_argument("--rounds", type=int, default=100, help="default 100")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="runs side by side; default 2"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of each run; default 1"
+    )
+    parser.add_argument("--fresh", action="store_true", help="run again what is there")
+    parser.add_argument("--table", action="store_true", help="only print the tables")
+    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
+    todo = parser.parse_args()
+    for policy in todo.policies:
+        try:
+            policies.parse(policy)
+        except ValueError as problem:
+            parser.error(str(problem))
+    keys = [
+        (problem, policy, setting, seed, todo.rounds)
+        for seed in range(todo.first_seed, todo.first_seed + todo.seeds)
+        for policy in todo.policies
+        for problem in todo.problems
+        for setting in todo.settings
+    ]
+    if todo.table:
+        entries: list[Entry] = json.loads(todo.out.read_text())
+    else:
+        entries = _common.completed(
+            todo.out, KEY, keys, measured, todo.jobs, todo.threads, todo.fresh
+        )
+    for setting in todo.settings:
+        print(f"\n{setting}\n\n{table(entries, todo.problems, setting)}")
+    print(f"\nnatural, problem by problem\n\n{errors_table(entries)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,12 +7,11 @@ Source: Chang, He, Hao, FIPA (2026), arXiv 2601.13608.
 from math import pi
 from typing import Unpack
 
-import torch
 from torch import Tensor
 
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row
-from problems._suite import Options, dirichlet
+from problems._suite import Options, dirichlet, sinpi
 
 
 def pde(u: Jet, row: Row) -> Tensor:
@@ -22,7 +21,7 @@ def pde(u: Jet, row: Row) -> Tensor:
 
 def solution(x: Tensor) -> Tensor:
     """u = sin(2 pi x)."""
-    return torch.sin(2 * pi * x[:, 0])
+    return sinpi(2 * x[:, 0])
 
 
 def source(x: Tensor) -> Tensor:

@@ -313,5 +313,5 @@ def _theta(state: State) -> Tensor:
 
 def _point(state: State) -> Tensor:
     """Where the method stands, which need not be its model."""
-    point: Tensor = state.get("at", state["theta"])
+    point: Tensor = state["at"] if "at" in state else state["theta"]
     return point

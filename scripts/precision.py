@@ -40,7 +40,8 @@ from typing import Any
 import _common  # before torch, see there
 import numpy as np
 import torch
-from benchmark import CENTRAL, PROBLEMS
+from _common import SUITE
+from benchmark import CENTRAL
 from torch import Tensor
 from tqdm import tqdm
 
@@ -49,13 +50,13 @@ from fedsciml import methods, run
 from fedsciml.jet import VALUE, Channel, Jet
 from fedsciml.methods.fipa import Fipa
 from fedsciml.network import MLP
+from fedsciml.policies.natural import Natural
 from fedsciml.problem import Problem, Row
 from fedsciml.record import replace_file
 from fedsciml.residual import System
 from fedsciml.rounds import Result
 from fedsciml.sketch import range_finder
 from fedsciml.solve import Spectrum, spectrum
-from fedsciml.steps import Natural
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "precision.json"
 ROUNDS = {"gaussians2d": 60, "poisson2d": 50, "poisson3d": 30, "poisson5d": 60}
@@ -277,7 +278,7 @@ def trained(problem: Problem, rounds: int, floor: float | None = None) -> Result
     if floor is None:
         method = methods.load("gauss_newton", **CENTRAL["gauss_newton"])
     else:
-        policy = Natural(floor=floor, share=0.99)
+        policy = Natural(floor=floor, directions=2400)
         method = Fipa(policy, name="gauss_newton", pooled=True)
     with _common.progress(problem.name, rounds, quiet=False) as show:
         return run(problem, method, rounds, progress=show)
@@ -378,7 +379,7 @@ def table(entries: list[Entry]) -> str:
         return ", ".join(f"{value:.1e}" for value in values)
 
     found = {entry["problem"]: entry for entry in entries}
-    for name in PROBLEMS:
+    for name in SUITE:
         if name not in found:
             continue
         entry = found[name]
@@ -415,8 +416,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    usual = [name for name in PROBLEMS if name != "poisson5d"]
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=usual)
+    usual = [name for name in SUITE if name != "poisson5d"]
+    parser.add_argument("--problems", nargs="+", choices=SUITE, default=usual)
     parser.add_argument("--rounds", type=int, default=100, help="default 100")
     parser.add_argument("--threads", type=int, default=1, help="default 1")
     parser.add_argument("--fresh", action="store_true", help="run again what is there")

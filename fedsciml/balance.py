@@ -64,10 +64,12 @@ class Balanced:
     theta, a number per term; the server answers with the factors. They are then fixed,
     so that a policy can compare its losses over all rounds.
 
-    The method works with the scaled loss alone, and what it takes for the lowest loss,
-    for example for the theta it keeps, is the scaled one. What is reported is the
-    problem's own loss, for which the clients evaluate their residual once more a round;
-    it may rise where the scaled one falls.
+    The method works with the scaled loss alone, and the theta that it keeps is that of
+    the lowest scaled loss: steps chosen by one measure are not judged by another one,
+    which may be blind to a term of little weight. What is reported is the problem's own
+    loss at the round's start, for which the clients evaluate their residual once more;
+    it may rise where the scaled one falls. ``gn_gap`` compares with the step on rows
+    that are not scaled.
 
     Args:
         method: One whose broadcast of a point carries it as ``theta``.

@@ -1,33 +1,18 @@
-"""Step policies: their rules on tables of losses and targets written by hand."""
+"""The default policy: its rules on tables of losses and targets written by hand."""
 
 from collections.abc import Mapping
-from itertools import pairwise
 from math import inf, nan
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import EPS, LOSS, SPECTRUM
 from torch import Tensor
 
+from fedsciml.policies.natural import Natural
 from fedsciml.solve import Spectrum
-from fedsciml.steps import (
-    Candidates,
-    Choice,
-    Fixed,
-    LineSearch,
-    Natural,
-    Policy,
-    PolicyState,
-    Probed,
-)
-
-EYE = torch.eye(3).double()
-SPECTRUM = Spectrum(
-    torch.tensor([10.0, 1.0, 0.1]).double(), torch.ones(3).double(), EYE, EYE
-)
-LOSS = 10.0
-"""At theta. The linear model predicts a decrease of at most |c|^2 / 2 = 1.5."""
+from fedsciml.steps import Candidates, Choice, PolicyState, Probed
 
 SMALL = Natural(up=1, down=1, lengths=(1.0, 0.5))
 """Three steps, damping falling, at two lengths: tables of 3 x 2."""
@@ -38,7 +23,7 @@ DOWN = LOSS - 2  # sufficient
 
 
 def at(level: float, policy: Natural = SMALL, **more: float) -> PolicyState:
-    return {**policy.start(2.2e-16), "level": level, **more}
+    return {**policy.start(EPS), "level": level, **more}
 
 
 def choose(
@@ -96,14 +81,14 @@ def test_natural_steps_come_first_then_those_of_the_least_damping(
 ) -> None:
     losses = [[DOWN, DOWN], [SLIGHT, SLIGHT], [DOWN, DOWN]]
     choice, state = choose(losses, theta)
-    assert choice == expected
+    assert choice == Choice(*expected)
     assert state["level"] == 3 + expected[0]
 
 
 def test_a_natural_step_that_does_not_lower_the_loss_is_not_taken() -> None:
     theta = [[0.6, 0.6], [0.6, 0.6], [0.6, 0.6]]
     losses = [[SLIGHT, UP], [UP, UP], [LOSS, LOSS]]
-    assert choose(losses, theta)[0] == (0, 0)
+    assert choose(losses, theta)[0] == Choice(0, 0)
 
 
 def test_a_sufficient_decrease_is_a_quarter_of_the_predicted() -> None:
@@ -117,22 +102,22 @@ def test_a_sufficient_decrease_is_a_quarter_of_the_predicted() -> None:
         for j in range(2):
             losses = not_quite.clone()
             losses[i, j] = just[i, j]
-            assert choose(losses.tolist())[0] == (i, j)
+            assert choose(losses.tolist())[0] == Choice(i, j)
 
 
 def test_without_natural_or_sufficient_steps_the_lowest_loss_is_taken() -> None:
     losses = [[SLIGHT, SLIGHT], [SLIGHT, SLIGHT - 0.01], [SLIGHT, UP]]
-    assert choose(losses)[0] == (1, 1)
+    assert choose(losses)[0] == Choice(1, 1)
 
 
 def test_a_step_with_a_hundred_times_the_lowest_loss_is_out() -> None:
     theta = [[2, 2], [2, 2], [0.7, 2]]
     lowest = [DOWN / 99, DOWN / 101]
     found = [choose([[x, UP], [UP, UP], [DOWN, UP]], theta)[0] for x in lowest]
-    assert found == [(2, 0), (0, 0)]
+    assert found == [Choice(2, 0), Choice(0, 0)]
     bold = Natural(up=1, down=1, lengths=(1.0, 0.5), greed=1000.0)
     losses = [[lowest[1], UP], [UP, UP], [DOWN, UP]]
-    assert choose(losses, theta, policy=bold)[0] == (2, 0)
+    assert choose(losses, theta, policy=bold)[0] == Choice(2, 0)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +136,7 @@ def test_a_converging_full_step_may_raise_the_loss_up_to_the_ceiling(
     ratios = [[2, 2], [2, 2], [theta, 0.0]]  # the half step raises it in vain
     losses = [[DOWN, UP], [UP, UP], [loss, loss]]
     choice, _ = choose(losses, ratios, at(4, ceiling=ceiling))
-    assert choice == ((2, 0) if taken else (0, 0))
+    assert choice == (Choice(2, 0) if taken else Choice(0, 0))
 
 
 def test_the_ceiling_is_the_greatest_loss_halved_each_round() -> None:
@@ -172,20 +157,20 @@ def test_without_a_lower_loss_there_is_no_step_and_more_damping(worse: float) ->
 @pytest.mark.parametrize("bad", [nan, inf])
 def test_losses_that_are_not_finite_are_never_taken(bad: float) -> None:
     natural = [[0.0, 0.0]] * 3
-    assert choose([[bad, bad], [bad, SLIGHT], [bad, bad]], natural)[0] == (1, 1)
-    assert choose([[bad, bad], [bad, SLIGHT], [bad, bad]])[0] == (1, 1)
+    assert choose([[bad, bad], [bad, SLIGHT], [bad, bad]], natural)[0] == Choice(1, 1)
+    assert choose([[bad, bad], [bad, SLIGHT], [bad, bad]])[0] == Choice(1, 1)
     assert choose([[bad, bad]] * 3, natural)[0] is None
 
 
 def test_a_step_whose_targets_are_not_finite_is_not_natural() -> None:
     theta = [[0.7, 2], [nan, 2], [inf, 2]]
-    assert choose([[SLIGHT, SLIGHT]] * 3, theta)[0] == (0, 0)
+    assert choose([[SLIGHT, SLIGHT]] * 3, theta)[0] == Choice(0, 0)
 
 
 def test_levels_stay_between_the_most_damping_and_the_floor() -> None:
     policy = Natural()
     up = [[UP] * 4]
-    state = policy.start(2.2e-16)
+    state = policy.start(EPS)
     for _ in range(5):  # no step ever succeeds
         rows = len(policy.propose(SPECTRUM, state).dampings)
         choice, state = choose(up * rows, state=state, policy=policy)
@@ -196,23 +181,23 @@ def test_levels_stay_between_the_most_damping_and_the_floor() -> None:
     for _ in range(25):  # every step succeeds
         rows = len(policy.propose(SPECTRUM, state).dampings)
         choice, state = choose(down * rows, state=state, policy=policy)
-        assert choice == (rows - 1, 0)
+        assert choice == Choice(rows - 1, 0)
     relative = [mu**0.5 / 10 for mu in policy.propose(SPECTRUM, state).dampings]
     assert relative[-1] == pytest.approx(policy.floor, rel=1e-9)
     assert len(relative) == policy.up + 1
 
 
-def test_more_directions_than_the_share_raise_the_least_damping() -> None:
-    k, p, policy = 100, 200, Natural(share=0.4)
+def test_more_directions_than_wanted_raise_the_least_damping() -> None:
+    k, p, policy = 100, 200, Natural(directions=80)
     s = torch.logspace(0, -9.9, k, dtype=torch.float64)
     many = Spectrum(s, s, torch.eye(k, p).double(), torch.eye(k).double())
-    state = {**policy.start(2.2e-16), "level": 21.0}
+    state = {**policy.start(EPS), "level": 21.0}
     candidates = policy.propose(many, state)
     shape = (len(candidates.dampings), len(candidates.lengths))
     probed = Probed(torch.zeros(shape), torch.zeros(*shape, k).double())
     _, after = policy.choose(many, 1.0, candidates, probed, state)
     assert 10 * s[80] <= policy.propose(many, after).dampings[-1] ** 0.5 < 40 * s[80]
-    _, other = Natural(share=0.5).choose(many, 1.0, candidates, probed, state)
+    _, other = Natural(directions=100).choose(many, 1.0, candidates, probed, state)
     assert other["floor"] == state["floor"]
 
 
@@ -245,90 +230,12 @@ def test_what_is_taken_is_finite_and_below_the_ceiling(
 
 def test_where_nothing_is_known_no_step_is_taken() -> None:
     nothing = Spectrum(*(torch.zeros(s).double() for s in (0, 0, (0, 3), (0, 0))))
-    state = SMALL.start(2.2e-16)
+    state = SMALL.start(EPS)
     candidates = SMALL.propose(nothing, state)
     assert candidates.coordinates.shape == (3, 0)
     probed = Probed(torch.full((3, 2), LOSS), torch.zeros(3, 2, 0).double())
     choice, _ = SMALL.choose(nothing, LOSS, candidates, probed, state)
     assert choice is None
-
-
-@pytest.mark.parametrize("policy", [LineSearch(0.1, 0.05), Fixed(0.5, 0.1, 0.05)])
-def test_one_damping_and_cutoff_give_one_step(policy: LineSearch | Fixed) -> None:
-    candidates = policy.propose(SPECTRUM, policy.start(2.2e-16))
-    expected = torch.tensor([10 / 100.1, 1 / 1.1, 0.0]).double()
-    torch.testing.assert_close(candidates.coordinates, expected.unsqueeze(0))
-    assert (candidates.dampings, candidates.cutoffs) == ([0.1], [0.05])
-    assert policy.reach(policy.start(2.2e-16)) == 0.05
-
-
-def searched(losses: list[float]) -> Choice | None:
-    policy = LineSearch(lengths=tuple(0.5**j for j in range(len(losses))))
-    candidates = policy.propose(SPECTRUM, {})
-    targets = torch.zeros(1, len(losses), 3).double()
-    probed = Probed(torch.tensor([losses]).double(), targets)
-    choice, state = policy.choose(SPECTRUM, LOSS, candidates, probed, {})
-    assert state == {}
-    return choice
-
-
-@pytest.mark.parametrize(
-    ("losses", "length"),
-    [
-        ([9, 5, 7], 1),
-        ([nan, 12, 7], 2),
-        ([inf, nan, 9], 2),
-        ([10, 10, 12], None),
-        ([nan, nan, inf], None),
-    ],
-)
-def test_a_line_search_takes_the_length_of_the_lowest_loss(
-    losses: list[float], length: int | None
-) -> None:
-    assert searched(losses) == (None if length is None else (0, length))
-
-
-def test_lengths_of_a_line_search_halve() -> None:
-    lengths = LineSearch().lengths
-    assert lengths[0] == 1
-    assert all(b == a / 2 for a, b in pairwise(lengths))
-
-
-def test_a_fixed_step_is_taken_without_a_look() -> None:
-    policy = Fixed(0.3)
-    candidates = policy.propose(SPECTRUM, policy.start(2.2e-16))
-    assert candidates.lengths == [0.3]
-    assert policy.choose(SPECTRUM, nan, candidates, None, {}) == ((0, 0), {})
-
-
-def test_only_a_fixed_step_is_not_probed() -> None:
-    policies: list[Policy] = [Natural(), LineSearch(), Fixed()]
-    assert [policy.probes for policy in policies] == [True, True, False]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"damping": -1.0}, "damping must be at least 0, got -1.0"),
-        ({"damping": nan}, "damping must be at least 0, got nan"),
-        ({"damping": inf}, "damping must be at least 0"),
-        ({"cutoff": 1.0}, r"cut-off must be in \[0, 1\), got 1.0"),
-        ({"cutoff": -1e-3}, "cut-off must be in"),
-        ({"cutoff": nan}, "cut-off must be in"),
-    ],
-)
-@pytest.mark.parametrize("policy", [LineSearch, Fixed])
-def test_dampings_and_cutoffs_out_of_range_are_refused(
-    policy: type[LineSearch | Fixed], options: dict[str, float], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        policy(**options)
-
-
-@pytest.mark.parametrize("length", [0.0, -1.0, nan])
-def test_a_fixed_step_must_have_a_length(length: float) -> None:
-    with pytest.raises(ValueError, match="length of a step must be positive"):
-        Fixed(length)
 
 
 def test_policies_keep_plain_numbers() -> None:

@@ -1,4 +1,4 @@
-"""Policies with one damping and cut-off: fixed, and a line search with or without memory."""
+"""Policies with one damping and cut-off: fixed, and a line search."""
 
 from itertools import pairwise
 from math import inf, nan

@@ -70,7 +70,8 @@ class LineSearch(OneStep):
         seen = torch.cat([state["losses"].cpu(), torch.tensor([loss]).double()])
         seen = seen[-self.memory :]
         fitted = spectrum.s * candidates.coordinates[0]
-        slope = float(fitted @ spectrum.c)  # -d loss / dt at t = 0
+        # -d loss / dt at t = 0; the step of local training may lead uphill.
+        slope = max(float(fitted @ spectrum.c), 0.0)
         for j, length in enumerate(self.lengths):
             if (
                 float(probed.losses[0, j])

@@ -92,7 +92,8 @@ class LevenbergMarquardt:
             bend = self._bend(spectrum, mu, step, probed, i)
             straight = bend is None or bool(bend.norm() <= STRAIGHT * step.norm())
             if gain > 0 and predicted > 0 and straight:
-                mu *= max(1 / 3, 1 - (2 * gain / predicted - 1) ** 3)
+                ratio = min(gain / predicted, 1.0)  # rounding may make it enormous
+                mu *= max(1 / 3, 1 - (2 * ratio - 1) ** 3)
                 correction = None if bend is None else bend / 2
                 return Choice(i, 0, correction), self._next(spectrum, mu, 2.0, state)
             nu *= 2

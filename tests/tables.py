@@ -22,7 +22,7 @@ def proposed(policy: Policy, state: PolicyState | None = None) -> Candidates:
 
 def predicted(candidates: Candidates) -> Tensor:
     """Decrease of 1/2 |c - B D|^2 by each candidate [T, S], from the definition."""
-    lengths = torch.tensor(candidates.lengths).double()
+    lengths = torch.tensor(candidates.lengths, dtype=torch.float64)
     steps = lengths.view(1, -1, 1) * candidates.coordinates[:, None]
     left = SPECTRUM.c - SPECTRUM.s * steps
     return (SPECTRUM.c.square().sum() - left.square().sum(-1)) / 2
@@ -37,7 +37,7 @@ def chosen(
 ) -> tuple[Choice | None, PolicyState]:
     """The choice from a table of losses [T, S]; targets are zero if not given."""
     state = policy.start(EPS) if state is None else state
-    table = torch.as_tensor(losses).double()
+    table = torch.as_tensor(losses, dtype=torch.float64)
     if targets is None:
         targets = torch.zeros(*table.shape, 3).double()
     candidates = policy.propose(SPECTRUM, state)

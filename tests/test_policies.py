@@ -283,7 +283,7 @@ def test_where_every_step_halves_the_loss_one_is_taken_in_every_round(
         shape = (len(candidates.dampings), len(candidates.lengths))
         assert shape[0] * shape[1] <= MOST
         # What the linear model has at the candidates, so that nothing is bent.
-        lengths = torch.tensor(candidates.lengths).double().view(1, -1, 1)
+        lengths = torch.tensor(candidates.lengths, dtype=torch.float64).view(1, -1, 1)
         steps = candidates.coordinates[:, None]
         probed = Probed(
             torch.full(shape, loss / 2).double(),
@@ -303,7 +303,7 @@ def test_single_precision_asks_for_nothing_below_its_rounding_unit(name: str) ->
         pairs = zip(candidates.dampings, candidates.cutoffs, strict=True)
         for mu, cutoff in pairs:
             assert max(mu**0.5 / float(spectrum.s[0]), cutoff) >= 49 * eps
-        lengths = torch.tensor(candidates.lengths).double().view(1, -1, 1)
+        lengths = torch.tensor(candidates.lengths, dtype=torch.float64).view(1, -1, 1)
         targets = spectrum.c - lengths * spectrum.s * candidates.coordinates[:, None]
         shape = targets.shape[:2]
         probed = Probed(torch.full(shape, loss / 2).double(), targets)

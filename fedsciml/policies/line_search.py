@@ -67,7 +67,9 @@ class LineSearch(OneStep):
         if not self.memory:
             best = lowest(probed.losses, loss)
             return (Choice(*best) if best else None), {}
-        seen = torch.cat([state["losses"].cpu(), torch.tensor([loss]).double()])
+        seen = torch.cat(
+            [state["losses"].cpu(), torch.tensor([loss], dtype=torch.float64)]
+        )
         seen = seen[-self.memory :]
         fitted = spectrum.s * candidates.coordinates[0]
         # -d loss / dt at t = 0; the step of local training may lead uphill.

@@ -9,7 +9,10 @@ from fedsciml.steps import Candidates, Choice, Policy, PolicyState, Probed
 EPS = torch.finfo(torch.float64).eps
 EYE = torch.eye(3).double()
 SPECTRUM = Spectrum(
-    torch.tensor([10.0, 1.0, 0.1]).double(), torch.ones(3).double(), EYE, EYE
+    torch.tensor([10.0, 1.0, 0.05], dtype=torch.float64),
+    torch.ones(3).double(),
+    EYE,
+    EYE,
 )
 LOSS = 10.0
 """At theta. The linear model predicts a decrease of at most |c|^2 / 2 = 1.5."""

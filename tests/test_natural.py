@@ -37,9 +37,9 @@ def choose(
     Where no Theta is given, all of them are too large to be natural.
     """
     state = state or at(4, policy)
-    table = torch.tensor(losses).double()
+    table = torch.tensor(losses, dtype=torch.float64)
     # Targets of Theta times those at theta are corrections of Theta times the step.
-    ratio = torch.full_like(table, 2.0) if theta is None else torch.tensor(theta)
+    ratio = torch.full_like(table, 2.0) if theta is None else table.new_tensor(theta)
     probed = Probed(table, ratio.double().unsqueeze(-1) * SPECTRUM.c)
     candidates = policy.propose(SPECTRUM, state)
     return policy.choose(SPECTRUM, LOSS, candidates, probed, state)

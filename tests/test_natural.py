@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tables import EPS, LOSS, SPECTRUM
+from tables import EPS, LOSS, SPECTRUM, chosen, predicted
 from torch import Tensor
 
-from fedsciml.policies.natural import Natural
+from fedsciml.policies.natural import FARTHER, Natural
 from fedsciml.solve import Spectrum
 from fedsciml.steps import Candidates, Choice, PolicyState, Probed
 
@@ -243,3 +243,166 @@ def test_policies_keep_plain_numbers() -> None:
     assert all(isinstance(value, float) for value in state.values())
     candidates: Candidates = SMALL.propose(SPECTRUM, state)
     assert isinstance(candidates.coordinates, Tensor)
+
+
+DEEP, STALLED = 2.0, {"slow": 3.0, "best": 2.0, "peak": 1e7}
+"""A loss of which the model can remove 1.5, and what was seen before in a stall."""
+
+LOOK = 1 + 1 + 1 + FARTHER
+"""Levels in a stall, of ``SMALL``."""
+
+
+def looked(
+    losses: dict[tuple[int, int], float],
+    theta: dict[tuple[int, int], float],
+    state: PolicyState,
+    loss: float = DEEP,
+) -> tuple[Choice | None, PolicyState]:
+    """The choice in a table where all other losses are 1000 and Thetas 2."""
+    rows = len(SMALL.propose(SPECTRUM, state).dampings)
+    table, ratio = torch.full((rows, 2), 1000.0).double(), torch.full((rows, 2), 2.0)
+    for entries, values in ((losses, table), (theta, ratio)):
+        for place, value in entries.items():
+            values[place] = value
+    targets = ratio.double()[..., None] * SPECTRUM.c
+    return chosen(SMALL, table, state, targets, loss)
+
+
+@pytest.mark.parametrize(
+    ("slow", "best", "stalled"),
+    [
+        (3.0, 0.9e-6, True),
+        (4.0, 1e-9, True),
+        (2.0, 1e-9, False),  # not slow for long
+        (-1.0, 1e-9, False),
+        (99.0, 1.1e-6, False),  # not deep
+    ],
+)
+def test_only_deep_and_slow_is_a_stall_where_less_damping_is_looked_at(
+    slow: float, best: float, stalled: bool
+) -> None:
+    state = at(4, slow=slow, best=best, peak=1.0)
+    levels = range(3, 6 + FARTHER if stalled else 6)
+    expected = [(10 * 10 ** (-i / 2)) ** 2 for i in levels]
+    assert SMALL.propose(SPECTRUM, state).dampings == pytest.approx(expected, rel=1e-9)
+
+
+def test_three_slow_rounds_make_a_stall_and_after_a_look_nine() -> None:
+    state, loss, found = at(10), 1e8, []
+    for k in range(40):
+        rows = len(SMALL.propose(SPECTRUM, state).dampings)
+        found.append(rows > 3)
+        table = torch.full((rows, 2), 0.99 * loss).double()
+        targets = 2 * SPECTRUM.c.expand(rows, 2, 3)
+        _, state = chosen(SMALL, table, state, targets, loss)
+        state["level"] = 10.0
+        loss = 1.0 if k == 0 else 0.5 if k == 22 else 0.99 * loss
+    looks = [k for k, wide in enumerate(found) if wide]
+    # Round 1 sees the loss 1, rounds 2 to 4 hardly less; round 23 sees one half.
+    assert looks == [5, 15, 27, 37]
+
+
+def test_the_rounds_that_count_as_slow_lower_the_loss_by_less_than_a_fifth() -> None:
+    for factor, slow in [(0.81, 3.0), (0.79, 0.0)]:
+        state = at(4, slow=2.0, best=DEEP / factor, peak=1e7)
+        assert looked({(0, 0): 1.0}, {}, state)[1]["slow"] == slow
+
+
+def test_a_hop_is_the_candidate_of_the_smallest_theta_whatever_its_loss() -> None:
+    theta = {(2, 0): 0.74, (5, 0): 0.7, (6, 1): 0.6, (7, 0): 0.76}
+    lower = {(0, 0): 1.0}
+    choice, state = looked(lower, theta, at(4, **STALLED))
+    assert choice == Choice(6, 1)
+    assert state["level"] == 3 + 6
+    assert state["ceiling"] == 2 * 1000
+    assert state["slow"] == -6
+    # Without a stall it is an ordinary round.
+    assert looked(lower, {(1, 0): 0.6}, at(4))[0] == Choice(0, 0)
+
+
+def test_a_hop_passes_the_natural_test_and_stays_below_the_greatest_loss() -> None:
+    state, lower = at(4, **STALLED), {(0, 0): 1.0}
+    # Above 1 - t / 4 there is none, at either length.
+    assert looked(lower, {(5, 0): 0.76, (6, 1): 0.88}, state)[0] == Choice(0, 0)
+    assert looked(lower, {(6, 1): 0.87}, state)[0] == Choice(6, 1)
+    theta = {(5, 0): 0.1, (6, 0): 0.2, (7, 0): 0.3, (8, 0): 0.4}
+    losses = {**lower, (5, 0): 1.1e7, (6, 0): nan, (7, 0): inf, (8, 0): 0.9e7}
+    assert looked(losses, theta, state)[0] == Choice(8, 0)
+
+
+def test_a_hop_is_promised_half_of_the_loss() -> None:
+    theta = {(i, j): 0.01 * (1 + 2 * i + j) for i in range(LOOK) for j in range(2)}
+    candidates = SMALL.propose(SPECTRUM, at(4, **STALLED))
+    promise = predicted(candidates)
+    for loss in (1.0, 1.9, 2.1, 2.4, 2.9):
+        choice, state = looked({}, theta, at(4, **STALLED), loss)
+        assert choice is not None
+        able = (promise >= loss / 2).nonzero().tolist()
+        assert choice == Choice(*able[0])  # Theta grows from there
+        assert state["level"] == 3 + choice.step
+
+
+@pytest.mark.parametrize("loss", [3.1, 1e6])
+def test_at_the_rounding_level_there_is_no_hop(loss: float) -> None:
+    # No step helps, and the model promises less than half of the loss.
+    theta = {(i, j): 0.0 for i in range(LOOK) for j in range(2)}
+    ups = {(i, j): 1.5 * loss for i in range(LOOK) for j in range(2)}
+    state = at(4, slow=3.0, best=loss, peak=1e13)
+    choice, after = looked(ups, theta, state, loss)
+    assert choice is None
+    assert after["least"] == state["least"]
+
+
+def test_a_look_goes_down_to_the_rounding_unit_and_a_hop_lowers_the_floor() -> None:
+    state = at(22, **STALLED)
+    before = SMALL.propose(SPECTRUM, at(22)).dampings
+    assert (before[-1] / 100) ** 0.5 == pytest.approx(SMALL.floor, rel=1e-9)
+    dampings = SMALL.propose(SPECTRUM, state).dampings
+    least = (dampings[-1] / 100) ** 0.5
+    assert 50 * EPS <= least < 10**0.5 * 50 * EPS
+    assert SMALL.reach(state) == pytest.approx(0.1 * least, rel=1e-9)
+    hop = 4
+    choice, after = looked({}, {(hop, 0): 0.3}, state)
+    assert choice == Choice(hop, 0)
+    # Ordinary rounds may now go down to there, and no farther.
+    for _ in range(4):
+        lowest = len(SMALL.propose(SPECTRUM, after).dampings) - 1
+        _, after = looked({(lowest, 0): 1.0}, {(lowest, 0): 0.3}, after)
+        after["slow"] = 0.0
+    ordinary = SMALL.propose(SPECTRUM, after).dampings
+    assert ordinary[-1] == pytest.approx(dampings[hop], rel=1e-9)
+
+
+def test_without_a_hop_the_floor_stays() -> None:
+    state = at(22, **STALLED)
+    _, after = looked({(0, 0): 1.0}, {}, state)
+    assert after["least"] == state["least"] == SMALL.floor
+
+
+def test_a_floor_raised_for_the_number_of_directions_holds_in_a_stall() -> None:
+    policy = Natural(up=1, down=1, lengths=(1.0, 0.5), directions=1)
+    state = policy.start(EPS)
+    targets = 2 * SPECTRUM.c.expand(3, 2, 3)
+    _, state = chosen(policy, [[DOWN, DOWN]] * 3, state, targets)
+    # The second direction, at a tenth of the first, is one too many.
+    assert state["floor"] == 0.1
+    few = policy.propose(SPECTRUM, {**state, "level": 9.0})
+    wide = policy.propose(SPECTRUM, {**state, "level": 9.0, **STALLED})
+    assert wide.dampings == few.dampings
+    assert (wide.dampings[-1] / 100) ** 0.5 >= 0.1 * (1 - 1e-9)
+
+
+def test_in_single_precision_a_look_goes_no_farther_than_its_rounding_unit() -> None:
+    eps = 2.0**-23
+    state = {**SMALL.start(eps), "level": 99.0}
+    for more in ({}, STALLED):
+        least = SMALL.propose(SPECTRUM, {**state, **more}).dampings[-1]
+        assert (least / 100) ** 0.5 >= 50 * eps
+    assert SMALL.start(eps)["least"] == SMALL.start(eps)["last"] == 50 * eps
+
+
+def test_the_best_and_the_greatest_loss_are_remembered() -> None:
+    state = at(4)
+    for loss in (5.0, 9.0, 3.0, 4.0):
+        _, state = looked({(0, 0): loss - 0.1}, {}, state, loss)
+    assert (state["best"], state["peak"]) == (3.0, 9.0)

@@ -42,7 +42,7 @@ def test_the_step_is_undamped_at_the_cutoff() -> None:
 @pytest.mark.parametrize("loss", [MUCH, LITTLE])
 @pytest.mark.parametrize("length", [1.0, 1 / 2])
 def test_after_a_long_step_the_cutoff_falls(length: float, loss: float) -> None:
-    assert after(length, loss) == pytest.approx(5e-2 * 0.3, rel=1e-14)
+    assert after(length, loss) == pytest.approx(5e-2 * 0.3, rel=1e-14, abs=0)
 
 
 @pytest.mark.parametrize("loss", [MUCH, LITTLE])
@@ -55,8 +55,8 @@ def test_after_a_step_between_the_cutoff_stays(length: float, loss: float) -> No
 def test_after_a_short_step_the_cutoff_rises_unless_that_is_stagnation(
     length: float | None,
 ) -> None:
-    assert after(length, MUCH) == pytest.approx(5e-2 / 0.3, rel=1e-14)
-    assert after(length, LITTLE) == pytest.approx(5e-2 * 0.3, rel=1e-14)
+    assert after(length, MUCH) == pytest.approx(5e-2 / 0.3, rel=1e-14, abs=0)
+    assert after(length, LITTLE) == pytest.approx(5e-2 * 0.3, rel=1e-14, abs=0)
 
 
 def test_the_cutoff_stays_between_the_floor_and_a_half() -> None:

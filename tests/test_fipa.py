@@ -150,6 +150,7 @@ def test_a_fixed_step_needs_no_second_exchange() -> None:
     assert len(sent) == 1
     assert door.traffic.messages == 2 * 3
     assert (info.step, info.damping, info.cutoff) == (0.25, 1e-2, 0.0)
+    assert info.probes == 0
     probed = methods.load("fipa", policy="line_search:damping=1e-2,cutoff=0")
     start, broadcast = probed.init(theta(scalar()), 0)
     whole = InProcess(scalar(), probed).exchange(broadcast)
@@ -165,6 +166,7 @@ def test_messages_and_bytes_are_those_of_the_theory(rank: str) -> None:
     for k, sketch in zip(info.ranks, sketches, strict=True):
         assert payload(sketch) == 8 * (k * (p + 1) + 1)
     steps, lengths = probes[0]["losses"].shape
+    assert info.probes == steps * lengths == 20
     up = sum(k * (p + 1) + 1 + steps * lengths * (1 + k) for k in info.ranks)
     assert door.traffic.bytes_up == 8 * up
     # theta, seed, round, top, gradient, reach; then steps and lengths.

@@ -52,7 +52,7 @@ def test_candidates_are_the_damped_steps_around_the_last_level() -> None:
     for i, mu, step in zip(
         range(5, 11), candidates.dampings, candidates.coordinates, strict=True
     ):
-        assert mu == pytest.approx((10 * 10 ** (-i / 2)) ** 2, rel=1e-12)
+        assert mu == pytest.approx((10 * 10 ** (-i / 2)) ** 2, rel=1e-12, abs=0)
         expected = SPECTRUM.s / (SPECTRUM.s**2 + mu) * SPECTRUM.c
         torch.testing.assert_close(step, expected, rtol=1e-14, atol=0)
         torch.testing.assert_close(step, SPECTRUM.step(mu), rtol=1e-14, atol=0)
@@ -183,7 +183,7 @@ def test_levels_stay_between_the_most_damping_and_the_floor() -> None:
         choice, state = choose(down * rows, state=state, policy=policy)
         assert choice == Choice(rows - 1, 0)
     relative = [mu**0.5 / 10 for mu in policy.propose(SPECTRUM, state).dampings]
-    assert relative[-1] == pytest.approx(policy.floor, rel=1e-9)
+    assert relative[-1] == pytest.approx(policy.floor, rel=1e-9, abs=0)
     assert len(relative) == policy.up + 1
 
 
@@ -205,7 +205,7 @@ def test_more_directions_than_wanted_raise_the_least_damping() -> None:
 def test_a_sketch_reaches_a_tenth_below_the_least_damping(level: int) -> None:
     policy, state = Natural(), at(level)
     least = policy.propose(SPECTRUM, state).dampings[-1] ** 0.5
-    assert policy.reach(state) == pytest.approx(0.1 * least / 10, rel=1e-12)
+    assert policy.reach(state) == pytest.approx(0.1 * least / 10, rel=1e-12, abs=0)
 
 
 tables = st.lists(
@@ -284,7 +284,9 @@ def test_only_deep_and_slow_is_a_stall_where_less_damping_is_looked_at(
     state = at(4, slow=slow, best=best, peak=1.0)
     levels = range(3, 6 + FARTHER if stalled else 6)
     expected = [(10 * 10 ** (-i / 2)) ** 2 for i in levels]
-    assert SMALL.propose(SPECTRUM, state).dampings == pytest.approx(expected, rel=1e-9)
+    assert SMALL.propose(SPECTRUM, state).dampings == pytest.approx(
+        expected, rel=1e-9, abs=0
+    )
 
 
 def test_three_slow_rounds_make_a_stall_and_after_a_look_nine() -> None:
@@ -356,11 +358,11 @@ def test_at_the_rounding_level_there_is_no_hop(loss: float) -> None:
 def test_a_look_goes_down_to_the_rounding_unit_and_a_hop_lowers_the_floor() -> None:
     state = at(22, **STALLED)
     before = SMALL.propose(SPECTRUM, at(22)).dampings
-    assert (before[-1] / 100) ** 0.5 == pytest.approx(SMALL.floor, rel=1e-9)
+    assert (before[-1] / 100) ** 0.5 == pytest.approx(SMALL.floor, rel=1e-9, abs=0)
     dampings = SMALL.propose(SPECTRUM, state).dampings
     least = (dampings[-1] / 100) ** 0.5
     assert 50 * EPS <= least < 10**0.5 * 50 * EPS
-    assert SMALL.reach(state) == pytest.approx(0.1 * least, rel=1e-9)
+    assert SMALL.reach(state) == pytest.approx(0.1 * least, rel=1e-9, abs=0)
     hop = 4
     choice, after = looked({}, {(hop, 0): 0.3}, state)
     assert choice == Choice(hop, 0)
@@ -370,7 +372,7 @@ def test_a_look_goes_down_to_the_rounding_unit_and_a_hop_lowers_the_floor() -> N
         _, after = looked({(lowest, 0): 1.0}, {(lowest, 0): 0.3}, after)
         after["slow"] = 0.0
     ordinary = SMALL.propose(SPECTRUM, after).dampings
-    assert ordinary[-1] == pytest.approx(dampings[hop], rel=1e-9)
+    assert ordinary[-1] == pytest.approx(dampings[hop], rel=1e-9, abs=0)
 
 
 def test_without_a_hop_the_floor_stays() -> None:

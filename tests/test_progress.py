@@ -26,7 +26,7 @@ def taken(losses: Tensor | list[list[float]]) -> tuple[int, int] | None:
 
 def test_the_steps_are_undamped_with_a_cutoff_a_decade() -> None:
     candidates = proposed(SHORT)
-    assert candidates.cutoffs == pytest.approx([1e-1, 1e-2, 1e-3], rel=1e-12)
+    assert candidates.cutoffs == pytest.approx([1e-1, 1e-2, 1e-3], rel=1e-12, abs=0)
     assert (candidates.dampings, candidates.lengths) == ([0.0] * 3, [1.0, 0.5])
     inverse = 1 / SPECTRUM.s
     kept = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 1, 1]]).double()

@@ -122,6 +122,18 @@ def test_the_loss_of_the_model_never_rises(
         assert any(not torch.equal(s["theta"], s["at"]) for _, s in found)
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_trains_in_single_precision(policy: str) -> None:
+    method = methods.load("fipa", policy=policy)
+    result = run(scalar(), method, rounds=6, dtype=torch.float32)
+    assert result.theta.dtype == torch.float32
+    assert all(value == value for value in result.errors())
+    # A cut-off or damping given below the rounding unit makes steps of noise.
+    noise = policy == "spring" or policy.startswith("line_search:cutoff")
+    bound = 1 + 1e-5 if noise else 0.5
+    assert result.loss <= bound * result.history[0]["loss"]
+
+
 def test_where_the_point_taken_was_not_probed_it_is_the_model() -> None:
     policies = ("levenberg_marquardt:acceleration=true", "fixed:damping=1")
     for policy in policies:

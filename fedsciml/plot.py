@@ -6,6 +6,7 @@ state; ``save`` writes it.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -89,6 +90,107 @@ def convergence(
     if silent:
         panels[1].set_title(f"centralised, nothing sent: {', '.join(silent)}", size=9)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    figure.suptitle(title)
+    return figure
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A labelled curve; ``mark`` draws points instead of a line."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: int = 0
+    dash: int = 0
+    mark: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves with common axes, logarithmic unless told otherwise."""
+
+    title: str
+    xlabel: str
+    ylabel: str
+    curves: Sequence[Curve]
+    xscale: str = "log"
+    yscale: str = "log"
+    ylim: tuple[float, float] | None = None
+
+
+def panels(parts: Sequence[Panel], columns: int = 2) -> Figure:
+    """Several panels, row by row, each with a legend of its own."""
+    rows = -(-len(parts) // columns)
+    size = (5.2 * columns, 3.9 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    every = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for axes, panel in zip(every, parts, strict=False):
+        axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
+        axes.set(xscale=panel.xscale, yscale=panel.yscale)
+        axes.grid(alpha=0.3)
+        for curve in panel.curves:
+            axes.plot(
+                curve.x,
+                curve.y,
+                label=curve.label,
+                color=COLOURS[curve.colour % len(COLOURS)],
+                linestyle="none" if curve.mark else DASHES[curve.dash],
+                linewidth=2,
+                marker=MARKERS[curve.dash] if curve.mark else "none",
+                markersize=6,
+            )
+        if panel.ylim:
+            axes.set_ylim(*panel.ylim)
+        axes.legend(fontsize=8, frameon=False)
+    for axes in every[len(parts) :]:
+        axes.remove()
+    return figure
+
+
+def profile(costs: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
+    """Performance profiles (Dolan, More, Math. Program. 91, 2002).
+
+    A curve gives, for each factor, the share of the cases in which a solver needs at
+    most that factor of what the best solver of the case needs.
+
+    Args:
+        costs: Of each kind (a panel: rounds, bytes), of each solver, the cost of every
+            case in the same order; infinite where it fails.
+        title: Above the figure.
+    """
+    figure = Figure(figsize=(5.2 * len(costs), 4.6), layout="constrained")
+    every = np.atleast_1d(figure.subplots(1, len(costs), sharey=True))
+    for axes, (kind, solvers) in zip(every, costs.items(), strict=True):
+        table = np.array(list(solvers.values()), dtype=float)
+        best = table.min(axis=0)
+        ratios = table[:, np.isfinite(best)] / best[np.isfinite(best)]
+        top = 1.1 * max(2.0, ratios[np.isfinite(ratios)].max(initial=1.0))
+        for number, (label, row) in enumerate(zip(solvers, ratios, strict=True)):
+            x = np.concatenate([[1.0], np.sort(row[np.isfinite(row)]), [top]])
+            solved = np.arange(len(x) - 1) / table.shape[1]
+            y = np.concatenate([solved, solved[-1:]])
+            axes.step(
+                x,
+                y,
+                where="post",
+                label=label,
+                color=COLOURS[number % len(COLOURS)],
+                linestyle=DASHES[number // len(COLOURS) % len(DASHES)],
+                linewidth=2,
+            )
+        axes.set(xscale="log", xlabel=f"{kind}, times the best", xlim=(1, top))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(-0.02, 1.02)
+        axes.grid(alpha=0.3)
+        axes.label_outer()
+    every[0].set_ylabel("share of cases")
+    handles, labels = every[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8
+    )
     figure.suptitle(title)
     return figure
 

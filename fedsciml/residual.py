@@ -9,7 +9,9 @@ reverse sweep for all rows. Everything else takes the general autograd path, wit
 same interface.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -43,6 +45,8 @@ class Linear(Protocol):
 
 class Block(Protocol):
     """Rows of one term that are swept together."""
+
+    rows: Rows
 
     def residuals(self, thetas: Tensor) -> Tensor:
         """Weighted residuals [C, n] at thetas [C, p]."""
@@ -128,6 +132,20 @@ class System:
                 part = Rows(rows.term, points, target, rows.weight)
                 self.blocks.append(kind(problem, part))
 
+    def scaled(self, factors: Sequence[float]) -> "System":
+        """The same system with the loss of term t times ``factors[t]``; shares data."""
+
+        def scale(rows: Rows) -> Rows:
+            return replace(rows, weight=rows.weight * factors[rows.term] ** 0.5)
+
+        result = copy(self)
+        rows = tuple(scale(rows) for rows in self.shard.rows)
+        result.shard = replace(self.shard, rows=rows)
+        result.blocks = [copy(block) for block in self.blocks]
+        for block in result.blocks:
+            block.rows = scale(block.rows)
+        return result
+
     def residual(self, theta: Tensor) -> Tensor:
         """Weighted residual r, shape [n]."""
         return self.residuals(theta.unsqueeze(0))[0]
@@ -174,7 +192,7 @@ class JetBlock:
     def __init__(self, problem: Problem, rows: Rows) -> None:
         assert isinstance(problem.network, MLP)
         self._network = problem.network
-        self._problem, self._rows = problem, rows
+        self._problem, self.rows = problem, rows
         self._term = problem.terms[rows.term]
         self._row = Row(rows.points, rows.target, problem.coordinates)
         self.layout = layout(_traced(self._evaluate, rows.points, len(problem.outputs)))
@@ -186,7 +204,7 @@ class JetBlock:
         problem = self._problem
         jet = Jet(read, problem.coordinates, problem.outputs)
         parts = self._term.residual(jet, self._row)
-        return _stacked(parts, len(self._rows.points), self._term.name)
+        return _stacked(parts, len(self.rows.points), self._term.name)
 
     def _residuals(self, jets: Tensor) -> Tensor:
         return self._evaluate(lambda channel: jets[self._number[channel]])
@@ -197,7 +215,7 @@ class JetBlock:
     @torch.no_grad()
     def residuals(self, thetas: Tensor) -> Tensor:
         """Weighted residuals [C, n] at thetas [C, p], some of them in one sweep."""
-        x = self._rows.points
+        x = self.rows.points
         result = []
         for group in thetas.split(max(1, CHUNK // max(1, len(x)))):
             # One theta alone takes the path of ``linearise`` and agrees bit for bit.
@@ -205,12 +223,12 @@ class JetBlock:
             several = tape.output.unbind(1) if len(group) > 1 else [tape.output]
             for jets in several:
                 result.append(self._residuals(self._solution(jets)).flatten())
-        return torch.stack(result).mul_(self._rows.weight)
+        return torch.stack(result).mul_(self.rows.weight)
 
     @torch.no_grad()
     def linearise(self, theta: Tensor) -> "JetLinear":
         """The rows' linearisation at theta: one sweep of jets, one small backward."""
-        tape = self._network.forward(theta, self._rows.points, self.layout)
+        tape = self._network.forward(theta, self.rows.points, self.layout)
         jets = self._solution(tape.output).requires_grad_()
         with torch.enable_grad():
             parts = self._residuals(jets)
@@ -222,10 +240,10 @@ class JetBlock:
             ]
         cotangents = []
         for bar in bars:
-            bar.mul_(self._rows.weight)
+            bar.mul_(self.rows.weight)
             pull = self._constraint.pull if self._constraint else None
             cotangents.append(pull(bar) if pull else bar)
-        r = parts.detach().flatten() * self._rows.weight
+        r = parts.detach().flatten() * self.rows.weight
         return JetLinear(r, self._network, tape, cotangents)
 
 
@@ -265,19 +283,19 @@ class AutogradBlock:
     """Rows of any differentiable network and any residual written with torch."""
 
     def __init__(self, problem: Problem, rows: Rows) -> None:
-        self._problem, self._rows = problem, rows
+        self._problem, self.rows = problem, rows
         self._term = problem.terms[rows.term]
 
     def _evaluate(self, theta: Tensor) -> Tensor:
         problem = self._problem
-        x = self._rows.points.detach().clone().requires_grad_()
+        x = self.rows.points.detach().clone().requires_grad_()
         read = Nested(problem.network(theta, x), x)
         jet = Jet(read, problem.coordinates, problem.outputs)
-        row = Row(x, self._rows.target, problem.coordinates)
+        row = Row(x, self.rows.target, problem.coordinates)
         parts = self._term.residual(jet, row)
         stacked = _stacked(parts, len(x), self._term.name)
         # The empty sum puts a residual without u on the graph of theta.
-        return stacked.flatten() * self._rows.weight + theta[:0].sum()
+        return stacked.flatten() * self.rows.weight + theta[:0].sum()
 
     def residuals(self, thetas: Tensor) -> Tensor:
         """Weighted residuals [C, n] at thetas [C, p]."""

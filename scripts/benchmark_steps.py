@@ -23,8 +23,10 @@ from _common import SUITE, Entry
 
 import problems
 from fedsciml import policies, run
+from fedsciml.balance import Balance, balanced
 from fedsciml.methods.fipa import Fipa
 from fedsciml.record import Line
+from fedsciml.steps import Policy
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "steps.json"
 POLICIES = (
@@ -70,11 +72,24 @@ def finished(history: Sequence[Line], quantity: str) -> bool:
     return error(last[-1], quantity) <= min(ERRORS) and not halved
 
 
+def parsed(row: str) -> tuple[Policy, Balance]:
+    """The policy of a row of the scoreboard, and whose rows are scaled.
+
+    A row is named by its policy, or by POLICY and BALANCE with " balance=" between.
+    """
+    word, _, balance = row.partition(" balance=")
+    known: dict[str, Balance] = {"": "none", "terms": "terms", "clients": "clients"}
+    if balance not in known:
+        raise ValueError(f"A row's balance is terms or clients, got '{balance}'.")
+    return policies.parse(word), known[balance]
+
+
 def measured(problem: str, policy: str, setting: str, seed: int, rounds: int) -> Entry:
     """One run, and what the scoreboard needs of it."""
     central = setting == "central"
     made = problems.load(problem, **({} if central else {"clients": int(setting)}))
-    method = Fipa(policies.parse(policy), pooled=central)
+    steps, balance = parsed(policy)
+    method = balanced(Fipa(steps, pooled=central), balance)
     quantity = _common.quantity(made)
     result = run(
         made, method, rounds, seed, stop=lambda history: finished(history, quantity)
@@ -200,7 +215,8 @@ def main() -> None:
         nargs="+",
         default=POLICIES,
         metavar="POLICY",
-        help=f"{policies.FORM}; default {' '.join(POLICIES)}",
+        help=f"{policies.FORM}, or POLICY balance=terms or balance=clients as one "
+        f"argument: scaled rows; default {' '.join(POLICIES)}",
     )
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=SETTINGS)
     parser.add_argument(
@@ -220,7 +236,7 @@ def main() -> None:
     todo = parser.parse_args()
     try:
         for policy in todo.policies:
-            policies.parse(policy)
+            parsed(policy)
         for problem in todo.problems:
             problems.summary(problem)
     except ValueError as wrong:

@@ -2,16 +2,22 @@
 
     python scripts/make_figures.py
 
-The histories `allen_cahn-METHOD.jsonl` are those of a run of `make demo`.
+The histories `allen_cahn-METHOD.jsonl` are those of a run of `make demo`; steps.json is
+the record of benchmark_steps.py, stall.json of stall.py.
 """
 
 import json
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from fedsciml import plot
+from fedsciml.plot import Curve, Panel
 
 FIGURES = Path(__file__).parents[1] / "figures"
 METHODS = ("fipa", "fedavg", "gauss_newton")
+TARGET = "1e-06"
+"""Error to which the step policies are compared."""
 
 
 def main() -> None:
@@ -21,8 +27,146 @@ def main() -> None:
         for method in METHODS
         for path in [FIGURES / "data" / f"allen_cahn-{method}.jsonl"]
     }
-    figure = plot.convergence(histories, "relative_l2", "allen_cahn")
-    plot.save(figure, FIGURES / "allen_cahn-convergence.png")
+    convergence = plot.convergence(histories, "relative_l2", "allen_cahn")
+    stall = json.loads((FIGURES / "data" / "stall.json").read_text())
+    steps = json.loads((FIGURES / "data" / "steps.json").read_text())
+    figures = {
+        "allen_cahn-convergence": convergence,
+        "steps-stall": plot.panels(stalls(stall)),
+        "steps-hop": plot.panels(hops(stall)),
+        "steps-profile": profiles(steps),
+    }
+    for name, figure in figures.items():
+        plot.save(figure, FIGURES / f"{name}.png")
+
+
+def stalls(record: dict[str, Any]) -> list[Panel]:
+    """A start that stalls with a hard cut-off beside one that does not."""
+    starts = {"stalled": 1, "converging": 0}
+    losses, spectra, bends, along = [], [], [], []
+    for name, colour in starts.items():
+        found = record[name]
+        label = f"start {found['start']}"
+        for dash, policy in enumerate(("cut", "natural")):
+            history = found[policy]["loss"]
+            losses.append(
+                Curve(
+                    f"{label}, {'hard cut-off' if policy == 'cut' else 'default'}",
+                    range(1, len(history) + 1),
+                    history,
+                    colour,
+                    dash,
+                )
+            )
+        s = found["singular_values"]
+        order = range(1, len(s) + 1)
+        spectra += [
+            Curve(f"{label}: $|c_i| / |r|$", s, found["targets"], colour, 0, True),
+            Curve(f"{label}: $|c_i| / s_i$", s, found["contributions"], colour, 0),
+        ]
+        bends += [
+            Curve(f"{label}: curvature", order, found["curvature"], colour, 0),
+            Curve(
+                f"{label}: loss not explained",
+                order,
+                [max(1 - x, 1e-16) for x in found["explained"]],
+                colour,
+                1,
+            ),
+        ]
+        for dash, kind in enumerate(("actual", "model")):
+            along.append(
+                Curve(
+                    f"{label}, {kind}",
+                    found["lengths"],
+                    found["along"]["cut"][kind],
+                    colour,
+                    dash,
+                )
+            )
+    damped = record["stalled"]["along"]["damped"]["actual"]
+    lengths = record["stalled"]["lengths"]
+    label = f"start {record['stalled']['start']}, damped step, actual"
+    along.append(Curve(label, lengths, damped, 2, 2))
+    rank = "directions in the step"
+    return [
+        Panel("loss", "round", "loss", losses, xscale="linear"),
+        Panel("spectrum, targets, step", "$s_i / s_1$", "", spectra),
+        Panel(
+            "curvature $|r''[D,D]| / 2|r|$, share of the loss",
+            rank,
+            "",
+            bends,
+            "linear",
+        ),
+        Panel(
+            "along the step", "length t", "loss / loss at 0", along, ylim=(1e-3, 1e6)
+        ),
+    ]
+
+
+def hops(record: dict[str, Any]) -> list[Panel]:
+    """A deep stall seen along a step, and a way to machine precision."""
+    deep = record["deep"]
+    along, contracts = [], []
+    for colour, (level, rows) in enumerate(deep["along"].items()):
+        x = [row["length"] for row in rows]
+        label = rf"$\sqrt{{\mu}} = s_1 \cdot$ {level}"
+        along.append(Curve(label, x, [row["loss"] for row in rows], colour))
+        contracts.append(Curve(label, x, [row["theta"] for row in rows], colour))
+    history, way = deep["history"], record["hops"]
+    rounds, number = range(1, len(history["loss"]) + 1), range(1, len(way["loss"]) + 1)
+    title = f"{deep['problem']}, start {deep['start']}, round {deep['round']}"
+    moved = "|t D|"
+    theta = Panel(f"contraction, {title}", moved, r"$\Theta$", contracts)
+    theta = Panel(
+        theta.title, moved, theta.ylabel, contracts, yscale="linear", ylim=(0, 1.5)
+    )
+    return [
+        Panel(f"loss, {title}", moved, "loss / loss at 0", along),
+        theta,
+        Panel(
+            f"{deep['problem']}, start {deep['start']}",
+            "round",
+            "",
+            [
+                Curve("loss where the method stands", rounds, history["loss"], 0, 1),
+                Curve(
+                    "relative L2 error of the model", rounds, history["relative_l2"], 1
+                ),
+            ],
+            xscale="linear",
+        ),
+        Panel(
+            "allen_cahn, start 0",
+            "round",
+            "",
+            [
+                Curve("loss where the method stands", number, way["loss"], 0, 1),
+                Curve("relative L2 error of the model", number, way["relative_l2"], 1),
+            ],
+            xscale="linear",
+        ),
+    ]
+
+
+def profiles(entries: list[dict[str, Any]]) -> Any:  # noqa: ANN401
+    """Step policies against each other, on the runs that all of them have."""
+    key = ("problem", "setting", "seed", "rounds")
+    found: dict[str, dict[tuple[Any, ...], Any]] = {}
+    for entry in entries:
+        case = tuple(entry[k] for k in key)
+        found.setdefault(entry["policy"], {})[case] = entry["reached"][TARGET]
+    cases = sorted(set.intersection(*(set(runs) for runs in found.values())))
+    kinds = {"rounds": "rounds", "candidate losses": "probes", "seconds": "seconds"}
+    costs = {
+        kind: {
+            policy: [runs[c][field] if runs[c] else inf for c in cases]
+            for policy, runs in sorted(found.items(), key=lambda kv: kv[0] != "natural")
+        }
+        for kind, field in kinds.items()
+    }
+    return plot.profile(costs, f"to the error {TARGET} in {len(cases)} runs")
 
 
 if __name__ == "__main__":

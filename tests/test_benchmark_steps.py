@@ -148,6 +148,10 @@ def test_only_what_is_missing_is_run(
         (("--policies", "natral"), "There is no policy 'natral'; choose one of"),
         (("--policies", "gain", "gain:frction=1"), "Did you mean 'fraction'?"),
         (("--policies", "spring:damping=x"), "damping must be a number, got 'x'"),
+        (
+            ("--policies", "gain balance=rows"),
+            "balance is terms or clients, got 'rows'",
+        ),
         (("--problems", "sine3"), "'sine3'"),
         (("--settings", "3"), "invalid choice: '3'"),
         (("--table",), "There is no record"),
@@ -170,6 +174,13 @@ def test_every_policy_of_the_scoreboard_is_there() -> None:
     assert len({*POLICIES}) == len(POLICIES)
     for name in POLICIES:
         assert policies.parse(name).probes
+
+
+def test_a_row_of_the_scoreboard_may_scale_rows() -> None:
+    policy = policies.parse("gain:fraction=0.25")
+    for word, balance in [("", "none"), (" balance=terms", "terms")]:
+        found = benchmark_steps.parsed(f"gain:fraction=0.25{word}")
+        assert found == (policy, balance)
 
 
 def lines(losses: list[float], error: float, step: float = 1.0) -> list[Line]:

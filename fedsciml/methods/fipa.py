@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from fedsciml import policies
+from fedsciml.balance import Balance, balanced
 from fedsciml.local import Local, Solver, train
-from fedsciml.method import Info, Message, State
+from fedsciml.method import Info, Message, Method, State
 from fedsciml.methods._sketching import FIRST_RANK, Sketcher, generator, sketched
 from fedsciml.methods._uploads import number, tensor, total
 from fedsciml.policies.natural import Natural
@@ -204,7 +205,8 @@ def make(
     learning_rate: float | None = None,
     local_damping: float | None = None,
     keep_state: bool = False,
-) -> Fipa:
+    balance: Balance = "none",
+) -> Method:
     """FIPA from plain options.
 
     Args:
@@ -218,12 +220,12 @@ def make(
         learning_rate: Of the local solvers adam and sgd; 1e-3 if not given.
         local_damping: Of the local solver gauss_newton; 1e-6 if not given.
         keep_state: Clients keep their solver's state over the rounds.
+        balance: Scales rows for the step, so that all terms, or all clients, weigh the
+            same at the start; the loss reported stays the problem's own.
     """
-    return Fipa(
-        policies.parse(policy),
-        parse(rank),
-        sketch,
-        _training(local, tau, learning_rate, local_damping, keep_state),
+    training = _training(local, tau, learning_rate, local_damping, keep_state)
+    return balanced(
+        Fipa(policies.parse(policy), parse(rank), sketch, training), balance
     )
 
 

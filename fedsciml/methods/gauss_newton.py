@@ -5,7 +5,11 @@ Gauss-Newton method, so this is FIPA with all rows in one place; by default the
 decomposition is LAPACK's, without anything random or truncated.
 """
 
+from typing import Literal
+
 from fedsciml import policies
+from fedsciml.balance import balanced
+from fedsciml.method import Method
 from fedsciml.methods._sketching import Sketcher
 from fedsciml.methods.fipa import Fipa
 
@@ -13,12 +17,16 @@ from fedsciml.methods.fipa import Fipa
 def make(
     sketch: Sketcher = "svd",
     policy: str = "natural",
-) -> Fipa:
+    balance: Literal["none", "terms"] = "none",
+) -> Method:
     """Centralised Gauss-Newton from plain options.
 
     Args:
         sketch: Full SVD; or range finder, faster and with the same digits.
         policy: How far to step, as for fipa.
+        balance: Scales rows for the step, so that all terms weigh the same.
     """
     made = policies.parse(policy)
-    return Fipa(made, sketch=sketch, name="gauss_newton", pooled=True)
+    return balanced(
+        Fipa(made, sketch=sketch, name="gauss_newton", pooled=True), balance
+    )

@@ -55,8 +55,8 @@ class Natural:
     A deep stall has another remedy. All that is left of the residual may lie in weak
     directions, along which every step that is long enough to matter raises the loss by
     orders of magnitude: it leaves the floor of a curved valley, to which the next step
-    brings it back. So after ``PATIENCE`` rounds that lower the loss by less than a
-    fifth, if the model promises more, a *hop* is taken: the candidate of the smallest
+    brings it back. So after ``PATIENCE`` rounds that do not halve the loss, if the
+    model promises to, a *hop* is taken: the candidate of the smallest
     Theta that passes the natural test, whatever its loss, at levels down to the
     rounding unit. From there on the damping may fall as far as the hop's. A few hops
     take the errors from 1e-13 to 1e-15; the method keeps the best theta meanwhile.
@@ -79,7 +79,8 @@ class Natural:
         directions: How many directions the sketches together should cover. Where more
             are above the cut-off, the least damping is raised: a round costs n p k
             operations for k directions, and in three dimensions the digits 9 to 11 of
-            the error take twice the directions and four times the seconds.
+            the error take twice the directions and four times the seconds. Not in the
+            round of a hop.
     """
 
     slack: float = 0.25
@@ -121,9 +122,7 @@ class Natural:
     def _levels(self, state: Mapping[str, Value]) -> range:
         least, down = state["floor"], self.down
         if _stalled(state):
-            down += FARTHER
-            if least <= state["least"]:  # not raised for the number of directions
-                least = min(least, state["last"])
+            down, least = down + FARTHER, state["last"]
         last = max(1, floor(-2 * log10(least) + 1e-6))
         level = min(int(state["level"]), last)
         return range(max(1, level - self.up), min(last, level + down) + 1)
@@ -193,7 +192,7 @@ class Natural:
         if len(s) > self.directions:
             least = max(least, 10 * float(s[self.directions] / s[0]))
         best = min(loss, state["best"]) if state["peak"] else loss
-        slow = 0.0 if loss < 0.8 * state["best"] else state["slow"] + 1
+        slow = 0.0 if loss < 0.5 * state["best"] else state["slow"] + 1
         return {
             **state,
             "floor": min(least, 0.1),

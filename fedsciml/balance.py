@@ -1,0 +1,146 @@
+r"""Row scaling: all terms, or all clients, get the same weight in the step.
+
+A term whose rows of J are long dominates the directions that are solved first, whatever
+its part in the error. With a factor f of the loss of a term (r and J times sqrt(f)),
+
+    f_t = mean_t' tr(J_t'^T J_t') / tr(J_t^T J_t),     J_t: all clients' rows of term t,
+
+all terms have the same trace, and the sum of the traces stays. These are the weights by
+the trace of the neural tangent kernel of Wang, Yu and Perdikaris (When and why PINNs
+fail to train, J. Comput. Phys. 449, 2022, 110768, arXiv 2007.14527), up to a common
+factor. They cancel the terms' own weights: the steps no longer depend on them. All
+clients have the same factors, so their problems still add up to the centralised one.
+With a factor per client instead, f_m = mean_m' tr(J_m'^T J_m') / tr(J_m^T J_m), they
+add up to that of the scaled rows.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from fedsciml.method import Info, Message, Method, State
+from fedsciml.methods._uploads import number, tensor, total
+from fedsciml.residual import System
+
+Balance = Literal["none", "terms", "clients"]
+"""What gets the same weight."""
+
+_MARK = "balance."  # prefix of what the balancing itself keeps and sends
+_ASK, _SEED = _MARK + "ask", _MARK + "seed"
+_TRACES, _FACTORS, _LOSS = _MARK + "traces", _MARK + "factors", _MARK + "loss"
+
+
+def traces(system: System, theta: Tensor) -> Tensor:
+    """tr(J_t^T J_t) of the shard's rows of each term t at theta, shape [T], float64.
+
+    Zero for a term without rows here.
+    """
+    found = [0.0] * len(system.problem.terms)
+    for block, part in zip(system.blocks, system.parts(theta, 0), strict=True):
+        found[block.rows.term] += float(part.jacobian().norm()) ** 2
+    return torch.tensor(found, dtype=torch.float64, device="cpu")
+
+
+def factors(traces: Tensor, by: Balance) -> Tensor:
+    """Factors of the losses of clients and terms, from their traces; both [M, T].
+
+    What has no trace counts for nothing in the mean and gets the factor 1.
+    """
+    if by == "none":
+        return torch.ones_like(traces)
+    sums = traces.sum(0 if by == "terms" else 1, keepdim=True)
+    known = (sums > 0) & sums.isfinite()
+    found = torch.where(known, sums[known].mean() / sums, 1.0)
+    return found.expand_as(traces).contiguous()
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """A method on scaled rows.
+
+    The first round has one exchange more: the clients send their traces at the start
+    theta, a number per term; the server answers with the factors. They are then fixed,
+    so that a policy can compare its losses over all rounds.
+
+    The method works with the scaled loss alone, and the theta that it keeps is that of
+    the lowest scaled loss: steps chosen by one measure are not judged by another one,
+    which may be blind to a term of little weight. What is reported is the problem's own
+    loss at the round's start, for which the clients evaluate their residual once more;
+    it may rise where the scaled one falls. ``gn_gap`` compares with the step on rows
+    that are not scaled.
+
+    Args:
+        method: One whose broadcast of a point carries it as ``theta``.
+        by: What gets the same weight.
+
+    Raises:
+        ValueError: If ``by`` is none of its words.
+    """
+
+    method: Method
+    by: Balance
+
+    def __post_init__(self) -> None:
+        if self.by not in get_args(Balance):
+            raise ValueError(
+                f"Rows are balanced by one of {', '.join(get_args(Balance))}; got "
+                f"'{self.by}'."
+            )
+
+    @property
+    def name(self) -> str:
+        """The method's own."""
+        return self.method.name
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the method is centralised."""
+        return self.method.pooled
+
+    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+        """The question for the traces at theta; the method starts after the answer."""
+        state, _ = self.method.init(theta, seed)
+        return {**state, _SEED: seed}, {"theta": theta, _ASK: 1}
+
+    def client(
+        self, system: System, broadcast: Message, memory: State
+    ) -> tuple[Message, State]:
+        """The traces; afterwards the method's part on scaled rows, and the own loss."""
+        if _ASK in broadcast:
+            return {_TRACES: traces(system, tensor(broadcast, "theta"))}, memory
+        found = tensor(broadcast if _FACTORS in broadcast else memory, _FACTORS)
+        scaled = system.scaled(found[system.shard.client].tolist())
+        upload, kept = self.method.client(scaled, _bare(broadcast), _bare(memory))
+        if "theta" in broadcast:
+            upload = {**upload, _LOSS: system.loss(tensor(broadcast, "theta"))}
+        return upload, {**kept, _FACTORS: found}
+
+    def server(
+        self, state: State, uploads: list[Message]
+    ) -> tuple[State, Message, Info | None]:
+        """The factors; afterwards the method's part, with the own loss reported."""
+        if _TRACES in uploads[0]:
+            rows = torch.stack([tensor(upload, _TRACES) for upload in uploads])
+            found = factors(rows, self.by)
+            theta, seed = tensor(state, "theta"), int(number(state, _SEED))
+            state, opening = self.method.init(theta, seed)
+            return state, {**opening, _FACTORS: found}, None
+        if _LOSS in uploads[0]:
+            state = {**state, _LOSS: total(uploads, _LOSS)}
+        inner, broadcast, info = self.method.server(
+            _bare(state), [_bare(upload) for upload in uploads]
+        )
+        if info is not None:
+            return inner, broadcast, replace(info, loss=number(state, _LOSS))
+        return {**inner, _LOSS: number(state, _LOSS)}, broadcast, info
+
+
+def balanced(method: Method, by: Balance) -> Method:
+    """The method on scaled rows; itself for "none"."""
+    return method if by == "none" else Balanced(method, by)
+
+
+def _bare(message: Message) -> Message:
+    return {k: v for k, v in message.items() if not k.startswith(_MARK)}

@@ -97,8 +97,8 @@ def run(
         gn_gap: Compare every step with the centralised Gauss-Newton step. This pools
             the clients' rows: for study, not for use.
         progress: Called with each line of the history as it comes.
-        stop: Called with the history after each round; the run ends early where it
-            says yes.
+        stop: Called with the history between rounds; the run ends early where it says
+            yes, also when it is resumed.
         notes: Further configuration for the record.
 
     Raises:
@@ -150,7 +150,7 @@ def run(
     # and in the history.
     latest, saved = found, time.monotonic()
     try:
-        while latest.round < rounds:
+        while latest.round < rounds and not (stop and history and stop(history)):
             line, reached = _round(problem, method, door, latest, whole)
             history.append(line)
             if record:
@@ -161,8 +161,6 @@ def run(
                 saved = time.monotonic()
             if progress:
                 progress(line)
-            if stop and stop(history):
-                break
         theta = _theta(latest.state)
         shards = [problem.pooled()] if method.pooled else problem.shards()
         loss = sum(System(problem, s, device, dtype).loss(theta) for s in shards)

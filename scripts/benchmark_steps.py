@@ -101,7 +101,7 @@ def measured(problem: str, policy: str, setting: str, seed: int, rounds: int) ->
         first = next((k for k, e in enumerate(errors) if e <= target), None)
         reached.append(None if first is None else spent(history[: first + 1]))
     ranks = [rank for line in history for rank in line["ranks"]]
-    marks = [k for k in (20, 50, 100, 150, 200) if k <= rounds]
+    marks = [*(k for k in (20, 50, 100, 150, 200) if k < rounds), rounds]
     return {
         **dict(zip(KEY, (problem, policy, setting, seed, rounds), strict=True)),
         "ran": len(history),
@@ -131,7 +131,8 @@ def table(entries: list[Entry], problems_: Sequence[str], setting: str) -> str:
     heads = ["policy", "starts", "to 1e-2", *(f"1e-6 in {k}" for k in (50, 100, 200))]
     heads += ["1e-10 in 100", "median rounds to 1e-6", "largest probe"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for policy in POLICIES:
+    others = sorted({e["policy"] for e in entries} - set(POLICIES))
+    for policy in (*POLICIES, *others):
         mine = [
             e
             for e in entries
@@ -233,11 +234,15 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the tables")
     parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
     todo = parser.parse_args()
-    for policy in todo.policies:
-        try:
+    try:
+        for policy in todo.policies:
             parsed(policy)
-        except ValueError as problem:
-            parser.error(str(problem))
+        for problem in todo.problems:
+            problems.summary(problem)
+    except ValueError as wrong:
+        parser.error(str(wrong))
+    if todo.table and not todo.out.is_file():
+        parser.error(f"There is no record {todo.out} to print; leave --table out.")
     keys = [
         (problem, policy, setting, seed, todo.rounds)
         for seed in range(todo.first_seed, todo.first_seed + todo.seeds)

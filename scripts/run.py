@@ -15,7 +15,7 @@ import _common  # before torch, see there
 import torch
 
 import problems
-from fedsciml import Problem, Result, methods, run
+from fedsciml import Problem, Result, methods, policies, run
 from fedsciml.activation import ACTIVATIONS
 from fedsciml.method import Method
 from fedsciml.methods import Option
@@ -88,7 +88,9 @@ def parser() -> Parser:
         "       %(prog)s --resume DIR",
         description=f"{__doc__}\n\n{EXAMPLES}",
         epilog=_listed("problems", {n: problems.summary(n) for n in problems.names()})
-        + _listed("methods", {n: methods.summary(n) for n in methods.names()}),
+        + _listed("methods", {n: methods.summary(n) for n in methods.names()})
+        + _listed("policies", {n: policies.summary(n) for n in policies.names()})
+        + _listed("policy options", {n: _plain(n) for n in policies.names()}),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
@@ -384,9 +386,13 @@ def _first(text: str) -> tuple[Method, int]:
             f"--warmup needs METHOD:ROUNDS, for example fedavg:5; got '{text}'."
         )
     known = methods.options(name)
-    options = {}
-    for key, _, value in (pair.partition("=") for pair in pairs):
+    options: dict[str, object] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
         key = key.replace("-", "_")
+        if key not in known and ":" in str(options.get("policy", "")):
+            options["policy"] = f"{options['policy']},{pair}"  # one more of its own
+            continue
         options[key] = _value(known[key], key, value) if key in known else value
     return methods.load(name, **options), int(rounds)
 
@@ -481,6 +487,11 @@ def _pair(text: str) -> tuple[str, object]:
 def _listed(title: str, entries: Mapping[str, str]) -> str:
     lines = [f"  {name:20} {text}" for name, text in entries.items()]
     return "\n".join([f"\n{title}:", *lines, ""])
+
+
+def _plain(policy: str) -> str:
+    """A policy's options and their defaults: ``damping=0.0, cutoff=1e-10``."""
+    return ", ".join(f"{k}={v}" for k, v in policies.options(policy).items()).lower()
 
 
 def _sentence(content: Mapping[str, Any]) -> str:

@@ -16,10 +16,10 @@ from fedsciml.local import Local, Solver, train
 from fedsciml.method import Message, State
 from fedsciml.methods.fipa import Fipa
 from fedsciml.methods.fipa_paper import FipaPaper
+from fedsciml.policies.fixed import Fixed as FixedStep
 from fedsciml.problem import Problem, Shard
 from fedsciml.ranks import Fixed
 from fedsciml.residual import System
-from fedsciml.steps import Fixed as FixedStep
 
 FULL = Fixed(999)
 NAMES = [name for name in CASES if name != "plain"]

@@ -19,10 +19,11 @@ from fedsciml.method import Message, Method
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.methods.fipa import Fipa
 from fedsciml.network import MLP
+from fedsciml.policies.fixed import Fixed
+from fedsciml.policies.line_search import LineSearch
 from fedsciml.problem import Problem, Term
 from fedsciml.ranks import Fixed as Rank
 from fedsciml.residual import Linearisation, System
-from fedsciml.steps import Fixed, LineSearch
 
 ALL = [*CASES, *problems.names()]
 """Every small case and every problem of the suite."""
@@ -33,9 +34,10 @@ def load(name: str) -> Problem:
     """A problem with few points."""
     if name in CASES:
         return CASES[name]()
-    # 5-D: 260 rows a client at 0.02.
-    scale = {"heat": {}, "poisson5d": {"points": 0.01}}.get(name, {"points": 0.02})
-    return problems.load(name, **scale)
+    # 5-D: 260 rows a client at 0.02. The lines of a grid: 36 rows inside at 0.2.
+    scales = {"heat": {}, "poisson5d": {"points": 0.01}}
+    scales["poisson_square"] = {"points": 0.2}
+    return problems.load(name, **scales.get(name, {"points": 0.02}))
 
 
 @cache
@@ -129,7 +131,7 @@ def test_fipa_is_the_sum_of_the_published_formula(name: str) -> None:
 @pytest.mark.parametrize("name", ["scalar", "system", "module", "allen_cahn"])
 def test_one_client_takes_its_own_gauss_newton_step(name: str, sketch: str) -> None:
     alone = replace(load(name), partition=strips([0, 1]))
-    options = {"sketch": sketch, "policy": "line_search", "damping": 1e-4}
+    options = {"sketch": sketch, "policy": "line_search:damping=1e-4"}
     fipa = methods.load("fipa", **options)
     central = methods.load("gauss_newton", **options)
     assert torch.equal(step(alone, fipa), step(alone, central))

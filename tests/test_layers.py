@@ -87,6 +87,15 @@ def test_linear_algebra_knows_no_problem() -> None:
             assert modules <= ALGEBRA, f"{path} imports {modules - ALGEBRA}"
 
 
+def test_policies_know_the_least_squares_problem_alone() -> None:
+    known = {"fedsciml.policies", "fedsciml.steps", "fedsciml.solve", "fedsciml.names"}
+    every = set(map(name, LIBRARY))
+    for path in LIBRARY:
+        if name(path).startswith("fedsciml.policies") or name(path) == "fedsciml.steps":
+            modules = every & set(imports(path)) - {"fedsciml.policies._one_step"}
+            assert modules <= known, f"{path} imports {modules - known}"
+
+
 def test_methods_and_backends_do_not_know_each_other() -> None:
     assert not [
         m

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import _common
 import pytest
 import torch
 from cases import theta
@@ -17,11 +18,13 @@ from fedsciml.problem import Problem, Row, Shard
 from fedsciml.residual import System
 
 SUITE = [name for name in problems.names() if name != "heat"]
+SCALES: dict[str, dict[str, float]] = {"heat": {}, "poisson_square": {"points": 0.2}}
+"""Of problems that cannot be scaled, or that scale the lines of a grid."""
 
 
 def small(name: str, **parameters: object) -> Problem:
     """The problem with few points, for problems that let themselves be scaled."""
-    scale = {} if name == "heat" else {"points": 0.02}
+    scale = SCALES.get(name, {"points": 0.02})
     return problems.load(name, **scale, **parameters)
 
 
@@ -37,7 +40,7 @@ def few(shard: Shard, n: int) -> Shard:
 
 
 def test_the_modules_are_the_names() -> None:
-    assert len(SUITE) == 12
+    assert sorted(SUITE) == sorted([*_common.SUITE, "poisson_square"])
     for name in problems.names():
         assert small(name).name == name
         assert 20 < len(problems.summary(name)) < 88
@@ -92,9 +95,27 @@ def test_points_do_not_depend_on_the_number_of_clients(name: str, clients: int) 
 
 @pytest.mark.parametrize("name", problems.names())
 def test_points_follow_the_seed(name: str) -> None:
-    first, same, other = (small(name, seed=s).terms[0].points for s in (0, 0, 1))
+    grid = name == "poisson_square"  # where only the test points are drawn
+    first, same, other = (
+        made.test_points if grid else made.terms[0].points
+        for made in (small(name, seed=s) for s in (0, 0, 1))
+    )
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+def test_poisson_square_has_a_grid_of_900_points_and_120_on_the_boundary() -> None:
+    inner, around = (r.points for r in problems.load("poisson_square").pooled().rows)
+    lines = torch.arange(1, 31).double() / 31
+    assert inner.shape == (900, 2)
+    assert len(inner.unique(dim=0)) == 900
+    for axis in range(2):
+        torch.testing.assert_close(inner[:, axis].unique(), lines, rtol=1e-15, atol=0)
+    assert around.shape == (120, 2)
+    assert len(around.unique(dim=0)) == 120
+    on = (around == 0) | (around == 1)
+    assert bool((on.sum(1) == 1).all())  # no corner, none inside
+    assert [int((around[:, i] == v).sum()) for i in (0, 1) for v in (0, 1)] == [30] * 4
 
 
 @pytest.mark.parametrize(
@@ -112,11 +133,13 @@ def test_points_follow_the_seed(name: str) -> None:
         ("bratu", 2209, [[400, 400], [20, 20]]),
         ("fisher_kpp", 2209, [[400, 400], [20, 20]]),
         ("reaction_diffusion", 2209, [[800, 800], [20, 20]]),
+        ("poisson_square", 257, [[450, 450], [60, 60]]),
     ],
 )
 def test_published_sizes(name: str, parameters: int, counts: list[list[int]]) -> None:
     # arXiv 2601.13608, as in the suite's table. Of the 2 d faces of a cube each client
     # meets all but one: poisson2d has 3 * 200 boundary points, poisson3d 5 * 400.
+    # poisson_square is not of the suite; arXiv 2302.13163.
     problem = problems.load(name)
     assert problem.network.size == parameters
     shards = problem.shards()

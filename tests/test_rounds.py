@@ -203,6 +203,61 @@ def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
     assert again.loss == first.loss
 
 
+def third(history: list[Line]) -> bool:
+    return len(history) >= 3
+
+
+def test_a_run_ends_early_where_it_is_told_to(tmp_path: Path) -> None:
+    whole, out = run(problem(), Descent(), 3), tmp_path / "run"
+    result = run(problem(), Descent(), 9, out=out, stop=third)
+    assert essence(result.history) == essence(whole.history)
+    assert result.theta_sha256() == whole.theta_sha256()
+    assert result.loss == whole.loss
+    # The record is as whole as that of any run that has ended.
+    names = {"run.json", "history.jsonl", "checkpoint.safetensors"}
+    assert {p.name for p in out.iterdir()} == names | {"model.safetensors"}
+    assert Record.resume(out).history() == result.history
+    assert json.loads((out / "run.json").read_text())["rounds"] == 9
+
+
+def test_a_run_that_ended_early_is_over_or_goes_on_without_that_end(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    first = run(problem(), Descent(), 9, out=out, stop=third)
+    never = troubled(1, AssertionError("trained again"))
+    again = run(problem(), never, 9, out=out, resume=True, stop=third)
+    assert again.history == first.history
+    assert again.theta_sha256() == first.theta_sha256()
+    on = run(problem(), Descent(), 9, out=out, resume=True)
+    whole = run(problem(), Descent(), 9)
+    assert essence(on.history) == essence(whole.history)
+    assert on.theta_sha256() == whole.theta_sha256()
+
+
+@pytest.mark.usefixtures("often")
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
+    tmp_path: Path,
+) -> None:
+    for when in (2, 3):
+        out = tmp_path / str(when)
+        with pytest.raises(KeyboardInterrupt):
+            run(problem(), troubled(when, KeyboardInterrupt()), 9, out=out, stop=third)
+        result = run(problem(), Descent(), 9, out=out, resume=True, stop=third)
+        assert len(result.history) == 3
+
+    def after_three(line: Line) -> None:
+        if line["round"] == 3:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "told"  # killed after its last round, before it was over
+    with pytest.raises(KeyboardInterrupt):
+        run(problem(), Descent(), 9, out=out, stop=third, progress=after_three)
+    result = run(problem(), Descent(), 9, out=out, resume=True, stop=third)
+    assert len(result.history) == 3
+    assert (out / "model.safetensors").exists()
+
+
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("when", [1, 3])
 def test_an_interrupted_run_goes_on_from_its_last_whole_round(

@@ -12,7 +12,7 @@ import run
 from safetensors.torch import load_file
 
 import problems
-from fedsciml import methods
+from fedsciml import methods, policies
 from fedsciml.activation import ACTIVATIONS
 from fedsciml.problem import Problem
 
@@ -188,6 +188,10 @@ def test_help_lists_problems_methods_and_their_options(
         assert f"{name} {' '.join(methods.summary(name).split())}" in text
         for option in methods.options(name):
             assert f"--{option.replace('_', '-')} X" in text
+    for name in policies.names():
+        assert f"{name} {' '.join(policies.summary(name).split())}" in text
+    assert "line_search damping=0.0, cutoff=1e-10, memory=0" in text
+    assert "acceleration=false" in text
     taus = {name: methods.options(name).get("tau") for name in methods.names()}
     defaults = ", ".join(f"{n} {o.default}" for n, o in taus.items() if o)
     assert re.search(rf"--tau X .*\((defaults: {defaults}|.*default \d+)\)", text)
@@ -237,6 +241,21 @@ def test_help_lists_problems_methods_and_their_options(
         ((*FEDAVG, "--set", "points=abc"), ["'points'", "a number", "'abc'"]),
         ((*FEDAVG, "--set", "points=NaN"), ["points", "finite, got nan"]),
         (("heat", "--set", "seed=abc"), ["'seed' of problem 'heat'", "'abc'"]),
+        (
+            (*SMALL, "--policy", "lin_search"),
+            ["no policy 'lin_search'", "Did you mean 'line_search'?"],
+        ),
+        (
+            (*SMALL, "--policy", "line_search:dampin=1"),
+            ["no option 'dampin'", "Did you mean 'damping'?"],
+        ),
+        ((*SMALL, "--policy", "natural:up=1.5"), ["up must be a whole number", "1.5"]),
+        ((*SMALL, "--policy", "fixed:damping=-1"), ["damping must be at least 0"]),
+        ((*SMALL, "--damping", "1"), ["fipa does not take --damping", "--policy"]),
+        (
+            (*FEDAVG, "--warmup", "fipa:1,policy=spring:damping=1,memory=2"),
+            ["'spring' has no option 'memory'"],
+        ),
         (("--resume", "nowhere"), ["No run to resume in nowhere"]),
         (("--resume", "nowhere", "--out", "x"), ["leave --out away"]),
     ],
@@ -363,6 +382,33 @@ def test_a_run_whose_pictures_fail_is_still_good(
     assert json.loads(output.out)["problem"] == "allen_cahn"
     assert "warning: the run is complete but its pictures are not" in output.err
     assert "no ink" in output.err
+
+
+def test_a_policy_and_its_options_are_one_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    policy = "line_search:damping=0.5,memory=3"
+    found = result(capsys, *SMALL, "--policy", policy, "--out", "run")
+    assert found["options"]["policy"] == policy
+    content = json.loads(Path("run/run.json").read_text())["method_options"]["policy"]
+    assert (content["type"], content["damping"]) == ("LineSearch", 0.5)
+    assert (content["memory"], content["cutoff"]) == (3, 1e-10)
+    line = Path("run/history.jsonl").read_text().splitlines()[0]
+    assert json.loads(line)["damping"] == 0.5
+    assert result(capsys, "--resume", "run", "--quiet", "--no-plots") == found
+    refused = refusal(capsys, "--resume", "run", "--policy", "natural")
+    assert f"method option policy = '{policy}', not 'natural'" in refused
+
+
+def test_a_warm_up_may_have_a_policy_with_several_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    warmup = "fipa:1,policy=line_search:damping=0.5,memory=3,sketch=svd"
+    result(capsys, *FEDAVG, "--warmup", warmup, "--out", "run")
+    content = json.loads(Path("run/run.json").read_text())
+    first = content["method_options"]["first"]
+    assert (first["policy"]["damping"], first["policy"]["memory"]) == (0.5, 3)
+    assert first["sketch"] == "svd"
 
 
 @pytest.mark.parametrize("name", problems.names())

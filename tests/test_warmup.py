@@ -37,7 +37,7 @@ def start() -> Tensor:
 PAIRS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "fedavg fipa": ({"keep_state": True, "tau": 5}, {}),
     "fipa fedavg": ({}, {"keep_state": True, "tau": 5}),
-    "fipa fipa": ({"policy": "fixed", "damping": 1.0}, {"local": "adam", "tau": 3}),
+    "fipa fipa": ({"policy": "fixed:damping=1"}, {"local": "adam", "tau": 3}),
     "scaffold fipa_paper": ({"tau": 3}, {"keep_state": True}),
     "adam gauss_newton": ({"tau": 5}, {}),
 }

@@ -25,6 +25,9 @@ NEAR = 0.1
 STRAIGHT = 0.75
 """Largest |a| / |D|; in Transtrum and Sethna's notation 2 |da| / |dv| with da = a/2."""
 
+HIGHEST = 1e20
+"""Largest mu / s_1^2 and nu, where nothing lowers the loss any more: no overflow."""
+
 
 @dataclass(frozen=True)
 class LevenbergMarquardt:
@@ -84,13 +87,13 @@ class LevenbergMarquardt:
         nu = state["nu"]
         for i, mu in enumerate(candidates.dampings):
             step = candidates.coordinates[i]
-            fitted = spectrum.s * step
-            predicted = float(fitted @ fitted / 2 + mu * (step @ step))
+            predicted = float(spectrum.decrease(step))
             gain = loss - float(probed.losses[i, 0])
             bend = self._bend(spectrum, mu, step, probed, i)
             straight = bend is None or bool(bend.norm() <= STRAIGHT * step.norm())
             if gain > 0 and predicted > 0 and straight:
-                mu *= max(1 / 3, 1 - (2 * gain / predicted - 1) ** 3)
+                ratio = min(gain / predicted, 1.0)  # rounding may make it enormous
+                mu *= max(1 / 3, 1 - (2 * ratio - 1) ** 3)
                 correction = None if bend is None else bend / 2
                 return Choice(i, 0, correction), self._next(spectrum, mu, 2.0, state)
             nu *= 2
@@ -116,9 +119,9 @@ class LevenbergMarquardt:
         self, spectrum: Spectrum, mu: float, nu: float, state: Mapping[str, Value]
     ) -> PolicyState:
         square = _square(spectrum)
-        mu = max(mu, state["floor"] ** 2 * square)
+        mu = min(max(mu, state["floor"] ** 2 * square), HIGHEST * square)
         reach = min(0.1, 0.1 * (mu / square) ** 0.5) if square else state["reach"]
-        return {**state, "mu": mu, "nu": nu, "reach": reach}
+        return {**state, "mu": mu, "nu": min(nu, HIGHEST), "reach": reach}
 
 
 def _square(spectrum: Spectrum) -> float:

@@ -67,10 +67,13 @@ class LineSearch(OneStep):
         if not self.memory:
             best = lowest(probed.losses, loss)
             return (Choice(*best) if best else None), {}
-        seen = torch.cat([state["losses"].cpu(), torch.tensor([loss]).double()])
+        seen = torch.cat(
+            [state["losses"].cpu(), torch.tensor([loss], dtype=torch.float64)]
+        )
         seen = seen[-self.memory :]
         fitted = spectrum.s * candidates.coordinates[0]
-        slope = float(fitted @ spectrum.c)  # -d loss / dt at t = 0
+        # -d loss / dt at t = 0; the step of local training may lead uphill.
+        slope = max(float(fitted @ spectrum.c), 0.0)
         for j, length in enumerate(self.lengths):
             if (
                 float(probed.losses[0, j])

@@ -1,0 +1,247 @@
+"""``scripts/benchmark_steps.py``: what it measures, keeps and prints."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import benchmark_steps
+import pytest
+from benchmark_steps import ERRORS, KEY, POLICIES, STANDSTILL, finished, measured
+
+import problems
+from fedsciml import methods, policies, run
+from fedsciml.record import Line
+
+ROOT = Path(__file__).parents[1]
+MINE = "line_search:damping=1e-6,cutoff=0,memory=2"
+SMALL = (
+    *("--problems", "sine2", "--policies", "natural", MINE, "--settings", "2"),
+    *("--seeds", "1", "--rounds", "3", "--jobs", "1"),
+)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The record of a small benchmark, and what it printed."""
+    path = tmp_path_factory.mktemp("benchmark") / "new" / "steps.json"
+    program = ROOT / "scripts" / "benchmark_steps.py"
+    done = subprocess.run(
+        [sys.executable, str(program), *SMALL, "--out", str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return path, done.stdout
+
+
+def printed(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *arguments: str | Path,
+) -> str:
+    """What the program prints in this process."""
+    monkeypatch.setattr(sys, "argv", ["benchmark_steps.py", *map(str, arguments)])
+    benchmark_steps.main()
+    return capsys.readouterr().out
+
+
+def refused(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *arguments: str | Path,
+) -> str:
+    """The line with which it refuses its arguments."""
+    with pytest.raises(SystemExit) as caught:
+        printed(capsys, monkeypatch, *arguments)
+    assert caught.value.code == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = (x for x in output.err.splitlines() if "error: " in x)
+    assert output.err.endswith(f"{line}\n")
+    return line
+
+
+def test_a_run_is_an_entry_with_its_key(record: tuple[Path, str]) -> None:
+    text = record[0].read_text()
+    entries = json.loads(text)
+    lines = [line.rstrip(",") for line in text.splitlines()[1:-1]]
+    assert lines == sorted(lines)
+    assert [json.loads(line) for line in lines] == entries
+    assert sorted(tuple(entry[name] for name in KEY) for entry in entries) == [
+        ("sine2", MINE, "2", 0, 3),
+        ("sine2", "natural", "2", 0, 3),
+    ]
+
+
+def test_an_entry_is_what_the_run_reports(record: tuple[Path, str]) -> None:
+    entries = {e["policy"]: e for e in json.loads(record[0].read_text())}
+    for policy in ("natural", MINE):
+        entry = entries[policy]
+        method = methods.load("fipa", policy=policy)
+        history = run(problems.load("sine2", clients=2), method, 3, 0).history
+        assert entry["ran"] == 3
+        # Another process may round otherwise.
+        root = history[-1]["mse"] ** 0.5
+        assert entry["error_at"] == {"3": pytest.approx(root, rel=1e-3)}
+        sent = history[-1]["bytes_up"] + history[-1]["bytes_down"]
+        assert entry["bytes"] == pytest.approx(sent, rel=0.1)
+        assert entry["largest_probe"] == max(line["probes"] for line in history)
+        assert entry["threads"] == 1
+        assert entry["seconds_per_round"] > 0
+        assert set(entry["reached"]) == {str(target) for target in ERRORS}
+
+
+def test_the_tables_have_a_row_for_each_policy(record: tuple[Path, str]) -> None:
+    rows = [line for line in record[1].splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == ["natural", MINE]
+    widths = {line.count("|") for line in record[1].splitlines() if "`" in line}
+    head = next(x for x in record[1].splitlines() if x.startswith("| policy"))
+    assert widths == {head.count("|")}
+    assert "\n| sine2 | 2 | 1 | 0/1 | inf |" in record[1]
+
+
+def test_finished_runs_are_not_run_again(
+    record: tuple[Path, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, output = record
+    before = (path.read_bytes(), path.stat().st_mtime_ns)
+    monkeypatch.setattr(benchmark_steps, "measured", None)
+    assert printed(capsys, monkeypatch, *SMALL, "--out", path) == output
+    table = ("--table", "--problems", "sine2", "--settings", "2", "--out", path)
+    assert printed(capsys, monkeypatch, *table) == output
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_only_what_is_missing_is_run(
+    record: tuple[Path, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "steps.json"
+    kept, other = json.loads(record[0].read_text())
+    path.write_text(json.dumps([kept]))
+    asked = []
+
+    def note(*arguments: object) -> list[dict[str, object]]:
+        names, keys = arguments[1], arguments[2]
+        done = {tuple(kept[name] for name in names)}
+        asked.extend(key for key in keys if key not in done)
+        return [kept, other]
+
+    monkeypatch.setattr(benchmark_steps._common, "completed", note)
+    printed(capsys, monkeypatch, *SMALL, "--out", path)
+    assert asked == [tuple(other[name] for name in KEY)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--policies", "natral"), "There is no policy 'natral'; choose one of"),
+        (("--policies", "gain", "gain:frction=1"), "Did you mean 'fraction'?"),
+        (("--policies", "spring:damping=x"), "damping must be a number, got 'x'"),
+        (
+            ("--policies", "gain balance=rows"),
+            "balance is terms or clients, got 'rows'",
+        ),
+        (("--problems", "sine3"), "'sine3'"),
+        (("--settings", "3"), "invalid choice: '3'"),
+        (("--table",), "There is no record"),
+    ],
+)
+def test_what_it_cannot_run_is_refused_in_a_line_before_anything_runs(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    path = tmp_path / "steps.json"
+    line = refused(capsys, monkeypatch, *arguments, "--out", path)
+    assert message in line
+    assert not path.exists()
+
+
+def test_every_policy_of_the_scoreboard_is_there() -> None:
+    assert len({*POLICIES}) == len(POLICIES)
+    for name in POLICIES:
+        assert policies.parse(name).probes
+
+
+def test_a_row_of_the_scoreboard_may_scale_rows() -> None:
+    policy = policies.parse("gain:fraction=0.25")
+    for word, balance in [("", "none"), (" balance=terms", "terms")]:
+        found = benchmark_steps.parsed(f"gain:fraction=0.25{word}")
+        assert found == (policy, balance)
+
+
+def lines(losses: list[float], error: float, step: float = 1.0) -> list[Line]:
+    return [{"loss": x, "relative_l2": error, "step": step} for x in losses]
+
+
+def test_a_run_is_over_after_thirty_rounds_without_a_step() -> None:
+    still = lines([1.0] * STANDSTILL, 0.5, step=0.0)
+    assert finished(still, "relative_l2")
+    assert not finished(still[1:], "relative_l2")
+    assert not finished([*still, *lines([1.0], 0.5)], "relative_l2")
+    assert finished(lines([2.0], 0.5) + still, "relative_l2")
+
+
+def test_a_run_is_over_when_it_has_converged_and_falls_no_more() -> None:
+    flat, falling = [1.0] * STANDSTILL, [0.97**k for k in range(STANDSTILL)]
+    assert finished(lines(flat, 1e-10), "relative_l2")
+    assert not finished(lines(flat, 2e-10), "relative_l2")
+    assert not finished(lines(falling, 1e-12), "relative_l2")
+    assert not finished(lines(flat[1:], 1e-12), "relative_l2")
+    # Of a regression the root counts: an MSE of 1e-18 is an error of 1e-9.
+    regression = [{"loss": 1.0, "mse": 1e-18, "step": 1.0}] * STANDSTILL
+    assert not finished(regression, "mse")
+    assert finished([{**line, "mse": 1e-20} for line in regression], "mse")
+
+
+def test_a_run_that_can_only_repeat_itself_ends_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(benchmark_steps, "STANDSTILL", 3)
+    # Undamped from a cold start: no length of the step lowers the loss.
+    entry = measured("sine2", "line_search:cutoff=0", "central", 0, 40)
+    whole = run(
+        problems.load("sine2"),
+        methods.load("gauss_newton", sketch="range", policy="line_search:cutoff=0"),
+        entry["ran"],
+    ).history
+    assert entry["ran"] < 40
+    assert [line["step"] for line in whole[-3:]] == [0.0] * 3
+    assert set(entry["error_at"]) == {
+        "20",
+        "40",
+    }  # the last error stands for later ones
+    assert entry["error_at"]["40"] == pytest.approx(whole[-1]["mse"] ** 0.5, rel=1e-6)
+
+
+def test_the_first_round_at_an_error_and_its_costs_are_kept() -> None:
+    entry = measured("allen_cahn", "natural", "2", 0, 25)
+    method = methods.load("fipa", policy="natural")
+    made = problems.load("allen_cahn", clients=2)
+    history = run(made, method, 25, 0).history
+    assert len(history) == entry["ran"]
+    for target, cost in entry["reached"].items():
+        errors = [line["relative_l2"] for line in history]
+        first = next((k for k, e in enumerate(errors) if e <= float(target)), None)
+        if first is None:
+            assert cost is None
+            continue
+        assert cost["rounds"] == first + 1
+        assert cost["probes"] == sum(line["probes"] for line in history[: first + 1])
+        there = history[first]
+        assert cost["bytes"] == there["bytes_up"] + there["bytes_down"]
+    assert entry["reached"]["0.01"] is not None
+    assert math.isfinite(entry["mean_rank"])

@@ -113,3 +113,16 @@ def lowest(losses: Tensor, loss: float) -> tuple[int, int] | None:
         return None
     step, length = divmod(int(finite.argmin()), losses.shape[1])
     return step, length
+
+
+def check_fractions(policy: object, *names: str) -> None:
+    """Refuse a policy whose options of these names are not in (0, 1).
+
+    Raises:
+        ValueError: Names the first that is not.
+    """
+    for name in names:
+        value = getattr(policy, name)
+        if not 0 < value < 1:
+            kind = type(policy).__name__
+            raise ValueError(f"{kind}'s {name} must be in (0, 1), got {value}.")

@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value, lowest
+from fedsciml.steps import (
+    Candidates,
+    Choice,
+    PolicyState,
+    Probed,
+    Value,
+    check_fractions,
+    lowest,
+)
 
 LONG, SHORT = 1 / 2, 1 / 32
 
@@ -31,6 +39,13 @@ class Continuation:
     stagnation: float = 0.1
     floor: float = 1e-12
     lengths: tuple[float, ...] = tuple(2.0**-j for j in range(12))
+
+    def __post_init__(self) -> None:
+        check_fractions(self, "cutoff", "factor", "floor")
+        if not 0 <= self.stagnation < 1:
+            raise ValueError(
+                f"Continuation's stagnation must be in [0, 1), got {self.stagnation}."
+            )
 
     @property
     def probes(self) -> bool:

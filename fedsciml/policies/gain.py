@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import torch
 
 from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value, lowest
+from fedsciml.steps import (
+    Candidates,
+    Choice,
+    PolicyState,
+    Probed,
+    Value,
+    check_fractions,
+    lowest,
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,9 @@ class Gain:
 
     fraction: float = 0.075
     floor: float = 1e-11
+
+    def __post_init__(self) -> None:
+        check_fractions(self, "fraction", "floor")
 
     @property
     def probes(self) -> bool:

@@ -13,11 +13,19 @@ taken only if |a| <= 0.75 |D|.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 import torch
 
 from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value
+from fedsciml.steps import (
+    Candidates,
+    Choice,
+    PolicyState,
+    Probed,
+    Value,
+    check_fractions,
+)
 
 NEAR = 0.1
 """Fraction of the step at which the second derivative is measured."""
@@ -44,6 +52,14 @@ class LevenbergMarquardt:
     tries: int = 8
     acceleration: bool = False
     floor: float = 1e-11
+
+    def __post_init__(self) -> None:
+        check_fractions(self, "floor")
+        if not 0 < self.damping < inf or self.tries < 1:
+            raise ValueError(
+                "Levenberg-Marquardt needs a positive damping and at least 1 try, got "
+                f"{self.damping} and {self.tries}."
+            )
 
     @property
     def probes(self) -> bool:

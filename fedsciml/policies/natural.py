@@ -7,7 +7,14 @@ from math import floor, log10
 import torch
 
 from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value
+from fedsciml.steps import (
+    Candidates,
+    Choice,
+    PolicyState,
+    Probed,
+    Value,
+    check_fractions,
+)
 
 DEEP = 1e-6
 """Loss, relative to the greatest one, below which a stall is worth a hop: before, slow
@@ -94,11 +101,7 @@ class Natural:
     directions: int = 700
 
     def __post_init__(self) -> None:
-        for name in ("slack", "newton", "sufficient", "floor"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(
-                    f"Natural's {name} must be in (0, 1), got {getattr(self, name)}."
-                )
+        check_fractions(self, "slack", "newton", "sufficient", "floor")
         least = min(self.greed, self.up, self.down, self.directions)
         if least < 1 or not self.lengths:
             raise ValueError(

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 import torch
 
 from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value, lowest
+from fedsciml.steps import (
+    Candidates,
+    Choice,
+    PolicyState,
+    Probed,
+    Value,
+    check_fractions,
+    lowest,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,9 @@ class Progress:
     sufficient: float = 0.25
     cutoff: float = 1e-11
     lengths: tuple[float, ...] = (1.0, 0.5, 0.25, 2.0**-4, 2.0**-7)
+
+    def __post_init__(self) -> None:
+        check_fractions(self, "sufficient", "cutoff")
 
     @property
     def probes(self) -> bool:

@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value, lowest
+from fedsciml.steps import (
+    Candidates,
+    Choice,
+    PolicyState,
+    Probed,
+    Value,
+    check_fractions,
+    lowest,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,13 @@ class Spring:
     damping: float = 1e-10
     momentum: float = 0.9
     lengths: tuple[float, ...] = tuple(2.0**-j for j in range(12))
+
+    def __post_init__(self) -> None:
+        check_fractions(self, "damping")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(
+                f"Spring's momentum must be in [0, 1), got {self.momentum}; try 0.9."
+            )
 
     @property
     def probes(self) -> bool:

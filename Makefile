@@ -9,7 +9,7 @@ OMP_WAIT_POLICY ?= passive
 export OMP_WAIT_POLICY
 READY := $(VENV)/ready
 
-.PHONY: help install demo test test-slow lint tune figures speed clean
+.PHONY: help install demo test test-slow lint tune figures speed steps clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ tune: $(READY)  ## search the baselines' best options; hours, can be interrupted
 
 figures: $(READY)  ## draw figures/ from the records in figures/data/
 	@$(BIN)/python scripts/make_figures.py
+
+steps: $(READY)  ## scoreboard of the step policies; hours, can be interrupted
+	@$(BIN)/python scripts/benchmark_steps.py
 
 speed: $(READY)  ## where the time goes, beside other ways to get a Jacobian
 	@$(BIN)/python scripts/benchmark_speed.py

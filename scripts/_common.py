@@ -108,7 +108,8 @@ def completed(
     )
     with pool:
         futures = [pool.submit(measure, *k) for k in missing]
-        for future in tqdm(as_completed(futures), "runs", len(futures)):
+        finished = as_completed(futures)
+        for future in tqdm(finished, "runs", len(futures), mininterval=_pause()):
             try:
                 entries.append(future.result())
             except FloatingPointError as error:
@@ -117,6 +118,11 @@ def completed(
             lines = sorted(json.dumps(entry) for entry in entries)
             replace_file(path, "[\n" + ",\n".join(lines) + "\n]\n")
     return entries
+
+
+def _pause() -> float:
+    """Seconds between two states of a bar; a log needs fewer."""
+    return 0.1 if sys.stderr.isatty() else 10.0
 
 
 def new_directory(stem: str) -> Path:
@@ -135,14 +141,13 @@ def new_directory(stem: str) -> Path:
 @contextmanager
 def progress(label: str, rounds: int, quiet: bool) -> Iterator[Callable[[Line], None]]:
     """A bar on stderr that is told each line of a history."""
-    pause = 0.1 if sys.stderr.isatty() else 10  # seconds; a log needs fewer lines
     with tqdm(
         total=rounds,
         desc=label,
         unit="round",
         disable=quiet,
         delay=0.5,
-        mininterval=pause,
+        mininterval=_pause(),
     ) as bar:
 
         def show(line: Line) -> None:

@@ -17,9 +17,9 @@ capacity     How much of r a linearised step could remove: r = part in the range
              cut at 1e-13 of its largest singular value, + part outside. And trained
              anew with hidden layers half as wide again.
 damping      Trained anew with the least damping that ``Natural`` allows, 50 rounding
-             units, in all directions. The default stops at 1e-11, and earlier where
-             more than 30 % of the directions of theta are above that. It must be so
-             from the start: a theta that is trained does not come loose again.
+             units, in all directions and from the start. The default starts with 1e-11,
+             less only after hops, and more where J has more than ``directions``
+             singular values above that.
 
 The verdict is the experiment that lowers the error at least threefold, and the most.
 The run with the least damping is then examined in the same way.
@@ -66,7 +66,7 @@ FLOOR = 50 * torch.finfo(torch.float64).eps
 """Relative sqrt(mu) of the least damping; less is not to be had, see ``Natural``."""
 
 FLOORS = {"poisson3d": 1e-11, "poisson5d": 1e-11}
-"""Where ``Natural.share`` stops the default before its floor."""
+"""Where ``Natural.directions`` stops the default before its floor."""
 
 LEFT_OUT = {"poisson3d": ("points", "width"), "poisson5d": ("points", "width")}
 """Experiments that take long."""
@@ -335,8 +335,10 @@ def helped(entry: Entry) -> dict[str, float]:
 def verdict(entry: Entry) -> str:
     """What stopped the default."""
     state = entry["default"]
+    if state["error"] < GAIN * state["rounding_u"]:
+        return "rounding of u"
     if state["residual"] < GAIN * rounding(state):
-        return "rounding"
+        return "rounding of r"
     gains = helped(entry)
     best = max(gains, key=lambda word: gains[word])
     return best if gains[best] >= GAIN else "unclear"

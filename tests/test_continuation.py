@@ -10,7 +10,7 @@ from fedsciml.policies.continuation import Continuation
 from fedsciml.steps import Choice
 
 LENGTHS = (1.0, 1 / 2, 1 / 4, 1 / 16, 1 / 32, 1 / 64)
-POLICY = Continuation(cutoff=5e-2, lengths=LENGTHS)
+POLICY = Continuation(cutoff=5e-2, factor=0.3, lengths=LENGTHS)
 """Of s = 10, 1, 0.05 the first two are kept: 1.0 of the loss can be removed."""
 
 MUCH, LITTLE = 9.0, 11.0

@@ -318,7 +318,7 @@ def test_single_precision_asks_for_nothing_below_its_rounding_unit(name: str) ->
         ("progress:cutoff=0", r"Progress's cutoff must be in \(0, 1\), got 0.0"),
         ("continuation:factor=2", r"Continuation's factor must be in \(0, 1\)"),
         ("continuation:stagnation=1", r"stagnation must be in \[0, 1\), got 1.0"),
-        ("spring:momentum=2", r"momentum must be in \[0, 1\), got 2.0; try 0.9"),
+        ("spring:momentum=2", r"momentum must be in \[0, 1\), got 2.0; try 0.5"),
         ("spring:damping=0", r"Spring's damping must be in \(0, 1\), got 0.0"),
         ("levenberg_marquardt:damping=0", "positive damping and at least 1 try"),
         ("levenberg_marquardt:tries=0", "positive damping and at least 1 try"),

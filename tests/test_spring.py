@@ -70,7 +70,7 @@ def test_the_step_is_the_damped_one_nearest_to_a_part_of_the_last(
 
 def test_directions_that_the_sketch_does_not_see_keep_their_part_of_the_last() -> None:
     part, phi = sketch(), last()
-    found = step(Spring(), spectrum(part), {"phi": phi})
+    found = step(Spring(momentum=0.9), spectrum(part), {"phi": phi})
     unseen = torch.linalg.svd(part.factor).Vh[ROWS:]
     assert unseen.shape == (SIZE - ROWS, SIZE)
     torch.testing.assert_close(
@@ -88,7 +88,7 @@ def test_without_momentum_or_a_last_step_it_is_the_damped_step(state: str) -> No
 
 
 def test_the_full_step_is_remembered_whatever_the_length_taken() -> None:
-    problem, policy, state = spectrum(sketch()), Spring(), {"phi": last()}
+    problem, policy, state = spectrum(sketch()), Spring(momentum=0.9), {"phi": last()}
     for losses, taken in [([9.0, 9.5], 0), ([11.0, 9.0, 9.5], 1), ([nan, inf, 9], 2)]:
         choice, after = answered(policy, problem, state, losses)
         assert choice == Choice(0, taken)
@@ -102,7 +102,7 @@ def test_the_full_step_is_remembered_whatever_the_length_taken() -> None:
 
 @pytest.mark.parametrize("loss", [10.0, 11.0, nan])
 def test_without_a_lower_loss_the_momentum_is_dropped(loss: float) -> None:
-    problem, policy = spectrum(sketch()), Spring()
+    problem, policy = spectrum(sketch()), Spring(momentum=0.9)
     choice, after = answered(policy, problem, {"phi": last()}, [loss])
     assert choice is None
     assert after == policy.start(EPS) == {}
@@ -115,4 +115,4 @@ def test_a_sketch_reaches_a_tenth_below_the_damping() -> None:
 def test_where_nothing_is_seen_the_last_step_goes_on() -> None:
     nothing = Spectrum(*(torch.zeros(s).double() for s in (0, 0, (0, SIZE), (0, 0))))
     phi = last()
-    assert torch.equal(step(Spring(), nothing, {"phi": phi}), 0.9 * phi)
+    assert torch.equal(step(Spring(momentum=0.9), nothing, {"phi": phi}), 0.9 * phi)

@@ -35,7 +35,7 @@ class Continuation:
     """
 
     cutoff: float = 1e-3
-    factor: float = 0.3
+    factor: float = 0.1
     stagnation: float = 0.1
     floor: float = 1e-12
     lengths: tuple[float, ...] = tuple(2.0**-j for j in range(12))

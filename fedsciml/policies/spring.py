@@ -34,14 +34,14 @@ class Spring:
     """
 
     damping: float = 1e-10
-    momentum: float = 0.9
+    momentum: float = 0.5
     lengths: tuple[float, ...] = tuple(2.0**-j for j in range(12))
 
     def __post_init__(self) -> None:
         check_fractions(self, "damping")
         if not 0 <= self.momentum < 1:
             raise ValueError(
-                f"Spring's momentum must be in [0, 1), got {self.momentum}; try 0.9."
+                f"Spring's momentum must be in [0, 1), got {self.momentum}; try 0.5."
             )
 
     @property

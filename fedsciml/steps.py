@@ -18,6 +18,9 @@ from fedsciml.solve import Spectrum
 Value = Any
 """A number or a tensor; which of them, the policy knows by the key."""
 
+MOST = 64
+"""Candidates that a policy may propose in a round."""
+
 PolicyState = dict[str, Value]
 """What a policy keeps from round to round."""
 
@@ -126,3 +129,16 @@ def check_fractions(policy: object, *names: str) -> None:
         if not 0 < value < 1:
             kind = type(policy).__name__
             raise ValueError(f"{kind}'s {name} must be in (0, 1), got {value}.")
+
+
+def check_candidates(count: int) -> None:
+    """Refuse options of a policy that would make it probe too much.
+
+    Raises:
+        ValueError: If there are more than ``MOST`` candidates.
+    """
+    if count > MOST:
+        raise ValueError(
+            f"At most {MOST} candidates can be probed in a round, these options make "
+            f"it {count}; take fewer steps or lengths."
+        )

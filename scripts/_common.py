@@ -77,7 +77,7 @@ def completed(
     """The record of a benchmark, after the runs that it lacks.
 
     The record is replaced after every run, one line a run, sorted. A run that diverges
-    is reported and left out.
+    is reported and left out; any other error ends the benchmark at once.
 
     Args:
         path: The record.
@@ -115,6 +115,9 @@ def completed(
             except FloatingPointError as error:
                 print(f"Diverged: {error}", file=sys.stderr)
                 continue
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
             lines = sorted(json.dumps(entry) for entry in entries)
             replace_file(path, "[\n" + ",\n".join(lines) + "\n]\n")
     return entries

@@ -13,9 +13,12 @@ when it can only repeat itself: converged, or 30 rounds without a step.
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import product
+from math import inf
 from pathlib import Path
 from statistics import mean, median
+from typing import Any
 
 import _common  # before torch, see there
 import torch
@@ -48,6 +51,10 @@ POLICIES = (
 )
 """The default and its rivals, each at the settings that did best in a short search, of
 which steps-search.json is the record: allen_cahn and sine4, start 0, 60 rounds."""
+
+PROBLEMS = (*SUITE, "poisson_square")
+ROUNDS = {"sine8": 200, "poisson_square": 150}
+"""Others take 100."""
 
 SETTINGS = ("central", "2", "8")
 """Centralised, or the number of clients."""
@@ -129,67 +136,51 @@ def spent(history: Sequence[Line]) -> dict[str, float]:
     }
 
 
-def table(entries: list[Entry], problems_: Sequence[str], setting: str) -> str:
-    """Markdown: per policy, shares of starts that reach 1e-6 within 50, 100, 200."""
-    heads = ["policy", "starts", "to 1e-2", *(f"1e-6 in {k}" for k in (50, 100, 200))]
-    heads += ["1e-10 in 100", "median rounds to 1e-6", "largest probe"]
+def table(entries: Sequence[Entry], setting: str) -> str:
+    """Markdown: the policies on the problems and starts that all of them have run."""
+    heads = ["policy", "runs", "to 1e-2", *(f"1e-6 in {k}" for k in (50, 100))]
+    heads += ["1e-10 in 100", "rounds to 1e-6", "MB", "seconds", "largest probe"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    others = sorted({e["policy"] for e in entries} - set(POLICIES))
-    for policy in (*POLICIES, *others):
-        mine = [
-            e
-            for e in entries
-            if (e["policy"], e["setting"]) == (policy, setting)
-            and e["problem"] in problems_
-        ]
-        if not mine:
-            continue
-
-        def share(target: float, within: int, mine: list[Entry] = mine) -> str:
-            able = [e for e in mine if e["rounds"] >= within]
-            costs = [e["reached"][str(target)] for e in able]
-            good = sum(c is not None and c["rounds"] <= within for c in costs)
-            return f"{100 * good / len(able):.0f} %" if able else ""
-
+    found: dict[str, dict[tuple[str, int], Entry]] = {}
+    for e in entries:
+        if e["setting"] == setting:
+            found.setdefault(e["policy"], {})[e["problem"], e["seed"]] = e
+    if not found:
+        return ""
+    common = set.intersection(*(set(runs) for runs in found.values()))
+    if not common:
+        return "No run of all these policies yet.\n"
+    order = [p for p in POLICIES if p in found]
+    for policy in order + sorted(set(found) - set(order)):
+        mine = [found[policy][case] for case in sorted(common)]
+        shares = [_share(mine, 1e-2, 100), _share(mine, 1e-6, 50)]
+        shares += [_share(mine, 1e-6, 100), _share(mine, 1e-10, 100)]
         costs = [e["reached"]["1e-06"] for e in mine]
-        rounds = sorted(c["rounds"] if c else float("inf") for c in costs)
-        cells = [
-            f"`{policy}`",
-            str(len(mine)),
-            share(1e-2, 100),
-            *(share(1e-6, k) for k in (50, 100, 200)),
-            share(1e-10, 100),
-            f"{median(rounds):.0f}",
-            str(max(e["largest_probe"] for e in mine)),
-        ]
+        cells = [f"`{policy}`", str(len(mine)), *shares, _median(costs, "rounds")]
+        cells += ["" if setting == "central" else _median(costs, "bytes", 1e-6)]
+        cells += [_median(costs, "seconds"), str(max(e["largest_probe"] for e in mine))]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
-def errors_table(entries: list[Entry], policy: str = "natural") -> str:
-    """Markdown: the default policy, problem by problem: median error of the starts."""
-    marks = ("20", "50", "100", "200")
-    heads = ["problem", "setting", "starts", "1e-6 in 100", "median rounds to 1e-6"]
-    heads += [
-        *(f"median at {k}" for k in marks),
-        "worst at end",
-        "mean rank",
-        "s/round",
-    ]
+def errors_table(entries: Sequence[Entry], policy: str) -> str:
+    """Markdown: a policy, problem by problem: median errors over the starts."""
+    marks = ("20", "50", "100", "150", "200")
+    heads = ["problem", "setting", "starts", "1e-6 in 100", "rounds to 1e-6"]
+    heads += [f"at {k}" for k in marks]
+    heads += ["worst at end", "mean rank", "s / round"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for problem, setting in _pairs(entries):
+    names = [*PROBLEMS, *sorted({e["problem"] for e in entries} - set(PROBLEMS))]
+    for problem, setting in product(names, SETTINGS):
+        which = (problem, setting, policy)
         mine = [
-            e
-            for e in entries
-            if (e["problem"], e["setting"], e["policy"]) == (problem, setting, policy)
+            e for e in entries if (e["problem"], e["setting"], e["policy"]) == which
         ]
         if not mine:
             continue
         costs = [e["reached"]["1e-06"] for e in mine]
-        rounds = [c["rounds"] if c else float("inf") for c in costs]
-        good = sum(k <= 100 for k in rounds)
-        cells = [problem, setting, str(len(mine)), f"{good}/{len(mine)}"]
-        cells.append(f"{median(rounds):.0f}")
+        cells = [problem, setting, str(len(mine)), _share(mine, 1e-6, 100)]
+        cells.append(_median(costs, "rounds"))
         for mark in marks:
             values = [e["error_at"][mark] for e in mine if mark in e["error_at"]]
             cells.append(f"{median(values):.1e}" if values else "")
@@ -197,14 +188,28 @@ def errors_table(entries: list[Entry], policy: str = "natural") -> str:
         cells += [f"{max(ends):.1e}", f"{mean(e['mean_rank'] for e in mine):.0f}"]
         cells.append(f"{median(e['seconds_per_round'] for e in mine):.2g}")
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
-def _pairs(entries: list[Entry]) -> Iterator[tuple[str, str]]:
-    names = [*SUITE, *sorted({e["problem"] for e in entries} - set(SUITE))]
-    for problem in names:
-        for setting in SETTINGS:
-            yield problem, setting
+def longest(entries: Sequence[Entry]) -> list[Entry]:
+    """Of the runs that differ in the number of rounds alone, the longest."""
+    found = {
+        tuple(e[key] for key in KEY[:-1]): e
+        for e in sorted(entries, key=lambda e: int(e["rounds"]))
+    }
+    return list(found.values())
+
+
+def _share(entries: Sequence[Entry], target: float, within: int) -> str:
+    """Share of the runs of at least so many rounds that get to an error in them."""
+    able = [e["reached"][str(target)] for e in entries if e["rounds"] >= within]
+    good = sum(cost is not None and cost["rounds"] <= within for cost in able)
+    return f"{100 * good / len(able):.0f} %" if able else ""
+
+
+def _median(costs: Sequence[Any], key: str, unit: float = 1.0) -> str:
+    value = median(unit * cost[key] if cost else inf for cost in costs)
+    return "never" if value == inf else f"{value:.3g}"
 
 
 def main() -> None:
@@ -212,7 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--problems", nargs="+", default=SUITE, metavar="NAME")
+    parser.add_argument("--problems", nargs="+", default=PROBLEMS, metavar="NAME")
     parser.add_argument(
         "--policies",
         nargs="+",
@@ -226,7 +231,8 @@ def main() -> None:
         "--seeds", type=int, default=10, help="starts 0, 1, ... of each; default 10"
     )
     parser.add_argument("--first-seed", type=int, default=0, help="default 0")
-    parser.add_argument("--rounds", type=int, default=100, help="default 100")
+    usual = ", ".join(f"{name} {rounds}" for name, rounds in ROUNDS.items())
+    parser.add_argument("--rounds", type=int, help=f"default 100, {usual}")
     parser.add_argument(
         "--jobs", type=int, default=2, help="runs side by side; default 2"
     )
@@ -247,7 +253,7 @@ def main() -> None:
     if todo.table and not todo.out.is_file():
         parser.error(f"There is no record {todo.out} to print; leave --table out.")
     keys = [
-        (problem, policy, setting, seed, todo.rounds)
+        (problem, policy, setting, seed, todo.rounds or ROUNDS.get(problem, 100))
         for seed in range(todo.first_seed, todo.first_seed + todo.seeds)
         for policy in todo.policies
         for problem in todo.problems
@@ -259,9 +265,22 @@ def main() -> None:
         entries = _common.completed(
             todo.out, KEY, keys, measured, todo.jobs, todo.threads, todo.fresh
         )
+    if not todo.table or todo.policies == POLICIES:
+        chosen = [e["policy"] for e in entries]
+    else:
+        chosen = todo.policies
+    shown = longest(
+        [
+            e
+            for e in entries
+            if e["policy"] in chosen
+            and e["problem"] in todo.problems
+            and e["setting"] in todo.settings
+        ]
+    )
     for setting in todo.settings:
-        print(f"\n{setting}\n\n{table(entries, todo.problems, setting)}")
-    print(f"\nnatural, problem by problem\n\n{errors_table(entries)}")
+        print(f"\n{setting}\n\n{table(shown, setting)}")
+    print(f"\nnatural, problem by problem\n\n{errors_table(shown, 'natural')}")
 
 
 if __name__ == "__main__":

@@ -113,18 +113,18 @@ def hops(record: dict[str, Any]) -> list[Panel]:
         x = [row["length"] for row in rows]
         label = rf"$\sqrt{{\mu}} = s_1 \cdot$ {level}"
         along.append(Curve(label, x, [row["loss"] for row in rows], colour))
-        contracts.append(Curve(label, x, [row["theta"] for row in rows], colour))
+        contracts.append(Curve(label, x, [row["contraction"] for row in rows], colour))
     history, way = deep["history"], record["hops"]
     rounds, number = range(1, len(history["loss"]) + 1), range(1, len(way["loss"]) + 1)
     title = f"{deep['problem']}, start {deep['start']}, round {deep['round']}"
     moved = "|t D|"
-    theta = Panel(f"contraction, {title}", moved, r"$\Theta$", contracts)
-    theta = Panel(
-        theta.title, moved, theta.ylabel, contracts, yscale="linear", ylim=(0, 1.5)
+    theta = r"$\Theta$"
+    narrow = Panel(
+        f"contraction, {title}", moved, theta, contracts, "log", "linear", (0, 1.5)
     )
     return [
         Panel(f"loss, {title}", moved, "loss / loss at 0", along),
-        theta,
+        narrow,
         Panel(
             f"{deep['problem']}, start {deep['start']}",
             "round",

@@ -10,6 +10,7 @@ are drawn from the record by make_figures.py.
     python scripts/stall.py
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def anatomy(problem: str, theta: Tensor) -> dict[str, object]:
 
 
 def contraction(problem: str, theta: Tensor) -> dict[str, object]:
-    """Loss and Theta along damped steps at theta, relative to those at theta."""
+    """Loss, relative to that at theta, and Theta along damped steps."""
     made = problems.load(problem)
     system = System(made, made.pooled())
     linear = system.linearise(theta)
@@ -100,7 +101,7 @@ def contraction(problem: str, theta: Tensor) -> dict[str, object]:
                 {
                     "length": 2.0 ** (j / 2) * float(step.norm()),
                     "loss": float(residual @ residual) / 2 / linear.loss,
-                    "theta": float(
+                    "contraction": float(
                         (inverse * -(residual @ left)).norm() / (inverse * c).norm()
                     ),
                 }
@@ -111,6 +112,12 @@ def contraction(problem: str, theta: Tensor) -> dict[str, object]:
 
 def main() -> None:
     """Run everything, about a minute, and replace the record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
+    out = parser.parse_args().out
+    torch.set_num_threads(1)
     content: dict[str, object] = {"problem": PROBLEM, "round": ROUND}
     for name, seed in {"stalled": STALLED, "converging": CONVERGING}.items():
         content[name] = {
@@ -128,11 +135,10 @@ def main() -> None:
         "along": contraction(DEEP, theta),
     }
     content["hops"] = short(trained("allen_cahn", "natural", 0, 100)[1])
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(RECORD, json.dumps(content) + "\n")
-    print(f"{RECORD}: draw it by make figures.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(out, json.dumps(content) + "\n")
+    print(f"{out}: draw it by make figures.")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     main()

@@ -316,7 +316,6 @@ def test_a_hop_is_the_candidate_of_the_smallest_theta_whatever_its_loss() -> Non
     choice, state = looked(lower, theta, at(4, **STALLED))
     assert choice == Choice(6, 1)
     assert state["level"] == 3 + 6
-    assert state["ceiling"] == 2 * 1000
     assert state["slow"] == -6
     # Without a stall it is an ordinary round.
     assert looked(lower, {(1, 0): 0.6}, at(4))[0] == Choice(0, 0)
@@ -366,13 +365,26 @@ def test_a_look_goes_down_to_the_rounding_unit_and_a_hop_lowers_the_floor() -> N
     hop = 4
     choice, after = looked({}, {(hop, 0): 0.3}, state)
     assert choice == Choice(hop, 0)
-    # Ordinary rounds may now go down to there, and no farther.
-    for _ in range(4):
-        lowest = len(SMALL.propose(SPECTRUM, after).dampings) - 1
-        _, after = looked({(lowest, 0): 1.0}, {(lowest, 0): 0.3}, after)
+    # Ordinary rounds may go down to there, and no farther, from the next one on.
+    for _ in range(3):
+        ordinary = SMALL.propose(SPECTRUM, after).dampings
+        assert ordinary[-1] == pytest.approx(dampings[hop], rel=1e-9, abs=0)
+        last = len(ordinary) - 1
+        _, after = looked({(last, 0): 1.0}, {(last, 0): 0.3}, after)
         after["slow"] = 0.0
-    ordinary = SMALL.propose(SPECTRUM, after).dampings
-    assert ordinary[-1] == pytest.approx(dampings[hop], rel=1e-9, abs=0)
+
+
+def test_hops_can_be_switched_off() -> None:
+    policy = Natural(up=1, down=1, lengths=(1.0, 0.5), hops=False)
+    state = at(4, policy, **STALLED)
+    assert len(policy.propose(SPECTRUM, state).dampings) == 3
+
+
+def test_too_many_candidates_are_refused() -> None:
+    with pytest.raises(ValueError, match="At most 64 candidates .* make it 68"):
+        Natural(up=4, down=4)
+    with pytest.raises(ValueError, match="greed, up, down"):
+        Natural(greed=nan)
 
 
 def test_without_a_hop_the_floor_stays() -> None:

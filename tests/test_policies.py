@@ -109,7 +109,7 @@ def test_options_are_separated_by_commas() -> None:
         ("natural:slack=1", r"slack must be in \(0, 1\), got 1.0"),
         ("natural:newton=nan", r"newton must be in \(0, 1\), got nan"),
         ("natural:floor=0", r"floor must be in \(0, 1\), got 0.0"),
-        ("natural:directions=0", "directions of at least 1 and some lengths; got 100"),
+        ("natural:directions=0", "directions of at least 1 and some lengths; got .100"),
         ("line_search:memory=-1", "memory must be at least 0, got -1"),
         ("line_search:damping=-1", "damping must be at least 0, got -1.0"),
         ("fixed:cutoff=1", r"cut-off must be in \[0, 1\), got 1.0"),

@@ -16,6 +16,7 @@ rise for a while, theta stays at the lowest loss known, and ``at`` is where it s
 """
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 import torch
@@ -154,11 +155,12 @@ class Fipa:
             damping = candidates.dampings[choice.step]
             cutoff = candidates.cutoffs[choice.step]
             at = at + length * candidates.steps(problem.basis)[choice.step]
-            known = probed is not None and choice.correction is None
+            there = inf  # not known
             if choice.correction is not None:
                 at = at + choice.correction @ problem.basis
-            there = float(probed.losses[choice[:2]]) if probed and known else loss
-            if there <= lowest or not known:
+            elif probed is not None:
+                there = float(probed.losses[choice.step, choice.length])
+            if there <= lowest or there == inf:
                 best, lowest = at, there
         ranks = [int(rank) for rank in tensor(state, "ranks")]
         epochs = self.local.epochs if self.local else 1
@@ -167,7 +169,7 @@ class Fipa:
         kept = {key: state[key] for key in ("seed", "top", "gradient")}
         round_ = int(number(state, "round")) + 1
         state = {**kept, "theta": best, "at": at, "round": round_, **_prefixed(after)}
-        if probed is not None:
+        if lowest < inf:
             state["lowest"] = lowest
         return state, self._opening(state), info
 

@@ -24,6 +24,7 @@ from fedsciml.steps import (
     PolicyState,
     Probed,
     Value,
+    check_candidates,
     check_fractions,
 )
 
@@ -60,6 +61,7 @@ class LevenbergMarquardt:
                 "Levenberg-Marquardt needs a positive damping and at least 1 try, got "
                 f"{self.damping} and {self.tries}."
             )
+        check_candidates(self.tries * (2 if self.acceleration else 1))
 
     @property
     def probes(self) -> bool:
@@ -69,7 +71,12 @@ class LevenbergMarquardt:
     def start(self, eps: float) -> PolicyState:
         """mu is not known before the first sketch."""
         floor = max(self.floor, 50 * eps)
-        return {"mu": 0.0, "nu": 2.0, "reach": 0.1 * self.damping**0.5, "floor": floor}
+        return {
+            "mu": 0.0,
+            "nu": 2.0,
+            "reach": min(0.1, 0.1 * self.damping**0.5),
+            "floor": floor,
+        }
 
     def reach(self, state: Mapping[str, Value]) -> float:
         """A tenth of the relative sqrt(mu)."""

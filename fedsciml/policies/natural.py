@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import floor, log10
 
 import torch
+from torch import Tensor
 
 from fedsciml.solve import Spectrum
 from fedsciml.steps import (
@@ -13,22 +14,34 @@ from fedsciml.steps import (
     PolicyState,
     Probed,
     Value,
+    check_candidates,
     check_fractions,
 )
 
+START = 4
+"""Level of the first round, sqrt(mu) = 1e-2 s_1: a step that a cold start bears, from
+which the ladder finds its way within two or three rounds."""
+
+MARGIN = 0.1
+"""Singular value, relative to sqrt(mu), down to which a sketch reaches. Such a
+direction moves by 1 % of its undamped step; a weaker one, by less."""
+
 DEEP = 1e-6
-"""Loss, relative to the greatest one, below which a stall is worth a hop: before, slow
-rounds are the rule, and hops lose the way."""
+"""Loss, relative to the greatest one that this policy has seen, below which a stall is
+worth a hop: before, slow rounds are the rule, and hops lose the way. After a warm-up by
+another method it is harder to reach, and hops are rarer."""
 
 PROMISE = 0.5
 """Fraction of the loss that the model must promise to remove for a hop. At the rounding
 level, where no step helps, it promises next to nothing."""
 
 PATIENCE = 3
-"""Slow rounds that make a stall; after a look for a hop three times as many."""
+"""Rounds that do not halve the loss and make a stall; after a look for a hop three
+times as many."""
 
 FARTHER = 8
-"""Levels of less damping that are looked at beside the usual ones in a stall."""
+"""Levels of less damping that are looked at beside the usual ones in a stall: four
+decades. Hops were seen 4 levels below the last one in sine8, 7 to 9 in allen_cahn."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +76,11 @@ class Natural:
     directions, along which every step that is long enough to matter raises the loss by
     orders of magnitude: it leaves the floor of a curved valley, to which the next step
     brings it back. So after ``PATIENCE`` rounds that do not halve the loss, if the
-    model promises to, a *hop* is taken: the candidate of the smallest
-    Theta that passes the natural test, whatever its loss, at levels down to the
-    rounding unit. From there on the damping may fall as far as the hop's. A few hops
-    take the errors from 1e-13 to 1e-15; the method keeps the best theta meanwhile.
+    model promises to, a *hop* is taken: of the candidates that pass the natural test,
+    that of the smallest Theta, though its loss be the greatest seen so far. For this
+    one round the ladder is longer, by ``FARTHER`` levels but not below 50 rounding
+    units. From there on the damping may fall as far as the hop's. A few hops take the
+    errors from 1e-13 to 1e-15; the method keeps the best theta meanwhile.
 
     Args:
         slack: How much of the ideal contraction 1 - t is asked for, in (0, 1). Smaller
@@ -79,7 +93,8 @@ class Natural:
             short-sighted.
         up: Levels of more damping that are probed beside the last one.
         down: Levels of less damping; with 2, mu can fall by 100 a round.
-        lengths: Fractions of the full steps; 5 x 4 candidates in all.
+        lengths: Fractions of the full steps; 5 x 4 candidates in all, 13 x 4 in the
+            round of a hop.
         floor: Relative sqrt(mu) of the least damping before a hop; 50 rounding units
             if that is more, as in float32. Less makes hard cold starts slower, which
             are lost in the weakest directions.
@@ -88,6 +103,7 @@ class Natural:
             operations for k directions, and in three dimensions the digits 9 to 11 of
             the error take twice the directions and four times the seconds. Not in the
             round of a hop.
+        hops: Whether to leave deep stalls by hops.
     """
 
     slack: float = 0.25
@@ -99,16 +115,17 @@ class Natural:
     lengths: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
     floor: float = 1e-11
     directions: int = 700
+    hops: bool = True
 
     def __post_init__(self) -> None:
         check_fractions(self, "slack", "newton", "sufficient", "floor")
-        least = min(self.greed, self.up, self.down, self.directions)
-        if least < 1 or not self.lengths:
+        counts = (self.greed, self.up, self.down, self.directions)
+        if not all(count >= 1 for count in counts) or not self.lengths:
             raise ValueError(
                 "Natural needs greed, up, down and directions of at least 1 and some "
-                f"lengths; got {self.greed}, {self.up}, {self.down}, {self.directions} "
-                f"and {self.lengths}."
+                f"lengths; got {counts} and {self.lengths}."
             )
+        check_candidates((self.up + 1 + self.down + FARTHER) * len(self.lengths))
 
     @property
     def probes(self) -> bool:
@@ -116,23 +133,27 @@ class Natural:
         return True
 
     def start(self, eps: float) -> PolicyState:
-        """Level 4: sqrt(mu) = 1e-2 s_1."""
+        """Level ``START``, and nothing seen."""
         last = 50 * eps
         least = max(self.floor, last)
-        state = {"level": 4.0, "least": least, "floor": least, "last": last}
+        state = {"level": float(START), "least": least, "floor": least, "last": last}
         return {**state, "ceiling": 0.0, "best": 0.0, "peak": 0.0, "slow": 0.0}
+
+    def _stalled(self, state: Mapping[str, Value]) -> bool:
+        deep = state["best"] < DEEP * state["peak"]
+        return bool(self.hops and deep and state["slow"] >= PATIENCE)
 
     def _levels(self, state: Mapping[str, Value]) -> range:
         least, down = state["floor"], self.down
-        if _stalled(state):
+        if self._stalled(state):
             down, least = down + FARTHER, state["last"]
         last = max(1, floor(-2 * log10(least) + 1e-6))
         level = min(int(state["level"]), last)
         return range(max(1, level - self.up), min(last, level + down) + 1)
 
     def reach(self, state: Mapping[str, Value]) -> float:
-        """A tenth of the least sqrt(mu): such a direction moves by 1 % of its step."""
-        return 0.1 * _relative(self._levels(state)[-1])
+        """``MARGIN`` times the least relative sqrt(mu)."""
+        return MARGIN * _relative(self._levels(state)[-1])
 
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """Damped steps, the most damped first."""
@@ -153,61 +174,66 @@ class Natural:
         """See the class."""
         assert probed is not None
         levels, losses = self._levels(state), probed.losses
-        stalled = _stalled(state)
-        state = self._seen(spectrum, loss, state)
-        steps, lengths = candidates.coordinates, losses.new_tensor(candidates.lengths)
+        stalled, state = self._stalled(state), self._seen(spectrum, loss, state)
+        lengths = losses.new_tensor(candidates.lengths)
         inverses = torch.stack([spectrum.inverse(mu) for mu in candidates.dampings])
         corrections = (inverses[:, None] * probed.targets).norm(dim=-1)
-        theta = corrections / (inverses * spectrum.c).norm(dim=-1, keepdim=True)
-        contracts = theta <= 1 - self.slack * lengths
-        predicted = spectrum.decrease(lengths[:, None] * steps[:, None])
-        hops = contracts & (predicted >= PROMISE * loss)
-        hops &= losses <= state["peak"]
-        if stalled and hops.any():
-            first = torch.where(hops, theta, torch.inf).argmin()
-            step, length = divmod(int(first), len(lengths))
-            state["ceiling"] = max(state["ceiling"], 2 * float(losses[step, length]))
-            state["least"] = min(state["least"], _relative(levels[step]))
-            return Choice(step, length), {**state, "level": float(levels[step])}
+        full = (inverses * spectrum.c).norm(dim=-1, keepdim=True)
+        contraction = corrections / full  # Theta
+        predicted = spectrum.decrease(
+            lengths[:, None] * candidates.coordinates[:, None]
+        )
+        contracts = contraction <= 1 - self.slack * lengths
+        hops = contracts & (predicted >= PROMISE * loss) & (losses <= state["peak"])
         lower = losses < loss  # false where a loss is not finite
-        if not lower.any():
+        if stalled and hops.any():
+            first = torch.where(hops, contraction, torch.inf).argmin()
+            step, length = divmod(int(first), len(lengths))
+            state["least"] = min(state["least"], _relative(levels[step]))
+            state["floor"] = self._floor(spectrum, state["least"])
+        elif lower.any():
+            lowest = losses[lower].min()
+            lower &= losses <= self.greed * lowest
+            converging = (lengths == 1) & (contraction <= self.newton)
+            converging &= losses <= state["ceiling"]
+            natural = (lower & contracts) | converging
+            sufficient = lower & (loss - losses >= self.sufficient * predicted)
+            accepted = (natural, sufficient, losses == lowest)
+            step, length = _least_damped(
+                next(a for a in accepted if a.any()), candidates.lengths
+            )
+        else:
             level = max(1, levels[0] - self.up)
             return None, {**state, "level": float(level)}
-        lowest = losses[lower].min()
-        lower &= losses <= self.greed * lowest
-        full = (lengths == 1) & (theta <= self.newton)
-        natural = (lower & contracts) | (full & (losses <= state["ceiling"]))
-        sufficient = lower & (loss - losses >= self.sufficient * predicted)
-        for accepted in (natural, sufficient, losses == lowest):
-            if accepted.any():
-                break
-        step, length = max(
-            ((i, j) for i, j in accepted.nonzero().tolist()),
-            key=lambda choice: (choice[0], candidates.lengths[choice[1]]),
-        )
         return Choice(step, length), {**state, "level": float(levels[step])}
 
     def _seen(
         self, spectrum: Spectrum, loss: float, state: Mapping[str, Value]
     ) -> PolicyState:
         """The state with this round's loss and spectrum in it."""
-        s, least = spectrum.s, state["least"]
-        if len(s) > self.directions:
-            least = max(least, 10 * float(s[self.directions] / s[0]))
-        best = min(loss, state["best"]) if state["peak"] else loss
+        first = state["peak"] == 0
         slow = 0.0 if loss < 0.5 * state["best"] else state["slow"] + 1
         return {
             **state,
-            "floor": min(least, 0.1),
+            "floor": self._floor(spectrum, state["least"]),
             "ceiling": max(loss, state["ceiling"] / 2),
-            "best": best,
+            "best": loss if first else min(loss, state["best"]),
             "peak": max(loss, state["peak"]),
-            "slow": -2.0 * PATIENCE if _stalled(state) else slow,
+            "slow": -2.0 * PATIENCE if self._stalled(state) else slow,
         }
 
+    def _floor(self, spectrum: Spectrum, least: float) -> float:
+        """Relative sqrt(mu) of the least damping with not too many directions."""
+        s = spectrum.s
+        if len(s) > self.directions:
+            least = max(least, float(s[self.directions] / s[0]) / MARGIN)
+        return min(least, 0.1)
 
-def _stalled(state: Mapping[str, Value]) -> bool:
-    return bool(state["slow"] >= PATIENCE and state["best"] < DEEP * state["peak"])
+
+def _least_damped(accepted: Tensor, lengths: list[float]) -> tuple[int, int]:
+    """Of the candidates accepted [T, S], the last step, at its greatest length."""
+    found = ((i, j) for i, j in accepted.nonzero().tolist())
+    return max(found, key=lambda choice: (choice[0], lengths[choice[1]]))
 
 
 def _relative(level: int) -> float:

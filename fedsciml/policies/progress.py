@@ -54,7 +54,7 @@ class Progress:
 
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """A step a decade."""
-        decades = [10.0**-i for i in range(1, 17)]
+        decades = [10.0**-i for i in range(1, 13)]
         cutoffs = [x for x in decades if x >= 0.99 * state["cutoff"]]
         steps = [spectrum.inverse(0.0, cutoff) * spectrum.c for cutoff in cutoffs]
         none = [0.0] * len(cutoffs)

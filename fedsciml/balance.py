@@ -10,6 +10,8 @@ the trace of the neural tangent kernel of Wang, Yu and Perdikaris (When and why 
 fail to train, J. Comput. Phys. 449, 2022, 110768, arXiv 2007.14527), up to a common
 factor. They cancel the terms' own weights: the steps no longer depend on them. All
 clients have the same factors, so their problems still add up to the centralised one.
+The server tells the factors of all to all: what a client learns of the others is the
+size of their Jacobians.
 With a factor per client instead, f_m = mean_m' tr(J_m'^T J_m') / tr(J_m^T J_m), they
 add up to that of the scaled rows.
 """

@@ -36,7 +36,7 @@ class Info:
     """What a round reports, for the record.
 
     Attributes:
-        loss: Loss at the round's start, summed over the clients.
+        loss: Loss where the round's step starts, summed over the clients.
         step: Length of the step taken, as a fraction of the full one; 0 if none was.
         damping: mu of the step, absolute; 0 for none.
         cutoff: Relative cut-off of singular values in the step; 0 for none.

@@ -39,7 +39,9 @@ class Result:
             ``damping``, ``cutoff``, ``ranks``, ``epochs``, ``probes``, ``gn_gap`` where
             asked for, and the running totals ``bytes_up``, ``bytes_down``, ``messages``
             and ``seconds``. Seconds are those of clients, messages and server; that
-            for measuring the error is not counted.
+            for measuring the error is not counted. The loss is that of the point from
+            which the round steps. It may rise for some rounds (see docs/steps.md); the
+            errors are those of the model, which stays at the lowest loss meanwhile.
         out: The run directory, if the run was recorded.
     """
 

@@ -109,13 +109,12 @@ class Policy(Protocol):
         """
 
 
-def lowest(losses: Tensor, loss: float) -> tuple[int, int] | None:
-    """Where the lowest of the losses [T, S] is; None if none is below ``loss``."""
+def lowest(losses: Tensor, loss: float) -> Choice | None:
+    """The candidate of the lowest of the losses [T, S]; None if none is below ``loss``."""
     finite = torch.where(losses.isfinite(), losses, torch.inf)
     if not finite.numel() or float(finite.min()) >= loss:
         return None
-    step, length = divmod(int(finite.argmin()), losses.shape[1])
-    return step, length
+    return Choice(*divmod(int(finite.argmin()), losses.shape[1]))
 
 
 def check_fractions(policy: object, *names: str) -> None:

@@ -34,6 +34,7 @@ from fedsciml.steps import Policy
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "steps.json"
 POLICIES = (
     "natural",
+    "natural:hops=false",
     "line_search:cutoff=1e-10",
     "line_search:cutoff=1e-8",
     "line_search:cutoff=1e-7",

@@ -77,7 +77,7 @@ class Continuation:
         """The length of the lowest loss."""
         assert probed is not None
         best = lowest(probed.losses, loss)
-        length = candidates.lengths[best[1]] if best else 0.0
+        length = candidates.lengths[best.length] if best else 0.0
         cutoff = state["cutoff"]
         if length >= LONG:
             cutoff *= self.factor
@@ -86,7 +86,7 @@ class Continuation:
             stagnates = left < self.stagnation * loss
             cutoff = cutoff * self.factor if stagnates else cutoff / self.factor
         cutoff = min(max(cutoff, state["floor"]), 0.5)
-        return (Choice(*best) if best else None), {**state, "cutoff": cutoff}
+        return best, {**state, "cutoff": cutoff}
 
 
 make = Continuation

@@ -71,8 +71,7 @@ class Gain:
         kept = ((gains > 0) & (gains >= self.fraction * predicted)).nonzero()
         if len(kept):
             return Choice(int(kept[-1]), 0), dict(state)
-        best = lowest(probed.losses, loss)
-        return (Choice(*best) if best else None), dict(state)
+        return lowest(probed.losses, loss), dict(state)
 
 
 make = Gain

@@ -65,8 +65,7 @@ class LineSearch(OneStep):
         """See ``memory``; no step if no loss is low enough."""
         assert probed is not None
         if not self.memory:
-            best = lowest(probed.losses, loss)
-            return (Choice(*best) if best else None), {}
+            return lowest(probed.losses, loss), {}
         seen = torch.cat(
             [state["losses"].cpu(), torch.tensor([loss], dtype=torch.float64)]
         )

@@ -78,8 +78,7 @@ class Progress:
             promised = torch.where(kept, predicted, -torch.inf)
             step, length = divmod(int(promised.argmax()), len(self.lengths))
             return Choice(step, length), dict(state)
-        best = lowest(probed.losses, loss)
-        return (Choice(*best) if best else None), dict(state)
+        return lowest(probed.losses, loss), dict(state)
 
 
 make = Progress

@@ -83,7 +83,7 @@ class Spring:
         best = lowest(probed.losses, loss)
         if best is None:
             return None, {}
-        return Choice(*best), {"phi": candidates.steps(spectrum.basis)[0]}
+        return best, {"phi": candidates.steps(spectrum.basis)[0]}
 
 
 make = Spring

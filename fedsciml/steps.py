@@ -110,7 +110,7 @@ class Policy(Protocol):
 
 
 def lowest(losses: Tensor, loss: float) -> Choice | None:
-    """The candidate of the lowest of the losses [T, S]; None if none is below ``loss``."""
+    """Where the lowest of the losses [T, S] is; None if none is below ``loss``."""
     finite = torch.where(losses.isfinite(), losses, torch.inf)
     if not finite.numel() or float(finite.min()) >= loss:
         return None

@@ -19,6 +19,9 @@ METHODS = ("fipa", "fedavg", "gauss_newton")
 TARGET = "1e-06"
 """Error to which the step policies are compared."""
 
+WITHIN = 100
+"""Rounds that they have for it."""
+
 
 def main() -> None:
     """Draw every figure."""
@@ -34,7 +37,7 @@ def main() -> None:
         "allen_cahn-convergence": convergence,
         "steps-stall": plot.panels(stalls(stall)),
         "steps-hop": plot.panels(hops(stall)),
-        "steps-profile": profiles(steps),
+        "steps-profile": plot.profile(costs(steps), f"to the error {TARGET}"),
     }
     for name, figure in figures.items():
         plot.save(figure, FIGURES / f"{name}.png")
@@ -150,23 +153,33 @@ def hops(record: dict[str, Any]) -> list[Panel]:
     ]
 
 
-def profiles(entries: list[dict[str, Any]]) -> Any:  # noqa: ANN401
-    """Step policies against each other, on the runs that all of them have."""
-    key = ("problem", "setting", "seed", "rounds")
+def costs(entries: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """Step policies, each at its best options, on the runs that all of them have."""
     found: dict[str, dict[tuple[Any, ...], Any]] = {}
     for entry in entries:
-        case = tuple(entry[k] for k in key)
-        found.setdefault(entry["policy"], {})[case] = entry["reached"][TARGET]
+        case = tuple(entry[key] for key in ("problem", "setting", "seed"))
+        cost = entry["reached"][TARGET]
+        late = cost is not None and cost["rounds"] > WITHIN
+        found.setdefault(entry["policy"], {})[case] = None if late else cost
     cases = sorted(set.intersection(*(set(runs) for runs in found.values())))
+
+    def solved(policy: str) -> int:
+        return sum(found[policy][case] is not None for case in cases)
+
+    best: dict[str, str] = {}
+    for policy in sorted(found, key=solved):
+        best[policy.partition(":")[0]] = policy
+    shown = sorted(best.values(), key=solved, reverse=True)
     kinds = {"rounds": "rounds", "candidate losses": "probes", "seconds": "seconds"}
-    costs = {
+    return {
         kind: {
-            policy: [runs[c][field] if runs[c] else inf for c in cases]
-            for policy, runs in sorted(found.items(), key=lambda kv: kv[0] != "natural")
+            policy: [
+                cost[field] if (cost := found[policy][case]) else inf for case in cases
+            ]
+            for policy in shown
         }
         for kind, field in kinds.items()
     }
-    return plot.profile(costs, f"to the error {TARGET} in {len(cases)} runs")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.method import Info, Message, Method, State
-from fedsciml.methods._uploads import number, tensor, total
+from fedsciml.methods._uploads import number, tensor, total, without
 from fedsciml.residual import System
 
 Balance = Literal["none", "terms", "clients"]
@@ -103,8 +103,7 @@ class Balanced:
 
     def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
         """The question for the traces at theta; the method starts after the answer."""
-        state, _ = self.method.init(theta, seed)
-        return {**state, _SEED: seed}, {"theta": theta, _ASK: 1}
+        return {"theta": theta, _SEED: seed}, {"theta": theta, _ASK: 1}
 
     def client(
         self, system: System, broadcast: Message, memory: State
@@ -114,7 +113,9 @@ class Balanced:
             return {_TRACES: traces(system, tensor(broadcast, "theta"))}, memory
         found = tensor(broadcast if _FACTORS in broadcast else memory, _FACTORS)
         scaled = system.scaled(found[system.shard.client].tolist())
-        upload, kept = self.method.client(scaled, _bare(broadcast), _bare(memory))
+        upload, kept = self.method.client(
+            scaled, without(broadcast, _MARK), without(memory, _MARK)
+        )
         if "theta" in broadcast:
             upload = {**upload, _LOSS: system.loss(tensor(broadcast, "theta"))}
         return upload, {**kept, _FACTORS: found}
@@ -132,7 +133,7 @@ class Balanced:
         if _LOSS in uploads[0]:
             state = {**state, _LOSS: total(uploads, _LOSS)}
         inner, broadcast, info = self.method.server(
-            _bare(state), [_bare(upload) for upload in uploads]
+            without(state, _MARK), [without(upload, _MARK) for upload in uploads]
         )
         if info is not None:
             return inner, broadcast, replace(info, loss=number(state, _LOSS))
@@ -142,7 +143,3 @@ class Balanced:
 def balanced(method: Method, by: Balance) -> Method:
     """The method on scaled rows; itself for "none"."""
     return method if by == "none" else Balanced(method, by)
-
-
-def _bare(message: Message) -> Message:
-    return {k: v for k, v in message.items() if not k.startswith(_MARK)}

@@ -32,6 +32,11 @@ class Spectrum(NamedTuple):
     basis: Tensor
     left: Tensor
 
+    @property
+    def top(self) -> float:
+        """The largest singular value; 0 if there is none."""
+        return float(self.s[0]) if len(self.s) else 0.0
+
     def inverse(self, damping: float = 0.0, cutoff: float = 0.0) -> Tensor:
         """Filtered reciprocals s / (s^2 + mu), zero for s <= cutoff * s[0], shape [k].
 

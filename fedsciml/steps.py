@@ -7,7 +7,7 @@ the targets c(theta + t D) = -U^T r(theta + t D) of the *same* sketch. The polic
 chooses. Policies are pure functions over plain state; see ``Policy``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -20,6 +20,9 @@ Value = Any
 
 MOST = 64
 """Candidates that a policy may propose in a round."""
+
+HALVINGS = tuple(2.0**-j for j in range(12))
+"""Lengths 1, 1/2, ..., 1/2048."""
 
 PolicyState = dict[str, Value]
 """What a policy keeps from round to round."""
@@ -47,6 +50,18 @@ class Candidates(NamedTuple):
         """The full steps D, shape [T, p]."""
         inside = self.coordinates @ basis
         return inside if self.beyond is None else inside + self.beyond
+
+
+def proposal(
+    spectrum: Spectrum,
+    dampings: list[float],
+    cutoffs: list[float],
+    lengths: Sequence[float],
+) -> Candidates:
+    """The steps with these dampings, absolute, and relative cut-offs, pair by pair."""
+    pairs = zip(dampings, cutoffs, strict=True)
+    steps = [spectrum.inverse(*pair) * spectrum.c for pair in pairs]
+    return Candidates(torch.stack(steps), dampings, cutoffs, list(lengths))
 
 
 class Probed(NamedTuple):
@@ -115,6 +130,11 @@ def lowest(losses: Tensor, loss: float) -> Choice | None:
     if not finite.numel() or float(finite.min()) >= loss:
         return None
     return Choice(*divmod(int(finite.argmin()), losses.shape[1]))
+
+
+def resolved(relative: float, eps: float) -> float:
+    """A relative singular value, or 50 rounding units where these are more."""
+    return max(relative, 50 * eps)
 
 
 def check_fractions(policy: object, *names: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fedsciml.method import Info, Message, Method, State
+from fedsciml.methods._uploads import without
 from fedsciml.residual import System
 
 _MARK = "warmup."  # prefix of what the warm-up itself keeps and sends
@@ -58,7 +59,9 @@ class Warmup:
         if not warm and _MARK + "left" in memory:
             memory = {}
         method = self.first if warm else self.then
-        upload, memory = method.client(system, _bare(broadcast), _bare(memory))
+        upload, memory = method.client(
+            system, without(broadcast, _MARK), without(memory, _MARK)
+        )
         return upload, {**memory, **({_MARK + "left": 1} if warm else {})}
 
     def server(
@@ -68,7 +71,7 @@ class Warmup:
         mark = {key: value for key, value in state.items() if key.startswith(_MARK)}
         if not mark:
             return self.then.server(state, uploads)
-        inner, broadcast, info = self.first.server(_bare(state), uploads)
+        inner, broadcast, info = self.first.server(without(state, _MARK), uploads)
         left, seed = int(mark[_MARK + "left"]), int(mark[_MARK + "seed"])
         if info is not None:
             left -= 1
@@ -79,7 +82,3 @@ class Warmup:
             return state, broadcast, info
         mark[_MARK + "left"] = left
         return {**inner, **mark}, {**broadcast, _MARK + "left": left}, info
-
-
-def _bare(message: Message) -> Message:
-    return {k: v for k, v in message.items() if not k.startswith(_MARK)}

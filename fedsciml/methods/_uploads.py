@@ -29,6 +29,11 @@ def number(message: Message, key: str) -> float:
     return value
 
 
+def without(message: Message, prefix: str) -> Message:
+    """The message less the entries of a method that wraps another."""
+    return {k: v for k, v in message.items() if not k.startswith(prefix)}
+
+
 def total(uploads: list[Message], key: str) -> float:
     """Sum over the clients."""
     return sum(number(upload, key) for upload in uploads)

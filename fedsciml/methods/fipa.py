@@ -116,8 +116,7 @@ class Fipa:
         ]
         whole = merge(sketches)
         problem = spectrum(whole)
-        top = float(problem.s[0]) if len(problem.s) else 0.0
-        state = {**state, "top": top, "gradient": float(whole.gradient.norm())}
+        state = {**state, "top": problem.top, "gradient": float(whole.gradient.norm())}
         state |= {"loss": total(uploads, "loss"), **problem._asdict()}
         state |= {"ranks": torch.tensor([s.rank for s in sketches])}
         aims = [tensor(upload, "aim") for upload in uploads if "aim" in upload]

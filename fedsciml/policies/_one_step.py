@@ -1,9 +1,9 @@
 """What policies with one damping and cut-off throughout share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, PolicyState, Value
+from fedsciml.steps import Candidates, PolicyState, Value, proposal
 
 
 class OneStep:
@@ -30,6 +30,5 @@ class OneStep:
         del state
         return self.cutoff
 
-    def _at(self, lengths: list[float], spectrum: Spectrum) -> Candidates:
-        step = spectrum.inverse(self.damping, self.cutoff) * spectrum.c
-        return Candidates(step.unsqueeze(0), [self.damping], [self.cutoff], lengths)
+    def _at(self, lengths: Sequence[float], spectrum: Spectrum) -> Candidates:
+        return proposal(spectrum, [self.damping], [self.cutoff], lengths)

@@ -7,9 +7,11 @@ and it falls.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fedsciml.solve import Spectrum
 from fedsciml.steps import (
+    HALVINGS,
     Candidates,
     Choice,
     PolicyState,
@@ -17,6 +19,8 @@ from fedsciml.steps import (
     Value,
     check_fractions,
     lowest,
+    proposal,
+    resolved,
 )
 
 LONG, SHORT = 1 / 2, 1 / 32
@@ -38,7 +42,8 @@ class Continuation:
     factor: float = 0.1
     stagnation: float = 0.1
     floor: float = 1e-12
-    lengths: tuple[float, ...] = tuple(2.0**-j for j in range(12))
+    lengths: tuple[float, ...] = HALVINGS
+    probes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fractions(self, "cutoff", "factor", "floor")
@@ -47,14 +52,9 @@ class Continuation:
                 f"Continuation's stagnation must be in [0, 1), got {self.stagnation}."
             )
 
-    @property
-    def probes(self) -> bool:
-        """Always."""
-        return True
-
     def start(self, eps: float) -> PolicyState:
         """The first cut-off."""
-        return {"cutoff": self.cutoff, "floor": max(self.floor, 50 * eps)}
+        return {"cutoff": self.cutoff, "floor": resolved(self.floor, eps)}
 
     def reach(self, state: Mapping[str, Value]) -> float:
         """The cut-off."""
@@ -62,9 +62,7 @@ class Continuation:
 
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """The one step."""
-        cutoff = state["cutoff"]
-        step = spectrum.inverse(0.0, cutoff) * spectrum.c
-        return Candidates(step.unsqueeze(0), [0.0], [cutoff], list(self.lengths))
+        return proposal(spectrum, [0.0], [state["cutoff"]], self.lengths)
 
     def choose(
         self,

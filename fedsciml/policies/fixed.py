@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fedsciml.policies._one_step import OneStep
 from fedsciml.solve import Spectrum
@@ -21,6 +22,7 @@ class Fixed(OneStep):
     length: float = 0.5
     damping: float = 0.0
     cutoff: float = 1e-10
+    probes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -28,11 +30,6 @@ class Fixed(OneStep):
             raise ValueError(
                 f"The length of a step must be positive, got {self.length}; try 0.5."
             )
-
-    @property
-    def probes(self) -> bool:
-        """Never."""
-        return False
 
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """The one step."""

@@ -5,8 +5,7 @@ The rule of DSGNAR (arXiv 2607.02194), here over a whole ladder of dampings at o
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch
+from typing import ClassVar
 
 from fedsciml.solve import Spectrum
 from fedsciml.steps import (
@@ -17,6 +16,8 @@ from fedsciml.steps import (
     Value,
     check_fractions,
     lowest,
+    proposal,
+    resolved,
 )
 
 
@@ -31,18 +32,14 @@ class Gain:
 
     fraction: float = 0.075
     floor: float = 1e-11
+    probes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fractions(self, "fraction", "floor")
 
-    @property
-    def probes(self) -> bool:
-        """Always."""
-        return True
-
     def start(self, eps: float) -> PolicyState:
         """The floor of the arithmetic."""
-        return {"floor": max(self.floor, 50 * eps)}
+        return {"floor": resolved(self.floor, eps)}
 
     def reach(self, state: Mapping[str, Value]) -> float:
         """A tenth of the floor."""
@@ -50,11 +47,10 @@ class Gain:
 
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """The whole ladder, the most damped first."""
-        top = float(spectrum.s[0]) if len(spectrum.s) else 0.0
         ladder = [10.0 ** (-i / 2) for i in range(64)]
-        dampings = [(x * top) ** 2 for x in ladder if x >= 0.99 * state["floor"]]
-        steps = torch.stack([spectrum.inverse(mu) * spectrum.c for mu in dampings])
-        return Candidates(steps, dampings, [0.0] * len(dampings), [1.0])
+        floor = 0.99 * state["floor"]
+        dampings = [(x * spectrum.top) ** 2 for x in ladder if x >= floor]
+        return proposal(spectrum, dampings, [0.0] * len(dampings), [1.0])
 
     def choose(
         self,

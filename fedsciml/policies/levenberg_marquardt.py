@@ -14,6 +14,7 @@ taken only if |a| <= 0.75 |D|.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
+from typing import ClassVar
 
 import torch
 
@@ -26,6 +27,8 @@ from fedsciml.steps import (
     Value,
     check_candidates,
     check_fractions,
+    proposal,
+    resolved,
 )
 
 NEAR = 0.1
@@ -53,6 +56,7 @@ class LevenbergMarquardt:
     tries: int = 8
     acceleration: bool = False
     floor: float = 1e-11
+    probes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fractions(self, "floor")
@@ -63,19 +67,13 @@ class LevenbergMarquardt:
             )
         check_candidates(self.tries * (2 if self.acceleration else 1))
 
-    @property
-    def probes(self) -> bool:
-        """Always."""
-        return True
-
     def start(self, eps: float) -> PolicyState:
         """mu is not known before the first sketch."""
-        floor = max(self.floor, 50 * eps)
         return {
             "mu": 0.0,
             "nu": 2.0,
             "reach": min(0.1, 0.1 * self.damping**0.5),
-            "floor": floor,
+            "floor": resolved(self.floor, eps),
         }
 
     def reach(self, state: Mapping[str, Value]) -> float:
@@ -83,7 +81,7 @@ class LevenbergMarquardt:
         return float(state["reach"])
 
     def _dampings(self, spectrum: Spectrum, state: Mapping[str, Value]) -> list[float]:
-        mu, nu = state["mu"] or self.damping * _square(spectrum), state["nu"]
+        mu, nu = state["mu"] or self.damping * spectrum.top**2, state["nu"]
         dampings = []
         for _ in range(self.tries):
             dampings.append(mu)
@@ -93,9 +91,8 @@ class LevenbergMarquardt:
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """The dampings that would be tried, the least first."""
         dampings = self._dampings(spectrum, state)
-        steps = torch.stack([spectrum.inverse(mu) * spectrum.c for mu in dampings])
         lengths = [1.0, NEAR] if self.acceleration else [1.0]
-        return Candidates(steps, dampings, [0.0] * len(dampings), lengths)
+        return proposal(spectrum, dampings, [0.0] * len(dampings), lengths)
 
     def choose(
         self,
@@ -141,14 +138,10 @@ class LevenbergMarquardt:
     def _next(
         self, spectrum: Spectrum, mu: float, nu: float, state: Mapping[str, Value]
     ) -> PolicyState:
-        square = _square(spectrum)
+        square = spectrum.top**2
         mu = min(max(mu, state["floor"] ** 2 * square), HIGHEST * square)
         reach = min(0.1, 0.1 * (mu / square) ** 0.5) if square else state["reach"]
         return {**state, "mu": mu, "nu": min(nu, HIGHEST), "reach": reach}
-
-
-def _square(spectrum: Spectrum) -> float:
-    return float(spectrum.s[0]) ** 2 if len(spectrum.s) else 0.0
 
 
 make = LevenbergMarquardt

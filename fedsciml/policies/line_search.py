@@ -6,12 +6,21 @@ Numer. Anal. 23, 1986).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from fedsciml.policies._one_step import OneStep
 from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value, lowest
+from fedsciml.steps import (
+    HALVINGS,
+    Candidates,
+    Choice,
+    PolicyState,
+    Probed,
+    Value,
+    lowest,
+)
 
 ARMIJO = 1e-4
 """Fraction of the first-order decrease that is asked for; Grippo et al."""
@@ -31,18 +40,14 @@ class LineSearch(OneStep):
 
     damping: float = 0.0
     cutoff: float = 1e-10
-    lengths: tuple[float, ...] = tuple(2.0**-j for j in range(12))
+    lengths: tuple[float, ...] = HALVINGS
     memory: int = 0
+    probes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.memory < 0:
             raise ValueError(f"The memory must be at least 0, got {self.memory}.")
-
-    @property
-    def probes(self) -> bool:
-        """Always."""
-        return True
 
     def start(self, eps: float) -> PolicyState:
         """No losses."""
@@ -52,7 +57,7 @@ class LineSearch(OneStep):
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """The one step."""
         del state
-        return self._at(list(self.lengths), spectrum)
+        return self._at(self.lengths, spectrum)
 
     def choose(
         self,

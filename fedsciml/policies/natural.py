@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import floor, log10
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from fedsciml.steps import (
     Value,
     check_candidates,
     check_fractions,
+    proposal,
+    resolved,
 )
 
 START = 4
@@ -116,6 +119,7 @@ class Natural:
     floor: float = 1e-11
     directions: int = 700
     hops: bool = True
+    probes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fractions(self, "slack", "newton", "sufficient", "floor")
@@ -127,15 +131,10 @@ class Natural:
             )
         check_candidates((self.up + 1 + self.down + FARTHER) * len(self.lengths))
 
-    @property
-    def probes(self) -> bool:
-        """Always."""
-        return True
-
     def start(self, eps: float) -> PolicyState:
         """Level ``START``, and nothing seen."""
-        last = 50 * eps
-        least = max(self.floor, last)
+        last = resolved(0.0, eps)
+        least = resolved(self.floor, eps)
         state = {"level": float(START), "least": least, "floor": least, "last": last}
         return {**state, "ceiling": 0.0, "best": 0.0, "peak": 0.0, "slow": 0.0}
 
@@ -157,11 +156,9 @@ class Natural:
 
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """Damped steps, the most damped first."""
-        top = float(spectrum.s[0]) if len(spectrum.s) else 0.0
-        dampings = [(_relative(i) * top) ** 2 for i in self._levels(state)]
-        steps = [spectrum.inverse(mu) * spectrum.c for mu in dampings]
-        none = [0.0] * len(dampings)
-        return Candidates(torch.stack(steps), dampings, none, list(self.lengths))
+        levels = self._levels(state)
+        dampings = [(_relative(i) * spectrum.top) ** 2 for i in levels]
+        return proposal(spectrum, dampings, [0.0] * len(dampings), self.lengths)
 
     def choose(
         self,

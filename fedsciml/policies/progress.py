@@ -7,6 +7,7 @@ the one with the lowest loss.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -19,6 +20,8 @@ from fedsciml.steps import (
     Value,
     check_fractions,
     lowest,
+    proposal,
+    resolved,
 )
 
 
@@ -35,18 +38,14 @@ class Progress:
     sufficient: float = 0.25
     cutoff: float = 1e-11
     lengths: tuple[float, ...] = (1.0, 0.5, 0.25, 2.0**-4, 2.0**-7)
+    probes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fractions(self, "sufficient", "cutoff")
 
-    @property
-    def probes(self) -> bool:
-        """Always."""
-        return True
-
     def start(self, eps: float) -> PolicyState:
         """The least cut-off in this arithmetic."""
-        return {"cutoff": max(self.cutoff, 50 * eps)}
+        return {"cutoff": resolved(self.cutoff, eps)}
 
     def reach(self, state: Mapping[str, Value]) -> float:
         """The least cut-off."""
@@ -56,9 +55,7 @@ class Progress:
         """A step a decade."""
         decades = [10.0**-i for i in range(1, 13)]
         cutoffs = [x for x in decades if x >= 0.99 * state["cutoff"]]
-        steps = [spectrum.inverse(0.0, cutoff) * spectrum.c for cutoff in cutoffs]
-        none = [0.0] * len(cutoffs)
-        return Candidates(torch.stack(steps), none, cutoffs, list(self.lengths))
+        return proposal(spectrum, [0.0] * len(cutoffs), cutoffs, self.lengths)
 
     def choose(
         self,

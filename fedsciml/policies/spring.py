@@ -10,9 +10,11 @@ which keeps eta phi in the directions that B does not see.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fedsciml.solve import Spectrum
 from fedsciml.steps import (
+    HALVINGS,
     Candidates,
     Choice,
     PolicyState,
@@ -35,7 +37,8 @@ class Spring:
 
     damping: float = 1e-10
     momentum: float = 0.5
-    lengths: tuple[float, ...] = tuple(2.0**-j for j in range(12))
+    lengths: tuple[float, ...] = HALVINGS
+    probes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fractions(self, "damping")
@@ -43,11 +46,6 @@ class Spring:
             raise ValueError(
                 f"Spring's momentum must be in [0, 1), got {self.momentum}; try 0.5."
             )
-
-    @property
-    def probes(self) -> bool:
-        """Always."""
-        return True
 
     def start(self, eps: float) -> PolicyState:
         """No step yet."""
@@ -62,7 +60,7 @@ class Spring:
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """The one step."""
         s, c, basis = spectrum.s, spectrum.c, spectrum.basis
-        mu = self.damping * float(s[0]) ** 2 if len(s) else 0.0
+        mu = self.damping * spectrum.top**2
         last = state.get("phi", basis.new_zeros(basis.shape[1]))
         seen = self.momentum * (basis @ last)
         step = seen + spectrum.inverse(mu) * (c - s * seen)

@@ -117,8 +117,6 @@ def hops(record: dict[str, Any]) -> list[Panel]:
         label = rf"$\sqrt{{\mu}} = s_1 \cdot$ {level}"
         along.append(Curve(label, x, [row["loss"] for row in rows], colour))
         contracts.append(Curve(label, x, [row["contraction"] for row in rows], colour))
-    history, way = deep["history"], record["hops"]
-    rounds, number = range(1, len(history["loss"]) + 1), range(1, len(way["loss"]) + 1)
     title = f"{deep['problem']}, start {deep['start']}, round {deep['round']}"
     moved = "|t D|"
     theta = r"$\Theta$"
@@ -128,29 +126,19 @@ def hops(record: dict[str, Any]) -> list[Panel]:
     return [
         Panel(f"loss, {title}", moved, "loss / loss at 0", along),
         narrow,
-        Panel(
-            f"{deep['problem']}, start {deep['start']}",
-            "round",
-            "",
-            [
-                Curve("loss where the method stands", rounds, history["loss"], 0, 1),
-                Curve(
-                    "relative L2 error of the model", rounds, history["relative_l2"], 1
-                ),
-            ],
-            xscale="linear",
-        ),
-        Panel(
-            "allen_cahn, start 0",
-            "round",
-            "",
-            [
-                Curve("loss where the method stands", number, way["loss"], 0, 1),
-                Curve("relative L2 error of the model", number, way["relative_l2"], 1),
-            ],
-            xscale="linear",
-        ),
+        way(f"{deep['problem']}, start {deep['start']}", deep["history"]),
+        way("allen_cahn, start 0", record["hops"]),
     ]
+
+
+def way(title: str, history: dict[str, list[float]]) -> Panel:
+    """Where a method stands and how good its model is, round by round."""
+    rounds = range(1, len(history["loss"]) + 1)
+    curves = [
+        Curve("loss where the method stands", rounds, history["loss"], 0, 1),
+        Curve("relative L2 error of the model", rounds, history["relative_l2"], 1),
+    ]
+    return Panel(title, "round", "", curves, xscale="linear")
 
 
 def costs(entries: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:

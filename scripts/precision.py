@@ -30,9 +30,9 @@ The run with the least damping is then examined in the same way.
 """
 
 import argparse
-import json
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,9 @@ from typing import Any
 import _common  # before torch, see there
 import numpy as np
 import torch
-from _common import SUITE
+from _common import SUITE, Entry
 from benchmark import CENTRAL
 from torch import Tensor
-from tqdm import tqdm
 
 import problems
 from fedsciml import methods, run
@@ -52,7 +51,6 @@ from fedsciml.methods.fipa import Fipa
 from fedsciml.network import MLP
 from fedsciml.policies.natural import Natural
 from fedsciml.problem import Problem, Row
-from fedsciml.record import replace_file
 from fedsciml.residual import System
 from fedsciml.rounds import Result
 from fedsciml.sketch import range_finder
@@ -79,9 +77,6 @@ FAR = 100.0
 """A residual so many times its rounding level is not stopped by rounding."""
 
 LARGER = ("points", "width")
-
-Entry = dict[str, Any]
-"""What was found for a problem."""
 
 Array = np.ndarray[Any, np.dtype[np.longdouble]]
 
@@ -332,13 +327,17 @@ def helped(entry: Entry) -> dict[str, float]:
     return gains
 
 
-def verdict(entry: Entry) -> str:
-    """What stopped the default."""
-    state = entry["default"]
+def rounded_off(state: Entry) -> str | None:
+    """What rounding stopped, if it was that."""
     if state["error"] < GAIN * state["rounding_u"]:
         return "rounding of u"
-    if state["residual"] < GAIN * rounding(state):
-        return "rounding of r"
+    return "rounding of r" if state["residual"] < GAIN * rounding(state) else None
+
+
+def verdict(entry: Entry) -> str:
+    """What stopped the default."""
+    if word := rounded_off(entry["default"]):
+        return word
     gains = helped(entry)
     best = max(gains, key=lambda word: gains[word])
     return best if gains[best] >= GAIN else "unclear"
@@ -347,10 +346,8 @@ def verdict(entry: Entry) -> str:
 def then(entry: Entry) -> str:
     """What stops the run with the least damping."""
     state = entry["floored"]
-    if state["error"] < GAIN * state["rounding_u"]:
-        return "rounding of u"
-    if state["residual"] < GAIN * rounding(state):
-        return "rounding of r"
+    if word := rounded_off(state):
+        return word
     if state["fresh"] > GAIN:
         return "quadrature"
     gained = state["error"] / state["refined"]["error"] >= GAIN
@@ -406,13 +403,6 @@ def table(entries: list[Entry]) -> str:
     return "\n".join(lines)
 
 
-def save(entries: list[Entry], path: Path) -> None:
-    """Replace the record: one line a problem."""
-    lines = sorted(json.dumps(entry) for entry in entries)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, "[\n" + ",\n".join(lines) + "\n]\n")
-
-
 def main() -> None:
     """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(
@@ -428,17 +418,11 @@ def main() -> None:
     todo = parser.parse_args()
     if np.finfo(np.longdouble).eps > 1e-18:
         parser.error("np.longdouble has no more digits than float64 on this machine.")
-    torch.set_num_threads(todo.threads)
-    entries: list[Entry] = []
-    if todo.out.is_file():
-        entries = json.loads(todo.out.read_text())
-    if todo.fresh:
-        entries = [e for e in entries if e["problem"] not in todo.problems]
-    done = {entry["problem"] for entry in entries}
-    missing = [n for n in todo.problems if n not in done and not todo.table]
-    for name in tqdm(missing, "problems", disable=not missing):
-        entries.append(measured(name, todo.rounds))
-        save(entries, todo.out)
+    keys = [] if todo.table else [(name,) for name in todo.problems]
+    measure = partial(measured, rounds=todo.rounds)
+    entries = _common.completed(
+        todo.out, ("problem",), keys, measure, 1, todo.threads, todo.fresh
+    )
     print(table(entries))
 
 

@@ -23,7 +23,7 @@ import problems
 from fedsciml import policies, run
 from fedsciml.methods.fipa import Fipa
 from fedsciml.record import Line, replace_file
-from fedsciml.residual import System
+from fedsciml.residual import Linearisation, System
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "stall.json"
 PROBLEM, STALLED, CONVERGING = "poisson1d", 1, 2
@@ -49,12 +49,20 @@ def short(history: list[Line]) -> dict[str, list[float]]:
     return {key: [line[key] for line in history] for key in keys}
 
 
-def anatomy(problem: str, theta: Tensor) -> dict[str, object]:
-    """Spectrum, contributions, loss along the step and curvature at theta."""
+def decomposed(
+    problem: str, theta: Tensor
+) -> tuple[System, Linearisation, tuple[Tensor, Tensor, Tensor]]:
+    """The pooled residual, its linearisation at theta, and J = U diag(s) V^T."""
     made = problems.load(problem)
     system = System(made, made.pooled())
     linear = system.linearise(theta)
     left, s, basis = torch.linalg.svd(linear.jacobian(), full_matrices=False)
+    return system, linear, (left, s, basis)
+
+
+def anatomy(problem: str, theta: Tensor) -> dict[str, object]:
+    """Spectrum, contributions, loss along the step and curvature at theta."""
+    system, linear, (left, s, basis) = decomposed(problem, theta)
     keep = s > CUTOFF * s[0]
     s, basis = s[keep], basis[keep]
     r, c = linear.residual, -(linear.residual @ left[:, keep])
@@ -86,10 +94,7 @@ def anatomy(problem: str, theta: Tensor) -> dict[str, object]:
 
 def contraction(problem: str, theta: Tensor) -> dict[str, object]:
     """Loss, relative to that at theta, and Theta along damped steps."""
-    made = problems.load(problem)
-    system = System(made, made.pooled())
-    linear = system.linearise(theta)
-    left, s, basis = torch.linalg.svd(linear.jacobian(), full_matrices=False)
+    system, linear, (left, s, basis) = decomposed(problem, theta)
     c = -(linear.residual @ left)
     result: dict[str, object] = {}
     for level in (10, 12, 14, 15):

@@ -79,6 +79,7 @@ def run(
     gn_gap: bool = False,
     progress: Callable[[Line], None] | None = None,
     stop: Callable[[list[Line]], bool] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
     notes: dict[str, object] | None = None,
 ) -> Result:
     """Train a problem with a method.
@@ -101,6 +102,8 @@ def run(
         progress: Called with each line of the history as it comes.
         stop: Called with the history between rounds; the run ends early where it says
             yes, also when it is resumed.
+        clock: Gives the history's ``seconds``; ``time.process_time`` counts the work of
+            all clients, whatever else the machine does.
         notes: Further configuration for the record.
 
     Raises:
@@ -153,7 +156,7 @@ def run(
     latest, saved = found, time.monotonic()
     try:
         while latest.round < rounds and not (stop and history and stop(history)):
-            line, reached = _round(problem, method, door, latest, whole)
+            line, reached = _round(problem, method, door, latest, whole, clock)
             history.append(line)
             if record:
                 record.append(line)
@@ -186,9 +189,10 @@ def _round(
     door: Backend,
     last: Checkpoint,
     whole: System | None,
+    clock: Callable[[], float],
 ) -> tuple[Line, Checkpoint]:
     """One round, from the last one's checkpoint to the next."""
-    begin = time.perf_counter()
+    begin = clock()
     broadcast = last.broadcast
     state, info = last.state, None
     while info is None:
@@ -197,7 +201,7 @@ def _round(
     theta = _theta(state)
     if theta.is_cuda:
         torch.cuda.synchronize()
-    seconds = last.seconds + time.perf_counter() - begin
+    seconds = last.seconds + clock() - begin
     _check(problem, method, last.round + 1, info.loss, theta)
     relative_l2, mse = errors(problem, theta)
     line: Line = {"round": last.round + 1, **asdict(info)}

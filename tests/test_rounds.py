@@ -125,6 +125,12 @@ def test_the_history_tells_every_round() -> None:
     assert (last["step"], last["damping"], last["ranks"]) == (1.0, 0.0, [6, 6, 6])
 
 
+def test_seconds_are_those_of_the_given_clock() -> None:
+    ticks = iter(range(100))
+    result = run(problem(), Descent(), rounds=3, clock=lambda: float(next(ticks)))
+    assert [line["seconds"] for line in result.history] == [1.0, 2.0, 3.0]
+
+
 def test_bytes_are_what_was_sent() -> None:
     p, clients, k = problem().network.size, problem().clients, 3
     last = run(problem(), Descent(), k).history[-1]

@@ -1,132 +1,260 @@
-"""Suite `fipa`: every problem, several methods and starts; records and a table.
+"""The benchmark: every problem of a suite, every method, several starts.
 
-Finished runs are kept in the record and not run again, so an interrupted benchmark goes
-on where it stopped. FedAvg and its kin take the options that tune_baselines.py found.
+Each run makes --rounds rounds; with --budget it goes on until it has computed for so
+many seconds, so that methods with cheap rounds are seen at as many bytes and seconds
+as the others. Finished runs are kept in the record and not made again: an interrupted
+benchmark goes on where it stopped. Methods with options take those that
+tune_baselines.py found. The tables (docs/benchmark.md, figures/tables/*.tex) and the
+figures are drawn from the record.
 
-    python scripts/benchmark.py                                  # what is missing
-    python scripts/benchmark.py --problems sine2 --methods fipa --seeds 5
-    python scripts/benchmark.py --table                          # only print
+    python scripts/benchmark.py fipa-1d --jobs 2              # an hour of two cores
+    python scripts/benchmark.py fipa --problems sine2 --methods fipa fedavg --seeds 5
+    python scripts/benchmark.py fipa --table                  # only write the tables
 """
 
 import argparse
-import sys
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
+from typing import Any
 
 import _common  # before torch, see there
+import _tables
 import torch
 from _common import SUITE, Entry
+from _tables import Runs, Table
 
 import problems
 from fedsciml import methods, run
+from fedsciml.problem import Problem
+from fedsciml.record import Line, replace_file
 
-RECORD = Path(__file__).parents[1] / "figures" / "data" / "suite.json"
-METHODS = ("fipa", "gauss_newton", *_common.TUNED)
-CENTRAL: dict[str, dict[str, object]] = {"gauss_newton": {"sketch": "range"}}
-"""As accurate as the full SVD, which takes minutes a step in three dimensions."""
+ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "figures" / "data" / "suite.json"
+AUTHORS = ROOT / "figures" / "data" / "published.json"
+"""Best errors of the authors' own program, run on two cores."""
+
+RIVALS = ("fedavg", "fedprox", "scaffold")
+SUITES = {
+    "fipa": SUITE,
+    "fipa-1d": tuple(n for n in SUITE if n[-2:] not in ("2d", "3d", "5d")),
+}
+KEY = ("problem", "method", "seed", "rounds", "budget")
 
 
-def options_of(problem: str, method: str) -> dict[str, object]:
-    """What a method runs with.
+@dataclass(frozen=True)
+class Row:
+    """A method as the benchmark runs it.
+
+    Attributes:
+        method: Its name in ``fedsciml.methods``.
+        options: What it is made with, beside what the search found.
+        tuned: Name under which the search has its options; empty if it was not
+            searched for.
+        rounds: If the method has a fixed number of them.
+    """
+
+    method: str
+    options: dict[str, object] = field(default_factory=dict)
+    tuned: str = ""
+    rounds: int = 0
+
+
+ROWS: dict[str, Row] = {
+    "fipa": Row("fipa"),
+    "gauss_newton": Row("gauss_newton", {"sketch": "range"}),
+    "fipa_paper": Row("fipa_paper"),
+    "fedavg": Row("fedavg", tuned="fedavg"),
+    "fedprox": Row("fedprox", tuned="fedprox"),
+    "scaffold": Row("scaffold", tuned="scaffold"),
+    "adam": Row("adam"),
+    "lbfgs": Row("lbfgs"),
+}
+"""Full SVD is as accurate for gauss_newton, and takes minutes a step in 3-D."""
+
+REGRESSION: dict[str, object] = {"tau": 20, "rank": "20", "step": 0.5}
+LINE: dict[str, object] = {"tau": 100, "rank": "20", "step": 0.3}
+SPACE: dict[str, object] = {"tau": 300, "rank": "200", "step": 0.5}
+PUBLISHED: dict[str, dict[str, object]] = {
+    **dict.fromkeys(SUITE, LINE),
+    **dict.fromkeys(("sine2", "sine4", "sine8", "gaussians2d"), REGRESSION),
+    "poisson2d": {"tau": 300, "rank": "50", "step": 0.3},
+    "poisson3d": SPACE,
+    "poisson5d": SPACE,
+}
+"""The settings of arXiv 2601.13608; Adam with 1e-4 throughout."""
+
+
+def options_of(problem: str, row: str) -> dict[str, object]:
+    """What a method is made with.
 
     Raises:
         ValueError: If it should be tuned and has not been.
     """
-    if method in _common.TUNED:
-        return _common.tuned(problem, method)
-    return CENTRAL.get(method, {})
+    found = ROWS[row]
+    options = dict(found.options)
+    if row == "fipa_paper":
+        options |= PUBLISHED[problem]
+    if found.tuned:
+        options |= _common.tuned(problem, found.tuned)
+    return options
 
 
-def measured(problem: str, method: str, seed: int, rounds: int) -> Entry:
-    """One run and what the table needs of it."""
-    options = options_of(problem, method)
+def measured(problem: str, method: str, seed: int, rounds: int, budget: float) -> Entry:
+    """One run and what tables and figures need of it."""
     made = problems.load(problem)
-    result = run(made, methods.load(method, **options), rounds, seed)
-    last = result.history[-1]
-    ranks = [rank for line in result.history for rank in line["ranks"]]
-    relative_l2, mse = result.errors()
     quantity = _common.quantity(made)
+    history = trained(made, method, seed, rounds, budget)
+    shown = [history[k] for k in thinned(len(history))]
     return {
-        "problem": problem,
-        "method": method,
-        "seed": seed,
-        "rounds": rounds,
-        "options": options,
+        **dict(zip(KEY, (problem, method, seed, rounds, budget), strict=True)),
+        "options": options_of(problem, method),
         "quantity": quantity,
-        "relative_l2": relative_l2,
-        "mse": mse,
-        "errors": [line[quantity] for line in result.history],
-        "mean_rank": mean(ranks) if ranks else None,
+        "parameters": made.network.size,
+        "clients": made.clients,
         "threads": torch.get_num_threads(),
-        **{k: last[k] for k in ("bytes_up", "bytes_down", "messages", "seconds")},
+        "round": [line["round"] for line in shown],
+        "error": [short(line[quantity]) for line in shown],
+        "bytes": [line["bytes_up"] + line["bytes_down"] for line in shown],
+        "seconds": [short(line["seconds"]) for line in shown],
+        "epochs": epochs(history, shown),
+        "rank": [short(mean(line["ranks"])) for line in shown if line["ranks"]],
     }
 
 
-def table(entries: list[Entry], rounds: int) -> str:
-    """Markdown: seed 0 of every method; median and worst over the starts of FIPA."""
-    heads = ["problem", "error", *(f"`{m}`" for m in METHODS)]
-    heads[3:3] = ["median of starts", "worst", "mean rank", "sent up", "s / round"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for problem in SUITE:
-        mine = [e for e in entries if e["problem"] == problem and e["rounds"] == rounds]
-        first = {e["method"]: e for e in mine if e["seed"] == 0}
-        if "fipa" not in first:
-            continue
-        fipa, quantity = first["fipa"], first["fipa"]["quantity"]
-        starts = [e[quantity] for e in mine if e["method"] == "fipa"]
-        cells = [
-            problem,
-            "MSE" if quantity == "mse" else "relative L2",
-            f"**{fipa[quantity]:.1e}**",
-            f"{median(starts):.1e} ({len(starts)})",
-            f"{max(starts):.1e}",
-            f"{fipa['mean_rank']:.0f}",
-            _common.size(fipa["bytes_up"]),
-            f"{fipa['seconds'] / rounds:.2g}",
-        ]
-        for method in METHODS[1:]:
-            entry = first.get(method)
-            cells.append(f"{entry[quantity]:.1e}" if entry else "")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def trained(
+    problem: Problem, row: str, seed: int, rounds: int, budget: float
+) -> list[Line]:
+    """The history of a run: so many rounds at least, and so many seconds."""
+    found = ROWS[row]
+    method = methods.load(found.method, **options_of(problem.name, row))
+
+    def enough(history: list[Line]) -> bool:
+        spent = history[-1]["seconds"] >= budget or found.rounds > 0
+        return len(history) >= (found.rounds or rounds) and spent
+
+    longest = 10**6 if budget else rounds
+    clock = time.process_time
+    return run(problem, method, longest, seed, stop=enough, clock=clock).history
+
+
+def thinned(rounds: int) -> list[int]:
+    """Which of many rounds are kept: the first 60, then one in fifty of those so far.
+
+    And the last, always.
+    """
+    kept = list(range(min(rounds, 60)))
+    while kept[-1] < rounds - 1:
+        kept.append(min(rounds - 1, kept[-1] + 1 + kept[-1] // 50))
+    return kept
+
+
+def epochs(history: Sequence[Line], shown: Sequence[Line]) -> list[int]:
+    """Local epochs of a client so far, at the rounds shown."""
+    total, at = 0, {}
+    for line in history:
+        total += line["epochs"]
+        at[line["round"]] = total
+    return [at[line["round"]] for line in shown]
+
+
+def short(value: float) -> float:
+    """Four significant digits: enough to draw and to compare."""
+    return float(f"{value:.4g}")
+
+
+def longest(entries: Sequence[Entry]) -> list[Entry]:
+    """Of the runs from the same start, the one that went on longest."""
+    found: dict[tuple[Any, ...], Entry] = {}
+    for entry in sorted(entries, key=lambda e: (e["round"][-1], e["seconds"][-1])):
+        found[tuple(entry[key] for key in KEY[:3])] = entry
+    return list(found.values())
+
+
+def tables(entries: Sequence[Entry]) -> list[Table]:
+    """All tables of a record."""
+    runs, names = Runs(longest(entries)), list(ROWS)
+    authors = json.loads(AUTHORS.read_text())
+    found = [
+        _tables.overview(runs, RIVALS),
+        _tables.matrix(runs, names),
+        _tables.against(runs),
+        _tables.published(runs, authors),
+    ]
+    return found + [_tables.detail(runs, name, names) for name in runs.problems]
+
+
+def publish(found: Sequence[Table]) -> None:
+    """Put the tables where README, docs and papers take them from."""
+    for table in found:
+        place = ROOT / "figures" / "tables" / f"{table.name}.tex"
+        place.parent.mkdir(exist_ok=True)
+        replace_file(place, table.latex())
+        page = "README.md" if table.name == "overview" else "docs/benchmark.md"
+        _tables.paste(ROOT / page, table.name, table.markdown())
 
 
 def main() -> None:
-    """Run what is missing and print the table."""
+    """Run what is missing, write and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--problems", nargs="+", choices=SUITE, default=SUITE)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument(
-        "--seeds", type=int, default=1, help="starts 0, 1, ... of each; default 1"
+        "suite", choices=SUITES, metavar="SUITE", help=", ".join(SUITES)
+    )
+    parser.add_argument("--problems", nargs="+", choices=SUITE, metavar="NAME")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=ROWS,
+        default=list(ROWS),
+        metavar="NAME",
+        help=f"default all: {', '.join(ROWS)}",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="starts 0, 1, ... of each; default 3"
     )
     parser.add_argument("--rounds", type=int, default=50, help="default 50")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=0.0,
+        help="seconds of computing until which a run goes on after its rounds; default "
+        "0, the rounds alone",
+    )
     parser.add_argument(
         "--jobs", type=int, default=1, help="runs side by side; default 1"
     )
     parser.add_argument(
-        "--threads", type=int, default=2, help="threads of each run; default 2"
+        "--threads", type=int, default=1, help="threads of each run; default 1"
     )
     parser.add_argument("--fresh", action="store_true", help="run again what is there")
-    parser.add_argument("--table", action="store_true", help="only print the table")
+    parser.add_argument("--table", action="store_true", help="only write the tables")
     parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
     todo = parser.parse_args()
-    keys = []
-    for problem in todo.problems if not todo.table else ():
-        for method in todo.methods:
-            try:
-                options_of(problem, method)
-            except ValueError as error:
-                print(f"Left out: {error}", file=sys.stderr)
-            else:
-                keys += [(problem, method, s, todo.rounds) for s in range(todo.seeds)]
-    keys.sort(key=lambda k: k[2])  # the first start of everything first
-    names = ("problem", "method", "seed", "rounds")
+    keys = [
+        (problem, method, seed, todo.rounds, todo.budget)
+        for seed in range(todo.seeds)  # the first start of everything first
+        for problem in todo.problems or SUITES[todo.suite]
+        for method in todo.methods
+    ]
     entries = _common.completed(
-        todo.out, names, keys, measured, todo.jobs, todo.threads, todo.fresh
+        todo.out,
+        KEY,
+        [] if todo.table else keys,
+        measured,
+        todo.jobs,
+        todo.threads,
+        todo.fresh,
     )
-    print(table(entries, todo.rounds))
+    found = tables(entries)
+    if todo.out == RECORD:
+        publish(found)
+    for table in found[:4]:
+        print(f"\n{table.caption}\n\n{table.markdown()}")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ import _common  # before torch, see there
 import numpy as np
 import torch
 from _common import SUITE, Entry
-from benchmark import CENTRAL
+from benchmark import ROWS
 from torch import Tensor
 
 import problems
@@ -271,7 +271,7 @@ def examined(problem: Problem, theta: Tensor) -> Entry:
 def trained(problem: Problem, rounds: int, floor: float | None = None) -> Result:
     """Centralised Gauss-Newton from start 0; with a floor, in all directions."""
     if floor is None:
-        method = methods.load("gauss_newton", **CENTRAL["gauss_newton"])
+        method = methods.load("gauss_newton", **ROWS["gauss_newton"].options)
     else:
         policy = Natural(floor=floor, directions=2400)
         method = Fipa(policy, name="gauss_newton", pooled=True)

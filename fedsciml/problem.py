@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsciml.collocation import Partition
+from fedsciml.collocation import Partition, explicit
 from fedsciml.jet import Jet, Nested
 from fedsciml.network import Network, PointFunction
 
@@ -200,6 +200,34 @@ class Problem:
             for t, term in enumerate(self.terms)
         ]
         return Shard(0, tuple(rows), 1.0)
+
+    def alone(self, client: int) -> "Problem":
+        """The problem of one party that federates with nobody.
+
+        Its rows with their weights, terms without any left out; the network, the test
+        points and the reference stay. ``parameters["alone"]`` is the client's number.
+
+        Raises:
+            ValueError: If there is no such client.
+        """
+        if not 0 <= client < self.clients:
+            raise ValueError(
+                f"Problem '{self.name}' has the clients 0 to {self.clients - 1}; got "
+                f"{client}."
+            )
+        terms = [
+            replace(
+                self.terms[rows.term],
+                points=[rows.points],
+                target=rows.target,
+                # A row's weight divides a term's by the points that are left.
+                weight=rows.weight**2 * len(rows.points),
+            )
+            for rows in self.shards()[client].rows
+            if len(rows.points)
+        ]
+        parameters = {**self.parameters, "alone": client}
+        return replace(self, terms=terms, partition=explicit(1), parameters=parameters)
 
     def solution(self, theta: Tensor, points: Tensor) -> Jet:
         """u and any of its derivatives at points [n, d]: ``.value``, ``.x``, ``.xx``.

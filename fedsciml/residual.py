@@ -160,6 +160,10 @@ class System:
         r = self.residual(theta)
         return float(r @ r) / 2
 
+    def losses(self, thetas: Tensor) -> Tensor:
+        """1/2 |r|^2 at each of thetas [C, p], shape [C]."""
+        return self.residuals(thetas).square().sum(1) / 2
+
     def linearise(self, theta: Tensor) -> Linearisation:
         """r and its derivative at theta."""
         return self._joined(theta, [block.linearise(theta) for block in self.blocks])

@@ -10,10 +10,13 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.backends.inprocess import InProcess
 from fedsciml.collocation import strips, uniform
 from fedsciml.jet import Jet
+from fedsciml.method import Method, State
 from fedsciml.network import MLP, ModuleNetwork
 from fedsciml.problem import Problem, Row, Term
+from fedsciml.residual import System
 
 
 def draw(n: int, d: int, seed: int = 0) -> Tensor:
@@ -179,3 +182,32 @@ def plain() -> Problem:
 CASES: dict[str, Callable[[], Problem]] = {
     make.__name__: make for make in (scalar, mixed, system, hard, beam, module, plain)
 }
+
+
+def linear() -> Problem:
+    """A straight line through |x - 1/2|: the two clients want opposite slopes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = ModuleNetwork(torch.nn.Linear(1, 1))
+    data = Term("data", given, draw(20, 1), target=lambda x: (x[:, 0] - 0.5).abs())
+    return Problem("linear", network, [data], strips([0, 0.6, 1]))
+
+
+def optimum(problem: Problem) -> Tensor:
+    """The minimum of a problem whose residual is linear in theta."""
+    start = torch.zeros(problem.network.size, dtype=torch.float64)
+    linear = System(problem, problem.pooled()).linearise(start)
+    return torch.linalg.lstsq(linear.jacobian(), -linear.residual).solution
+
+
+def rounds(
+    problem: Problem, method: Method, count: int, start: Tensor | None = None
+) -> tuple[State, list[State]]:
+    """Server state and client memories after some rounds, from ``theta`` by default."""
+    door = InProcess(problem, method)
+    state, broadcast = method.init(theta(problem) if start is None else start, 0)
+    for _ in range(count):
+        info = None
+        while info is None:
+            state, broadcast, info = method.server(state, door.exchange(broadcast))
+    return state, door.memories

@@ -68,6 +68,40 @@ def test_clients_add_up_to_the_whole(name: str) -> None:
     assert relative(sum(grams), j.mT @ j) < 1e-14
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_client_alone_trains_on_the_rows_of_its_shard(name: str) -> None:
+    problem = CASES[name]()
+    start = theta(problem)
+    for shard in problem.shards():
+        alone = problem.alone(shard.client)
+        (only,) = alone.shards()
+        held = [rows for rows in shard.rows if len(rows.points)]
+        assert len(alone.terms) == len(held)
+        assert only.share == 1
+        assert alone.parameters["alone"] == shard.client
+        for rows, mine in zip(only.rows, held, strict=True):
+            assert torch.equal(rows.points, mine.points)
+        here, there = System(problem, shard), System(alone, alone.pooled())
+        # The weight comes back from a square: a rounding or two.
+        torch.testing.assert_close(
+            there.residual(start), here.residual(start), rtol=1e-14, atol=0
+        )
+
+
+def test_a_client_alone_is_measured_on_the_whole_domain() -> None:
+    problem = CASES["scalar"]()
+    alone = problem.alone(1)
+    assert (alone.name, alone.network) == (problem.name, problem.network)
+    assert torch.equal(alone.test_points, problem.test_points)
+    assert torch.equal(alone.reference, problem.reference)
+
+
+@pytest.mark.parametrize("client", [-1, 3])
+def test_a_client_that_does_not_exist_has_no_problem_alone(client: int) -> None:
+    with pytest.raises(ValueError, match=f"clients 0 to 2; got {client}"):
+        CASES["scalar"]().alone(client)
+
+
 def test_row_weights_are_global() -> None:
     problem = scalar()
     for shard in problem.shards():

@@ -39,6 +39,12 @@ def total(uploads: list[Message], key: str) -> float:
     return sum(number(upload, key) for upload in uploads)
 
 
+def added(uploads: list[Message], key: str) -> Tensor:
+    """Sum of the clients' tensors."""
+    first, *rest = (tensor(upload, key) for upload in uploads)
+    return sum(rest, first)
+
+
 def mean(uploads: list[Message], key: str) -> Tensor:
     """Mean over the clients, weighted by their shares: sum of share_m x_m."""
     first, *rest = (number(u, "share") * tensor(u, key) for u in uploads)

@@ -1,0 +1,101 @@
+r"""FedAdam: the server takes Adam's step along the clients' mean update.
+
+Reddi, Charles, Zaheer, Garrett, Rush, Konecny, Kumar, McMahan, ICLR 2021, arXiv
+2003.00295, algorithm 2. With the mean update d = sum of share_m delta_m, element by
+element
+
+    m <- beta1 m + (1 - beta1) d,    v <- beta2 v + (1 - beta2) d^2,
+    theta <- theta + server_rate m / (sqrt(v) + eps),
+
+from m = 0 and v = eps^2. Neither is corrected for its start, as in the paper.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedsciml.local import Local, Solver
+from fedsciml.method import Info, Message, State
+from fedsciml.methods._uploads import mean, tensor
+from fedsciml.methods.fedavg import FedAvg
+
+
+@dataclass(frozen=True)
+class FedAdam(FedAvg):
+    """FedAvg whose server steps by Adam.
+
+    Args:
+        local: How the clients train.
+        server_step: Rate of the server's Adam, positive.
+        beta1: Decay of the mean update, in [0, 1).
+        beta2: Decay of its square, in [0, 1).
+        eps: Adaptivity, positive: updates well below it are not scaled up.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    server_step: float = 1e-2
+    name: str = "fedadam"
+    beta1: float = 0.9
+    beta2: float = 0.99
+    eps: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("beta1", "beta2"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {value}; try 0.9.")
+        if not self.eps > 0:
+            raise ValueError(f"eps must be positive, got {self.eps}; try 1e-3.")
+
+    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+        """theta, and Adam's two moments."""
+        state, broadcast = super().init(theta, seed)
+        state["first"] = torch.zeros_like(theta)
+        state["second"] = torch.full_like(theta, self.eps**2)
+        return state, broadcast
+
+    def server(
+        self, state: State, uploads: list[Message]
+    ) -> tuple[State, Message, Info | None]:
+        """One step of Adam."""
+        _, _, info = super().server(state, uploads)
+        update = mean(uploads, "delta")
+        first = self.beta1 * tensor(state, "first") + (1 - self.beta1) * update
+        second = self.beta2 * tensor(state, "second") + (1 - self.beta2) * update**2
+        step = self.server_step * first / (second.sqrt() + self.eps)
+        theta = tensor(state, "theta") + step
+        return (
+            {"theta": theta, "first": first, "second": second},
+            {"theta": theta},
+            info,
+        )
+
+
+def make(
+    tau: int = 100,
+    learning_rate: float = 1e-3,
+    local: Solver = "adam",
+    keep_state: bool = False,
+    server_rate: float = 1e-2,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    eps: float = 1e-3,
+) -> FedAdam:
+    """FedAdam from plain options.
+
+    Args:
+        tau: Local epochs per round.
+        learning_rate: Local step of adam and sgd.
+        local: Local solver.
+        keep_state: Clients keep their optimiser's state over the rounds.
+        server_rate: Rate of the server's Adam.
+        beta1: Decay of the mean update.
+        beta2: Decay of the squared mean update.
+        eps: Adaptivity: updates well below it are not scaled up.
+    """
+    solver = Local(local, tau, learning_rate, keep_state)
+    return FedAdam(solver, server_rate, beta1=beta1, beta2=beta2, eps=eps)

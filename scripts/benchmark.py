@@ -37,7 +37,9 @@ RECORD = ROOT / "figures" / "data" / "suite.json"
 AUTHORS = ROOT / "figures" / "data" / "published.json"
 """Best errors of the authors' own program, run on two cores."""
 
-RIVALS = ("fedavg", "fedprox", "scaffold")
+RIVALS = ("fedavg", "fedprox", "scaffold", "fedadam", "feddyn", "gradient_only")
+"""Federated methods that are compared with FIPA."""
+
 SUITES = {
     "fipa": SUITE,
     "fipa-1d": tuple(n for n in SUITE if n[-2:] not in ("2d", "3d", "5d")),
@@ -70,6 +72,10 @@ ROWS: dict[str, Row] = {
     "fedavg": Row("fedavg", tuned="fedavg"),
     "fedprox": Row("fedprox", tuned="fedprox"),
     "scaffold": Row("scaffold", tuned="scaffold"),
+    "fedadam": Row("fedadam", tuned="fedadam"),
+    "feddyn": Row("feddyn", tuned="feddyn"),
+    "gradient_only": Row("gradient_only"),
+    "local_only": Row("gauss_newton", {"sketch": "range"}),
     "adam": Row("adam"),
     "lbfgs": Row("lbfgs"),
 }
@@ -107,7 +113,11 @@ def measured(problem: str, method: str, seed: int, rounds: int, budget: float) -
     """One run and what tables and figures need of it."""
     made = problems.load(problem)
     quantity = _common.quantity(made)
-    history = trained(made, method, seed, rounds, budget)
+    if method == "local_only":
+        parts = [made.alone(client) for client in range(made.clients)]
+        history = averaged([trained(p, method, seed, rounds, budget) for p in parts])
+    else:
+        history = trained(made, method, seed, rounds, budget)
     shown = [history[k] for k in thinned(len(history))]
     return {
         **dict(zip(KEY, (problem, method, seed, rounds, budget), strict=True)),
@@ -139,6 +149,18 @@ def trained(
     longest = 10**6 if budget else rounds
     clock = time.process_time
     return run(problem, method, longest, seed, stop=enough, clock=clock).history
+
+
+def averaged(histories: Sequence[Sequence[Line]]) -> list[Line]:
+    """The mean errors and ranks of parties that train alone, and their seconds' sum."""
+    shortest = min(len(history) for history in histories)
+    result = []
+    for lines in zip(*(history[:shortest] for history in histories), strict=True):
+        means = {k: mean(line[k] for line in lines) for k in ("relative_l2", "mse")}
+        ranks = [rank for line in lines for rank in line["ranks"]]
+        seconds = sum(line["seconds"] for line in lines)
+        result.append({**lines[0], **means, "ranks": ranks, "seconds": seconds})
+    return result
 
 
 def thinned(rounds: int) -> list[int]:

@@ -61,6 +61,17 @@ def test_a_run_goes_on_until_it_has_used_its_budget() -> None:
     assert len(found["round"]) > 2
 
 
+def test_parties_alone_are_averaged() -> None:
+    lines = [
+        {"round": 1, "relative_l2": e, "mse": e**2, "ranks": [r], "seconds": 1.0}
+        for e, r in ((0.2, 3), (0.4, 5))
+    ]
+    (mean,) = benchmark.averaged([[lines[0], lines[0]], [lines[1]]])
+    assert mean["relative_l2"] == pytest.approx(0.3)
+    assert mean["mse"] == pytest.approx(0.1)
+    assert (mean["ranks"], mean["seconds"]) == ([3, 5], 2.0)
+
+
 def test_the_longest_run_from_a_start_counts() -> None:
     short, long = entry("fedavg", [1.0], 8), entry("fedavg", [1.0, 0.5], 8, budget=9.0)
     assert benchmark.longest([long, short]) == [long]

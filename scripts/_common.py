@@ -99,7 +99,6 @@ def completed(
     missing = [k for k in keys if k not in done]
     if not missing:
         return entries
-    path.parent.mkdir(parents=True, exist_ok=True)
     pool = ProcessPoolExecutor(
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
@@ -118,9 +117,15 @@ def completed(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-            lines = sorted(json.dumps(entry) for entry in entries)
-            replace_file(path, "[\n" + ",\n".join(lines) + "\n]\n")
+            keep(path, entries)
     return entries
+
+
+def keep(path: Path, entries: Sequence[Entry]) -> None:
+    """Replace a record: a list, an entry a line, sorted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = sorted(json.dumps(entry) for entry in entries)
+    replace_file(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
 def _pause() -> float:
@@ -196,6 +201,11 @@ def pictures(
     }
     for name, figure in figures.items():
         plot.save(figure, directory / f"{prefix}{name}.png")
+
+
+def short(value: float) -> float:
+    """Four significant digits: enough to draw and to compare."""
+    return float(f"{value:.4g}")
 
 
 def size(number: int) -> str:

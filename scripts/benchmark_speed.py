@@ -216,7 +216,7 @@ def jacobians(device: torch.device, quick: bool) -> list[Entry]:
 
 @contextmanager
 def added(
-    owner: type, name: str, clock: Clock, seconds: Entry, key: str
+    owner: type, name: str, clock: Callable[[], float], seconds: Entry, key: str
 ) -> Iterator[None]:
     """Add what a method of a class takes to ``seconds[key]``."""
     original = getattr(owner, name)
@@ -232,7 +232,7 @@ def added(
 
 
 class Federation:
-    """Rounds of a method on a problem, timed phase by phase."""
+    """Rounds of a method on a problem, timed phase by phase, by the device's clock."""
 
     def __init__(
         self,
@@ -240,8 +240,9 @@ class Federation:
         method: Method,
         device: torch.device,
         theta: Tensor | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self.method, self.clock = method, Clock(device)
+        self.method, self.clock = method, clock or Clock(device)
         self.door = InProcess(problem, method, device)
         start = problem.network.init(Generator().manual_seed(0), torch.float64)
         if theta is not None:

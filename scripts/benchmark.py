@@ -24,7 +24,7 @@ from typing import Any
 import _common  # before torch, see there
 import _tables
 import torch
-from _common import SUITE, Entry
+from _common import SUITE, Entry, short
 from _tables import Runs, Table
 
 import problems
@@ -181,11 +181,6 @@ def epochs(history: Sequence[Line], shown: Sequence[Line]) -> list[int]:
         total += line["epochs"]
         at[line["round"]] = total
     return [at[line["round"]] for line in shown]
-
-
-def short(value: float) -> float:
-    """Four significant digits: enough to draw and to compare."""
-    return float(f"{value:.4g}")
 
 
 def longest(entries: Sequence[Entry]) -> list[Entry]:

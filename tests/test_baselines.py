@@ -25,6 +25,8 @@ BASELINES: dict[str, dict[str, object]] = {
     "fedadam": {"keep_state": True},
     "feddyn": {"keep_state": True},
     "gradient_only": {},
+    "fedpm": {"damping": 1.0, "learning_rate": 1e-3},
+    "fedfisher": {"keep_state": True},
     "adam": {},
     "lbfgs": {},
 }

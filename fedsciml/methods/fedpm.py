@@ -1,0 +1,200 @@
+r"""FedPM: the clients' parameters mixed by their preconditioners.
+
+Ishii, Niwa, Sawada, Fujino, Harada, Yokota, AAAI 2026, arXiv 2511.09100. Client m takes
+tau preconditioned steps on its own loss, and the server mixes,
+
+    theta_m <- theta_m - eta P_m^-1 grad L_m(theta_m) / share_m,
+    theta   <- (sum of share_m P_m)^-1 sum of share_m P_m theta_m,
+
+with P_m of the last step. Two preconditioners:
+
+* ``foof``, what the paper takes for networks (Benzing, Gradient Descent on Neurons and
+  its Link to Approximate Second-Order Optimization, ICML 2022, arXiv 2201.12250): layer
+  by layer A_m (x) I with the second moment A_m of the layer's inputs, here over rows
+  with the weights of the loss and over the channels of their jets, plus the damping.
+* ``gramian``: J_m^T J_m / share_m plus the damping, the exact Gauss-Newton matrix:
+  p x p numbers up.
+
+With tau = 1, eta = 1 and ``gramian`` the move is -(J^T J + damping)^-1 J^T r of the
+whole: the centralised Levenberg-Marquardt step, which is FIPA's at full rank. FIPA
+sends a square root of J_m^T J_m of small rank, and searches step and damping.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fedsciml import kronecker
+from fedsciml.method import Info, Message, State
+from fedsciml.methods._uploads import number, tensor, total
+from fedsciml.network import MLP
+from fedsciml.residual import Linearisation, System
+from fedsciml.sketch import Sketch
+from fedsciml.solve import spectrum
+
+Preconditioner = Literal["foof", "gramian"]
+
+
+@dataclass(frozen=True)
+class FedPM:
+    """Federated preconditioned mixing.
+
+    A preconditioner is a list of matrices P [k, k]; each acts from the right on its
+    part of theta, a matrix [rows, k]: the layers', or theta itself as one row.
+
+    Args:
+        preconditioner: ``foof`` or ``gramian``.
+        epochs: Local steps tau, at least 1.
+        learning_rate: eta, positive.
+        damping: Added to the diagonal of P, absolute, positive.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    preconditioner: Preconditioner = "foof"
+    epochs: int = 10
+    learning_rate: float = 1e-2
+    damping: float = 1.0
+    name: str = "fedpm"
+    pooled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(
+                f"Local training needs tau >= 1 epochs, got {self.epochs}."
+            )
+        for name in ("learning_rate", "damping"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise ValueError(f"FedPM's {name} must be positive, got {value}.")
+
+    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+        """Nothing but theta."""
+        del seed
+        return {"theta": theta}, {"theta": theta}
+
+    def client(
+        self, system: System, broadcast: Message, memory: State
+    ) -> tuple[Message, State]:
+        """Preconditioned steps; the way, and the last preconditioner, by parts.
+
+        Raises:
+            FloatingPointError: If the loss, or a preconditioner, runs away.
+        """
+        theta, loss = tensor(broadcast, "theta"), 0.0
+        x = theta
+        for step in range(self.epochs):
+            linear = system.linearise(x)
+            loss = loss if step else linear.loss
+            if not math.isfinite(linear.loss):
+                raise FloatingPointError(
+                    f"The loss before local step {step + 1} of FedPM is "
+                    f"{linear.loss}. Try a smaller learning rate or more damping."
+                )
+            x = x - self.learning_rate * self._direction(system, linear)
+        p = self._preconditioner(system, linear)
+        delta = self._parts(system, x - theta)
+        upload: Message = {"loss": loss, "share": system.shard.share}
+        upload |= {f"preconditioner.{k}": part for k, part in enumerate(p)}
+        upload |= {f"delta.{k}": part for k, part in enumerate(delta)}
+        return upload, memory
+
+    def _direction(self, system: System, linear: Linearisation) -> Tensor:
+        """P^-1 grad L_m / share_m, shape [p]."""
+        share = system.shard.share
+        if self.preconditioner == "gramian":  # by J itself: better and cheaper
+            own = spectrum(Sketch(linear.jacobian(), -linear.residual))
+            return -own.step(share * self.damping)
+        p = self._preconditioner(system, linear)  # which refuses what is no MLP
+        gradient = self._parts(system, linear.gradient / share)
+        return kronecker.joined(
+            [_divided(g, a) for g, a in zip(gradient, p, strict=True)]
+        )
+
+    def _parts(self, system: System, vector: Tensor) -> list[Tensor]:
+        """A vector [p] as the matrices on which the preconditioner acts."""
+        network = system.problem.network
+        if self.preconditioner == "gramian":
+            return [vector.unsqueeze(0)]
+        assert isinstance(network, MLP)
+        return kronecker.matrices(network.widths, vector)
+
+    def _preconditioner(self, system: System, linear: Linearisation) -> list[Tensor]:
+        """P of one client, damped."""
+        if self.preconditioner == "gramian":
+            jacobian = linear.jacobian()
+            blocks = [jacobian.mT @ jacobian]
+        else:
+            weights = torch.zeros(len(system.problem.terms)).to(linear.residual)
+            for rows in system.shard.rows:
+                weights[rows.term] = rows.weight**2
+            blocks = [
+                (weights[:, None, None] * a).sum(0)
+                for a in kronecker.inputs(system, linear)
+            ]
+        blocks = [block / system.shard.share for block in blocks]
+        for block in blocks:
+            block.diagonal().add_(self.damping)
+        return blocks
+
+    def server(
+        self, state: State, uploads: list[Message]
+    ) -> tuple[State, Message, Info | None]:
+        """Mix."""
+        moves, shares = [], [number(upload, "share") for upload in uploads]
+        for k in range(sum(key.startswith("delta.") for key in uploads[0])):
+            pairs = [
+                (
+                    s * tensor(upload, f"preconditioner.{k}"),
+                    tensor(upload, f"delta.{k}"),
+                )
+                for s, upload in zip(shares, uploads, strict=True)
+            ]
+            whole = torch.stack([p for p, _ in pairs]).sum(0)
+            mixed = torch.stack([delta @ p for p, delta in pairs]).sum(0)
+            moves.append(_divided(mixed, whole))
+        theta = tensor(state, "theta") + kronecker.joined(moves)
+        info = Info(
+            loss=total(uploads, "loss"),
+            step=self.learning_rate,
+            damping=self.damping,
+            epochs=self.epochs,
+        )
+        return {"theta": theta}, {"theta": theta}, info
+
+
+def _divided(left: Tensor, p: Tensor) -> Tensor:
+    """left P^-1 for a positive definite P.
+
+    Raises:
+        FloatingPointError: If P is not, to rounding: theta has run away.
+    """
+    factor, failed = torch.linalg.cholesky_ex(p)
+    if int(failed):
+        raise FloatingPointError(
+            "A preconditioner of FedPM is not positive definite; its largest entry is "
+            f"{float(p.abs().max()):.1e}. Try a smaller learning rate or more damping."
+        )
+    return torch.cholesky_solve(left.mT, factor).mT
+
+
+def make(
+    tau: int = 10,
+    learning_rate: float = 1e-2,
+    damping: float = 1.0,
+    preconditioner: Preconditioner = "foof",
+) -> FedPM:
+    """FedPM from plain options.
+
+    Args:
+        tau: Local steps per round.
+        learning_rate: Of the local steps.
+        damping: Added to the preconditioner's diagonal, absolute.
+        preconditioner: The inputs' second moment layer by layer, for an MLP; or the
+            exact Gauss-Newton matrix, p x p numbers a round.
+    """
+    return FedPM(preconditioner, tau, learning_rate, damping)

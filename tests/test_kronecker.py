@@ -1,0 +1,128 @@
+"""Kronecker factors against dense blocks and naive jets."""
+
+import pytest
+import torch
+from cases import CASES, draw, given, theta
+from reference import along, relative
+from torch import Generator, Tensor
+
+from fedsciml import kronecker
+from fedsciml.collocation import strips
+from fedsciml.kronecker import Factors, joined, matrices
+from fedsciml.network import MLP
+from fedsciml.problem import Problem, Term
+from fedsciml.residual import System
+
+JETS = ["scalar", "mixed", "system", "hard", "beam"]
+
+
+def found(problem: Problem, client: int | None = None) -> tuple[System, Factors]:
+    """The factors of a client, or of all rows."""
+    shard = problem.pooled() if client is None else problem.shards()[client]
+    system = System(problem, shard)
+    return system, kronecker.factors(system, system.linearise(theta(problem)))
+
+
+def regression(points: Tensor) -> Problem:
+    term = Term("data", given, points, target=0.5, weight=3.0)
+    return Problem("data", MLP((2, 4, 3, 1)), [term], strips([0, 1]), coordinates="xy")
+
+
+def test_a_single_row_of_a_regression_is_exact() -> None:
+    problem = regression(draw(1, 2))
+    system, factors = found(problem)
+    jacobian = system.linearise(theta(problem)).jacobian()
+    gradients = matrices(problem.network.widths, jacobian[0])
+    for a, g, row in zip(factors.inputs, factors.outputs, gradients, strict=True):
+        dense = torch.outer(row.flatten(), row.flatten())
+        torch.testing.assert_close(torch.kron(g[0], a[0]), dense, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("name", JETS)
+def test_products_are_those_of_the_dense_matrix(name: str) -> None:
+    problem = CASES[name]()
+    _, factors = found(problem)
+    blocks = [
+        sum(torch.kron(g, a) for g, a in zip(gs, as_, strict=True))
+        for gs, as_ in zip(factors.outputs, factors.inputs, strict=True)
+    ]
+    dense = torch.block_diag(*blocks)
+    v = torch.randn(len(dense), generator=Generator().manual_seed(0)).double()
+    flat = torch.cat([m.flatten() for m in matrices(problem.network.widths, v)])
+    product = matrices(problem.network.widths, factors.product(v))
+    assert relative(torch.cat([m.flatten() for m in product]), dense @ flat) < 1e-13
+
+
+@pytest.mark.parametrize("name", JETS)
+def test_factors_are_symmetric_and_positive_semidefinite(name: str) -> None:
+    problem = CASES[name]()
+    terms, widths = len(problem.terms), problem.network.widths
+    _, factors = found(problem, 1)
+    assert [a.shape for a in factors.inputs] == [
+        (terms, width + 1, width + 1) for width in widths[:-1]
+    ]
+    assert [g.shape for g in factors.outputs] == [
+        (terms, width, width) for width in widths[1:]
+    ]
+    for stack in (*factors.inputs, *factors.outputs):
+        torch.testing.assert_close(stack, stack.mT, rtol=1e-13, atol=1e-13)
+        values = torch.linalg.eigvalsh(stack)
+        assert float(values.min()) > -1e-13 * float(values.max())
+
+
+def test_inputs_are_second_moments_of_the_layers_jets() -> None:
+    problem = CASES["scalar"]()  # its equation reads u and u_xx, so u_x is there too
+    system, factors = found(problem)
+    start = theta(problem)
+    layers = problem.network.layers(start)
+
+    def hidden(depth: int, x: Tensor) -> Tensor:
+        for weight, bias in layers[:depth]:
+            x = torch.tanh(weight @ x + bias)
+        return x
+
+    for depth, moments in enumerate(factors.inputs):
+        value = torch.func.vmap(lambda x, d=depth: hidden(d, x))
+        first = along(lambda x, d=depth: hidden(d, x), 0)
+        jets = [value, torch.func.vmap(first), torch.func.vmap(along(first, 0))]
+        for term, channels in enumerate((jets, jets[:1])):
+            expected = torch.zeros_like(moments[term])
+            points = system.shard.rows[term].points
+            for order, jet in enumerate(channels):
+                bias = torch.full_like(points, float(order == 0))
+                a = torch.cat([jet(points), bias], 1)
+                expected += a.mT @ a
+            assert relative(moments[term], expected) < 1e-13
+
+
+def test_outputs_are_mean_second_moments_of_the_cotangents() -> None:
+    problem = CASES["scalar"]()
+    system, factors = found(problem)
+    inner, ends = system.shard.rows
+    u = problem.network(theta(problem), inner.points)[:, 0]
+    # -u_xx + u^3 - u - 1 by u, u_x and u_xx: three channels a point; at the ends one.
+    by_value = 3 * u**2 - 1
+    expected = inner.weight**2 * float((by_value**2 + 1).mean()) / 3
+    assert float(factors.outputs[-1][0]) == pytest.approx(expected, rel=1e-13)
+    assert float(factors.outputs[-1][1]) == pytest.approx(ends.weight**2, rel=1e-13)
+
+
+def test_a_term_without_rows_has_no_factors() -> None:
+    _, factors = found(CASES["scalar"](), 1)
+    assert not any(float(a[1].abs().max()) for a in (*factors.inputs, *factors.outputs))
+
+
+def test_matrices_of_a_vector_join_to_the_vector() -> None:
+    widths = (3, 4, 2)
+    vector = torch.arange(26.0)
+    parts = matrices(widths, vector)
+    weight, bias = MLP(widths).layers(vector)[1]
+    assert torch.equal(parts[1][:, :-1], weight)
+    assert torch.equal(parts[1][:, -1], bias)
+    assert torch.equal(joined(parts), vector)
+
+
+@pytest.mark.parametrize("name", ["module", "plain"])
+def test_what_carries_no_jets_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"need an MLP.*term 'pde'.*Use a diagonal"):
+        found(CASES[name]())

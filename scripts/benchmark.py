@@ -37,7 +37,18 @@ RECORD = ROOT / "figures" / "data" / "suite.json"
 AUTHORS = ROOT / "figures" / "data" / "published.json"
 """Best errors of the authors' own program, run on two cores."""
 
-RIVALS = ("fedavg", "fedprox", "scaffold", "fedadam", "feddyn", "gradient_only")
+RIVALS = (
+    "fedavg",
+    "fedprox",
+    "scaffold",
+    "fedadam",
+    "feddyn",
+    "fedpm",
+    "fedfisher",
+    "fedfisher_diagonal",
+    "fedfisher_oneshot",
+    "gradient_only",
+)
 """Federated methods that are compared with FIPA."""
 
 SUITES = {
@@ -53,7 +64,7 @@ class Row:
 
     Attributes:
         method: Its name in ``fedsciml.methods``.
-        options: What it is made with, beside what the search found.
+        options: What it is made with, whatever the search found.
         tuned: Name under which the search has its options; empty if it was not
             searched for.
         rounds: If the method has a fixed number of them.
@@ -67,6 +78,17 @@ class Row:
     budget: float = 0.0
 
 
+GRAMIAN: dict[str, object] = {
+    "preconditioner": "gramian",
+    "tau": 1,
+    "learning_rate": 1.0,
+    "damping": 1e-6,
+}
+"""FedPM as Levenberg-Marquardt with the damping that is best of those constant."""
+
+ONE_SHOT: dict[str, object] = {"tau": 3000, "server_steps": 2000}
+"""Each client to its optimum, or nearly; the server's steps as in the paper."""
+
 ROWS: dict[str, Row] = {
     "fipa": Row("fipa"),
     "gauss_newton": Row("gauss_newton", {"sketch": "range"}),
@@ -76,6 +98,11 @@ ROWS: dict[str, Row] = {
     "scaffold": Row("scaffold", tuned="scaffold"),
     "fedadam": Row("fedadam", tuned="fedadam"),
     "feddyn": Row("feddyn", tuned="feddyn"),
+    "fedpm": Row("fedpm", tuned="fedpm"),
+    "fedpm_gramian": Row("fedpm", GRAMIAN),
+    "fedfisher": Row("fedfisher", tuned="fedfisher"),
+    "fedfisher_diagonal": Row("fedfisher", {"fisher": "diagonal"}, tuned="fedfisher"),
+    "fedfisher_oneshot": Row("fedfisher", ONE_SHOT, tuned="fedfisher", rounds=1),
     "gradient_only": Row("gradient_only", budget=20.0),
     "local_only": Row("gauss_newton", {"sketch": "range"}),
     "adam": Row("adam"),
@@ -103,12 +130,10 @@ def options_of(problem: str, row: str) -> dict[str, object]:
         ValueError: If it should be tuned and has not been.
     """
     found = ROWS[row]
-    options = dict(found.options)
+    options = _common.tuned(problem, found.tuned) if found.tuned else {}
     if row == "fipa_paper":
-        options |= PUBLISHED[problem]
-    if found.tuned:
-        options |= _common.tuned(problem, found.tuned)
-    return options
+        options = PUBLISHED[problem]
+    return {**options, **found.options}
 
 
 def measured(problem: str, method: str, seed: int, rounds: int, budget: float) -> Entry:

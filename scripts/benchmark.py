@@ -82,9 +82,10 @@ GRAMIAN: dict[str, object] = {
     "preconditioner": "gramian",
     "tau": 1,
     "learning_rate": 1.0,
-    "damping": 1e-6,
+    "damping": 1e-2,
 }
-"""FedPM as Levenberg-Marquardt with the damping that is best of those constant."""
+"""FedPM as Levenberg-Marquardt; of the dampings 1, 1e-2, 1e-4 and rates 1, 0.3 the least
+damped that gets on both on sine2 and allen_cahn."""
 
 ONE_SHOT: dict[str, object] = {"tau": 3000, "server_steps": 2000}
 """Each client to its optimum, or nearly; the server's steps as in the paper."""

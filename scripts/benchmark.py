@@ -84,8 +84,8 @@ GRAMIAN: dict[str, object] = {
     "learning_rate": 1.0,
     "damping": 1e-2,
 }
-"""FedPM as Levenberg-Marquardt; of the dampings 1, 1e-2, 1e-4 and rates 1, 0.3 the least
-damped that gets on both on sine2 and allen_cahn."""
+"""FedPM as Levenberg-Marquardt; of the dampings 1, 1e-2, 1e-4 and rates 1, 0.3 the
+least damped that converges on both sine2 and allen_cahn."""
 
 ONE_SHOT: dict[str, object] = {"tau": 3000, "server_steps": 2000}
 """Each client to its optimum, or nearly; the server's steps as in the paper."""

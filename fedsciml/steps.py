@@ -24,6 +24,10 @@ MOST = 64
 HALVINGS = tuple(2.0**-j for j in range(12))
 """Lengths 1, 1/2, ..., 1/2048."""
 
+MARGIN = 0.1
+"""Singular value, relative to sqrt(mu), down to which a sketch reaches. Such a
+direction moves by 1 % of its undamped step; a weaker one, by less."""
+
 PolicyState = dict[str, Value]
 """What a policy keeps from round to round."""
 
@@ -99,7 +103,11 @@ class Policy(Protocol):
         """The state before the first round, in arithmetic of relative accuracy eps."""
 
     def reach(self, state: Mapping[str, Value]) -> float:
-        """Relative singular value below which a sketch is of no use in this round."""
+        """Relative singular value below which a sketch is of no use in this round.
+
+        At most ``MARGIN`` times the least relative sqrt(mu), or the least cut-off, of
+        the round's candidates.
+        """
 
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """The candidates of this round."""

@@ -253,7 +253,14 @@ def test_a_client_without_rows_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("rank", "low", "high"),
-    [("cutoff", 2, 15), ("3", 3, 3), ("energy:0.9", 1, 4), ("published:1.0", 1, 15)],
+    [
+        ("cutoff", 2, 15),
+        ("3", 3, 3),
+        ("energy:0.9", 1, 4),
+        ("published:1.0", 1, 15),
+        ("bytes:6000", 2, 9),
+        ("predictive:0.1", 2, 15),
+    ],
 )
 @pytest.mark.parametrize("sketch", ["range", "svd", "subspace"])
 def test_every_rank_schedule_runs(rank: str, low: int, high: int, sketch: str) -> None:
@@ -267,9 +274,9 @@ def test_every_rank_schedule_runs(rank: str, low: int, high: int, sketch: str) -
 def test_schedules_hear_of_the_round_and_the_gradients() -> None:
     seen = []
 
-    def schedule(values: Tensor, context: object) -> int:
+    def schedule(values: Tensor, targets: Tensor, context: object) -> int:
         seen.append(context)
-        return AboveCutoff()(values, context)
+        return AboveCutoff()(values, targets, context)
 
     problem = scalar()
     method = Fipa(LineSearch(1e-3, 1e-10), schedule, "svd")
@@ -305,7 +312,8 @@ def test_a_target_is_the_factor_times_the_local_step(local: Local) -> None:
     for shard, upload in zip(problem.shards(), sketches, strict=True):
         delta, loss, _ = train(System(problem, shard), theta(problem), local, {})
         assert upload["loss"] == pytest.approx(loss)
-        assert torch.equal(upload["aim"], upload["factor"] @ delta)
+        expected = upload["factor"] @ delta
+        torch.testing.assert_close(upload["aim"], expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("mu", [1e-6, 1.0, 1e6])

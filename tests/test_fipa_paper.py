@@ -167,7 +167,9 @@ def test_a_round_is_one_exchange_of_eigenpairs_and_steps() -> None:
     assert [line["ranks"] for line in result.history] == [[3, 3, 3]] * 2
 
 
-@pytest.mark.parametrize("rank", ["20", "published:1.0", "energy:0.99", "cutoff"])
+@pytest.mark.parametrize(
+    "rank", ["20", "published:1.0", "energy:0.99", "cutoff", "bytes:9999"]
+)
 @pytest.mark.parametrize("sketch", ["range", "svd", "subspace"])
 def test_it_trains_with_every_rank_schedule(rank: str, sketch: str) -> None:
     method = methods.load(
@@ -224,6 +226,7 @@ def test_clients_keep_their_optimiser_only_if_asked_to(keep_state: bool) -> None
         ({"ridge": -1.0}, "ridge must be at least 0"),
         ({"ridge": float("nan")}, "ridge must be at least 0"),
         ({"rank": "0"}, "at least 1"),
+        ({"rank": "predictive:0.1"}, "is for damped steps; give a ridge"),
         ({"tau": 0}, "tau >= 1"),
     ],
 )

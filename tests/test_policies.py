@@ -16,7 +16,15 @@ from fedsciml import policies
 from fedsciml.policies.line_search import LineSearch
 from fedsciml.policies.natural import Natural
 from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, Policy, PolicyState, Probed, lowest
+from fedsciml.steps import (
+    MARGIN,
+    Candidates,
+    Choice,
+    Policy,
+    PolicyState,
+    Probed,
+    lowest,
+)
 
 PROBING = [name for name in POLICIES if policies.parse(name).probes]
 ADAPTING = [n for n in PROBING if not n.startswith(("line_search", "spring"))]
@@ -248,6 +256,20 @@ def test_in_any_state_proposals_are_few_and_choices_pure_and_finite(
         drawn = random_spectrum(k, p, random)
         spectrum = Spectrum(*(part.to(dtype) for part in drawn))
         loss, state = check_round(policy, spectrum, loss, state, random)
+
+
+@pytest.mark.parametrize("name", [*PROBING, "fixed", "fixed:damping=1e-3,cutoff=0"])
+def test_a_reach_covers_the_least_damping_or_cutoff(name: str) -> None:
+    policy, random = policies.parse(name), torch.Generator().manual_seed(1)
+    spectrum, state, loss = random_spectrum(4, 5, random), policy.start(2.0**-52), 1.0
+    for _ in range(30):
+        candidates = policy.propose(spectrum, state)
+        for mu, cutoff in zip(candidates.dampings, candidates.cutoffs, strict=True):
+            matters = max(cutoff, MARGIN * mu**0.5 / spectrum.top)
+            assert policy.reach(state) <= 1.01 * matters  # decades are rounded
+        shape = (len(candidates.dampings), len(candidates.lengths))
+        probed = random_answer(shape, spectrum, loss, random)
+        _, state = policy.choose(spectrum, loss, candidates, probed, state)
 
 
 @pytest.mark.parametrize("eps", [2.0**-52, 2.0**-23])

@@ -6,6 +6,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.method import Message, State
+from fedsciml.methods._uploads import tensor
+from fedsciml.ranks import share
 from fedsciml.residual import System
 from fedsciml.sketch import (
     OVERSAMPLE,
@@ -48,6 +51,27 @@ def generator(seed: int, round_: int, client: int) -> Generator:
     """The random numbers of a client in a round: the same whatever else happened."""
     mixed = (seed * 1_000_003 + round_) * 1_000_003 + client
     return Generator().manual_seed(mixed % 2**63)
+
+
+def limit(system: System, broadcast: Message, rows: int) -> int:
+    """This client's rows of a byte budget: as the server shared them, at first equal.
+
+    Args:
+        system: Tells which client this is, of how many.
+        broadcast: Holds the ``limits`` of all clients after the first round.
+        rows: Of all clients together.
+    """
+    if "limits" in broadcast:
+        return int(tensor(broadcast, "limits")[system.shard.client])
+    return rows // system.problem.clients
+
+
+def limits(uploads: list[Message], rows: int) -> State:
+    """The ``limits`` of the next round, from the spectra reported; none without."""
+    if "spectrum" not in uploads[0]:
+        return {}
+    spectra = [tensor(upload, "spectrum") for upload in uploads]
+    return {"limits": torch.tensor(share(spectra, rows))}
 
 
 def sketched(

@@ -26,16 +26,25 @@ from fedsciml import policies
 from fedsciml.balance import Balance, balanced
 from fedsciml.local import Local, Solver, train
 from fedsciml.method import Info, Message, Method, State
-from fedsciml.methods._sketching import FIRST_RANK, Sketcher, generator, sketched
+from fedsciml.methods._sketching import (
+    FIRST_RANK,
+    Sketcher,
+    generator,
+    limit,
+    limits,
+    sketched,
+)
 from fedsciml.methods._uploads import number, tensor, total
 from fedsciml.policies.natural import Natural
-from fedsciml.ranks import AboveCutoff, Context, Schedule, parse
+from fedsciml.ranks import AboveCutoff, Budget, Context, Predictive, Schedule, parse
 from fedsciml.residual import System
 from fedsciml.sketch import Sketch, merge, truncate
 from fedsciml.solve import Spectrum, spectrum
-from fedsciml.steps import Candidates, Policy, PolicyState, Probed
+from fedsciml.steps import MARGIN, Candidates, Policy, PolicyState, Probed
 
 _POLICY = "policy."  # prefix of the policy's own state
+
+_KEPT = ("seed", "top", "gradient", "limits")  # from round to round, as far as known
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,11 @@ class Fipa:
         local: Local training that gives delta_m; None for the exact Gauss-Newton step.
         name: As in records.
         pooled: Centralised: one client holds all rows.
+
+    Raises:
+        ValueError: In a round, if ``rank`` is a ``Budget`` too small for the clients,
+            or ``Predictive`` and a step that the policy proposes has a cut-off or no
+            damping.
     """
 
     policy: Policy = field(default_factory=Natural)
@@ -67,7 +81,7 @@ class Fipa:
 
     def _opening(self, state: State) -> Message:
         """The first broadcast of a round."""
-        opening = {k: state[k] for k in ("seed", "round", "top", "gradient")}
+        opening = {k: state[k] for k in ("round", *_KEPT) if k in state}
         opening["theta"] = state["at"]
         eps = torch.finfo(tensor(state, "theta").dtype).eps
         return {**opening, "reach": max(self.policy.reach(_unprefixed(state)), eps)}
@@ -89,20 +103,40 @@ class Fipa:
             int(number(memory, "rank")) if "rank" in memory else FIRST_RANK,
             generator(int(number(broadcast, "seed")), round_, client),
         )
-        values = found.singular_values
-        own, whole = float(found.gradient.norm()), number(broadcast, "gradient")
-        rank = self.rank(values, Context(round_, cutoff, own, whole))
+        values, aim = found.singular_values, found.target
+        if self.local is not None:
+            delta, _, memory = train(system, theta, self.local, memory)
+            aim = found.factor @ delta
+        clients = system.problem.clients
+        rows = self._rows(theta, clients)
+        context = Context(
+            round_,
+            cutoff,
+            damping=(cutoff / MARGIN) ** 2 / clients,
+            gradient_norm=float(found.gradient.norm()),
+            total_gradient_norm=number(broadcast, "gradient"),
+            limit=limit(system, broadcast, rows),
+        )
+        rank = self.rank(values, aim, context)
         complete = int((values > cutoff).sum())
         found = truncate(found, rank)
         assert found.left is not None
         memory = {**memory, "rank": max(complete, 1)}
         upload: Message = {"factor": found.factor, "target": found.target, "loss": loss}
         if self.local is not None:
-            delta, _, memory = train(system, theta, self.local, memory)
-            upload["aim"] = found.factor @ delta
+            upload["aim"] = aim[:rank]
+        if rows:
+            upload["spectrum"] = values[:rows]
         if self.policy.probes:
             memory |= {"left": found.left, "theta": theta}
         return upload, memory
+
+    def _rows(self, theta: Tensor, clients: int) -> int:
+        """Rows of all clients that a byte budget pays for; 0 without one."""
+        if not isinstance(self.rank, Budget):
+            return 0
+        numbers = len(theta) + (1 if self.local is None else 2)  # target, aim
+        return self.rank.rows(clients, numbers, theta.element_size(), fixed=8)
 
     def server(
         self, state: State, uploads: list[Message]
@@ -120,6 +154,7 @@ class Fipa:
         state |= {"loss": total(uploads, "loss"), **problem._asdict()}
         state |= {"ranks": torch.tensor([s.rank for s in sketches])}
         aims = [tensor(upload, "aim") for upload in uploads if "aim" in upload]
+        state |= limits(uploads, self._rows(tensor(state, "theta"), len(uploads)))
         # B delta where the clients trained, else the target itself.
         state["aim"] = torch.cat(aims) @ problem.left if aims else problem.c
         if not self.policy.probes:
@@ -131,7 +166,15 @@ class Fipa:
 
     def _candidates(self, problem: Spectrum, state: State) -> Candidates:
         aimed = problem._replace(c=tensor(state, "aim"))
-        return self.policy.propose(aimed, _unprefixed(state))
+        found = self.policy.propose(aimed, _unprefixed(state))
+        damped = all(found.dampings) and not any(found.cutoffs)
+        if isinstance(self.rank, Predictive) and not damped:
+            raise ValueError(
+                "The rank schedule 'predictive' is for damped steps; this policy "
+                "proposes one with a cut-off or without damping. Take another rank "
+                "schedule, or another policy such as natural."
+            )
+        return found
 
     def _step(
         self, state: State, uploads: list[Message]
@@ -165,7 +208,7 @@ class Fipa:
         epochs = self.local.epochs if self.local else 1
         probes = 0 if probed is None else probed.losses.numel()
         info = Info(loss, length, damping, cutoff, ranks, epochs, probes)
-        kept = {key: state[key] for key in ("seed", "top", "gradient")}
+        kept = {key: state[key] for key in _KEPT if key in state}
         round_ = int(number(state, "round")) + 1
         state = {**kept, "theta": best, "at": at, "round": round_, **_prefixed(after)}
         if lowest < inf:
@@ -212,7 +255,8 @@ def make(
 
     Args:
         rank: Rank schedule: "cutoff" (singular values that matter in the round), a
-            number, "energy:0.999" or "published:1.0".
+            number, "energy:0.999", "published:1.0", "bytes:400000" (of the sketches of
+            all clients in a round), or "predictive:0.1" (bound on the step's change).
         sketch: Range finder, full SVD, or subspace iteration with J v and J^T w alone.
         policy: How far to step, NAME or NAME:OPTION=VALUE,...; the modules of
             fedsciml.policies are the names, for example line_search:damping=1e-6.

@@ -26,11 +26,21 @@ from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
     generator,
+    limit,
+    limits,
     shown,
     sketched,
 )
 from fedsciml.methods._uploads import number, tensor, total
-from fedsciml.ranks import Context, Fixed, Published, Schedule, parse
+from fedsciml.ranks import (
+    Budget,
+    Context,
+    Fixed,
+    Predictive,
+    Published,
+    Schedule,
+    parse,
+)
 from fedsciml.residual import System
 from fedsciml.sketch import truncate
 
@@ -48,7 +58,8 @@ class FipaPaper:
         ridge: beta; if positive, (K + beta) is inverted instead of the cut-off.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or ``rank`` is ``Predictive`` without a
+            ridge. In a round, if ``rank`` is a ``Budget`` too small for the clients.
     """
 
     local: Local = field(default_factory=lambda: Local("adam", 20, 1e-4))
@@ -69,6 +80,11 @@ class FipaPaper:
             )
         if not self.ridge >= 0:
             raise ValueError(f"The ridge must be at least 0, got {self.ridge}.")
+        if isinstance(self.rank, Predictive) and not self.ridge:
+            raise ValueError(
+                "The rank schedule 'predictive' is for damped steps; give a ridge, "
+                "such as 1e-6, or take another schedule."
+            )
 
     def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
         """theta, and what the published rank schedule wants to know."""
@@ -91,12 +107,21 @@ class FipaPaper:
             fixed or known,
             generator(int(number(broadcast, "seed")), round_, system.shard.client),
         )
-        s = found.singular_values
+        values = found.singular_values
         adaptive = isinstance(self.rank, Published)
         gradient = system.linearise(theta).gradient if adaptive else found.gradient
-        own, whole = float(gradient.norm()), number(broadcast, "gradient")
-        found = truncate(found, self.rank(s, Context(round_, cutoff, own, whole)))
         delta, _, memory = train(system, theta, self.local, memory)
+        clients = system.problem.clients
+        rows = self._rows(theta, clients)
+        context = Context(
+            round_,
+            cutoff,
+            damping=self.ridge / clients,
+            gradient_norm=float(gradient.norm()),
+            total_gradient_norm=number(broadcast, "gradient"),
+            limit=limit(system, broadcast, rows),
+        )
+        found = truncate(found, self.rank(values, found.factor @ delta, context))
         s = found.singular_values
         upload: Message = {
             "vectors": found.factor / torch.where(s > 0, s, 1.0).unsqueeze(-1),
@@ -106,7 +131,16 @@ class FipaPaper:
         }
         if adaptive:
             upload["gradient"] = gradient  # the schedule asks for |sum_j g_j|
+        if rows:
+            upload["spectrum"] = values[:rows]
         return upload, {**memory, "rank": max(found.rank, 1)}
+
+    def _rows(self, theta: Tensor, clients: int) -> int:
+        """Rows of all clients that a byte budget pays for; 0 without one."""
+        if not isinstance(self.rank, Budget):
+            return 0
+        size, p = theta.element_size(), len(theta)
+        return self.rank.rows(clients, p + 1, size, fixed=size * p + 8)
 
     def server(
         self, state: State, uploads: list[Message]
@@ -142,6 +176,7 @@ class FipaPaper:
             if gradients
             else 0.0,
         }
+        after |= limits(uploads, self._rows(tensor(state, "theta"), len(uploads)))
         return after, after, info
 
 
@@ -162,7 +197,8 @@ def make(
         tau: Local epochs per round.
         learning_rate: Local step of adam and sgd.
         rank: Rank schedule: a number, "published:1.0" (the authors' adaptive one),
-            "energy:0.999" or "cutoff".
+            "energy:0.999", "cutoff", "bytes:400000" (of all clients' uploads in a
+            round), or, with a ridge, "predictive:0.1".
         step: Factor of the update.
         cutoff: Relative cut-off of the gramian's eigenvalues.
         ridge: beta of the ridge solve; 0 for the cut-off.

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from fedsciml.solve import Spectrum
 from fedsciml.steps import (
+    MARGIN,
     Candidates,
     Choice,
     PolicyState,
@@ -42,8 +43,8 @@ class Gain:
         return {"floor": resolved(self.floor, eps)}
 
     def reach(self, state: Mapping[str, Value]) -> float:
-        """A tenth of the floor."""
-        return 0.1 * float(state["floor"])
+        """``MARGIN`` times the floor."""
+        return MARGIN * float(state["floor"])
 
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """The whole ladder, the most damped first."""

@@ -20,6 +20,7 @@ import torch
 
 from fedsciml.solve import Spectrum
 from fedsciml.steps import (
+    MARGIN,
     Candidates,
     Choice,
     PolicyState,
@@ -72,12 +73,12 @@ class LevenbergMarquardt:
         return {
             "mu": 0.0,
             "nu": 2.0,
-            "reach": min(0.1, 0.1 * self.damping**0.5),
+            "reach": min(0.1, MARGIN * self.damping**0.5),
             "floor": resolved(self.floor, eps),
         }
 
     def reach(self, state: Mapping[str, Value]) -> float:
-        """A tenth of the relative sqrt(mu)."""
+        """``MARGIN`` times the relative sqrt(mu), at most a tenth."""
         return float(state["reach"])
 
     def _dampings(self, spectrum: Spectrum, state: Mapping[str, Value]) -> list[float]:
@@ -140,7 +141,7 @@ class LevenbergMarquardt:
     ) -> PolicyState:
         square = spectrum.top**2
         mu = min(max(mu, state["floor"] ** 2 * square), HIGHEST * square)
-        reach = min(0.1, 0.1 * (mu / square) ** 0.5) if square else state["reach"]
+        reach = min(0.1, MARGIN * (mu / square) ** 0.5) if square else state["reach"]
         return {**state, "mu": mu, "nu": min(nu, HIGHEST), "reach": reach}
 
 

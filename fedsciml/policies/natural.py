@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fedsciml.solve import Spectrum
 from fedsciml.steps import (
+    MARGIN,
     Candidates,
     Choice,
     PolicyState,
@@ -24,10 +25,6 @@ from fedsciml.steps import (
 START = 4
 """Level of the first round, sqrt(mu) = 1e-2 s_1: a step that a cold start bears, from
 which the ladder finds its way within two or three rounds."""
-
-MARGIN = 0.1
-"""Singular value, relative to sqrt(mu), down to which a sketch reaches. Such a
-direction moves by 1 % of its undamped step; a weaker one, by less."""
 
 DEEP = 1e-6
 """Loss, relative to the greatest one that this policy has seen, below which a stall is

@@ -15,6 +15,7 @@ from typing import ClassVar
 from fedsciml.solve import Spectrum
 from fedsciml.steps import (
     HALVINGS,
+    MARGIN,
     Candidates,
     Choice,
     PolicyState,
@@ -53,9 +54,9 @@ class Spring:
         return {}
 
     def reach(self, state: Mapping[str, Value]) -> float:
-        """A tenth of the relative sqrt(mu)."""
+        """``MARGIN`` times the relative sqrt(mu)."""
         del state
-        return float(0.1 * self.damping**0.5)
+        return float(MARGIN * self.damping**0.5)
 
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """The one step."""

@@ -42,7 +42,10 @@ SUITE = (
 Entry = dict[str, Any]
 """What a benchmark keeps of a finished run: plain data, with the run's key."""
 
-TUNED = ("fedavg", "fedprox", "scaffold")
+LIKE_FEDAVG = ("fedadam", "feddyn", "fedfisher")
+"""Methods that train locally as FedAvg does, with options of their own besides."""
+
+TUNED = ("fedavg", "fedprox", "scaffold", "fedpm", *LIKE_FEDAVG)
 """The methods whose options are searched for; what is found is in ``TUNING``."""
 
 TUNING = Path(__file__).parents[1] / "figures" / "data" / "tuning.json"
@@ -51,18 +54,21 @@ TUNING = Path(__file__).parents[1] / "figures" / "data" / "tuning.json"
 def tuned(problem: str, method: str) -> dict[str, object]:
     """The best options that the search found for a method on a problem.
 
+    A method like FedAvg that was not searched there trains with FedAvg's options, and
+    its own at their defaults.
+
     Raises:
         ValueError: If there are none.
     """
     best = json.loads(TUNING.read_text())["best"] if TUNING.exists() else {}
-    try:
-        options: dict[str, object] = best[problem][method]
-    except KeyError:
-        raise ValueError(
-            f"{TUNING} has no tuned options of method '{method}' for problem "
-            f"'{problem}'. Leave --tuned out or search for them."
-        ) from None
-    return options
+    found: dict[str, dict[str, object]] = best.get(problem, {})
+    for name in (method, "fedavg" if method in LIKE_FEDAVG else method):
+        if name in found:
+            return found[name]
+    raise ValueError(
+        f"{TUNING} has no tuned options of method '{method}' for problem '{problem}'. "
+        "Leave --tuned out or search for them."
+    )
 
 
 def completed(

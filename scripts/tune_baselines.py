@@ -1,4 +1,4 @@
-"""Small documented search for FedAvg, FedProx and SCAFFOLD: learning rate, tau, mu.
+"""Small documented search for the averaging methods and their kin, in their favour.
 
 Per problem, local solver Adam, full batch, seed 0. Chosen by the error on the test
 points itself (in the baselines' favour), as the median of the last five rounds:
@@ -7,7 +7,17 @@ points itself (in the baselines' favour), as the median of the last five rounds:
 2. the best learning rates of the two best tau, for all rounds, each with optimisers
    that start afresh in every round and with such that keep their state;
 3. FedProx with the two best of FedAvg's and several proximal factors, for a few rounds;
-4. FedProx's two best, for all rounds.
+4. FedProx's two best, for all rounds;
+5. in one dimension, FedAdam, FedDyn and FedFisher on a grid of what is their own
+   (``OWN``) with FedAvg's best learning rate for tau = 20, and FedPM on its grid, for a
+   few rounds;
+6. the two best of each with tau = 100 and FedAvg's best learning rate for that, the
+   better one also with optimisers that keep their state; FedPM has no other tau;
+7. the best of each, for all rounds.
+
+In two and more dimensions the kin take FedAvg's options and their defaults, see
+``_common.tuned``; FedPM is left out. FedPM's local steps are not Adam's; with the whole
+gramian a round costs as much as 200 epochs, so only tau = 1 is tried.
 
 The result is ``figures/data/tuning.json``: every setting tried, with its error, and the
 best of those that ran for all rounds. Settings found there are not run again, so an
@@ -54,14 +64,15 @@ class Plan:
     proximals: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0)
     few: int = 10
     rounds: int = 50
+    kin: tuple[str, ...] = ("fedadam", "feddyn", "fedfisher", "fedpm")
 
 
 # All of a plan for two problems (17 minutes of one core); the others less, for time.
 FULL = Plan()
 MEDIUM = Plan(taus=(20, 100))
 # An epoch in two and more dimensions costs 10 to 60 times as much as in one.
-SHORT = Plan((1e-3, 3e-3, 1e-2), (20, 100), (1e-1, 1.0), 10, 10)
-SHORTER = Plan((1e-3, 3e-3, 1e-2), (20, 100), (1e-1, 1.0), 5, 5)
+SHORT = Plan((1e-3, 3e-3, 1e-2), (20, 100), (1e-1, 1.0), 10, 10, kin=())
+SHORTER = Plan((1e-3, 3e-3, 1e-2), (20, 100), (1e-1, 1.0), 5, 5, kin=())
 
 PLANS: dict[str, Plan] = {
     "sine2": FULL,
@@ -77,6 +88,31 @@ PLANS: dict[str, Plan] = {
     "poisson3d": SHORTER,
     "poisson5d": SHORTER,
 }
+
+FOOF: list[Options] = [
+    {"tau": 10, "learning_rate": rate, "damping": damping}
+    for rate, damping in product((1e-3, 1e-2, 1e-1), (1e-2, 1.0))
+]
+GRAMIAN: list[Options] = [
+    {"tau": 1, "preconditioner": "gramian", "learning_rate": rate, "damping": damping}
+    for rate, damping in product((0.3, 1.0), (1e-2, 1e-4))
+]
+OWN: dict[str, list[Options]] = {
+    "fedadam": [
+        {"server_rate": rate, "eps": eps}
+        for rate, eps in product((1e-3, 1e-2, 1e-1), (1e-3, 1e-1))
+    ],
+    "feddyn": [{"alpha": alpha} for alpha in (1e-2, 1e-1, 1.0, 10.0, 100.0)],
+    "fedfisher": [
+        {"fisher": fisher, "server_rate": rate}
+        for fisher, rate in product(("kfac", "diagonal"), (1e-3, 1e-2))
+    ],
+    "fedpm": FOOF + GRAMIAN,
+}
+"""What is tried of a method's own options; FedPM's are all of them."""
+
+NEAR, FAR = 20, 100
+"""tau of the kin: the grid of their own options, and the best of it."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +202,35 @@ class Search:
         ranked = self.errors(problem, "fedprox", plan.few)[:2]
         yield [Job(problem, "fedprox", options, plan.rounds) for _, options in ranked]
 
+        local = [m for m in plan.kin if m != "fedpm"]
+        near = self.locally(problem, NEAR) if local else {}
+        yield [
+            Job(problem, m, {**own, **(near if m in local else {})}, plan.few)
+            for m in plan.kin
+            for own in OWN[m]
+        ]
+
+        far = self.locally(problem, FAR) if local else {}
+        better = []
+        for method in local:
+            ranked = self.errors(problem, method, plan.few)
+            plain = [{**o, **far} for _, o in ranked if o["tau"] == NEAR][:2]
+            better += [(method, o) for o in plain]
+            better += [(method, {**o, "keep_state": True}) for o in plain[:1]]
+        yield [Job(problem, method, o, plan.few) for method, o in better]
+
+        yield [
+            Job(problem, method, options, plan.rounds)
+            for method in plan.kin
+            for _, options in self.errors(problem, method, plan.few)[:1]
+        ]
+
+    def locally(self, problem: str, tau: int) -> Options:
+        """FedAvg's best local training of tau epochs, without keeping state."""
+        ranked = self.errors(problem, "fedavg", PLANS[problem].few)
+        plain = (o for _, o in ranked if o["tau"] == tau and "keep_state" not in o)
+        return next(plain)
+
     def missing(self, jobs: list[Job]) -> list[Job]:
         """Those that the file does not hold."""
         names = [field.name for field in fields(Job)]
@@ -221,7 +286,7 @@ def main() -> None:
         for problem in arguments.problems:
             for number, stage in enumerate(search.stages(problem), 1):
                 futures = [pool.submit(tried, job) for job in search.missing(stage)]
-                title = f"{problem} {number}/4"
+                title = f"{problem} {number}/7"
                 for future in tqdm(as_completed(futures), title, len(futures)):
                     search.lines.append(future.result())
                     search.save()

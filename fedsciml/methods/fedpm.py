@@ -32,8 +32,6 @@ from fedsciml.method import Info, Message, State
 from fedsciml.methods._uploads import number, tensor, total
 from fedsciml.network import MLP
 from fedsciml.residual import Linearisation, System
-from fedsciml.sketch import Sketch
-from fedsciml.solve import spectrum
 
 Preconditioner = Literal["foof", "gramian"]
 
@@ -95,25 +93,15 @@ class FedPM:
                     f"The loss before local step {step + 1} of FedPM is "
                     f"{linear.loss}. Try a smaller learning rate or more damping."
                 )
-            x = x - self.learning_rate * self._direction(system, linear)
-        p = self._preconditioner(system, linear)
+            p = self._preconditioner(system, linear)
+            gradient = self._parts(system, linear.gradient / system.shard.share)
+            moves = [_divided(g, a) for g, a in zip(gradient, p, strict=True)]
+            x = x - self.learning_rate * kronecker.joined(moves)
         delta = self._parts(system, x - theta)
         upload: Message = {"loss": loss, "share": system.shard.share}
         upload |= {f"preconditioner.{k}": part for k, part in enumerate(p)}
         upload |= {f"delta.{k}": part for k, part in enumerate(delta)}
         return upload, memory
-
-    def _direction(self, system: System, linear: Linearisation) -> Tensor:
-        """P^-1 grad L_m / share_m, shape [p]."""
-        share = system.shard.share
-        if self.preconditioner == "gramian":  # by J itself: better and cheaper
-            own = spectrum(Sketch(linear.jacobian(), -linear.residual))
-            return -own.step(share * self.damping)
-        p = self._preconditioner(system, linear)  # which refuses what is no MLP
-        gradient = self._parts(system, linear.gradient / share)
-        return kronecker.joined(
-            [_divided(g, a) for g, a in zip(gradient, p, strict=True)]
-        )
 
     def _parts(self, system: System, vector: Tensor) -> list[Tensor]:
         """A vector [p] as the matrices on which the preconditioner acts."""

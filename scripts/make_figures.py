@@ -64,7 +64,7 @@ def stalls(record: dict[str, Any]) -> list[Panel]:
         s = found["singular_values"]
         order = range(1, len(s) + 1)
         spectra += [
-            Curve(f"{label}: $|c_i| / |r|$", s, found["targets"], colour, 0, True),
+            Curve(f"{label}: $|c_i| / |r|$", s, found["targets"], colour, None, 0),
             Curve(f"{label}: $|c_i| / s_i$", s, found["contributions"], colour, 0),
         ]
         bends += [
@@ -118,14 +118,19 @@ def hops(record: dict[str, Any]) -> list[Panel]:
         along.append(Curve(label, x, [row["loss"] for row in rows], colour))
         contracts.append(Curve(label, x, [row["contraction"] for row in rows], colour))
     title = f"{deep['problem']}, start {deep['start']}, round {deep['round']}"
-    moved = "|t D|"
+    moved = "$|t D|$"
     theta = r"$\Theta$"
-    narrow = Panel(
-        f"contraction, {title}", moved, theta, contracts, "log", "linear", (0, 1.5)
+    contraction = Panel(
+        f"contraction, {title}",
+        moved,
+        theta,
+        contracts,
+        yscale="linear",
+        ylim=(0, 1.5),
     )
     return [
         Panel(f"loss, {title}", moved, "loss / loss at 0", along),
-        narrow,
+        contraction,
         way(f"{deep['problem']}, start {deep['start']}", deep["history"]),
         way("allen_cahn, start 0", record["hops"]),
     ]

@@ -4,6 +4,8 @@ Every function returns a ``matplotlib.figure.Figure`` of its own, in the style o
 ``fedsciml.mplstyle``; matplotlib's settings stay as they were. ``save`` writes it.
 """
 
+from matplotlib.figure import Figure
+
 from fedsciml.plot.curves import Curve, Panel, convergence, panels, profile
 from fedsciml.plot.images import maps
 from fedsciml.plot.owners import partition
@@ -18,6 +20,7 @@ __all__ = [
     "PAGE",
     "QUANTITIES",
     "Curve",
+    "Figure",
     "Panel",
     "convergence",
     "maps",

@@ -30,6 +30,7 @@ class Curve:
         marker: Number in ``MARKERS``; None draws no marks.
         band: Lower and upper ends of a shaded band, at each x.
         width: Of the line, in points.
+        size: Of the marks, in points.
     """
 
     label: str
@@ -40,6 +41,7 @@ class Curve:
     marker: int | None = None
     band: tuple[Sequence[float], Sequence[float]] | None = None
     width: float = 1.2
+    size: float = 3.5
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class Panel:
     yticks: Mapping[float, str] = field(default_factory=dict)
     equal: bool = False
 
+
+PLATE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "lw": 0}
+"""What stands behind a text on curves."""
 
 MARKS = 12
 """A line of more points is marked at distances along it, not at each of them."""
@@ -211,6 +216,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
             linestyle=line,
             linewidth=curve.width,
             marker=mark,
+            markersize=curve.size,
             # Staggered, so that the marks of curves on top of one another are seen.
             markevery=(0.03 * (number % 5), 0.15) if sparse else None,
             solid_capstyle="butt",
@@ -226,7 +232,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     if panel.yticks:
         axes.set_yticks(list(panel.yticks), list(panel.yticks.values()))
     for (x, y), text in panel.texts.items():
-        axes.annotate(text, (x, y), ha="center", va="center", size=7)
+        axes.text(x, y, text, ha="center", va="center", size=7, bbox=PLATE)
     if panel.equal:
         axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):

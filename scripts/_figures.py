@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from _common import Entry
-from numpy.typing import NDArray
 
 from fedsciml import plot
 from fedsciml.plot import Curve
@@ -16,6 +15,9 @@ from fedsciml.plot import Curve
 DATA = Path(__file__).parents[1] / "figures" / "data"
 LEAST = 1e-34
 """What an error of exactly zero is drawn as; below the square of a rounding unit."""
+
+POINTS = 80
+"""Of a median; more are not seen."""
 
 
 class MissingRecordError(LookupError):
@@ -109,34 +111,30 @@ def chosen(entries: Sequence[Entry], record: str, **wanted: object) -> list[Entr
     return found
 
 
-def spread(runs: Sequence[Entry], x: str, log: bool = True) -> Curve:
-    """Median error of several runs, with a band between the quartiles.
+def spread(runs: Sequence[Entry], x: str) -> Curve:
+    """Median error of several runs against x, with a band between the quartiles.
 
-    Errors are interpolated by their logarithms at every x of any run, from where all
-    runs have begun; a run that has ended keeps its last error.
+    Logarithms are interpolated at the x of the runs, from where all of them have begun;
+    a run that has ended keeps its last error.
 
     Args:
         runs: With lists "error" and x.
-        x: The field of increasing numbers, positive if ``log``.
-        log: x is interpolated by its logarithm, too.
+        x: The field of increasing, positive numbers.
     """
-    scale: Callable[..., NDArray[np.float64]] = np.log if log else np.asarray
     every = []
     for run in runs:
-        error = np.array(run["error"], dtype=float)
-        seen = np.isfinite(error)
-        at = scale(np.array(run[x], dtype=float)[seen])
-        every.append((at, np.log(np.maximum(error[seen], LEAST))))
-    every = [(a, b) for a, b in every if len(a)]
+        pair = np.array([run[x], run["error"]], dtype=float)
+        every.append(np.log(np.maximum(pair[:, np.isfinite(pair[1])], LEAST)))
+    every = [pair for pair in every if pair.size]
     if not every:
         return Curve("", [], [])
-    grid = np.unique(np.concatenate([a for a, _ in every]))
-    grid = grid[grid >= max(a[0] for a, _ in every)]
-    table = np.exp([np.interp(grid, a, b) for a, b in every])
-    low, middle, high = np.exp(np.quantile(np.log(table), [0.25, 0.5, 0.75], axis=0))
-    ends = None if len(every) == 1 else (low.tolist(), high.tolist())
-    at = np.exp(grid) if log else grid
-    return Curve("", at.tolist(), middle.tolist(), band=ends)
+    grid = np.unique(np.concatenate([at for at, _ in every]))
+    grid = grid[grid >= max(at[0] for at, _ in every)]
+    grid = grid[np.unique(np.linspace(0, len(grid) - 1, POINTS).astype(int))]
+    table = [np.interp(grid, at, error) for at, error in every]
+    low, middle, high = np.exp(np.quantile(table, [0.25, 0.5, 0.75], axis=0)).tolist()
+    ends = (low, high) if len(every) > 1 else None
+    return Curve("", np.exp(grid).tolist(), middle, band=ends)
 
 
 def styled(method: str, curve: Curve) -> Curve:

@@ -70,18 +70,17 @@ def front(entries: Sequence[Entry]) -> plot.Figure:
     parts = []
     for problem, runs in grouped(chosen(entries, "ranks.json"), "problem").items():
         points = {s: point(mine) for s, mine in grouped(runs, "schedule").items()}
-        curves, texts = [edge(list(points.values()))], {}
+        curves = [edge(list(points.values()))]
         for number, word in enumerate(FAMILIES):
             mine = {s: xy for s, xy in points.items() if family(s) == word}
             if mine:
                 x, y = zip(*mine.values(), strict=True)
-                curves.append(Curve(word, x, y, number, None, number + 1))
-            for s, xy in mine.items():
-                if ":" in s:
-                    texts[xy] = s.partition(":")[2]
+                words = [s.partition(":")[2] for s in mine]
+                mark = number + 1
+                curves.append(Curve(word, x, y, number, None, mark, words=words))
         title = f"{problem}, {runs[0]['clients']} clients"
         megabytes = "megabytes to get there, both ways"
-        parts.append(Panel(title, megabytes, "final error", curves, texts=texts))
+        parts.append(Panel(title, megabytes, "final error", curves))
     return plot.panels(parts, 2, height=2.4, legend="below")
 
 
@@ -103,8 +102,10 @@ def edge(points: Sequence[tuple[float, float]]) -> Curve:
     """The front: no schedule has both a smaller error and fewer bytes."""
     best: list[tuple[float, float]] = []
     for x, y in sorted(p for p in points if isfinite(p[1])):
+        if best and y < best[-1][1]:
+            best.append((x, best[-1][1]))
         if not best or y < best[-1][1]:
-            best += [(x, best[-1][1])] * bool(best) + [(x, y)]
+            best.append((x, y))
     xs, ys = zip(*best, strict=True)
     return Curve("front", xs, ys, 6, 0)
 

@@ -6,9 +6,8 @@ from math import nan
 from statistics import median
 from typing import Any
 
-import numpy as np
 from _common import Entry
-from _figures import Drawing, MissingRecordError, chosen, grouped, look, styled
+from _figures import Drawing, MissingRecordError, chosen, grouped, look, methods, styled
 from numpy.typing import NDArray
 
 from fedsciml import plot
@@ -102,51 +101,49 @@ def cloud(entry: Entry) -> Panel:
 
 
 def sweep(entries: Sequence[Entry]) -> plot.Figure:
-    """Final error and rank against the number of clients and against heterogeneity."""
+    """Final error and bytes against the clients' number and their heterogeneity."""
     parts = []
     for problem, runs in grouped(entries, "problem").items():
-        strips = [e for e in runs if e["partition"] in ("strips", "boxes")]
-        others = [e for e in runs if e not in strips]
-        number = {m: mine for m, mine in grouped(strips, "method").items() if m}
-        kinds = {m: mine for m, mine in grouped(others, "method").items() if m}
+        central = [e for e in runs if e["clients"] == 1]
+        clients = [e for e in runs if e not in central]
+        strips = [e for e in clients if e["partition"] in ("strips", "boxes")]
+        few = {e["clients"] for e in clients if e not in strips}
+        mixed = [e for e in clients if e["clients"] in few]
+        title = f"{problem}, {runs[0]['rounds']} rounds"
+        mse = runs[0]["quantity"] == "mse"
+        error = "root mean squared error" if mse else plot.QUANTITIES["relative_l2"]
+        sent = "megabytes, both ways"
         parts += [
-            Panel(problem, "clients", "error", against(number, "clients", "error")),
             Panel(
-                problem,
-                "clients",
-                "megabytes sent, both ways",
-                against(number, "clients", "bytes"),
+                title, "clients", error, against(strips, "clients", "error", central)
             ),
+            Panel(title, "clients", sent, against(strips, "clients", "bytes")),
             Panel(
-                problem,
+                f"{title}, {', '.join(map(str, sorted(few)))} clients",
                 "heterogeneity",
-                "error",
-                against(kinds, "heterogeneity", "error"),
+                error,
+                against(mixed, "heterogeneity", "error", central),
             ),
         ]
-    return plot.panels(parts, 3, height=2.0, legend="below")
+    return plot.panels(parts, 3, height=1.9, legend="below")
 
 
-def against(by_method: Mapping[str, Sequence[Entry]], x: str, y: str) -> list[Curve]:
-    """Medians and extremes over the starts; a single place of a method is a level."""
+def against(
+    entries: Sequence[Entry], x: str, y: str, levels: Sequence[Entry] = ()
+) -> list[Curve]:
+    """Medians and extremes over the starts of each method; of others a level."""
+    unit = 1e-6 if y == "bytes" else 1.0
     curves = []
-    width = [e[x] for mine in by_method.values() for e in mine]
-    scale = 1e-6 if y == "bytes" else 1.0
-    for method, mine in by_method.items():
-        places = {
-            place: sorted(scale * e[y] for e in found)
-            for place, found in grouped(mine, x).items()
-            if all(e[y] for e in found)
-        }
-        if not places:
-            continue
-        at = list(places)
-        values = list(places.values())
-        if len(at) == 1:
-            at, values = [min(width), max(width)], values * 2
+    for method in methods(entries):
+        mine = grouped([e for e in entries if e["method"] == method], x)
+        values = [[unit * e[y] for e in found] for found in mine.values()]
+        ends = [min(v) for v in values], [max(v) for v in values]
         middle = [median(v) for v in values]
-        ends = [v[0] for v in values], [v[-1] for v in values]
-        curves.append(styled(method, Curve("", at, middle, band=ends)))
+        curves.append(styled(method, Curve("", list(mine), middle, band=ends)))
+    width = sorted({e[x] for e in entries})
+    for method in methods(levels):
+        level = median(e[y] for e in levels if e["method"] == method)
+        curves.append(styled(method, Curve("", [width[0], width[-1]], [level] * 2)))
     return curves
 
 
@@ -171,21 +168,18 @@ def costs(entries: Sequence[Entry]) -> plot.Figure:
 
 def solutions(arrays: Mapping[str, NDArray[Any]]) -> plot.Figure:
     """Solutions, and the errors of the methods on one colour scale."""
-    slices = {"poisson3d": "poisson3d, z = 1/2", "poisson5d": "poisson5d, others 1/2"}
+    planes = {"poisson3d": ", z = 1/2", "poisson5d": ", others 1/2"}
     kinds = ("fedavg", "fipa", "gauss_newton")
     fields: dict[str, NDArray[Any]] = {}
     errors: dict[str, dict[str, NDArray[Any]]] = {look(m).label: {} for m in kinds}
     for name in ("gaussians2d", "poisson2d", "poisson3d", "poisson5d"):
-        if f"{name}/reference" not in arrays:
-            continue
-        label = slices.get(name, name)
-        fields[label] = arrays[f"{name}/reference"].astype(np.float64)
+        label = name + planes.get(name, "")
         for method in kinds:
-            if f"{name}/{method}" in arrays:
-                error = arrays[f"{name}/{method}"].astype(np.float64)
-                errors[look(method).label][label] = error
+            if f"{name}/{method}" in arrays:  # [i, j] is at x_i, y_j
+                fields[label] = arrays[f"{name}/reference"].T
+                errors[look(method).label][label] = arrays[f"{name}/{method}"].T
     if not fields:
-        raise MissingRecordError("solutions.npz has no reference solution")
+        raise MissingRecordError("solutions.npz has no solution yet")
     return plot.maps(fields, errors)
 
 

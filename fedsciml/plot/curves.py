@@ -31,6 +31,7 @@ class Curve:
         band: Lower and upper ends of a shaded band, at each x.
         width: Of the line, in points.
         size: Of the marks, in points.
+        words: Beside the marks, one for each point.
     """
 
     label: str
@@ -42,6 +43,7 @@ class Curve:
     band: tuple[Sequence[float], Sequence[float]] | None = None
     width: float = 1.2
     size: float = 3.5
+    words: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
             markevery=(0.03 * (number % 5), 0.15) if sparse else None,
             solid_capstyle="butt",
         )
+        for x, y, word in zip(curve.x, curve.y, curve.words, strict=False):
+            axes.annotate(word, (x, y), (3, 2), textcoords="offset points", size=6)
         if curve.band:
             axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.2, lw=0)
     if panel.curves:  # a logarithm of nothing has no limits

@@ -1,6 +1,7 @@
 """Maps side by side: a field, and errors on one colour scale."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import LogNorm
@@ -12,8 +13,8 @@ from fedsciml.plot.style import PAGE, SMALLEST, styled
 
 @styled()
 def maps(
-    fields: Mapping[str, NDArray[np.float64]],
-    errors: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    fields: Mapping[str, NDArray[Any]],
+    errors: Mapping[str, Mapping[str, NDArray[Any]]],
 ) -> Figure:
     """A row per problem: its solution, then the errors of several methods.
 
@@ -34,12 +35,12 @@ def maps(
     smallest = min(np.quantile(e, 0.02) for e in every)  # not where an error is zero
     norm = LogNorm(max(smallest, SMALLEST), max(e.max() for e in every))
     shown = None
-    for row, (problem, u) in zip(grid, fields.items(), strict=True):
+    for i, (problem, u) in enumerate(fields.items()):
         cells = {"solution": u} | {m: found.get(problem) for m, found in errors.items()}
-        for axes, (name, values) in zip(row, cells.items(), strict=True):
+        for axes, (name, values) in zip(grid[i], cells.items(), strict=True):
             axes.set(xticks=[], yticks=[])
             axes.grid(False)
-            axes.set_title(name if row is grid[0] else "")
+            axes.set_title("" if i else name)
             if values is None:
                 axes.set_axis_off()
                 continue

@@ -72,6 +72,7 @@ METHODS = {
     "adam": Look("Adam, centralised", 7, 3, 0),
     "lbfgs": Look("L-BFGS, centralised", 7, 2, 1),
     "deepxde": Look("DeepXDE, centralised", 3, 0, 0),
+    "deepxde_nncg": Look("DeepXDE with NNCG", 3, 1, 5),
 }
 
 

@@ -6,7 +6,9 @@ import zlib
 from pathlib import Path
 
 import _figures
+import _figures_consistency
 import _figures_ranks
+import _figures_studies
 import _figures_suite
 import make_figures
 import matplotlib
@@ -152,3 +154,35 @@ def test_the_record_of_partitions_is_that_of_the_problems() -> None:
         place = np.searchsorted(entry["edges"], points[:, 0].numpy()) - 1
         owners = np.array(entry["owner"])[place.clip(0, 31)]
         assert np.mean(owners == m) > 0.98  # edges have four decimals
+
+
+def test_what_lies_far_below_the_cut_off_is_left_out_of_a_spectrum() -> None:
+    values = [1.0, 1e-4, 1e-8, 1e-12]
+    shared = {"singular_values": values, "cutoff": 1e-7}
+    runs = [{"client": client, **shared} for client in (_figures_consistency.POOLED, 0)]
+    pooled, client, cutoff = _figures_consistency.spectrum(runs)
+    assert list(pooled.y) == list(client.y) == values[:3]
+    assert (cutoff.x, cutoff.y) == ([1, 3], [1e-7] * 2)
+
+
+def test_the_gap_of_a_sweep_is_the_last_one_and_a_word_is_a_level() -> None:
+    runs = [
+        {"sweep": "rank", "value": value, "problem": "p", "function": [1.0, gap]}
+        for value, gap in ((20, 1e-9), ("full", 0.0), (5, 1e-2))
+    ]
+    ranks, full = _figures_consistency.against(runs, "problem")
+    assert (list(ranks.x), list(ranks.y)) == ([5, 20], [1e-2, 1e-9])
+    assert (list(full.x), list(full.y)) == ([5, 20], [_figures_consistency.LEAST] * 2)
+
+
+def test_a_study_of_clients_shows_medians_extremes_and_the_central_level() -> None:
+    runs = [
+        {"method": "fipa", "clients": m, "error": 10.0**-k * m}
+        for m in (4, 2)
+        for k in (1, 2, 3)
+    ]
+    central = [{"method": "gauss_newton", "clients": 1, "error": 7.0}]
+    fipa, level = _figures_studies.against(runs, "clients", "error", central)
+    assert (fipa.x, fipa.y) == ([2, 4], [0.02, 0.04])
+    assert fipa.band == ([0.002, 0.004], [0.2, 0.4])
+    assert (level.x, level.y) == ([2, 4], [7, 7])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import nan
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
@@ -19,6 +20,7 @@ BARS = 6
 
 def partitions(entries: Sequence[Entry]) -> plot.Figure:
     """Owners of intervals and points, and the heterogeneity that goes with them."""
+    entries = sorted(entries, key=itemgetter("pieces", "clients"))
     mixed = [e for e in entries if e["pieces"]]
     whole = [e for e in entries if not e["pieces"]]
     parts = [

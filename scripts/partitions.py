@@ -6,7 +6,6 @@ intervals it owns, and the heterogeneity of all points (``collocation.heterogene
     python scripts/partitions.py
 """
 
-import json
 from pathlib import Path
 
 import _common  # before torch, see there
@@ -14,7 +13,6 @@ import torch
 
 import problems
 from fedsciml.collocation import heterogeneity
-from fedsciml.record import replace_file
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "partitions.json"
 PIECES = (1, 2, 4, 8, 16, 32)
@@ -48,7 +46,7 @@ def entry(name: str, clients: int, partition: str) -> _common.Entry:
         "clients": clients,
         "partition": partition,
         "pieces": int(partition.partition(":")[2] or 0),
-        "heterogeneity": float(f"{heterogeneity(held):.4g}"),
+        "heterogeneity": _common.short(heterogeneity(held)),
     }
     if held[0].shape[1] == 1:
         x, order = torch.cat(held)[:, 0].sort()
@@ -65,9 +63,9 @@ def entry(name: str, clients: int, partition: str) -> _common.Entry:
 
 def main() -> None:
     """Write the record."""
-    lines = [json.dumps(entry(*case)) for case in CASES]
-    replace_file(RECORD, "[\n" + ",\n".join(lines) + "\n]\n")
-    print(f"{RECORD}: {len(lines)} partitions")
+    entries = [entry(*case) for case in CASES]
+    _common.keep(RECORD, entries)
+    print(f"{RECORD}: {len(entries)} partitions")
 
 
 if __name__ == "__main__":

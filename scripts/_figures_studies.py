@@ -30,6 +30,7 @@ def partitions(entries: Sequence[Entry]) -> plot.Figure:
             "pieces per client",
             "heterogeneity",
             heterogeneities(mixed, "pieces", "clients"),
+            ylim=(3e-3, 3),
         ),
         Panel(
             "one part each",
@@ -189,8 +190,8 @@ DRAWINGS = {
     "clients-partitions": Drawing(
         partitions,
         ("partitions.json",),
-        "Which client holds which points, and how their heterogeneity (the mean "
-        "1-Wasserstein distance between two clients' points) depends on the partition.",
+        "Which client holds which points, and the heterogeneity by partition: the mean "
+        "1-Wasserstein distance between two clients' points, the numbers in the labels.",
     ),
     "clients-sweep": Drawing(
         sweep,

@@ -191,7 +191,7 @@ DRAWINGS = {
         partitions,
         ("partitions.json",),
         "Which client holds which points, and the heterogeneity by partition: the mean "
-        "1-Wasserstein distance between two clients' points, the numbers in the labels.",
+        "1-Wasserstein distance of two clients' points, the numbers in the labels.",
     ),
     "clients-sweep": Drawing(
         sweep,

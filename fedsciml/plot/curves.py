@@ -12,7 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from fedsciml.plot.style import COLOURS, DASHES, MARKERS, PAGE, QUANTITIES, styled
+from fedsciml.plot.style import (
+    COLOURS,
+    DASHES,
+    MARKERS,
+    PAGE,
+    PLATE,
+    QUANTITIES,
+    styled,
+)
 from fedsciml.record import Line
 
 
@@ -76,9 +84,6 @@ class Panel:
     yticks: Mapping[float, str] = field(default_factory=dict)
     equal: bool = False
 
-
-PLATE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "lw": 0}
-"""What stands behind a text on curves."""
 
 MARKS = 12
 """A line of more points is marked at distances along it, not at each of them."""

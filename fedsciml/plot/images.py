@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fedsciml.plot.style import PAGE, SMALLEST, styled
+from fedsciml.plot.style import PAGE, PLATE, SMALLEST, styled
 
 
 @styled()
@@ -19,7 +20,7 @@ def maps(
     """A row per problem: its solution, then the errors of several methods.
 
     Every solution has a colour scale of its own; all errors share one logarithmic scale
-    for their absolute values.
+    for their absolute values, the largest of which stands in the map.
 
     Args:
         fields: The solution of each problem on a grid of the unit square, shape
@@ -28,35 +29,30 @@ def maps(
             place of a pair that is not there stays empty.
     """
     rows, columns = len(fields), 1 + len(errors)
-    wide = PAGE / (columns + 0.6)
-    figure = Figure(figsize=(PAGE, 0.4 + wide * rows), layout="compressed")
+    side = PAGE / (columns + 0.8)
+    figure = Figure(figsize=(PAGE, 0.2 + side * rows), layout="compressed")
     grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.ravel():
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
     every = [np.abs(e) for found in errors.values() for e in found.values()]
     smallest = min(np.quantile(e, 0.02) for e in every)  # not where an error is zero
-    norm = LogNorm(max(smallest, SMALLEST), max(e.max() for e in every))
-    shown = None
-    for i, (problem, u) in enumerate(fields.items()):
-        cells = {"solution": u} | {m: found.get(problem) for m, found in errors.items()}
-        for axes, (name, values) in zip(grid[i], cells.items(), strict=True):
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
-            axes.set_title("" if i else name)
-            if values is None:
+    norm = LogNorm(max(smallest / 10, SMALLEST), max(e.max() for e in every))
+    square = {"origin": "lower", "extent": (0, 1, 0, 1), "interpolation": "bilinear"}
+    grid[0, 0].set_title("solution")
+    for axes, (problem, u) in zip(grid[:, 0], fields.items(), strict=True):
+        axes.set_ylabel(problem)
+        image = axes.imshow(u, cmap="viridis", **square)
+        figure.colorbar(image, ax=axes, location="left", shrink=0.8)
+    for column, (method, found) in zip(grid[:, 1:].T, errors.items(), strict=True):
+        column[0].set_title(method)
+        for axes, problem in zip(column, fields, strict=True):
+            if problem not in found:
                 axes.set_axis_off()
                 continue
-            image = axes.imshow(
-                values if name == "solution" else np.maximum(np.abs(values), SMALLEST),
-                origin="lower",
-                extent=(0, 1, 0, 1),
-                interpolation="bilinear",
-                cmap="viridis" if name == "solution" else "magma",
-                norm=None if name == "solution" else norm,
-            )
-            if name == "solution":
-                figure.colorbar(image, ax=axes, location="left", shrink=0.8)
-                axes.set_ylabel(problem)
-            else:
-                shown = image
-    if shown is not None:
-        figure.colorbar(shown, ax=grid[:, 1:], label="absolute error", aspect=40)
+            error = np.abs(found[problem])
+            axes.imshow(np.maximum(error, SMALLEST), cmap="magma", norm=norm, **square)
+            axes.text(0.04, 0.05, f"max {error.max():.0e}", size=7, bbox=PLATE)
+    scale = ScalarMappable(norm, "magma")
+    figure.colorbar(scale, ax=grid[:, 1:], label="absolute error", aspect=40)
     return figure

@@ -25,6 +25,9 @@ QUANTITIES = {
     "loss": "loss",
     "gn_gap": "distance to the Gauss-Newton step",
 }
+PLATE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "lw": 0}
+"""What stands behind a text."""
+
 SMALLEST = 1e-17
 """Errors are drawn no smaller, as zero has no logarithm."""
 

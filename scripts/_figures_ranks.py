@@ -18,51 +18,62 @@ NOISE = 1e-15
 
 
 def family(schedule: str) -> str:
-    """The word before a schedule's number."""
-    return schedule.partition(":")[0]
+    """The word before a schedule's number; a number alone is a fixed rank."""
+    return "fixed" if schedule.isdigit() else schedule.partition(":")[0]
+
+
+def setting(schedule: str) -> str:
+    """A schedule's number, for people."""
+    size = number(schedule)
+    match family(schedule):
+        case "energy":
+            return f"1 - {1 - size:.0e}"
+        case "bytes":
+            return f"{size / 1e6:g} MB"
+    return f"{size:g}" if size else ""
+
+
+def number(schedule: str) -> float:
+    """That of a schedule, 0 if it has none."""
+    text = schedule.rpartition(":")[2]
+    return 0.0 if text == family(schedule) else float(text)
 
 
 def rank_by_round(entries: Sequence[Entry]) -> plot.Figure:
     """The clients' ranks in each round: a row per problem, a schedule per column."""
     seed = min(e["seed"] for e in chosen(entries, "ranks.json"))
-    runs = [e for e in entries if e["seed"] == seed]
-    schedules = [s for f in FAMILIES if (s := middle(runs, f))]
+    problems = grouped([e for e in entries if e["seed"] == seed], "problem")
+    shown = [f for f in FAMILIES if any(family(e["schedule"]) == f for e in entries)]
     parts = []
-    problems = grouped(runs, "problem")
-    for problem, mine in problems.items():
-        by_schedule = {e["schedule"]: e for e in mine}
-        for schedule in schedules:
-            e = by_schedule.get(schedule)
-            bottom = problem == list(problems)[-1]
-            curves = (
-                [
-                    Curve(f"client {m}", range(1, len(ranks) + 1), ranks, m, m)
-                    for m, ranks in enumerate(zip(*e["ranks"], strict=True))
-                ]
-                if e
-                else []
-            )
-            title = schedule if problem == next(iter(problems)) else ""
+    for problem, runs in problems.items():
+        bottom = problem == list(problems)[-1]
+        for word in shown:
+            mine = [e for e in runs if family(e["schedule"]) == word]
+            found = middle(mine)
             parts.append(
                 Panel(
-                    title,
+                    f"{word} {setting(found['schedule'])}" if found else "",
                     "round" if bottom else "",
                     f"rank, {problem}",
-                    curves,
-                    "linear",
+                    ranks(found) if found else [],
+                    xscale="linear",
                 )
             )
-    return plot.panels(parts, len(schedules), height=1.5, legend="below", sharey="row")
+    return plot.panels(parts, len(shown), height=1.5, legend="below", sharey="row")
 
 
-def middle(entries: Sequence[Entry], word: str) -> str:
-    """Of a family's schedules, the middle one of those run on most problems."""
-    found: dict[str, int] = {}
-    for e in entries:
-        if family(e["schedule"]) == word:
-            found[e["schedule"]] = found.get(e["schedule"], 0) + 1
-    most = sorted(s for s, count in found.items() if count == max(found.values()))
-    return most[len(most) // 2] if most else ""
+def middle(entries: Sequence[Entry]) -> Entry | None:
+    """The entry of a family whose number is the middle one."""
+    order = sorted(entries, key=lambda e: number(e["schedule"]))
+    return order[len(order) // 2] if order else None
+
+
+def ranks(entry: Entry) -> list[Curve]:
+    """Of each client, round by round."""
+    return [
+        Curve(f"client {m}", range(1, len(its) + 1), its, m, m)
+        for m, its in enumerate(zip(*entry["ranks"], strict=True))
+    ]
 
 
 def front(entries: Sequence[Entry]) -> plot.Figure:
@@ -71,13 +82,13 @@ def front(entries: Sequence[Entry]) -> plot.Figure:
     for problem, runs in grouped(chosen(entries, "ranks.json"), "problem").items():
         points = {s: point(mine) for s, mine in grouped(runs, "schedule").items()}
         curves = [edge(list(points.values()))]
-        for number, word in enumerate(FAMILIES):
+        for k, word in enumerate(FAMILIES):
             mine = {s: xy for s, xy in points.items() if family(s) == word}
             if mine:
                 x, y = zip(*mine.values(), strict=True)
-                words = [s.partition(":")[2] for s in mine]
-                mark = number + 1
-                curves.append(Curve(word, x, y, number, None, mark, words=words))
+                words = [setting(s) for s in mine]
+                mark = k + 1
+                curves.append(Curve(word, x, y, k, None, mark, words=words))
         title = f"{problem}, {runs[0]['clients']} clients"
         megabytes = "megabytes to get there, both ways"
         parts.append(Panel(title, megabytes, "final error", curves))

@@ -186,3 +186,20 @@ def test_a_study_of_clients_shows_medians_extremes_and_the_central_level() -> No
     assert (fipa.x, fipa.y) == ([2, 4], [0.02, 0.04])
     assert fipa.band == ([0.002, 0.004], [0.2, 0.4])
     assert (level.x, level.y) == ([2, 4], [7, 7])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "family", "setting"),
+    [
+        ("20", "fixed", "20"),
+        ("cutoff", "cutoff", ""),
+        ("bytes:400000", "bytes", "0.4 MB"),
+        ("energy:0.9999999999", "energy", "1 - 1e-10"),
+        ("predictive:0.01", "predictive", "0.01"),
+    ],
+)
+def test_a_schedule_is_named_by_family_and_setting(
+    schedule: str, family: str, setting: str
+) -> None:
+    assert _figures_ranks.family(schedule) == family
+    assert _figures_ranks.setting(schedule) == setting

@@ -1,176 +1,133 @@
 """Draw the figures in figures/ from the records in figures/data/; nothing is trained.
 
-    python scripts/make_figures.py
+Every figure is written as PDF and as PNG, the same bytes from the same records, and
+figures/README.md lists what was drawn. A figure whose record is missing is named and
+left out; the exit status is then 1.
 
-The histories `allen_cahn-METHOD.jsonl` are those of a run of `make demo`; steps.json is
-the record of benchmark_steps.py, stall.json of stall.py.
+    python scripts/make_figures.py
+    python scripts/make_figures.py --only spectra ranks-front   # the others stay
 """
 
-import json
-from math import inf
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+import _common  # noqa: F401  before torch, see there
+import _figures_consistency
+import _figures_ranks
+import _figures_steps
+import _figures_studies
+import _figures_suite
+from _figures import DATA, Drawing, MissingRecordError
 
 from fedsciml import plot
-from fedsciml.plot import Curve, Panel
 
-FIGURES = Path(__file__).parents[1] / "figures"
-METHODS = ("fipa", "fedavg", "gauss_newton")
-TARGET = "1e-06"
-"""Error to which the step policies are compared."""
+FIGURES = DATA.parent
+DRAWINGS: dict[str, Drawing] = {
+    **_figures_suite.DRAWINGS,
+    **_figures_consistency.DRAWINGS,
+    **_figures_ranks.DRAWINGS,
+    **_figures_studies.DRAWINGS,
+    **_figures_steps.DRAWINGS,
+}
+MAKERS = {
+    "allen_cahn-fedavg.jsonl": "make demo",
+    "allen_cahn-fipa.jsonl": "make demo",
+    "allen_cahn-gauss_newton.jsonl": "make demo",
+    "balance.json": "python scripts/benchmark_steps.py --out figures/data/balance.json "
+    "--policies 'natural balance=terms' 'natural balance=clients'",
+    "clients.json": "python scripts/benchmark_clients.py",
+    "cost.json": "python scripts/benchmark_cost.py",
+    "partitions.json": "python scripts/partitions.py",
+    "published.json": "arXiv 2601.13608",
+    "precision.json": "python scripts/precision.py",
+    "ranks.json": "python scripts/benchmark_ranks.py",
+    "solutions.npz": "python scripts/solutions.py",
+    "spectra.json": "python scripts/verify_gn.py --study",
+    "speed.json": "make speed",
+    "stall.json": "python scripts/stall.py",
+    "steps-search.json": "python scripts/benchmark_steps.py "
+    "--problems allen_cahn sine4 --seeds 1 --rounds 60 "
+    "--out figures/data/steps-search.json",
+    "steps.json": "make steps",
+    "suite.json": "python scripts/benchmark.py fipa",
+    "trajectory.json": "python scripts/verify_gn.py --study",
+    "tuning.json": "make tune",
+}
+"""What makes each record."""
 
-WITHIN = 100
-"""Rounds that they have for it."""
-
-
-def main() -> None:
-    """Draw every figure."""
-    histories = {
-        method: [json.loads(line) for line in path.read_text().splitlines()]
-        for method in METHODS
-        for path in [FIGURES / "data" / f"allen_cahn-{method}.jsonl"]
-    }
-    convergence = plot.convergence(histories, "relative_l2", "allen_cahn")
-    stall = json.loads((FIGURES / "data" / "stall.json").read_text())
-    steps = json.loads((FIGURES / "data" / "steps.json").read_text())
-    figures = {
-        "allen_cahn-convergence": convergence,
-        "steps-stall": plot.panels(stalls(stall)),
-        "steps-hop": plot.panels(hops(stall)),
-        "steps-profile": plot.profile(costs(steps), f"to the error {TARGET}"),
-    }
-    for name, figure in figures.items():
-        plot.save(figure, FIGURES / f"{name}.png")
-
-
-def stalls(record: dict[str, Any]) -> list[Panel]:
-    """A start that stalls with a hard cut-off beside one that does not."""
-    starts = {"stalled": 1, "converging": 0}
-    losses, spectra, bends, along = [], [], [], []
-    for name, colour in starts.items():
-        found = record[name]
-        label = f"start {found['start']}"
-        for dash, policy in enumerate(("cut", "natural")):
-            history = found[policy]["loss"]
-            losses.append(
-                Curve(
-                    f"{label}, {'hard cut-off' if policy == 'cut' else 'default'}",
-                    range(1, len(history) + 1),
-                    history,
-                    colour,
-                    dash,
-                )
-            )
-        s = found["singular_values"]
-        order = range(1, len(s) + 1)
-        spectra += [
-            Curve(f"{label}: $|c_i| / |r|$", s, found["targets"], colour, 0, True),
-            Curve(f"{label}: $|c_i| / s_i$", s, found["contributions"], colour, 0),
-        ]
-        bends += [
-            Curve(f"{label}: curvature", order, found["curvature"], colour, 0),
-            Curve(
-                f"{label}: loss not explained",
-                order,
-                [max(1 - x, 1e-16) for x in found["explained"]],
-                colour,
-                1,
-            ),
-        ]
-        for dash, kind in enumerate(("actual", "model")):
-            along.append(
-                Curve(
-                    f"{label}, {kind}",
-                    found["lengths"],
-                    found["along"]["cut"][kind],
-                    colour,
-                    dash,
-                )
-            )
-    damped = record["stalled"]["along"]["damped"]["actual"]
-    lengths = record["stalled"]["lengths"]
-    label = f"start {record['stalled']['start']}, damped step, actual"
-    along.append(Curve(label, lengths, damped, 2, 2))
-    rank = "directions in the step"
-    return [
-        Panel("loss", "round", "loss", losses, xscale="linear"),
-        Panel("spectrum, targets, step", "$s_i / s_1$", "", spectra),
-        Panel(
-            "curvature $|r''[D,D]| / 2|r|$, share of the loss",
-            rank,
-            "",
-            bends,
-            "linear",
-        ),
-        Panel(
-            "along the step", "length t", "loss / loss at 0", along, ylim=(1e-3, 1e6)
-        ),
-    ]
+TABLES = {
+    "balance.json": "docs/scoreboard.md",
+    "published.json": "docs/benchmark.md",
+    "precision.json": "docs/scoreboard.md",
+    "speed.json": "README.md",
+    "steps-search.json": "scripts/benchmark_steps.py",
+    "tuning.json": "the options of the baselines",
+}
+"""Where records are used that no figure is drawn from."""
 
 
-def hops(record: dict[str, Any]) -> list[Panel]:
-    """A deep stall seen along a step, and a way to machine precision."""
-    deep = record["deep"]
-    along, contracts = [], []
-    for colour, (level, rows) in enumerate(deep["along"].items()):
-        x = [row["length"] for row in rows]
-        label = rf"$\sqrt{{\mu}} = s_1 \cdot$ {level}"
-        along.append(Curve(label, x, [row["loss"] for row in rows], colour))
-        contracts.append(Curve(label, x, [row["contraction"] for row in rows], colour))
-    title = f"{deep['problem']}, start {deep['start']}, round {deep['round']}"
-    moved = "|t D|"
-    theta = r"$\Theta$"
-    narrow = Panel(
-        f"contraction, {title}", moved, theta, contracts, "log", "linear", (0, 1.5)
+HEAD = """# Figures
+
+Each figure is here as vector PDF and as PNG, as wide as a page of two columns (7 in),
+with text of 8 pt. `make figures` draws them from the records in `data/` and trains
+nothing. This list is written by the same program.
+
+| figure | shows | data | script | command |
+|---|---|---|---|---|
+"""
+
+
+def readme(drawn: Sequence[str], data: Path) -> str:
+    """The list of the figures drawn and of the records in a directory."""
+    figures, records = "", "\n| record | made by | used in |\n|---|---|---|\n"
+    used: dict[str, list[str]] = {}
+    for name, drawing in DRAWINGS.items():
+        for record in drawing.records:
+            used.setdefault(record, []).append(f"[{name}]({name}.pdf)")
+        if name in drawn:
+            sources = ", ".join(f"[{r}](data/{r})" for r in drawing.records)
+            script = Path(drawing.draw.__code__.co_filename).name
+            command = f"python scripts/make_figures.py --only {name}"
+            figures += f"| [{name}]({name}.pdf) | {drawing.shows} | {sources} "
+            figures += f"| [{script}](../scripts/{script}) | `{command}` |\n"
+    for record, maker in MAKERS.items():
+        if (data / record).exists():
+            where = ", ".join(used.get(record, [])) or TABLES[record]
+            records += f"| [{record}](data/{record}) | `{maker}` | {where} |\n"
+    return HEAD + figures + records
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Draw, and say what is missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    return [
-        Panel(f"loss, {title}", moved, "loss / loss at 0", along),
-        narrow,
-        way(f"{deep['problem']}, start {deep['start']}", deep["history"]),
-        way("allen_cahn, start 0", record["hops"]),
-    ]
-
-
-def way(title: str, history: dict[str, list[float]]) -> Panel:
-    """Where a method stands and how good its model is, round by round."""
-    rounds = range(1, len(history["loss"]) + 1)
-    curves = [
-        Curve("loss where the method stands", rounds, history["loss"], 0, 1),
-        Curve("relative L2 error of the model", rounds, history["relative_l2"], 1),
-    ]
-    return Panel(title, "round", "", curves, xscale="linear")
-
-
-def costs(entries: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
-    """Step policies, each at its best options, on the runs that all of them have."""
-    found: dict[str, dict[tuple[Any, ...], Any]] = {}
-    for entry in entries:
-        case = tuple(entry[key] for key in ("problem", "setting", "seed"))
-        cost = entry["reached"][TARGET]
-        late = cost is not None and cost["rounds"] > WITHIN
-        found.setdefault(entry["policy"], {})[case] = None if late else cost
-    cases = sorted(set.intersection(*(set(runs) for runs in found.values())))
-
-    def solved(policy: str) -> tuple[int, bool]:
-        count = sum(found[policy][case] is not None for case in cases)
-        return count, ":" not in policy  # of equals, that with the default options
-
-    best: dict[str, str] = {}
-    for policy in sorted(found, key=solved):
-        best[policy.partition(":")[0]] = policy
-    shown = sorted(best.values(), key=solved, reverse=True)
-    # Not the seconds: the runs of the record were made on a more or less busy machine.
-    kinds = {"rounds": "rounds", "candidate losses": "probes"}
-    return {
-        kind: {
-            policy: [
-                cost[field] if (cost := found[policy][case]) else inf for case in cases
-            ]
-            for policy in shown
-        }
-        for kind, field in kinds.items()
-    }
+    parser.add_argument(
+        "--only", nargs="+", choices=list(DRAWINGS), metavar="NAME", help="of a figure"
+    )
+    parser.add_argument("--data", type=Path, default=DATA, help=f"default {DATA}")
+    parser.add_argument("--out", type=Path, default=FIGURES, help=f"default {FIGURES}")
+    parser.add_argument(
+        "--formats", nargs="+", default=["pdf", "png"], help="default pdf png"
+    )
+    todo = parser.parse_args(arguments)
+    todo.out.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name in todo.only or DRAWINGS:
+        try:
+            figure = DRAWINGS[name].figure(todo.data)
+        except MissingRecordError as error:
+            print(f"{name} not drawn: {error}", file=sys.stderr)
+            continue
+        for form in todo.formats:
+            plot.save(figure, todo.out / f"{name}.{form}")
+        drawn.append(name)
+    if not todo.only:
+        (todo.out / "README.md").write_text(readme(drawn, todo.data))
+    return int(len(drawn) < len(todo.only or DRAWINGS))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

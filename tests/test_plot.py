@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from cases import CASES, draw, theta
 from matplotlib.figure import Figure
 
 from fedsciml import plot
+from fedsciml.plot import Curve, Panel
 from fedsciml.record import Line
 
 
@@ -42,7 +44,7 @@ def test_convergence_is_drawn_over_rounds_megabytes_and_seconds() -> None:
     np.testing.assert_allclose(line(figure, 2, 1)[:, 0], [0.1, 0.2, 0.3])
     labels = [axes.get_xlabel() for axes in figure.axes]
     assert labels == ["round", "megabytes sent, both ways", "seconds"]
-    assert figure.axes[0].get_ylabel() == "relative L2 error"
+    assert figure.axes[0].get_ylabel() == "relative $L_2$ error"
     assert all(axes.get_yscale() == "log" for axes in figure.axes)
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
@@ -86,7 +88,7 @@ def test_a_table_in_two_coordinates_is_drawn_as_maps_at_its_points() -> None:
     )
     figure = plot.solution(problem, theta(problem))
     titles = [axes.get_title() for axes in figure.axes[:3]]
-    assert titles == ["trained", "reference", "|error|"]
+    assert titles == ["trained", "reference", "abs. error"]
     shown = figure.axes[1].collections[0].get_array()
     np.testing.assert_allclose(shown, np.arange(40))
 
@@ -110,3 +112,55 @@ def test_a_partition_shows_every_point_once(name: str) -> None:
     (axes,) = plot.partition(problem).axes
     shown = sum(len(drawn.get_xdata()) for drawn in axes.lines)
     assert shown == problem.pooled().points
+
+
+def test_a_curve_has_its_line_marks_and_band() -> None:
+    curve = Curve("a", [1, 2], [3, 4], 1, None, 2, band=([2, 3], [5, 6]))
+    figure = plot.panels([Panel("", "x", "y", [curve])], 1)
+    (drawn,) = figure.axes[0].lines
+    assert (drawn.get_color(), drawn.get_linestyle()) == (plot.COLOURS[1], "None")
+    assert drawn.get_marker() == plot.MARKERS[2]
+    (band,) = figure.axes[0].collections
+    corners = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
+    assert {(1, 2), (2, 3), (1, 5), (2, 6)} <= corners
+
+
+def test_a_legend_below_names_every_label_once_and_the_empty_one_never() -> None:
+    curves = [Curve(label, [1, 2], [1, 2]) for label in ("a", "b", "a", "")]
+    figure = plot.panels([Panel("", "x", "y", curves)] * 2, legend="below")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+    assert not any(axes.get_legend() for axes in figure.axes)
+
+
+def test_a_performance_profile_counts_the_cases_within_a_factor() -> None:
+    costs = {"rounds": {"a": [1, 2, 4, math.inf], "b": [2, 1, math.inf, math.inf]}}
+    figure = plot.profile(costs, "")
+    for number, ratios in enumerate(([1, 2, 1], [2, 1])):
+        x, share = line(figure, 0, number).T
+        for factor in (1.01, 1.5, 2.01):
+            within = share[x <= factor][-1]
+            assert within == sum(r <= factor for r in ratios) / 4
+
+
+def test_errors_of_maps_share_one_colour_scale() -> None:
+    u = np.arange(12.0).reshape(3, 4)
+    errors = {"good": {"p": 1e-9 * (u + 1)}, "bad": {"p": -0.1 * (u + 1)}}
+    figure = plot.maps({"p": u}, errors)
+    solution, good, bad = [axes.images[0] for axes in figure.axes[:3]]
+    np.testing.assert_array_equal(solution.get_array(), u)
+    np.testing.assert_allclose(bad.get_array(), 0.1 * (u + 1))
+    assert good.norm is bad.norm
+    assert bad.norm.vmax == pytest.approx(1.2)
+    assert good.norm.vmin < 2e-9
+
+
+def test_drawing_leaves_the_user_s_settings_and_ignores_them(tmp_path: Path) -> None:
+    parts = [Panel("t", "x", "y", [Curve("a", [1, 10], [1, 2])])]
+    plot.save(plot.panels(parts), tmp_path / "first.pdf")
+    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9}):
+        before = dict(matplotlib.rcParams)
+        plot.save(plot.panels(parts), tmp_path / "second.pdf")
+        assert dict(matplotlib.rcParams) == before
+    first, second = ((tmp_path / f"{n}.pdf").read_bytes() for n in ("first", "second"))
+    assert first == second

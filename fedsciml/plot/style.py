@@ -1,0 +1,49 @@
+"""How every figure looks: widths, colours, dashes, markers, and the style file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+STYLE = Path(__file__).with_name("fedsciml.mplstyle")
+COLUMN, PAGE = 3.4, 7.0
+"""Widths of a column and of a page with two columns, in inches."""
+
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+    *("#E69F00", "#56B4E9", "#7F7F7F", "#000000"),
+)
+"""Told apart by the colour-blind, in this order (Okabe and Ito, 2008)."""
+
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
+MARKERS = (".", "s", "^", "D", "v", "P", "x", "o")
+QUANTITIES = {
+    "relative_l2": "relative $L_2$ error",
+    "mse": "mean squared test error",
+    "loss": "loss",
+    "gn_gap": "distance to the Gauss-Newton step",
+}
+PLATE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "lw": 0}
+"""What stands behind a text."""
+
+SMALLEST = 1e-17
+"""Errors are drawn no smaller, as zero has no logarithm."""
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The style file alone, whatever the user's settings, until the block ends."""
+    with matplotlib.rc_context(fname=STYLE):
+        yield
+
+
+@styled()
+def save(figure: Figure, path: Path | str) -> None:
+    """Write a figure; the format follows the ending: ``.pdf``, ``.png``, ``.svg``.
+
+    The same figure gives the same bytes: no date is written.
+    """
+    undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    figure.savefig(path, metadata=undated.get(Path(path).suffix))

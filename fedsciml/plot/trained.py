@@ -1,0 +1,213 @@
+"""The solution of a trained model beside the reference."""
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.tri import Triangulation
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedsciml.plot.owners import box, joined, squarish
+from fedsciml.plot.style import COLOURS, PAGE, SMALLEST, styled
+from fedsciml.problem import Problem
+
+GRID_1D, GRID_2D = 801, 121
+
+
+@styled()
+def solution(problem: Problem, theta: Tensor) -> Figure:
+    """The trained u beside the reference, and their difference.
+
+    One coordinate: curves, with the clients' parts of the domain shaded. Two: maps.
+    More: maps on the plane of the first two coordinates through the domain's centre.
+
+    Args:
+        problem: Gives network, reference and clients.
+        theta: Trained parameters, shape [p].
+    """
+    points, reference = _stage(problem)
+    with torch.no_grad():
+        trained = problem.network(theta, points.to(theta)).cpu().double().numpy()
+    if len(problem.coordinates) == 1:
+        return _curves(problem, points[:, 0].numpy(), trained, reference)
+    return _maps(problem, points, trained, reference)
+
+
+def _curves(
+    problem: Problem,
+    x: NDArray[np.float64],
+    trained: NDArray[np.float64],
+    reference: NDArray[np.float64] | None,
+) -> Figure:
+    rows = 1 if reference is None else 2
+    outputs = len(problem.outputs)
+    figure = Figure(
+        figsize=(0.8 + 3.6 * outputs, 1.2 + 1.3 * rows), layout="constrained"
+    )
+    grid = figure.subplots(
+        rows,
+        outputs,
+        sharex=True,
+        squeeze=False,
+        gridspec_kw={"height_ratios": (3, 2)[:rows]},
+    )
+    for c, output in enumerate(problem.outputs):
+        top = grid[0, c]
+        if reference is not None:
+            top.plot(x, reference[:, c], color="0.6", linewidth=3, label="reference")
+        top.plot(x, trained[:, c], color="black", linewidth=1, label="trained")
+        top.set_ylabel(output)
+        if reference is not None:
+            difference = np.abs(trained[:, c] - reference[:, c])
+            bottom = grid[1, c]
+            bottom.semilogy(x, np.maximum(difference, SMALLEST), color="black", lw=0.8)
+            bottom.set_ylabel(f"abs. error of {output}")
+            seen = difference[difference > 0]
+            if len(seen):  # a node of the error must not take the whole scale
+                bottom.set_ylim(bottom=np.quantile(seen, 0.01) / 3)
+        for axes in grid[:, c]:
+            _shade(axes, problem, named=axes is top)
+        grid[-1, c].set_xlabel(problem.coordinates[0])
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.suptitle(problem.name)
+    return figure
+
+
+def _shade(axes: Axes, problem: Problem, named: bool) -> None:
+    """Colour the background by the client whose points lie there."""
+    points = [joined(shard.rows) for shard in problem.shards()]
+    x = torch.cat(points)[:, 0]
+    owner = torch.repeat_interleave(
+        torch.arange(len(points)), torch.tensor([len(p) for p in points])
+    )
+    order = x.argsort(stable=True)
+    x, owner = x[order], owner[order]
+    change = (owner[1:] != owner[:-1]).nonzero().squeeze(-1)
+    axes.set_xlim(float(x[0]), float(x[-1]))
+    if len(change) > 40:  # interleaved points: no part of the domain is anyone's
+        return
+    middle = (x[change] + x[change + 1]) / 2
+    edges = [float(x[0]), *middle.tolist(), float(x[-1])]
+    clients = [int(owner[0]), *owner[change + 1].tolist()]
+    for (left, right), m in zip(pairwise(edges), clients, strict=True):
+        axes.axvspan(left, right, color=COLOURS[m % len(COLOURS)], alpha=0.13, lw=0)
+    if named:
+        word = "client " if len(clients) <= 6 else ""
+        upper = axes.secondary_xaxis("top")
+        upper.set_xticks(
+            [(a + b) / 2 for a, b in pairwise(edges)],
+            [f"{word}{m}" for m in clients],
+        )
+        upper.tick_params(length=0)
+        if not word:
+            upper.set_xlabel("client")
+
+
+def _maps(
+    problem: Problem,
+    points: Tensor,
+    trained: NDArray[np.float64],
+    reference: NDArray[np.float64] | None,
+) -> Figure:
+    columns = 1 if reference is None else 3
+    outputs = len(problem.outputs)
+    figure = Figure(
+        figsize=(PAGE / 3 * columns, 0.4 + 1.9 * outputs), layout="compressed"
+    )
+    grid = figure.subplots(outputs, columns, sharex=True, sharey=True, squeeze=False)
+    mesh = Triangulation(points[:, 0].numpy(), points[:, 1].numpy())
+    for c, output in enumerate(problem.outputs):
+        maps = [("trained", trained[:, c])]
+        if reference is not None:
+            maps.append(("reference", reference[:, c]))
+        both = np.concatenate([values for _, values in maps])
+        norm: Normalize = Normalize(both.min(), both.max())
+        cmap = "viridis"
+        if reference is not None:
+            difference = np.abs(trained[:, c] - reference[:, c])
+            maps.append(("abs. error", np.maximum(difference, SMALLEST)))
+        for axes, (name, values) in zip(grid[c], maps, strict=True):
+            if name == "abs. error":
+                # The few points where the error crosses zero would take the scale.
+                low, high = np.quantile(values, 0.02), values.max()
+                norm, cmap = LogNorm(min(low, high / 10), high), "magma"
+            image = axes.tripcolor(
+                mesh, values, shading="gouraud", norm=norm, cmap=cmap, rasterized=True
+            )
+            figure.colorbar(image, ax=axes)
+            axes.set_title(f"{output}, {name}" if outputs > 1 else name)
+            axes.set_aspect("equal" if squarish(problem) else "auto")
+            _borders(axes, problem)
+        grid[c, 0].set_ylabel(problem.coordinates[1])
+    for axes in grid[-1]:
+        axes.set_xlabel(problem.coordinates[0])
+    figure.suptitle(problem.name + _plane(problem))
+    return figure
+
+
+def _borders(axes: Axes, problem: Problem) -> None:
+    """Lines between the clients' parts of the plane, where the partition tells."""
+    lower, upper = box(problem)
+    centre = (lower + upper) / 2
+    grids = [torch.linspace(float(lower[i]), float(upper[i]), 200) for i in (0, 1)]
+    x, y = torch.meshgrid(*grids, indexing="xy")
+    points = centre.expand(x.numel(), -1).clone()
+    points[:, 0], points[:, 1] = x.flatten(), y.flatten()
+    try:
+        owner = problem.partition.owner(points).view(x.shape)
+    except ValueError:  # explicit points: nobody owns the space between them
+        return
+    different = owner.unique()
+    for m in different[:-1].tolist():
+        axes.contour(
+            x.numpy(),
+            y.numpy(),
+            (owner > m).double().numpy(),
+            [0.5],
+            colors="white",
+            linewidths=0.8,
+        )
+
+
+def _stage(problem: Problem) -> tuple[Tensor, NDArray[np.float64] | None]:
+    """Points to draw at, [n, d], and the reference there, [n, c], or None.
+
+    A reference that is a table is drawn at its own points, if it has at most two
+    coordinates.
+    """
+    d = len(problem.coordinates)
+    if problem.exact is None and problem.reference is not None and d <= 2:
+        assert problem.test_points is not None
+        points, values = problem.test_points, problem.reference
+        if d == 1:
+            order = points[:, 0].argsort()
+            points, values = points[order], values[order]
+        return points, values.numpy()
+    lower, upper = box(problem)
+    if d == 1:
+        points = torch.linspace(
+            float(lower[0]), float(upper[0]), GRID_1D, dtype=torch.float64
+        ).unsqueeze(-1)
+    else:
+        side = torch.linspace(0, 1, GRID_2D, dtype=torch.float64)
+        points = ((lower + upper) / 2).expand(GRID_2D**2, -1).clone()
+        points[:, :2] = lower[:2] + (upper - lower)[:2] * torch.cartesian_prod(
+            side, side
+        )
+    if problem.exact is None:
+        return points, None
+    values = problem.exact(points)
+    return points, values.reshape(len(points), -1).numpy()
+
+
+def _plane(problem: Problem) -> str:
+    """Which plane a map of a problem in more than two coordinates shows."""
+    lower, upper = box(problem)
+    centre = ((lower + upper) / 2).tolist()
+    fixed = [f"{n} = {v:g}" for n, v in zip(problem.coordinates, centre, strict=True)]
+    return f", {', '.join(fixed[2:])}" if fixed[2:] else ""

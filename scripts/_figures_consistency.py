@@ -1,0 +1,158 @@
+"""Figures of the consistency with centralised Gauss-Newton: spectra, trajectories."""
+
+from collections.abc import Sequence
+from math import inf, isfinite
+
+from _common import Entry
+from _figures import Drawing, chosen, grouped
+
+from fedsciml import plot
+from fedsciml.plot import Curve, Panel
+
+POOLED = -1
+"""The number of the client that stands for all of them."""
+
+BELOW = 1e-3
+"""Singular values are shown down to this part of the cut-off."""
+
+SWEEPS = {
+    "rank": "rank",
+    "clients": "clients",
+    "heterogeneity": "heterogeneity",
+    "tau": "local epochs",
+}
+GAP = "gap in function values"
+LEAST = 1e-17
+"""A gap of zero is drawn as this."""
+
+
+def spectra(entries: Sequence[Entry]) -> plot.Figure:
+    """Singular values of the clients' Jacobians and of all rows', by round."""
+    parts = []
+    rounds = sorted({e["round"] for e in entries})
+    cases = grouped(chosen(entries, "spectra.json"), "problem", "round")
+    for problem in dict.fromkeys(name for name, _ in cases):
+        for k in rounds:
+            mine = sorted(cases.get((problem, k), []), key=lambda e: e["client"])
+            parts.append(
+                Panel(
+                    f"{problem}, round {k}",
+                    "number i",
+                    "singular value $s_i$",
+                    spectrum(mine),
+                    xscale="linear",
+                )
+            )
+    return plot.panels(parts, len(rounds), height=1.7, legend="below", sharey="row")
+
+
+def spectrum(entries: Sequence[Entry]) -> list[Curve]:
+    """Of one problem at one round, with the cut-off."""
+    curves, longest = [], 1
+    for e in entries:
+        values = [s for s in e["singular_values"] if s > BELOW * e["cutoff"]]
+        order = range(1, len(values) + 1)
+        longest = max(longest, len(values))
+        m = e["client"]
+        if m == POOLED:
+            curves.append(Curve("all rows", order, values, 7, 0, width=1.6))
+        else:
+            curves.append(Curve(f"client {m}", order, values, m, m + 1, width=1.0))
+    if entries:
+        level = [entries[0]["cutoff"]] * 2
+        curves.append(Curve("cut-off", [1, longest], level, 6, 3))
+    return curves
+
+
+def gaps(entries: Sequence[Entry]) -> plot.Figure:
+    """How far from the centralised trajectory, and what decides on it."""
+    runs = grouped(chosen(entries, "trajectory.json", sweep=tuple(SWEEPS)), "sweep")
+    parts = []
+    for sweep, word in SWEEPS.items():
+        mine = runs.get(sweep, [])
+        if sweep == "rank" and mine:
+            parts.append(by_round(mine))
+        if sweep == "tau":  # several local solvers: a panel for each problem
+            for problem, its in grouped(mine, "problem").items():
+                parts.append(Panel(problem, word, GAP, against(its, "kind")))
+        elif mine:
+            curves = against(mine, "problem")
+            parts.append(Panel(f"against {word}", word, GAP, curves))
+    return plot.panels(parts, 3, height=2.1)
+
+
+def by_round(entries: Sequence[Entry]) -> Panel:
+    """The gap after each round, for the ranks tried on the first problem."""
+    problem, runs = next(iter(grouped(entries, "problem").items()))
+    curves = [
+        Curve(
+            f"rank {e['value']}",
+            range(1, len(e["function"]) + 1),
+            [max(gap, LEAST) for gap in e["function"]],
+            number,
+            number,
+        )
+        for number, e in enumerate(sorted(runs, key=size))
+    ]
+    return Panel(f"{problem}, by round", "round", GAP, curves, xscale="linear")
+
+
+def size(entry: Entry) -> float:
+    """The value of a sweep as a number; a word is beyond all numbers."""
+    value = entry.get("heterogeneity") if entry["sweep"] == "heterogeneity" else None
+    value = entry["value"] if value is None else value
+    return float(value) if isinstance(value, int | float) else inf
+
+
+def against(entries: Sequence[Entry], key: str) -> list[Curve]:
+    """The last gap by the value of the sweep; where that is a word, a level."""
+    curves = []
+    width = sorted(x for e in entries if isfinite(x := size(e)))
+    for number, (label, runs) in enumerate(grouped(entries, key).items()):
+        last = sorted((size(e), max(e["function"][-1], LEAST)) for e in runs)
+        found = [(x, y) for x, y in last if isfinite(x)]
+        at, gap = [x for x, _ in found], [y for _, y in found]
+        curves.append(Curve(label, at, gap, number, number, number + 1))
+        for _, y in last[len(found) :]:
+            curves.append(Curve("", [width[0], width[-1]], [y] * 2, number, 3))
+    return curves
+
+
+def theorem(entries: Sequence[Entry]) -> plot.Figure:
+    """The gap at the horizon K under the published schedule, beside 1 / K."""
+    runs = chosen(entries, "trajectory.json", sweep="theorem")
+    curves = []
+    for number, e in enumerate(runs):
+        slope = f"{e['slope']:.2f} [{e['slope_low']:.2f}, {e['slope_high']:.2f}]"
+        kind = f", {e['kind']}" if e["kind"] else ""
+        label = f"{e['problem']}{kind}: slope {slope}"
+        gap = [max(g, LEAST) for g in e["gap"]]
+        curves.append(Curve(label, e["K"], gap, number, number, number + 1))
+    first = runs[0]
+    start = max(max(e["gap"]) for e in runs)
+    line = [start * first["K"][0] / k for k in first["K"]]
+    curves.append(Curve("1 / K", first["K"], line, 6, 3))
+    panel = Panel("", "horizon K", "gap to centralised Gauss-Newton", curves)
+    return plot.panels([panel], 1, width=plot.COLUMN, height=3.0, legend="below")
+
+
+DRAWINGS = {
+    "spectra": Drawing(
+        spectra,
+        ("spectra.json",),
+        "Singular values of every client's Jacobian and of that of all rows along the "
+        "training, with the cut-off in use.",
+    ),
+    "trajectory-gap": Drawing(
+        gaps,
+        ("trajectory.json",),
+        "How far what FIPA trains is from the function of centralised Gauss-Newton, "
+        "by round, and at the end against rank, clients, heterogeneity, local epochs.",
+    ),
+    "trajectory-theorem": Drawing(
+        theorem,
+        ("trajectory.json",),
+        "The gap to centralised Gauss-Newton at the horizon K under the published "
+        "schedule, its fitted slope, and the line 1/K.",
+    ),
+}

@@ -1,0 +1,205 @@
+"""The figures are those of the committed records, all of them and no others."""
+
+import json
+import re
+import zlib
+from pathlib import Path
+
+import _figures
+import _figures_consistency
+import _figures_ranks
+import _figures_studies
+import _figures_suite
+import make_figures
+import matplotlib
+import numpy as np
+import partitions
+import pytest
+from _common import Entry
+from _figures import DATA
+
+from fedsciml.collocation import heterogeneity
+
+FIGURES = DATA.parent
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the figures of the committed records."""
+    out = tmp_path_factory.mktemp("figures")
+    make_figures.main(["--out", str(out), "--formats", "pdf"])
+    return out
+
+
+def listed(readme: str, folder: str = "") -> set[str]:
+    """What the first columns of the tables name."""
+    found = re.findall(r"^\| \[([\w.-]+)\]\(([\w./-]+)\)", readme, re.MULTILINE)
+    return {name for name, link in found if link.startswith("data/") == bool(folder)}
+
+
+def contents(pdf: Path) -> list[bytes]:
+    """The streams of a PDF; zlib's versions compress differently."""
+    found = re.findall(rb"stream\n(.*?)\nendstream", pdf.read_bytes(), re.DOTALL)
+    return [zlib.decompress(part) if part[:1] == b"\x78" else part for part in found]
+
+
+def test_figures_and_their_list_are_redrawn_from_the_committed_records(
+    drawn: Path,
+) -> None:
+    readme = (FIGURES / "README.md").read_text()
+    assert (drawn / "README.md").read_text() == readme, "run make figures"
+    names = {path.stem for path in drawn.glob("*.pdf")}
+    assert listed(readme) == names
+    for name in names:
+        committed, again = FIGURES / f"{name}.pdf", drawn / f"{name}.pdf"
+        assert len(contents(again)) > 3
+        if f"Matplotlib v{matplotlib.__version__}".encode() in committed.read_bytes():
+            assert contents(committed) == contents(again), f"{name}: run make figures"
+
+
+def test_no_figure_is_left_that_nothing_draws(drawn: Path) -> None:
+    names = {path.stem for path in drawn.glob("*.pdf")}
+    for suffix in (".pdf", ".png"):
+        assert {path.stem for path in FIGURES.glob(f"*{suffix}")} == names
+
+
+def test_every_record_is_listed_with_what_it_is_for() -> None:
+    readme = (FIGURES / "README.md").read_text()
+    assert listed(readme, "data") == {path.name for path in DATA.iterdir()}
+    used = {name for d in make_figures.DRAWINGS.values() for name in d.records}
+    assert used | set(make_figures.TABLES) == set(make_figures.MAKERS)
+    assert not used & set(make_figures.TABLES)
+
+
+def test_a_missing_record_is_named_and_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert make_figures.main([*arguments, "--only", "steps-stall", "spectra"]) == 1
+    assert "steps-stall not drawn: stall.json is not there" in capsys.readouterr().err
+    (tmp_path / "suite.json").write_text("[]")
+    assert make_figures.main([*arguments, "--only", "suite-sine"]) == 1
+    assert "suite.json has no entries" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_every_method_looks_different() -> None:
+    looks = [look[1:] for look in _figures.METHODS.values()]
+    assert len(set(looks)) == len(looks)
+
+
+def test_a_spread_is_the_median_and_quartiles_of_the_logarithms() -> None:
+    x = [1.0, 10.0, 100.0]
+    runs = [{"x": x, "error": [1.0, 10.0**-k, 10.0 ** (-3 * k)]} for k in range(1, 6)]
+    curve = _figures.spread(runs, "x")
+    np.testing.assert_allclose(curve.x, x)
+    np.testing.assert_allclose(curve.y, [1, 1e-3, 1e-9], rtol=1e-12)
+    assert curve.band is not None
+    np.testing.assert_allclose(curve.band[0], [1, 1e-4, 1e-12], rtol=1e-12)
+    np.testing.assert_allclose(curve.band[1], [1, 1e-2, 1e-6], rtol=1e-12)
+
+
+def test_runs_of_other_lengths_are_interpolated_and_keep_their_last_error() -> None:
+    long = {"x": [1, 2, 4, 8], "error": [1e-1, 1e-2, float("nan"), 1e-4]}
+    short = {"x": [2, 4], "error": [1e-2, 0.0]}
+    curve = _figures.spread([long, short], "x")
+    np.testing.assert_allclose(curve.x, [2, 4, 8])
+    zero = _figures.LEAST
+    expected = [1e-2, (1e-3 * zero) ** 0.5, (1e-4 * zero) ** 0.5]
+    np.testing.assert_allclose(curve.y, expected, rtol=1e-12)
+    assert _figures.spread([long], "x").band is None
+
+
+def test_a_rival_is_credited_with_its_lowest_error_so_far() -> None:
+    entry: Entry = {"method": "fedavg", "error": [3.0, 1.0, 2.0], "bytes": [1e6] * 3}
+    assert _figures_suite.credited(entry)["error"] == [3, 1, 1]
+    assert _figures_suite.credited({**entry, "method": "fipa"})["error"] == [3, 1, 2]
+
+
+def test_the_front_has_the_points_that_no_other_beats_on_both_axes() -> None:
+    rng = np.random.default_rng(0)
+    points = [tuple(p) for p in rng.lognormal(size=(30, 2)).tolist()]
+    best = {
+        (x, y)
+        for x, y in points
+        if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points)
+    }
+    curve = _figures_ranks.edge(points)
+    corners = list(zip(curve.x, curve.y, strict=True))
+    assert best <= set(corners)
+    assert corners == sorted(corners, key=lambda p: (p[0], -p[1]))
+    inner = set(corners) - best  # the steps between them
+    assert inner <= {(b[0], a[1]) for a in best for b in best}
+
+
+def test_a_schedule_s_point_is_where_its_error_is_first_the_final_one() -> None:
+    runs = [
+        {"error": [1.0, e, 1.5 * e, e], "bytes": [1e6, b * 1e6, 9e6, 9e6]}
+        for e, b in ((1e-3, 2), (1e-5, 3), (1e-20, 4))
+    ]
+    assert _figures_ranks.point(runs) == (3, 1e-5)
+    assert _figures_ranks.point(runs[2:]) == (4, _figures_ranks.NOISE)
+
+
+def test_the_record_of_partitions_is_that_of_the_problems() -> None:
+    entries = json.loads((DATA / "partitions.json").read_text())
+    found = {(e["problem"], e["clients"], e["partition"]): e for e in entries}
+    assert set(found) == set(partitions.CASES)
+    case = ("sine8", 8, "pieces:4")
+    problem = partitions.problems.load(case[0], clients=8, partition=case[2])
+    held = [shard.rows[0].points for shard in problem.shards()]
+    entry = found[case]
+    assert entry["heterogeneity"] == pytest.approx(heterogeneity(held), rel=1e-3)
+    for m, points in enumerate(held):
+        place = np.searchsorted(entry["edges"], points[:, 0].numpy()) - 1
+        owners = np.array(entry["owner"])[place.clip(0, 31)]
+        assert np.mean(owners == m) > 0.98  # edges have four decimals
+
+
+def test_what_lies_far_below_the_cut_off_is_left_out_of_a_spectrum() -> None:
+    values = [1.0, 1e-4, 1e-8, 1e-12]
+    shared = {"singular_values": values, "cutoff": 1e-7}
+    runs = [{"client": client, **shared} for client in (_figures_consistency.POOLED, 0)]
+    pooled, client, cutoff = _figures_consistency.spectrum(runs)
+    assert list(pooled.y) == list(client.y) == values[:3]
+    assert (cutoff.x, cutoff.y) == ([1, 3], [1e-7] * 2)
+
+
+def test_the_gap_of_a_sweep_is_the_last_one_and_a_word_is_a_level() -> None:
+    runs = [
+        {"sweep": "rank", "value": value, "problem": "p", "function": [1.0, gap]}
+        for value, gap in ((20, 1e-9), ("full", 0.0), (5, 1e-2))
+    ]
+    ranks, full = _figures_consistency.against(runs, "problem")
+    assert (list(ranks.x), list(ranks.y)) == ([5, 20], [1e-2, 1e-9])
+    assert (list(full.x), list(full.y)) == ([5, 20], [_figures_consistency.LEAST] * 2)
+
+
+def test_a_study_of_clients_shows_medians_extremes_and_the_central_level() -> None:
+    runs = [
+        {"method": "fipa", "clients": m, "error": 10.0**-k * m}
+        for m in (4, 2)
+        for k in (1, 2, 3)
+    ]
+    central = [{"method": "gauss_newton", "clients": 1, "error": 7.0}]
+    fipa, level = _figures_studies.against(runs, "clients", "error", central)
+    assert (fipa.x, fipa.y) == ([2, 4], [0.02, 0.04])
+    assert fipa.band == ([0.002, 0.004], [0.2, 0.4])
+    assert (level.x, level.y) == ([2, 4], [7, 7])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "family", "setting"),
+    [
+        ("20", "fixed", "20"),
+        ("cutoff", "cutoff", ""),
+        ("bytes:400000", "bytes", "0.4 MB"),
+        ("energy:0.9999999999", "energy", "1 - 1e-10"),
+        ("predictive:0.01", "predictive", "0.01"),
+    ],
+)
+def test_a_schedule_is_named_by_family_and_setting(
+    schedule: str, family: str, setting: str
+) -> None:
+    assert _figures_ranks.family(schedule) == family
+    assert _figures_ranks.setting(schedule) == setting

@@ -67,7 +67,7 @@ METHODS = {
     "feddyn": Look("FedDyn", 4, 0, 4),
     "fedpm": Look("FedPM", 2, 0, 3),
     "fedpm_gramian": Look("FedPM, full gramian", 5, 2, 3),
-    "fedfisher": Look("FedFisher", 2, 1, 2),
+    "fedfisher_kfac": Look("FedFisher, K-FAC", 2, 1, 2),
     "fedfisher_diagonal": Look("FedFisher, diagonal", 2, 3, 1),
     "fedfisher_oneshot": Look("FedFisher, one shot", 2, 4, 7),
     "gradient_only": Look("gradients only, L-BFGS", 6, 0, 5),

@@ -9,7 +9,7 @@ OMP_WAIT_POLICY ?= passive
 export OMP_WAIT_POLICY
 READY := $(VENV)/ready
 
-.PHONY: help install demo test test-slow lint tune figures speed steps clean
+.PHONY: help install demo test test-slow lint verify tune figures speed steps clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ lint: $(READY)  ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+verify: $(READY)  ## is FIPA's step centralised Gauss-Newton's? about 4 minutes
+	@$(BIN)/python scripts/verify_gn.py
 
 tune: $(READY)  ## search the baselines' best options; hours, can be interrupted
 	@$(BIN)/python scripts/tune_baselines.py

@@ -1,0 +1,333 @@
+r"""Is FIPA's step the centralised Gauss-Newton step? One table; exit status 1 if not.
+
+At the start and after some rounds of a run on every problem of suite `fipa`, with exact
+local steps, nothing truncated, and the same damping mu, relative to the largest
+eigenvalue s_1^2 of J^T J. D_gn is an independent computation: the least-squares problem
+[J; sqrt(mu) I] D ~ [-r; 0] of the pooled rows by Householder QR.
+
+fipa        |D - D_gn| / |D_gn|, at most 1e-10 for mu >= 1e-6 s_1^2. Where r is nearly
+            orthogonal to the range of J, as at convergence, and below that damping,
+            D_gn itself is known only to ten times eps (k + k^2 |rho| / (s_1 |D_gn|)),
+            k = s_1 / sqrt(mu), rho = [J; sqrt(mu) I] D_gn + [r; 0] (Bjorck, Numerical
+            Methods for Least Squares Problems, SIAM 1996, section 1.4).
+            For mu = 0, singular values at rounding level left out, the normal equations
+            |J^T (J D + r)| / |J^T r|; the tolerance is ten times the rounding of the
+            products and what is left out.
+fipa_paper  The same for the published rule. It multiplies H_m by delta_m, which is long
+            where singular values are small: its tolerance has their rounding too,
+            eps sum_m |H_m| |delta_m| / mu.
+fedavg      The same for the mean of the clients' exact damped steps, and of their Adam
+            steps. Reported only.
+run()       The first round of a run with a fixed damping, on fewer points.
+
+    python scripts/verify_gn.py                      # minutes: everything
+    python scripts/verify_gn.py --problems sine2 allen_cahn --json -
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import _common  # before torch, see there
+import torch
+from torch import Tensor
+
+import problems
+from fedsciml import methods, run
+from fedsciml.backends.inprocess import InProcess
+from fedsciml.local import Local
+from fedsciml.method import Message
+from fedsciml.methods.fedavg import FedAvg
+from fedsciml.methods.fipa import Fipa
+from fedsciml.methods.fipa_paper import FipaPaper
+from fedsciml.policies.fixed import Fixed
+from fedsciml.policies.line_search import LineSearch
+from fedsciml.problem import Problem
+from fedsciml.record import replace_file
+from fedsciml.residual import System
+from fedsciml.solve import Spectrum
+
+DAMPINGS = (1e-2, 1e-4, 1e-6, 1e-10)
+"""mu, relative to the largest eigenvalue of J^T J."""
+
+PROMISED = 1e-6
+"""Relative damping down to which fipa's gap is at most ``TOLERANCE``."""
+
+TOLERANCE = 1e-10
+SAFETY = 10.0
+"""Factor of the bounds by rounding, which count every product once."""
+
+EPS = torch.finfo(torch.float64).eps
+
+ROUNDS = (0, 5, 20)
+FEWER = {"poisson3d": 0.05, "poisson5d": 0.02}
+"""Where the rounds after the start take this factor of the points, for time."""
+
+METHODS = ("fipa", "fipa_paper")
+RUN_POINTS = 0.05
+ADAM = Local("adam", 20, 1e-3)
+
+
+class Check(NamedTuple):
+    """A number in the table; without a tolerance it is reported only.
+
+    Attributes:
+        place: Row: the problem and where on its trajectory.
+        column: Method and damping.
+        value: As measured.
+        tolerance: Its largest value, or None.
+    """
+
+    place: str
+    column: str
+    value: float
+    tolerance: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the value keeps to its tolerance."""
+        return self.tolerance is None or self.value <= self.tolerance
+
+
+class Place:
+    """The least-squares problem J D ~ -r of all rows at some theta.
+
+    Args:
+        problem: Gives rows and shards.
+        rounds: Of FIPA from start 0, until theta.
+    """
+
+    def __init__(self, problem: Problem, rounds: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.problem = problem
+        self.theta = problem.network.init(generator, torch.float64)
+        if rounds:
+            self.theta = run(problem, methods.load("fipa"), rounds).theta
+        linear = System(problem, problem.pooled()).linearise(self.theta)
+        self.jacobian, self.residual = linear.jacobian(), linear.residual
+        self.gradient = self.jacobian.mT @ self.residual
+
+    def central(self, dampings: Sequence[float]) -> list[Tensor]:
+        """argmin |J D + r|^2 + mu |D|^2 by QR, for each absolute mu > 0; [p] each."""
+        p = len(self.theta)
+        rows = torch.column_stack([self.jacobian, -self.residual])
+        if len(rows) > p:
+            rows = torch.linalg.qr(rows, mode="r").R
+        steps = []
+        for damping in dampings:
+            below = damping**0.5 * torch.eye(p, p + 1, dtype=rows.dtype)
+            r = torch.linalg.qr(torch.cat([rows, below]), mode="r").R
+            step = torch.linalg.solve_triangular(r[:p, :p], r[:p, p:], upper=True)
+            steps.append(step.squeeze(1))
+        return steps
+
+    def normal(self, step: Tensor) -> float:
+        """|J^T (J D + r)| / |J^T r|."""
+        left = self.jacobian.mT @ (self.jacobian @ step + self.residual)
+        return float(left.norm() / self.gradient.norm())
+
+    def uncertainty(self, exact: Tensor, damping: float, top: float) -> float:
+        """Relative error of the exact step where J and r are rounded."""
+        condition = top / damping**0.5
+        ends = self.jacobian @ exact + self.residual, damping**0.5 * exact
+        angle = float(torch.cat(ends).norm() / exact.norm()) / top
+        return EPS * (condition + condition**2 * angle)
+
+    def rounding(self, step: Tensor, cutoff: float, top: float) -> float:
+        """``normal`` of a step that is exact but for rounding and a cut-off."""
+        products = EPS * top * float(step.norm())
+        dropped = cutoff * float(self.residual.norm())
+        return top * (products + dropped) / float(self.gradient.norm())
+
+
+def federated(at: Place) -> tuple[Spectrum, list[Message]]:
+    """FIPA's own first exchange: the problem that the server solves, the uploads."""
+    method = Fipa(LineSearch(cutoff=0.0), sketch="svd")
+    state, opening = method.init(at.theta, 0)
+    uploads = InProcess(at.problem, method).exchange(opening)
+    state, _, _ = method.server(state, uploads)
+    return Spectrum(*(state[key] for key in Spectrum._fields)), uploads
+
+
+def published(uploads: Sequence[Message], cutoff: float) -> list[Message]:
+    """What the clients of ``fipa_paper`` send: H_m and delta_m = -H_m^+ g_m.
+
+    The pseudo-inverse drops singular values of J_m below the relative cut-off.
+    """
+    sent = []
+    for upload in uploads:
+        factor, target = upload["factor"], upload["target"]
+        s = torch.linalg.vector_norm(factor, dim=1)
+        keep = s > cutoff * s[:1]
+        vectors = factor / s.unsqueeze(-1)
+        delta = torch.where(keep, target / s, 0.0) @ vectors
+        message = {"vectors": vectors, "eigenvalues": s.square(), "delta": delta}
+        sent.append({**message, "loss": 0.0})
+    return sent
+
+
+def paper_step(sent: list[Message], ridge: float, cutoff: float) -> Tensor:
+    """The update of ``fipa_paper``'s server, with step 1."""
+    method = FipaPaper(step=1.0, ridge=ridge, cutoff=cutoff)
+    state, _ = method.init(torch.zeros_like(sent[0]["delta"]), 0)
+    moved: Tensor = method.server(state, sent)[0]["theta"]
+    return moved
+
+
+def averaged(at: Place, uploads: Sequence[Message], damping: float) -> Tensor:
+    """FedAvg of exact steps: sum of share_m argmin L_m(D) / share_m + mu/2 |D|^2."""
+    step = torch.zeros_like(at.theta)
+    for shard, upload in zip(at.problem.shards(), uploads, strict=True):
+        factor = upload["factor"]
+        eigenvalues = factor.square().sum(1) + shard.share * damping
+        step += shard.share * ((upload["target"] / eigenvalues) @ factor)
+    return step
+
+
+def adam_mean(at: Place) -> Tensor:
+    """FedAvg's update with local Adam."""
+    method = FedAvg(ADAM)
+    state, opening = method.init(at.theta, 0)
+    uploads = InProcess(at.problem, method).exchange(opening)
+    moved: Tensor = method.server(state, uploads)[0]["theta"]
+    return moved - at.theta
+
+
+def relative(step: Tensor, exact: Tensor) -> float:
+    """|step - exact| / |exact|."""
+    return float((step - exact).norm() / exact.norm())
+
+
+def checked(name: str, at: Place) -> list[Check]:
+    """Every comparison at one place."""
+    whole, uploads = federated(at)
+    top, cutoff = whole.top, EPS * max(at.jacobian.shape)
+    sent = published(uploads, cutoff)
+    multiplied = EPS * sum(float(u["eigenvalues"][0] * u["delta"].norm()) for u in sent)
+    mus = [damping * top**2 for damping in DAMPINGS]
+    found = []
+    for damping, mu, exact in zip(DAMPINGS, mus, at.central(mus), strict=True):
+        level = f"mu = {damping:g}"
+        bound = SAFETY * at.uncertainty(exact, mu, top)
+        tolerance = max(TOLERANCE, bound) if damping >= PROMISED else bound
+        gap = relative(whole.step(mu), exact)
+        found.append(Check(name, f"fipa, {level}", gap, tolerance))
+        bound += SAFETY * (EPS / damping + multiplied / (mu * float(exact.norm())))
+        gap = relative(paper_step(sent, mu, 0.0), exact)
+        # A bound above 1 says nothing.
+        limit = bound if bound < 1 else None
+        found.append(Check(name, f"fipa_paper, {level}", gap, limit))
+        if damping == PROMISED:
+            gap = relative(averaged(at, uploads, mu), exact)
+            found.append(Check(name, f"fedavg, {level}", gap))
+            found.append(Check(name, "fedavg, adam", relative(adam_mean(at), exact)))
+    step = whole.step(0.0, cutoff)
+    bound = SAFETY * at.rounding(step, cutoff, top)
+    found.append(Check(name, "fipa, mu = 0", at.normal(step), bound))
+    # Eigenvalues of a gramian are known to the cut-off: singular values to its root.
+    step = paper_step(sent, 0.0, cutoff)
+    bound = at.rounding(step, cutoff**0.5, top) + multiplied / float(at.gradient.norm())
+    found.append(Check(name, "fipa_paper, mu = 0", at.normal(step), SAFETY * bound))
+    return found
+
+
+def first_round(name: str) -> Check:
+    """One round of ``run`` with a fixed damping, and its own gap to Gauss-Newton."""
+    problem = problems.load(name, points=RUN_POINTS)
+    at = Place(problem, 0)
+    damping = PROMISED * float(torch.linalg.matrix_norm(at.jacobian, 2)) ** 2
+    (exact,) = at.central([damping])
+    method = Fipa(Fixed(1.0, damping, 0.0), sketch="svd")
+    result = run(problem, method, 1, gn_gap=True)
+    gap = max(relative(result.theta - at.theta, exact), result.history[0]["gn_gap"])
+    label = f"{name}, {RUN_POINTS:g} of the points, run()"
+    return Check(label, f"fipa, mu = {PROMISED:g}", gap, TOLERANCE)
+
+
+def verified(name: str) -> list[Check]:
+    """All checks of a problem."""
+    found = []
+    for rounds in ROUNDS:
+        points = FEWER.get(name, 1.0) if rounds else 1.0
+        share = f", {points:g} of the points" if points < 1 else ""
+        at = Place(problems.load(name, points=points), rounds)
+        found += checked(f"{name}{share}, round {rounds}", at)
+    return [*found, first_round(name)]
+
+
+def table(checks: Sequence[Check]) -> str:
+    """Markdown: a row for each place; what misses its tolerance has it behind."""
+    levels = [*(f"mu = {damping:g}" for damping in DAMPINGS), "mu = 0"]
+    columns = [f"{method}, {level}" for method in METHODS for level in levels]
+    columns += [f"fedavg, mu = {PROMISED:g}", "fedavg, adam"]
+    lines = [f"| {' | '.join(['', *columns])} |", "|---" * (len(columns) + 1) + "|"]
+    rows: dict[str, dict[str, str]] = {}
+    for check in checks:
+        missed = "" if check.ok else f" > {check.tolerance:.0e}"
+        cells = rows.setdefault(check.place, {})
+        cells[check.column] = f"{check.value:.1e}{missed}"
+    for place, cells in rows.items():
+        shown = (cells.get(column, "") for column in columns)
+        lines.append(f"| {' | '.join([place, *shown])} |")
+    return "\n".join(lines)
+
+
+def entry(check: Check) -> dict[str, object]:
+    """A check as JSON has it; what is not finite is null."""
+    return {
+        "check": f"{check.place}: {check.column}",
+        "value": check.value if math.isfinite(check.value) else None,
+        "tolerance": check.tolerance,
+        "ok": check.ok,
+    }
+
+
+def main() -> int:
+    """Check, print, and say by the exit status whether a tolerance was missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--problems", nargs="+", choices=_common.SUITE, default=_common.SUITE
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the checks there; - for standard output"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="problems side by side; default 2"
+    )
+    todo = parser.parse_args()
+    if todo.jobs == 1:
+        results = [verified(name) for name in todo.problems]
+    else:
+        pool = ProcessPoolExecutor(
+            todo.jobs,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        )
+        with pool:  # those that take longest are the last of the suite
+            started = {n: pool.submit(verified, n) for n in reversed(todo.problems)}
+            results = [started[name].result() for name in todo.problems]
+    checks = [check for found in results for check in found]
+    missed = [check for check in checks if not check.ok]
+    if todo.json:
+        text = json.dumps([entry(check) for check in checks], indent=1) + "\n"
+        if todo.json == "-":
+            print(text, end="")
+        else:
+            replace_file(Path(todo.json), text)
+    if todo.json != "-":
+        print(table(checks))
+        print(f"\n{len(checks)} checks, {len(missed)} missed.")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

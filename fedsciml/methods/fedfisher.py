@@ -33,9 +33,6 @@ from fedsciml.steps import lowest
 
 Fisher = Literal["kfac", "diagonal"]
 
-HALVINGS = 6
-"""The path is probed at its start and after n, n/2, ..., n/2^HALVINGS of n steps."""
-
 BETA1, BETA2, EPS = 0.9, 0.99, 1e-3
 """Of the server's Adam, without correction for its start; the authors' program."""
 
@@ -101,8 +98,8 @@ class FedFisher(FedAvg):
         return {"theta": theta}, {"theta": theta}, info
 
     def _path(self, start: Tensor, gradient: Callable[[Tensor], Tensor]) -> Tensor:
-        """Points of Adam's path [C, p], the start first."""
-        seen = {self.steps >> j for j in range(HALVINGS + 1)}
+        """Adam's path [C, p]: its start, and after n/2^j of n steps, down to one."""
+        seen = {self.steps >> j for j in range(self.steps.bit_length())}
         x, first, second = start, torch.zeros_like(start), torch.zeros_like(start)
         path = [x]
         for k in range(1, self.steps + 1):

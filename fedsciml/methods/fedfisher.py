@@ -123,27 +123,17 @@ def _diagonal(uploads: list[Message]) -> Callable[[Tensor], Tensor]:
 
 
 def _kronecker(uploads: list[Message]) -> Callable[[Tensor], Tensor]:
-    """The same with Kronecker factors, of all clients and terms stacked."""
-    count = sum(key.startswith("inputs.") for key in uploads[0])
-    each = [
-        Factors(
-            *(
-                [tensor(upload, f"{kind}.{k}") for k in range(count)]
-                for kind in Factors._fields
-            )
+    """The same with Kronecker factors."""
+    layers = range(sum(key.startswith("inputs.") for key in uploads[0]))
+    parts, products = [], []
+    for upload in uploads:
+        inputs, outputs = (
+            [tensor(upload, f"{kind}.{k}") for k in layers] for kind in Factors._fields
         )
-        for upload in uploads
-    ]
-    whole = Factors(
-        [torch.cat(a) for a in zip(*(found.inputs for found in each), strict=True)],
-        [torch.cat(g) for g in zip(*(found.outputs for found in each), strict=True)],
-    )
-    products = [
-        found.product(tensor(upload, "delta"))
-        for found, upload in zip(each, uploads, strict=True)
-    ]
-    right = torch.stack(products).sum(0)
-    return lambda x: whole.product(x) - right
+        parts.append(Factors(inputs, outputs))
+        products.append(parts[-1].product(tensor(upload, "delta")))
+    matrix, right = kronecker.merge(parts), torch.stack(products).sum(0)
+    return lambda x: matrix.product(x) - right
 
 
 def make(

@@ -61,6 +61,13 @@ def joined(matrices: Sequence[Tensor]) -> Tensor:
     )
 
 
+def merge(parts: Sequence[Factors]) -> Factors:
+    """The sum of the matrices: all their terms together."""
+    inputs = zip(*(part.inputs for part in parts), strict=True)
+    outputs = zip(*(part.outputs for part in parts), strict=True)
+    return Factors([torch.cat(a) for a in inputs], [torch.cat(g) for g in outputs])
+
+
 def inputs(system: System, linear: Linearisation) -> list[Tensor]:
     """A_t of each layer, shape [T, in + 1, in + 1]; zero for terms without rows.
 

@@ -45,7 +45,7 @@ Entry = dict[str, Any]
 LIKE_FEDAVG = ("fedadam", "feddyn", "fedfisher")
 """Methods that train locally as FedAvg does, with options of their own besides."""
 
-TUNED = ("fedavg", "fedprox", "scaffold", "fedpm", *LIKE_FEDAVG)
+TUNED = ("fedavg", "fedprox", "scaffold", *LIKE_FEDAVG, "fedpm")
 """The methods whose options are searched for; what is found is in ``TUNING``."""
 
 TUNING = Path(__file__).parents[1] / "figures" / "data" / "tuning.json"

@@ -36,7 +36,7 @@ def test_one_step_by_the_gramian_is_the_central_levenberg_marquardt_step(
     mu = 1e-3 * float(torch.linalg.matrix_norm(jacobian, 2)) ** 2
     method = methods.load("fedpm", tau=1, learning_rate=1.0, damping=mu, **GRAMIAN)
     step = rounds(problem, method, 1)[0]["theta"] - start
-    # Measured at most 2e-13: 1e-16 / 1e-3, for the gramian is formed.
+    # The gramian is formed: 1e-16 / 1e-3. Measured at most 2e-13.
     assert relative(step, gauss_newton(jacobian, linear.residual, mu)) < 1e-11
 
 
@@ -117,7 +117,15 @@ def test_a_run_counts_what_the_preconditioners_weigh(preconditioner: str) -> Non
     squares = p**2 if preconditioner == "gramian" else 2**2 + 5**2 + 4**2
     assert line["bytes_up"] == 2 * m * (p + squares + 2) * 8
     assert line["bytes_down"] == 2 * m * p * 8
-    assert (line["step"], line["damping"], line["epochs"]) == (1e-2, 1.0, 2)
+    assert line["damping"] == (1.0 if preconditioner == "gramian" else 0.0)
+    assert (line["step"], line["epochs"]) == (1.0, 2)
+
+
+def test_the_step_of_one_local_step_by_the_gramian_has_no_gap_to_gauss_newton() -> None:
+    options = {"tau": 1, "learning_rate": 0.3, "damping": 1e-2, **GRAMIAN}
+    result = run(scalar(), methods.load("fedpm", **options), 2, gn_gap=True)
+    # Measured 5e-15.
+    assert all(line["gn_gap"] < 1e-12 for line in result.history)
 
 
 def test_foof_refuses_networks_without_layers() -> None:

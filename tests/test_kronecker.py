@@ -112,6 +112,15 @@ def test_a_term_without_rows_has_no_factors() -> None:
     assert not any(float(a[1].abs().max()) for a in (*factors.inputs, *factors.outputs))
 
 
+def test_merged_factors_are_the_sum_of_the_matrices() -> None:
+    problem = CASES["scalar"]()
+    parts = [found(problem, client)[1] for client in range(3)]
+    v = torch.linspace(-1, 1, problem.network.size, dtype=torch.float64)
+    expected = sum(part.product(v) for part in parts)
+    merged = kronecker.merge(parts).product(v)
+    torch.testing.assert_close(merged, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_matrices_of_a_vector_join_to_the_vector() -> None:
     widths = (3, 4, 2)
     vector = torch.arange(26.0)

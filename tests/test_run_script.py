@@ -177,6 +177,20 @@ def test_tuned_options_come_from_the_search_and_flags_go_before_them(
     assert "no tuned options of method 'adam' for problem 'allen_cahn'" in line
 
 
+def test_methods_like_fedavg_take_its_options_where_they_were_not_searched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    searched = {"fedavg": {"tau": 4}, "fedadam": {"tau": 5}}
+    best = {"best": {"sine2": searched}}
+    (tmp_path / "tuning.json").write_text(json.dumps(best))
+    monkeypatch.setattr(_common, "TUNING", tmp_path / "tuning.json")
+    assert _common.tuned("sine2", "fedadam") == {"tau": 5}
+    assert _common.tuned("sine2", "feddyn") == {"tau": 4}
+    for problem, method in (("sine2", "fedpm"), ("sine4", "feddyn")):
+        with pytest.raises(ValueError, match=f"'{method}' for problem '{problem}'"):
+            _common.tuned(problem, method)
+
+
 def test_help_lists_problems_methods_and_their_options(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

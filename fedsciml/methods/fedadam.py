@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fedsciml.local import Local, Solver
 from fedsciml.method import Info, Message, State
-from fedsciml.methods._uploads import mean, tensor
+from fedsciml.methods._uploads import mean, tensor, total
 from fedsciml.methods.fedavg import FedAvg
 
 
@@ -62,17 +62,14 @@ class FedAdam(FedAvg):
         self, state: State, uploads: list[Message]
     ) -> tuple[State, Message, Info | None]:
         """One step of Adam."""
-        _, _, info = super().server(state, uploads)
         update = mean(uploads, "delta")
         first = self.beta1 * tensor(state, "first") + (1 - self.beta1) * update
         second = self.beta2 * tensor(state, "second") + (1 - self.beta2) * update**2
         step = self.server_step * first / (second.sqrt() + self.eps)
         theta = tensor(state, "theta") + step
-        return (
-            {"theta": theta, "first": first, "second": second},
-            {"theta": theta},
-            info,
-        )
+        info = Info(loss=total(uploads, "loss"), epochs=self.local.epochs)
+        state = {"theta": theta, "first": first, "second": second}
+        return state, {"theta": theta}, info
 
 
 def make(

@@ -33,9 +33,6 @@ from fedsciml.steps import lowest
 
 Fisher = Literal["kfac", "diagonal"]
 
-HALVINGS = 6
-"""The path is probed at its start and after n, n/2, ..., n/2^HALVINGS of n steps."""
-
 BETA1, BETA2, EPS = 0.9, 0.99, 1e-3
 """Of the server's Adam, without correction for its start; the authors' program."""
 
@@ -101,8 +98,8 @@ class FedFisher(FedAvg):
         return {"theta": theta}, {"theta": theta}, info
 
     def _path(self, start: Tensor, gradient: Callable[[Tensor], Tensor]) -> Tensor:
-        """Points of Adam's path [C, p], the start first."""
-        seen = {self.steps >> j for j in range(HALVINGS + 1)}
+        """Adam's path [C, p]: its start, and after n/2^j of n steps, down to one."""
+        seen = {self.steps >> j for j in range(self.steps.bit_length())}
         x, first, second = start, torch.zeros_like(start), torch.zeros_like(start)
         path = [x]
         for k in range(1, self.steps + 1):
@@ -126,27 +123,17 @@ def _diagonal(uploads: list[Message]) -> Callable[[Tensor], Tensor]:
 
 
 def _kronecker(uploads: list[Message]) -> Callable[[Tensor], Tensor]:
-    """The same with Kronecker factors, of all clients and terms stacked."""
-    count = sum(key.startswith("inputs.") for key in uploads[0])
-    each = [
-        Factors(
-            *(
-                [tensor(upload, f"{kind}.{k}") for k in range(count)]
-                for kind in Factors._fields
-            )
+    """The same with Kronecker factors."""
+    layers = range(sum(key.startswith("inputs.") for key in uploads[0]))
+    parts, products = [], []
+    for upload in uploads:
+        inputs, outputs = (
+            [tensor(upload, f"{kind}.{k}") for k in layers] for kind in Factors._fields
         )
-        for upload in uploads
-    ]
-    whole = Factors(
-        [torch.cat(a) for a in zip(*(found.inputs for found in each), strict=True)],
-        [torch.cat(g) for g in zip(*(found.outputs for found in each), strict=True)],
-    )
-    products = [
-        found.product(tensor(upload, "delta"))
-        for found, upload in zip(each, uploads, strict=True)
-    ]
-    right = torch.stack(products).sum(0)
-    return lambda x: whole.product(x) - right
+        parts.append(Factors(inputs, outputs))
+        products.append(parts[-1].product(tensor(upload, "delta")))
+    matrix, right = kronecker.merge(parts), torch.stack(products).sum(0)
+    return lambda x: matrix.product(x) - right
 
 
 def make(

@@ -146,10 +146,11 @@ class FedPM:
             mixed = torch.stack([delta @ p for p, delta in pairs]).sum(0)
             moves.append(_divided(mixed, whole))
         theta = tensor(state, "theta") + kronecker.joined(moves)
+        gramian = self.preconditioner == "gramian"
         info = Info(
             loss=total(uploads, "loss"),
-            step=self.learning_rate,
-            damping=self.damping,
+            step=self.learning_rate if self.epochs == 1 else 1.0,
+            damping=self.damping if gramian else 0.0,  # of J^T J, not of FOOF
             epochs=self.epochs,
         )
         return {"theta": theta}, {"theta": theta}, info

@@ -3,13 +3,14 @@
 
 PYTHON ?= python3
 VENV := .venv
+SUITE ?= fipa-1d
 BIN := $(VENV)/bin
 # OpenMP threads that wait must sleep: spinning makes a busy machine ten times slower.
 OMP_WAIT_POLICY ?= passive
 export OMP_WAIT_POLICY
 READY := $(VENV)/ready
 
-.PHONY: help install demo test test-slow lint verify tune figures speed steps clean
+.PHONY: help install demo test test-slow lint benchmark verify tune figures speed steps clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +42,9 @@ lint: $(READY)  ## check style and types
 
 verify: $(READY)  ## is FIPA's step centralised Gauss-Newton's? about 4 minutes
 	@$(BIN)/python scripts/verify_gn.py
+
+benchmark: $(READY)  ## every method on the 1-D problems, 3 starts; SUITE=fipa for all
+	@$(BIN)/python scripts/benchmark.py $(SUITE) --jobs 2
 
 tune: $(READY)  ## search the baselines' best options; hours, can be interrupted
 	@$(BIN)/python scripts/tune_baselines.py

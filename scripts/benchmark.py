@@ -99,8 +99,8 @@ ROWS: dict[str, Row] = {
     "adam": Row("adam", {"learning_rate": 3e-3}),
     "lbfgs": Row("lbfgs"),
 }
-"""Full SVD is as accurate for gauss_newton, and takes minutes a step in 3-D. Adam's rate is
-the best of 1e-3, 3e-3 and 1e-2 on sine2 and allen_cahn."""
+"""Full SVD is as accurate for gauss_newton, and takes minutes a step in 3-D. Adam has
+the best rate of 1e-3, 3e-3 and 1e-2 on sine2 and allen_cahn."""
 
 REGRESSION: dict[str, object] = {"tau": 20, "rank": "20", "step": 0.5}
 LINE: dict[str, object] = {"tau": 100, "rank": "20", "step": 0.3}

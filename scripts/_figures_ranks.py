@@ -1,20 +1,25 @@
 """Figures of the rank schedules: ranks by round, error against bytes."""
 
-from collections.abc import Sequence
-from math import isfinite
-from statistics import median
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
+import numpy as np
 from _common import Entry
-from _figures import Drawing, chosen, grouped
+from _figures import Drawing, chosen, grouped, spread
 
 from fedsciml import plot
 from fedsciml.plot import Curve, Panel
 
 FAMILIES = ("cutoff", "predictive", "bytes", "energy", "published", "fixed", "full")
-"""Schedules are drawn in this order; each family has one look."""
+"""Of schedules, the default first; each has one colour."""
 
-NOISE = 1e-15
-"""Errors below are rounding."""
+CONVERGED = 1e-12
+"""Final errors below are those of rounding, whatever the schedule."""
+
+STEP = 6.0
+"""Factor of the error between words that stand one above the other."""
+
+ERROR = plot.QUANTITIES["relative_l2"]
 
 
 def family(schedule: str) -> str:
@@ -76,49 +81,51 @@ def ranks(entry: Entry) -> list[Curve]:
     ]
 
 
-def front(entries: Sequence[Entry]) -> plot.Figure:
-    """Final error against the bytes it took, a point per schedule."""
+def error_by_bytes(entries: Sequence[Entry]) -> plot.Figure:
+    """Median error against the bytes sent, a line per schedule, and the front."""
     parts = []
     for problem, runs in grouped(chosen(entries, "ranks.json"), "problem").items():
-        points = {s: point(mine) for s, mine in grouped(runs, "schedule").items()}
-        curves = [edge(list(points.values()))]
-        for k, word in enumerate(FAMILIES):
-            mine = {s: xy for s, xy in points.items() if family(s) == word}
-            if mine:
-                x, y = zip(*mine.values(), strict=True)
-                words = [setting(s) for s in mine]
-                mark = k + 1
-                curves.append(Curve(word, x, y, k, None, mark, words=words))
+        curves = lines(runs)
         title = f"{problem}, {runs[0]['clients']} clients"
-        megabytes = "megabytes to get there, both ways"
-        parts.append(Panel(title, megabytes, "final error", curves))
-    return plot.panels(parts, 2, height=2.4, legend="below")
+        error = "root mean squared error" if runs[0]["quantity"] == "mse" else ERROR
+        drawn = [front(list(curves.values())), *curves.values(), ends(curves)]
+        parts.append(Panel(title, "megabytes, both ways", error, drawn))
+    return plot.panels(parts, 2, height=2.5, legend="below")
 
 
-def point(runs: Sequence[Entry]) -> tuple[float, float]:
-    """Medians over the starts: megabytes until the error is the final one, and that.
+def lines(runs: Sequence[Entry]) -> dict[str, Curve]:
+    """Median error against megabytes of each schedule, the default on top."""
+    runs = [{**e, "megabytes": [sent / 1e6 for sent in e["bytes"]]} for e in runs]
+    found = {}
+    for k, word in reversed(list(enumerate(FAMILIES))):
+        mine = [e for e in runs if family(e["schedule"]) == word]
+        order = sorted({e["schedule"] for e in mine}, key=number)
+        for dash, schedule in enumerate(order):
+            curve = spread([e for e in mine if e["schedule"] == schedule], "megabytes")
+            width = 1.0 if k else 1.8
+            found[schedule] = Curve(word, curve.x, curve.y, k, dash, width=width)
+    return found
 
-    As the final error counts twice the last one, and rounding noise.
-    """
-    ends, sent = [], []
-    for e in runs:
-        last = max(e["error"][-1], NOISE)
-        there = next(k for k, error in enumerate(e["error"]) if error <= 2 * last)
-        ends.append(last)
-        sent.append(e["bytes"][there] / 1e6)
-    return median(sent), median(ends)
+
+def ends(curves: Mapping[str, Curve]) -> Curve:
+    """The settings at the ends of the lines that stop early, one above the other."""
+    stop = sorted((curve.y[-1], curve.x[-1], s) for s, curve in curves.items())
+    shown = [line for line in stop if line[0] > CONVERGED and setting(line[2])]
+    y = list(
+        accumulate((error for error, _, _ in shown), lambda a, b: max(STEP * a, b))
+    )
+    words = [setting(schedule) for _, _, schedule in shown]
+    return Curve("", [sent for _, sent, _ in shown], y, dash=None, words=words)
 
 
-def edge(points: Sequence[tuple[float, float]]) -> Curve:
-    """The front: no schedule has both a smaller error and fewer bytes."""
-    best: list[tuple[float, float]] = []
-    for x, y in sorted(p for p in points if isfinite(p[1])):
-        if best and y < best[-1][1]:
-            best.append((x, best[-1][1]))
-        if not best or y < best[-1][1]:
-            best.append((x, y))
-    xs, ys = zip(*best, strict=True)
-    return Curve("front", xs, ys, 6, 0)
+def front(curves: Sequence[Curve]) -> Curve:
+    """The least error of any curve for so many bytes; a curve that has ended stays."""
+    grid = np.unique(np.concatenate([curve.x for curve in curves]))
+    best = np.full(len(grid), np.inf)
+    for curve in curves:
+        x, y = np.log(curve.x), np.minimum.accumulate(np.log(curve.y))
+        best = np.minimum(best, np.interp(np.log(grid), x, y, left=np.inf))
+    return Curve("front", grid.tolist(), np.exp(best).tolist(), 6, width=5.0, alpha=0.3)
 
 
 DRAWINGS = {
@@ -128,9 +135,10 @@ DRAWINGS = {
         "The rank of every client's sketch in each round under each schedule.",
     ),
     "ranks-front": Drawing(
-        front,
+        error_by_bytes,
         ("ranks.json",),
-        "Final error of each rank schedule against the bytes it took to get there; "
-        "no schedule below the line.",
+        "Median error against the bytes sent by each rank schedule, and the front, the "
+        "least error of any for so many bytes; a number is the setting of a schedule "
+        "that does not converge.",
     ),
 }

@@ -19,6 +19,7 @@ from _common import Entry
 from _figures import DATA
 
 from fedsciml.collocation import heterogeneity
+from fedsciml.plot import Curve
 
 FIGURES = DATA.parent
 
@@ -116,29 +117,14 @@ def test_a_rival_is_credited_with_its_lowest_error_so_far() -> None:
     assert _figures_suite.credited({**entry, "method": "fipa"})["error"] == [3, 1, 2]
 
 
-def test_the_front_has_the_points_that_no_other_beats_on_both_axes() -> None:
-    rng = np.random.default_rng(0)
-    points = [tuple(p) for p in rng.lognormal(size=(30, 2)).tolist()]
-    best = {
-        (x, y)
-        for x, y in points
-        if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points)
-    }
-    curve = _figures_ranks.edge(points)
-    corners = list(zip(curve.x, curve.y, strict=True))
-    assert best <= set(corners)
-    assert corners == sorted(corners, key=lambda p: (p[0], -p[1]))
-    inner = set(corners) - best  # the steps between them
-    assert inner <= {(b[0], a[1]) for a in best for b in best}
-
-
-def test_a_schedule_s_point_is_where_its_error_is_first_the_final_one() -> None:
-    runs = [
-        {"error": [1.0, e, 1.5 * e, e], "bytes": [1e6, b * 1e6, 9e6, 9e6]}
-        for e, b in ((1e-3, 2), (1e-5, 3), (1e-20, 4))
-    ]
-    assert _figures_ranks.point(runs) == (3, 1e-5)
-    assert _figures_ranks.point(runs[2:]) == (4, _figures_ranks.NOISE)
+def test_the_front_is_the_least_error_for_so_many_bytes() -> None:
+    early = Curve("", [1.0, 10.0], [1e-1, 1e-2])
+    late = Curve("", [4.0, 40.0, 400.0], [1.0, 1e-8, 1e-6])
+    found = _figures_ranks.front([early, late])
+    np.testing.assert_allclose(found.x, [1, 4, 10, 40, 400])
+    between = 10.0 ** (-8 * np.log10(2.5))  # on the steep line from 4 to 40
+    least = [1e-1, 10 ** (-1 - np.log10(4)), min(1e-2, between), 1e-8, 1e-8]
+    np.testing.assert_allclose(found.y, least, rtol=1e-12)
 
 
 def test_the_record_of_partitions_is_that_of_the_problems() -> None:

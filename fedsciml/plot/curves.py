@@ -39,7 +39,8 @@ class Curve:
         band: Lower and upper ends of a shaded band, at each x.
         width: Of the line, in points.
         size: Of the marks, in points.
-        words: Beside the marks, one for each point.
+        alpha: Opacity, 1 if nothing shows through.
+        words: Beside the points, one for each.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Curve:
     band: tuple[Sequence[float], Sequence[float]] | None = None
     width: float = 1.2
     size: float = 3.5
+    alpha: float = 1.0
     words: Sequence[str] = ()
 
 
@@ -220,6 +222,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
             curve.y,
             label=curve.label or "_",
             color=colour,
+            alpha=curve.alpha,
             linestyle=line,
             linewidth=curve.width,
             marker=mark,
@@ -229,7 +232,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
             solid_capstyle="butt",
         )
         for x, y, word in zip(curve.x, curve.y, curve.words, strict=False):
-            axes.annotate(word, (x, y), (3, 2), textcoords="offset points", size=6)
+            if word:
+                axes.annotate(word, (x, y), (3, -2), textcoords="offset points", size=6)
         if curve.band:
             axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.2, lw=0)
     if panel.curves:  # a logarithm of nothing has no limits

@@ -1,15 +1,15 @@
 """Curves on panels: convergence, performance profiles, and whatever a study records."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf, nan
 from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from fedsciml.plot.style import (
@@ -259,8 +259,9 @@ def _digits(axis: Axis) -> None:
     low, high = sorted(axis.get_view_interval())
     if high < 200 * low:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(inf, inf)))
         axis.set_minor_formatter(NullFormatter())
-    if (low >= 0.9e-2 and high < 2e4) or high < 200 * low:
+    if low >= 0.9e-2 and high < 2e4:
         axis.set_major_formatter("{x:g}")
 
 
@@ -285,6 +286,4 @@ def _legend(figure: Figure, every: Sequence[Axes]) -> None:
 def _column(history: Sequence[Line], key: str) -> NDArray[np.float64]:
     """One quantity of a history, NaN where a line lacks it."""
     values = [line.get(key) for line in history]
-    return np.array(
-        [float(v) if isinstance(v, (int, float)) else math.nan for v in values]
-    )
+    return np.array([float(v) if isinstance(v, (int, float)) else nan for v in values])

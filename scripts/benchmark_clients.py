@@ -6,13 +6,12 @@ beside centralised Gauss-Newton, which knows no clients. The points do not depen
 the partition. The error is the relative L2 error, of a regression the root of the mean
 squared one. Finished runs are kept in the record and not run again.
 
-A run of FedAvg computes a gradient for each client and each local epoch: so many
-clients cannot have all the epochs that were found best. All its runs have the same
-number of rounds, and fewer local epochs where the clients' epochs of all rounds would
-be more than 12000; the record says how many (`options`). On poisson2d a client's epoch
-takes 20 ms, and FedAvg is left out.
+FedAvg costs a gradient for each round, client and local epoch. It makes 50 rounds too,
+but with fewer local epochs than were found best where that would be more than 12000
+gradients; the record says how many (`options`). On poisson2d a gradient takes 20 ms,
+and FedAvg is left out.
 
-    python scripts/benchmark_clients.py                 # 8 minutes of one core
+    python scripts/benchmark_clients.py                 # 9 minutes of one core
     python scripts/benchmark_clients.py --problems sine4 --methods fipa
 """
 
@@ -37,7 +36,7 @@ from fedsciml.collocation import heterogeneity
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "clients.json"
 KEY = ("problem", "method", "clients", "partition", "seed", "rounds")
 EPOCHS = 12_000
-"""The most local epochs of a run of FedAvg, over all rounds and clients."""
+"""The most local epochs of a run of FedAvg, of all rounds and clients together."""
 
 INTERLEAVED = 4
 """Clients whose pieces interleave."""

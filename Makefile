@@ -10,7 +10,8 @@ OMP_WAIT_POLICY ?= passive
 export OMP_WAIT_POLICY
 READY := $(VENV)/ready
 
-.PHONY: help install demo test test-slow lint benchmark verify tune figures speed steps clean
+.PHONY: help install demo test test-slow lint benchmark verify tune figures speed steps
+.PHONY: ranks clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -54,6 +55,9 @@ figures: $(READY)  ## draw figures/ from the records in figures/data/
 
 steps: $(READY)  ## scoreboard of the step policies; hours, can be interrupted
 	@$(BIN)/python scripts/benchmark_steps.py
+
+ranks: $(READY)  ## error against bytes of the rank schedules; an hour
+	@$(BIN)/python scripts/benchmark_ranks.py
 
 speed: $(READY)  ## where the time goes, beside other ways to get a Jacobian
 	@$(BIN)/python scripts/benchmark_speed.py

@@ -9,7 +9,7 @@ OMP_WAIT_POLICY ?= passive
 export OMP_WAIT_POLICY
 READY := $(VENV)/ready
 
-.PHONY: help install demo test test-slow lint verify tune figures speed steps clean
+.PHONY: help install demo test test-slow lint verify study tune figures speed steps clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,11 @@ lint: $(READY)  ## check style and types
 
 verify: $(READY)  ## is FIPA's step centralised Gauss-Newton's? about 4 minutes
 	@$(BIN)/python scripts/verify_gn.py
+
+study: $(READY)  ## how far from Gauss-Newton with less rank, training, ...; 15 minutes
+	@$(BIN)/python scripts/study_trajectory.py
+	@$(BIN)/python scripts/study_theorem.py
+	@$(BIN)/python scripts/study_spectra.py
 
 tune: $(READY)  ## search the baselines' best options; hours, can be interrupted
 	@$(BIN)/python scripts/tune_baselines.py

@@ -10,8 +10,8 @@ OMP_WAIT_POLICY ?= passive
 export OMP_WAIT_POLICY
 READY := $(VENV)/ready
 
-.PHONY: help install demo test test-slow lint benchmark verify tune figures speed steps
-.PHONY: ranks clean
+.PHONY: help install demo test test-slow lint verify study benchmark tune figures
+.PHONY: speed steps ranks clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,11 @@ lint: $(READY)  ## check style and types
 
 verify: $(READY)  ## is FIPA's step centralised Gauss-Newton's? about 4 minutes
 	@$(BIN)/python scripts/verify_gn.py
+
+study: $(READY)  ## how far from Gauss-Newton with less rank, training, ...; 15 minutes
+	@$(BIN)/python scripts/study_trajectory.py
+	@$(BIN)/python scripts/study_theorem.py
+	@$(BIN)/python scripts/study_spectra.py
 
 benchmark: $(READY)  ## every method on the 1-D problems, 3 starts; SUITE=fipa for all
 	@$(BIN)/python scripts/benchmark.py $(SUITE) --jobs 2

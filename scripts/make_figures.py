@@ -44,7 +44,7 @@ MAKERS = {
     "precision.json": "python scripts/precision.py",
     "ranks.json": "python scripts/benchmark_ranks.py",
     "solutions.npz": "python scripts/solutions.py",
-    "spectra.json": "python scripts/verify_gn.py --study",
+    "spectra.json": "python scripts/study_spectra.py",
     "speed.json": "make speed",
     "stall.json": "python scripts/stall.py",
     "steps-search.json": "python scripts/benchmark_steps.py "
@@ -52,7 +52,7 @@ MAKERS = {
     "--out figures/data/steps-search.json",
     "steps.json": "make steps",
     "suite.json": "python scripts/benchmark.py fipa",
-    "trajectory.json": "python scripts/verify_gn.py --study",
+    "trajectory.json": "make study",
     "tuning.json": "make tune",
 }
 """What makes each record."""

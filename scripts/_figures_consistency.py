@@ -1,7 +1,8 @@
 """Figures of the consistency with centralised Gauss-Newton: spectra, trajectories."""
 
 from collections.abc import Sequence
-from math import inf, isfinite
+from math import inf, isfinite, pi
+from statistics import median
 
 from _common import Entry
 from _figures import Drawing, chosen, grouped
@@ -12,8 +13,8 @@ from fedsciml.plot import Curve, Panel
 POOLED = -1
 """The number of the client that stands for all of them."""
 
-BELOW = 1e-3
-"""Singular values are shown down to this part of the cut-off."""
+ROUNDING = 1e-14
+"""Singular values are shown down to this part of the largest."""
 
 SWEEPS = {
     "rank": "rank",
@@ -49,8 +50,9 @@ def spectra(entries: Sequence[Entry]) -> plot.Figure:
 def spectrum(entries: Sequence[Entry]) -> list[Curve]:
     """Of one problem at one round, with the cut-off."""
     curves, longest = [], 1
+    largest = max((s for e in entries for s in e["singular_values"]), default=0.0)
     for e in entries:
-        values = [s for s in e["singular_values"] if s > BELOW * e["cutoff"]]
+        values = [s for s in e["singular_values"] if s > ROUNDING * largest]
         order = range(1, len(values) + 1)
         longest = max(longest, len(values))
         m = e["client"]
@@ -62,6 +64,39 @@ def spectrum(entries: Sequence[Entry]) -> list[Curve]:
         level = [entries[0]["cutoff"]] * 2
         curves.append(Curve("cut-off", [1, longest], level, 6, 3))
     return curves
+
+
+def angles(entries: Sequence[Entry]) -> plot.Figure:
+    """Principal angles between neighbours' sketches: a row per problem, by rank."""
+    parts = []
+    found = [e for e in chosen(entries, "spectra.json") if e["angles"]]
+    for problem, runs in grouped(found, "problem").items():
+        for rank in sorted({int(r) for e in runs for r in e["angles"]}):
+            curves = []
+            for number, (k, pairs) in enumerate(grouped(runs, "round").items()):
+                order = range(1, rank + 1)
+                each = [sorted(e["angles"][str(rank)]) for e in pairs]
+                low, middle, high = (
+                    [of(same) for same in zip(*each, strict=True)]
+                    for of in (min, median, max)
+                )
+                ends = None if len(each) == 1 else (low, high)
+                look = number + 1
+                curves.append(
+                    Curve(f"round {k}", order, middle, number, number, look, ends)
+                )
+            parts.append(
+                Panel(
+                    f"{problem}, rank {rank}",
+                    "number",
+                    "principal angle",
+                    curves,
+                    xscale="linear",
+                    yscale="linear",
+                    yticks={0.0: "0", pi / 4: r"$\pi/4$", pi / 2: r"$\pi/2$"},
+                )
+            )
+    return plot.panels(parts, 3, height=1.7, legend="below", sharey="row")
 
 
 def gaps(entries: Sequence[Entry]) -> plot.Figure:
@@ -86,7 +121,7 @@ def by_round(entries: Sequence[Entry]) -> Panel:
     problem, runs = next(iter(grouped(entries, "problem").items()))
     curves = [
         Curve(
-            f"rank {e['value']}",
+            e["value"] if size(e) == inf else f"rank {e['value']}",
             range(1, len(e["function"]) + 1),
             [max(gap, LEAST) for gap in e["function"]],
             number,
@@ -94,7 +129,9 @@ def by_round(entries: Sequence[Entry]) -> Panel:
         )
         for number, e in enumerate(sorted(runs, key=size))
     ]
-    return Panel(f"{problem}, by round", "round", GAP, curves, xscale="linear")
+    room = (0, 1.7 * len(runs[0]["function"]))  # for the legend
+    title = f"{problem}, by round"
+    return Panel(title, "round", GAP, curves, xscale="linear", xlim=room)
 
 
 def size(entry: Entry) -> float:
@@ -142,6 +179,12 @@ DRAWINGS = {
         ("spectra.json",),
         "Singular values of every client's Jacobian and of that of all rows along the "
         "training, with the cut-off in use.",
+    ),
+    "spectra-angles": Drawing(
+        angles,
+        ("spectra.json",),
+        "Principal angles between the leading row spaces of neighbours' sketches: 0 "
+        "where both see the same direction; medians and extremes over the neighbours.",
     ),
     "trajectory-gap": Drawing(
         gaps,

@@ -142,8 +142,8 @@ def test_the_record_of_partitions_is_that_of_the_problems() -> None:
         assert np.mean(owners == m) > 0.98  # edges have four decimals
 
 
-def test_what_lies_far_below_the_cut_off_is_left_out_of_a_spectrum() -> None:
-    values = [1.0, 1e-4, 1e-8, 1e-12]
+def test_rounding_is_left_out_of_a_spectrum() -> None:
+    values = [10.0, 1e-4, 1e-8, 1e-14]
     shared = {"singular_values": values, "cutoff": 1e-7}
     runs = [{"client": client, **shared} for client in (_figures_consistency.POOLED, 0)]
     pooled, client, cutoff = _figures_consistency.spectrum(runs)

@@ -17,7 +17,6 @@ ROUNDING = 1e-14
 """Singular values are shown down to this part of the largest."""
 
 SWEEPS = {
-    "rank": "rank",
     "clients": "clients",
     "heterogeneity": "heterogeneity",
     "tau": "local epochs",
@@ -101,37 +100,31 @@ def angles(entries: Sequence[Entry]) -> plot.Figure:
 
 def gaps(entries: Sequence[Entry]) -> plot.Figure:
     """How far from the centralised trajectory, and what decides on it."""
-    runs = grouped(chosen(entries, "trajectory.json", sweep=tuple(SWEEPS)), "sweep")
-    parts = []
-    for sweep, word in SWEEPS.items():
-        mine = runs.get(sweep, [])
-        if sweep == "rank" and mine:
-            parts.append(by_round(mine))
-        if sweep == "tau":  # several local solvers: a panel for each problem
-            for problem, its in grouped(mine, "problem").items():
-                parts.append(Panel(problem, word, GAP, against(its, "kind")))
-        elif mine:
-            curves = against(mine, "problem")
-            parts.append(Panel(f"against {word}", word, GAP, curves))
+    found = chosen(entries, "trajectory.json", sweep=("rank", *SWEEPS))
+    ranks = [e for e in found if e["sweep"] == "rank"]
+    others = grouped([e for e in found if e not in ranks], "problem", "sweep")
+    swept = dict.fromkeys(problem for problem, _ in others)
+    parts = [by_round([e for e in ranks if e["problem"] == name]) for name in swept]
+    parts.append(Panel("all problems", "rank", GAP, against(ranks, "problem")))
+    parts += [
+        Panel(problem, word, GAP, against(others[problem, sweep], "kind"))
+        for problem in swept
+        for sweep, word in SWEEPS.items()
+        if (problem, sweep) in others
+    ]
     return plot.panels(parts, 3, height=2.1)
 
 
 def by_round(entries: Sequence[Entry]) -> Panel:
-    """The gap after each round, for the ranks tried on the first problem."""
-    problem, runs = next(iter(grouped(entries, "problem").items()))
-    curves = [
-        Curve(
-            e["value"] if size(e) == inf else f"rank {e['value']}",
-            range(1, len(e["function"]) + 1),
-            [max(gap, LEAST) for gap in e["function"]],
-            number,
-            number,
-        )
-        for number, e in enumerate(sorted(runs, key=size))
-    ]
-    room = (0, 1.7 * len(runs[0]["function"]))  # for the legend
-    title = f"{problem}, by round"
-    return Panel(title, "round", GAP, curves, xscale="linear", xlim=room)
+    """The gap after each round, for all ranks tried on a problem."""
+    curves = []
+    for k, e in enumerate(sorted(entries, key=size)):
+        label = e["value"] if size(e) == inf else f"rank {e['value']}"
+        gap = [max(value, LEAST) for value in e["function"]]
+        curves.append(Curve(label, range(1, len(gap) + 1), gap, k, k))
+    problem = entries[0]["problem"] if entries else ""
+    room = (0, 1.7 * max((len(curve.x) for curve in curves), default=1))
+    return Panel(problem, "round", GAP, curves, xscale="linear", xlim=room)
 
 
 def size(entry: Entry) -> float:
@@ -161,14 +154,13 @@ def theorem(entries: Sequence[Entry]) -> plot.Figure:
     curves = []
     for number, e in enumerate(runs):
         slope = f"{e['slope']:.2f} [{e['slope_low']:.2f}, {e['slope_high']:.2f}]"
-        kind = f", {e['kind']}" if e["kind"] else ""
-        label = f"{e['problem']}{kind}: slope {slope}"
+        kind = e["kind"].replace("tau <=", r"$\tau \leq$")
+        label = f"{e['problem']}, {kind}: slope {slope}"
         gap = [max(g, LEAST) for g in e["gap"]]
         curves.append(Curve(label, e["K"], gap, number, number, number + 1))
-    first = runs[0]
-    start = max(max(e["gap"]) for e in runs)
-    line = [start * first["K"][0] / k for k in first["K"]]
-    curves.append(Curve("1 / K", first["K"], line, 6, 3))
+    horizons = runs[0]["K"]
+    line = [runs[0]["gap"][-1] * horizons[-1] / k for k in horizons]
+    curves.append(Curve("1 / K", horizons, line, 6, 3))
     panel = Panel("", "horizon K", "gap to centralised Gauss-Newton", curves)
     return plot.panels([panel], 1, width=plot.COLUMN, height=3.0, legend="below")
 

@@ -1,6 +1,7 @@
 """Figures of the consistency with centralised Gauss-Newton: spectra, trajectories."""
 
 from collections.abc import Sequence
+from itertools import product
 from math import inf, isfinite, pi
 from statistics import median
 
@@ -105,13 +106,15 @@ def gaps(entries: Sequence[Entry]) -> plot.Figure:
     others = grouped([e for e in found if e not in ranks], "problem", "sweep")
     swept = dict.fromkeys(problem for problem, _ in others)
     parts = [by_round([e for e in ranks if e["problem"] == name]) for name in swept]
-    parts.append(Panel("all problems", "rank", GAP, against(ranks, "problem")))
-    parts += [
-        Panel(problem, word, GAP, against(others[problem, sweep], "kind"))
-        for problem in swept
-        for sweep, word in SWEEPS.items()
-        if (problem, sweep) in others
-    ]
+    names = sorted({e["problem"] for e in ranks})
+    parts.append(Panel("all problems", "rank", GAP, against(ranks, "problem", names)))
+    solvers = sorted({e["kind"] for e in found if e["sweep"] == "tau"})
+    kinds = sorted({e["kind"] for e in found if e["sweep"] not in ("rank", "tau")})
+    for problem, (sweep, word) in product(swept, SWEEPS.items()):
+        runs = others.get((problem, sweep), [])
+        labels = solvers if sweep == "tau" else kinds
+        parts.append(Panel(problem, word, GAP, against(runs, "kind", labels)))
+    parts = [panel for panel in parts if panel.curves]
     return plot.panels(parts, 3, height=2.1)
 
 
@@ -134,11 +137,18 @@ def size(entry: Entry) -> float:
     return float(value) if isinstance(value, int | float) else inf
 
 
-def against(entries: Sequence[Entry], key: str) -> list[Curve]:
-    """The last gap by the value of the sweep; where that is a word, a level."""
+def against(entries: Sequence[Entry], key: str, labels: Sequence[str]) -> list[Curve]:
+    """The last gap by the value of the sweep; where that is a word, a level.
+
+    Args:
+        entries: Of a sweep.
+        key: The field that tells the curves apart.
+        labels: Its values in all the panels; each has one look.
+    """
     curves = []
     width = sorted(x for e in entries if isfinite(x := size(e)))
-    for number, (label, runs) in enumerate(grouped(entries, key).items()):
+    for label, runs in grouped(entries, key).items():
+        number = labels.index(label)
         last = sorted((size(e), max(e["function"][-1], LEAST)) for e in runs)
         found = [(x, y) for x, y in last if isfinite(x)]
         at, gap = [x for x, _ in found], [y for _, y in found]

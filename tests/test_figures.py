@@ -156,7 +156,7 @@ def test_the_gap_of_a_sweep_is_the_last_one_and_a_word_is_a_level() -> None:
         {"sweep": "rank", "value": value, "problem": "p", "function": [1.0, gap]}
         for value, gap in ((20, 1e-9), ("full", 0.0), (5, 1e-2))
     ]
-    ranks, full = _figures_consistency.against(runs, "problem")
+    ranks, full = _figures_consistency.against(runs, "problem", ["p"])
     assert (list(ranks.x), list(ranks.y)) == ([5, 20], [1e-2, 1e-9])
     assert (list(full.x), list(full.y)) == ([5, 20], [_figures_consistency.LEAST] * 2)
 

@@ -13,7 +13,7 @@ from fedsciml.plot import Curve, Panel
 FAMILIES = ("cutoff", "predictive", "bytes", "energy", "published", "fixed", "full")
 """Of schedules, the default first; each has one colour."""
 
-CONVERGED = 1e-12
+CONVERGED = 1e-11
 """Final errors below are those of rounding, whatever the schedule."""
 
 STEP = 6.0

@@ -85,7 +85,7 @@ DRAWINGS = {
         ("suite.json",),
         "Test error of all methods on sine2, sine4 and sine8 against rounds, bytes and "
         "seconds; medians over the starts, quartiles shaded. Of baselines, the lowest "
-        "error so far.",
+        "error so far; a round of centralised descent is a block of iterations.",
     ),
     "suite-pde-1d": Drawing(
         lambda entries: rows(entries, LINES),

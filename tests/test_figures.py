@@ -142,8 +142,8 @@ def test_the_record_of_partitions_is_that_of_the_problems() -> None:
         assert np.mean(owners == m) > 0.98  # edges have four decimals
 
 
-def test_what_lies_far_below_the_cut_off_is_left_out_of_a_spectrum() -> None:
-    values = [1.0, 1e-4, 1e-8, 1e-12]
+def test_rounding_is_left_out_of_a_spectrum() -> None:
+    values = [10.0, 1e-4, 1e-8, 1e-14]
     shared = {"singular_values": values, "cutoff": 1e-7}
     runs = [{"client": client, **shared} for client in (_figures_consistency.POOLED, 0)]
     pooled, client, cutoff = _figures_consistency.spectrum(runs)
@@ -156,7 +156,7 @@ def test_the_gap_of_a_sweep_is_the_last_one_and_a_word_is_a_level() -> None:
         {"sweep": "rank", "value": value, "problem": "p", "function": [1.0, gap]}
         for value, gap in ((20, 1e-9), ("full", 0.0), (5, 1e-2))
     ]
-    ranks, full = _figures_consistency.against(runs, "problem")
+    ranks, full = _figures_consistency.against(runs, "problem", ["p"])
     assert (list(ranks.x), list(ranks.y)) == ([5, 20], [1e-2, 1e-9])
     assert (list(full.x), list(full.y)) == ([5, 20], [_figures_consistency.LEAST] * 2)
 

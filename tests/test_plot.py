@@ -164,3 +164,10 @@ def test_drawing_leaves_the_user_s_settings_and_ignores_them(tmp_path: Path) -> 
         assert dict(matplotlib.rcParams) == before
     first, second = ((tmp_path / f"{n}.pdf").read_bytes() for n in ("first", "second"))
     assert first == second
+
+
+def test_a_panel_without_curves_and_title_leaves_its_place_empty() -> None:
+    curve = Curve("a", [1, 2], [3, 4])
+    full, empty = Panel("", "x", "y", [curve]), Panel("", "x", "y", [])
+    figure = plot.panels([full, empty], sharey="row")
+    assert [axes.axison for axes in figure.axes] == [True, False]

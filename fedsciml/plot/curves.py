@@ -105,7 +105,7 @@ def panels(
     """Several panels, row by row.
 
     Args:
-        parts: The panels.
+        parts: The panels; the place of one without curves and title stays empty.
         columns: In a row.
         width: Of the figure, in inches.
         height: Of a row, in inches.
@@ -118,6 +118,9 @@ def panels(
     grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False)
     every = grid.ravel().tolist()
     for axes, panel in zip(every, parts, strict=False):
+        if not panel.curves and not panel.title:
+            axes.set_axis_off()
+            continue
         _draw(axes, panel)
         if sharey != "none":
             first = axes.get_subplotspec().is_first_col()

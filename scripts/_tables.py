@@ -169,7 +169,7 @@ def matrix(runs: Runs, methods: Sequence[str]) -> Table:
         cells = [runs.median(problem, method) for problem in runs.problems]
         if any(cell is not None for cell in cells):
             rows.append([method, *cells])
-    caption = f"Error after {ROUNDS} rounds (DeepXDE: of the run), medians."
+    caption = f"Error after {ROUNDS} rounds, medians over the starts."
     return Table("methods", caption, ["method", *runs.problems], rows)
 
 

@@ -63,7 +63,7 @@ class Row:
     """A method as the benchmark runs it.
 
     Attributes:
-        method: Its name in ``fedsciml.methods``.
+        method: Its name in ``fedsciml.methods``; empty for DeepXDE's own training.
         options: What it is made with, whatever the search found.
         tuned: Name under which the search has its options; empty if it was not
             searched for.
@@ -96,6 +96,8 @@ ROWS: dict[str, Row] = {
     "fedfisher_oneshot": Row("fedfisher", ONE_SHOT, tuned="fedfisher", rounds=1),
     "gradient_only": Row("gradient_only", budget=20.0),
     "local_only": Row("gauss_newton", {"sketch": "range"}),
+    "deepxde": Row("", budget=60.0),
+    "deepxde_nncg": Row("", budget=60.0),
     "adam": Row("adam", {"learning_rate": 3e-3}),
     "lbfgs": Row("lbfgs"),
 }
@@ -159,6 +161,8 @@ def trained(
 ) -> list[Line]:
     """The history of a run: so many rounds at least, and so many seconds."""
     found = ROWS[row]
+    if not found.method:
+        return yardstick(problem.name, row, seed, budget)
     method = methods.load(found.method, **options_of(problem.name, row))
 
     def enough(history: list[Line]) -> bool:
@@ -168,6 +172,19 @@ def trained(
     longest = 10**6 if budget else rounds
     clock = time.process_time
     return run(problem, method, longest, seed, stop=enough, clock=clock).history
+
+
+def yardstick(problem: str, row: str, seed: int, budget: float) -> list[Line]:
+    """DeepXDE's history; an epoch is an iteration, a round a hundred or of NNCG one."""
+    from _deepxde_yardstick import trained as by_deepxde  # its import takes seconds
+
+    lines = by_deepxde(problem, seed, budget, nncg=row == "deepxde_nncg")
+    before = [0, *(line["iterations"] for line in lines)]
+    nothing: Line = {"bytes_up": 0, "bytes_down": 0, "ranks": []}
+    return [
+        {**line, **nothing, "epochs": line["iterations"] - done}
+        for line, done in zip(lines, before, strict=False)
+    ]
 
 
 def averaged(histories: Sequence[Sequence[Line]]) -> list[Line]:

@@ -6,8 +6,9 @@ Every function returns a ``matplotlib.figure.Figure`` of its own, in the style o
 
 from matplotlib.figure import Figure
 
-from fedsciml.plot.curves import Curve, Panel, convergence, panels, profile
+from fedsciml.plot.curves import convergence, profile
 from fedsciml.plot.images import maps
+from fedsciml.plot.layout import Curve, Panel, panels
 from fedsciml.plot.owners import partition
 from fedsciml.plot.style import COLOURS, COLUMN, DASHES, MARKERS, PAGE, QUANTITIES, save
 from fedsciml.plot.trained import solution

@@ -1,0 +1,205 @@
+"""Panels of curves, for whatever a record holds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+
+from fedsciml.plot.style import (
+    COLOURS,
+    DASHES,
+    MARKERS,
+    PAGE,
+    PLATE,
+    styled,
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line, marks, or both.
+
+    Args:
+        label: In the legend; curves of the same label share an entry, an empty one has
+            none.
+        x: Numbers; where one is NaN the line is broken.
+        y: As many.
+        colour: Number in ``COLOURS``, which go round; so with dash and marker.
+        dash: Number in ``DASHES``; None draws no line.
+        marker: Number in ``MARKERS``; None draws no marks.
+        band: Lower and upper ends of a shaded band, at each x.
+        width: Of the line, in points.
+        size: Of the marks, in points.
+        alpha: Opacity, 1 if nothing shows through.
+        words: Beside the points, one for each.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: int = 0
+    dash: int | None = 0
+    marker: int | None = None
+    band: tuple[Sequence[float], Sequence[float]] | None = None
+    width: float = 1.2
+    size: float = 3.5
+    alpha: float = 1.0
+    words: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves with common axes, logarithmic unless told otherwise.
+
+    Args:
+        title: Above the panel.
+        xlabel: With its unit.
+        ylabel: With its unit.
+        curves: Drawn in this order.
+        xscale: "log" or "linear".
+        yscale: "log" or "linear".
+        xlim: Ends of the x axis, or what the curves need.
+        ylim: Likewise; descending numbers turn the axis round.
+        texts: What stands at a point (x, y) of the panel.
+        yticks: Words at positions of the y axis, instead of numbers.
+        equal: The same unit length along both axes.
+    """
+
+    title: str
+    xlabel: str
+    ylabel: str
+    curves: Sequence[Curve]
+    xscale: str = "log"
+    yscale: str = "log"
+    xlim: tuple[float, float] | None = None
+    ylim: tuple[float, float] | None = None
+    texts: Mapping[tuple[float, float], str] = field(default_factory=dict)
+    yticks: Mapping[float, str] = field(default_factory=dict)
+    equal: bool = False
+
+
+MARKS = 12
+"""A line of more points is marked at distances along it, not at each of them."""
+
+
+@styled()
+def panels(
+    parts: Sequence[Panel],
+    columns: int = 2,
+    *,
+    width: float = PAGE,
+    height: float = 2.3,
+    legend: Literal["each", "below"] = "each",
+    sharey: Literal["none", "row", "all"] = "none",
+    title: str = "",
+) -> Figure:
+    """Several panels, row by row.
+
+    Args:
+        parts: The panels; the place of one without curves and title stays empty.
+        columns: In a row.
+        width: Of the figure, in inches.
+        height: Of a row, in inches.
+        legend: In each panel, or one for all of them below.
+        sharey: Panels with one y axis; numbers stand at its first panel alone.
+        title: Above the figure.
+    """
+    rows = -(-len(parts) // columns)
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False)
+    every = grid.ravel().tolist()
+    for axes, panel in zip(every, parts, strict=False):
+        if not panel.curves and not panel.title:
+            axes.set_axis_off()
+            continue
+        _draw(axes, panel)
+        if sharey != "none":
+            first = axes.get_subplotspec().is_first_col()
+            axes.tick_params(labelleft=first)
+            axes.set_ylabel(panel.ylabel if first else "")
+        if legend == "each" and axes.get_legend_handles_labels()[1]:
+            axes.legend()
+    for axes in every[len(parts) :]:
+        axes.remove()
+    if legend == "below":
+        _legend(figure, every[: len(parts)])
+    figure.suptitle(title)
+    return figure
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
+    for number, curve in enumerate(panel.curves):
+        colour = COLOURS[curve.colour % len(COLOURS)]
+        line = "none" if curve.dash is None else DASHES[curve.dash % len(DASHES)]
+        mark = "none" if curve.marker is None else MARKERS[curve.marker % len(MARKERS)]
+        sparse = curve.dash is not None and len(curve.x) > MARKS
+        axes.plot(
+            curve.x,
+            curve.y,
+            label=curve.label or "_",
+            color=colour,
+            alpha=curve.alpha,
+            linestyle=line,
+            linewidth=curve.width,
+            marker=mark,
+            markersize=curve.size,
+            # Staggered, so that the marks of curves on top of one another are seen.
+            markevery=(0.03 * (number % 5), 0.15) if sparse else None,
+            solid_capstyle="butt",
+        )
+        for x, y, word in zip(curve.x, curve.y, curve.words, strict=False):
+            if word:
+                axes.annotate(word, (x, y), (3, -2), textcoords="offset points", size=6)
+        if curve.band:
+            axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.2, lw=0)
+    if panel.curves:  # a logarithm of nothing has no limits
+        axes.set(xscale=panel.xscale, yscale=panel.yscale)
+    if panel.xlim:
+        axes.set_xlim(*panel.xlim)
+    if panel.ylim:
+        axes.set_ylim(*panel.ylim)
+    if panel.yticks:
+        axes.set_yticks(list(panel.yticks), list(panel.yticks.values()))
+    for (x, y), text in panel.texts.items():
+        axes.text(x, y, text, ha="center", va="center", size=7, bbox=PLATE)
+    if panel.equal:
+        axes.set_aspect("equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        _digits(axis)
+
+
+def _digits(axis: Axis) -> None:
+    """Ticks at 1, 2 and 5 on a short logarithmic axis; 0.1 rather than 10^-1."""
+    if axis.get_scale() != "log":
+        return
+    low, high = sorted(axis.get_view_interval())
+    if high < 200 * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(inf, inf)))
+        axis.set_minor_formatter(NullFormatter())
+    if low >= 0.9e-2 and high < 2e4:
+        axis.set_major_formatter("{x:g}")
+
+
+def _legend(figure: Figure, every: Sequence[Axes]) -> None:
+    """One legend for all panels, each label once."""
+    handles = {
+        label: handle
+        for axes in every
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if handles:
+        widest = max(len(label) for label in handles)
+        fitting = int(figure.get_figwidth() / (0.55 + 0.047 * widest))
+        figure.legend(
+            handles.values(),
+            handles.keys(),
+            loc="outside lower center",
+            ncols=max(1, min(fitting, len(handles))),
+        )

@@ -230,7 +230,7 @@ class Predictive:
 
     What is compared with is the sketch down to the cut-off. mu is the least damping
     that the policy will propose, if the largest singular value stays that of the round
-    before.
+    before; in the first round it is not known, and everything is kept.
 
     G knows nothing of the targets, so it holds as well for those that the policy probes
     at its candidates. It is pessimistic: mostly |D'| is far below its bound. Estimated

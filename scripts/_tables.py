@@ -89,15 +89,20 @@ def first(entry: Entry, axis: str, target: float) -> float:
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Median and quartiles; None of nothing."""
+    """Median and quartiles, interpolated between logarithms; None of nothing.
+
+    With infinite values, of starts that never got there, the next greater one counts.
+    """
     if not values:
         return None
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), method="lower")
+    method = "linear" if max(values) < inf else "higher"
+    logs = np.log(np.maximum(values, np.finfo(float).tiny))
+    low, middle, high = np.exp(np.quantile(logs, (0.25, 0.5, 0.75), method=method))
     return Spread(float(middle), float(low), float(high), len(values))
 
 
 def middle(values: Sequence[float]) -> float | None:
-    """Median, the lower one of two; None of nothing or if it is infinite."""
+    """Median; None of nothing or if it is infinite."""
     found = spread(values)
     return found.median if found and isfinite(found.median) else None
 
@@ -242,7 +247,8 @@ def published(runs: Runs, authors: Sequence[Entry]) -> Table:
             ratios.append(first(a, "seconds", best) / first(b, "seconds", best))
         if paper:
             at = sorted(range(len(bests)), key=bests.__getitem__)[(len(bests) - 1) // 2]
-            cells += [bests[at], theirs_cost[at], ours_cost[at], f"{ratios[at]:.0f}"]
+            cells += [bests[at], theirs_cost[at], ours_cost[at]]
+            cells.append(f"{ratios[at]:.0f}" if ratios[at] else None)
         else:
             cells += [None] * 4
         rows.append(cells)

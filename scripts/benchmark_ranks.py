@@ -20,7 +20,7 @@ from statistics import mean, median
 from typing import Any
 
 import _common  # before torch, see there
-from _common import Entry
+from _common import Entry, short
 from benchmark_steps import error
 
 import problems
@@ -74,15 +74,11 @@ def measured(problem: str, schedule: str, seed: int, rounds: int) -> Entry:
         "quantity": quantity,
         "parameters": p,
         "clients": made.clients,
-        "error": [_rounded(error(line, quantity)) for line in history],
-        "bytes": [int(_rounded(both)) for both in sent],
+        "error": [short(error(line, quantity)) for line in history],
+        "bytes": [int(short(both)) for both in sent],
         "ranks": [line["ranks"] for line in history],
-        "seconds": [_rounded(line["seconds"]) for line in history],
+        "seconds": [short(line["seconds"]) for line in history],
     }
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 def floats(entry: Entry) -> float:

@@ -40,7 +40,7 @@ MAKERS = {
     "clients.json": "python scripts/benchmark_clients.py",
     "cost.json": "python scripts/benchmark_cost.py",
     "partitions.json": "python scripts/partitions.py",
-    "published.json": "arXiv 2601.13608",
+    "published.json": "the program of the authors of arXiv 2601.13608",
     "precision.json": "python scripts/precision.py",
     "ranks.json": "python scripts/benchmark_ranks.py",
     "solutions.npz": "python scripts/solutions.py",

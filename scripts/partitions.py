@@ -6,6 +6,7 @@ intervals it owns, and the heterogeneity of all points (``collocation.heterogene
     python scripts/partitions.py
 """
 
+import argparse
 from pathlib import Path
 
 import _common  # before torch, see there
@@ -63,9 +64,14 @@ def entry(name: str, clients: int, partition: str) -> _common.Entry:
 
 def main() -> None:
     """Write the record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
+    out = parser.parse_args().out
     entries = [entry(*case) for case in CASES]
-    _common.keep(RECORD, entries)
-    print(f"{RECORD}: {len(entries)} partitions")
+    _common.keep(out, entries)
+    print(f"{out}: {len(entries)} partitions")
 
 
 if __name__ == "__main__":

@@ -298,7 +298,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--problems", nargs="+", choices=_common.SUITE, default=_common.SUITE
+        "--problems",
+        nargs="+",
+        choices=_common.SUITE,
+        default=_common.SUITE,
+        metavar="NAME",
+        help=f"default all: {', '.join(_common.SUITE)}",
     )
     parser.add_argument(
         "--json", metavar="FILE", help="write the checks there; - for standard output"

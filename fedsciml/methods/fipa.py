@@ -109,10 +109,12 @@ class Fipa:
             aim = found.factor @ delta
         clients = system.problem.clients
         rows = self._rows(theta, clients)
+        # Of the steps that the policy will propose; 0 in a first round, not known.
+        least = number(broadcast, "reach") * number(broadcast, "top") / MARGIN
         context = Context(
             round_,
             cutoff,
-            damping=(cutoff / MARGIN) ** 2 / clients,
+            damping=least**2 / clients,
             gradient_norm=float(found.gradient.norm()),
             total_gradient_norm=number(broadcast, "gradient"),
             limit=limit(system, broadcast, rows),

@@ -3,7 +3,8 @@ r"""How far FIPA's trajectory is from centralised Gauss-Newton's, and what decid
 Both start from theta_0 and take theta += t D with the same fixed damping mu and length
 t, without a look at the loss: an undamped trajectory is chaotic, this one is a smooth
 map. After every round the distance of theta, of the function on the test points, both
-relative, and both losses. Swept, one at a time:
+relative, and both losses; less than all rounds where FIPA diverged. Swept, one at a
+time:
 
 rank           singular vectors that every client sends
 tau            epochs of local training. `linearised`: of 1/2 |B D - c|^2 from D = 0,
@@ -17,6 +18,7 @@ heterogeneity  four clients, from strips to interleaved pieces
 """
 
 import argparse
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -122,16 +124,25 @@ def adam(factor: Tensor, target: Tensor, share: float, local: Local) -> Tensor:
 def trajectory(
     problem: Problem, method: Method, rounds: int
 ) -> tuple[list[Tensor], list[float]]:
-    """Where a method stands after each round from start 0, and the losses there."""
+    """Where a method stands after each round from start 0, and the losses there.
+
+    It ends early where the loss is no longer finite.
+    """
     door, whole = InProcess(problem, method), System(problem, problem.pooled())
     state, broadcast = method.init(started(problem), 0)
     points: list[Tensor] = []
+    losses: list[float] = []
     for _ in range(rounds):
         info = None
         while info is None:
             state, broadcast, info = method.server(state, door.exchange(broadcast))
-        points.append(state["at"] if "at" in state else state["theta"])
-    return points, [whole.loss(point) for point in points]
+        point = state["at"] if "at" in state else state["theta"]
+        loss = whole.loss(point)
+        if not math.isfinite(loss):
+            break
+        points.append(point)
+        losses.append(loss)
+    return points, losses
 
 
 def started(problem: Problem) -> Tensor:
@@ -164,8 +175,8 @@ def federated(steps: Fixed, sweep: str, value: float | str, kind: str) -> Method
 
 
 def relative(found: Iterable[Tensor], exact: Iterable[Tensor]) -> list[float]:
-    """|a - b| / |b|, pair by pair."""
-    pairs = zip(found, exact, strict=True)
+    """|a - b| / |b|, pair by pair, as far as ``found`` goes."""
+    pairs = zip(found, exact, strict=False)
     return short(float((a - b).norm() / b.norm()) for a, b in pairs)
 
 

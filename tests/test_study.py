@@ -114,6 +114,15 @@ def test_full_rank_stays_on_the_gauss_newton_trajectory_and_rank_two_does_not(
     assert {len(full[k]) for k in ("theta", "function", "loss", "loss_gn")} == {5}
 
 
+def test_a_trajectory_ends_where_the_loss_is_not_finite(small: Callable) -> None:
+    problem = small("sine2")
+    wild = Local("adam", 2, 1e200)
+    method = Inexact(STEP, training=wild, linearised=False)
+    points, losses = trajectory(problem, method, 6)
+    assert len(points) == len(losses) < 6
+    assert all(map(math.isfinite, losses))
+
+
 @pytest.mark.parametrize(
     ("sweep", "value", "kind"),
     [

@@ -54,6 +54,7 @@ MAKERS = {
     "suite.json": "python scripts/benchmark.py fipa",
     "trajectory.json": "make study",
     "tuning.json": "make tune",
+    "verify.json": "python scripts/verify_gn.py --json figures/data/verify.json",
 }
 """What makes each record."""
 
@@ -64,6 +65,7 @@ TABLES = {
     "speed.json": "README.md",
     "steps-search.json": "scripts/benchmark_steps.py",
     "tuning.json": "the options of the baselines",
+    "verify.json": "docs/consistency.md",
 }
 """Where records are used that no figure is drawn from."""
 

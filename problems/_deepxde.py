@@ -1,4 +1,4 @@
-"""DeepXDE's geometries without the side effects of importing DeepXDE."""
+"""DeepXDE without the side effects of importing it."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ from types import ModuleType
 import torch
 
 
-def geometry() -> ModuleType:
-    """The module ``deepxde.geometry``.
+def deepxde() -> ModuleType:
+    """The package ``deepxde``, with PyTorch as its backend.
 
     Importing DeepXDE chooses a backend, writes about it on stdout and makes an
     accelerator torch's default device, which would move every tensor of the program.
@@ -21,7 +21,7 @@ def geometry() -> ModuleType:
     os.environ.setdefault("DDE_BACKEND", "pytorch")
     before = torch.get_default_device()
     with redirect_stdout(sys.stderr):
-        module = import_module("deepxde.geometry")
+        package = import_module("deepxde")
     if torch.get_default_device() != before:
         torch.set_default_device(None if before.type == "cpu" else before)
-    return module
+    return package

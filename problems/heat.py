@@ -13,7 +13,7 @@ from fedsciml.collocation import boundary, interior, strips, uniform
 from fedsciml.jet import Jet
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Row, Term
-from problems._deepxde import geometry
+from problems._deepxde import deepxde
 
 NU = 0.1
 
@@ -36,8 +36,8 @@ def solution(points: Tensor) -> Tensor:
 
 def make(clients: int = 2, seed: int = 0) -> Problem:
     """The problem with ``clients`` equal strips along x."""
-    dde = geometry()
-    rod = dde.GeometryXTime(dde.Interval(0, 1), dde.TimeDomain(0, 1))
+    geometry = deepxde().geometry
+    rod = geometry.GeometryXTime(geometry.Interval(0, 1), geometry.TimeDomain(0, 1))
     network = MLP(
         (2, 20, 20, 1),
         lift=lambda points: torch.sin(pi * points[:, 0]),  # u at t = 0

@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
-import numpy as np
 from _common import SUITE, Entry
 
 from fedsciml.record import replace_file
@@ -89,16 +88,21 @@ def first(entry: Entry, axis: str, target: float) -> float:
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Median and quartiles, interpolated between logarithms; None of nothing.
+    """Median and quartiles; None of nothing.
 
-    With infinite values, of starts that never got there, the next greater one counts.
+    Between two values the logarithm is interpolated. Those of starts that never got
+    there are infinite.
     """
     if not values:
         return None
-    method = "linear" if max(values) < inf else "higher"
-    logs = np.log(np.maximum(values, np.finfo(float).tiny))
-    low, middle, high = np.exp(np.quantile(logs, (0.25, 0.5, 0.75), method=method))
-    return Spread(float(middle), float(low), float(high), len(values))
+    ranked = sorted(values)
+
+    def quantile(q: float) -> float:
+        at, part = divmod(q * (len(ranked) - 1), 1.0)
+        low = ranked[int(at)]
+        return low ** (1 - part) * ranked[int(at) + 1] ** part if part else low
+
+    return Spread(quantile(0.5), quantile(0.25), quantile(0.75), len(values))
 
 
 def middle(values: Sequence[float]) -> float | None:

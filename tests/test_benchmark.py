@@ -115,6 +115,11 @@ def test_medians_and_quartiles_are_those_of_the_starts() -> None:
     found = _tables.spread(runs.errors("sine2", "fipa"))
     assert found == Spread(3e-3, 2e-3, 4e-3, 5)
     assert runs.median("sine2", "fedavg") is None
+    assert _tables.spread([1e-4, 1.0]) == Spread(
+        *(pytest.approx(x) for x in (1e-2, 1e-3, 1e-1)), 2
+    )
+    assert _tables.middle([1.0, inf, inf]) is None
+    assert _tables.middle([1.0, 2.0, inf]) == 2.0
 
 
 def test_tables_read_the_same_in_markdown_and_latex() -> None:

@@ -140,6 +140,8 @@ def size(entry: Entry) -> float:
 def against(entries: Sequence[Entry], key: str, labels: Sequence[str]) -> list[Curve]:
     """The last gap by the value of the sweep; where that is a word, a level.
 
+    Trajectories that ran away before have none.
+
     Args:
         entries: Of a sweep.
         key: The field that tells the curves apart.
@@ -149,7 +151,8 @@ def against(entries: Sequence[Entry], key: str, labels: Sequence[str]) -> list[C
     width = sorted(x for e in entries if isfinite(x := size(e)))
     for label, runs in grouped(entries, key).items():
         number = labels.index(label)
-        last = sorted((size(e), max(e["function"][-1], LEAST)) for e in runs)
+        ended = [e for e in runs if len(e["function"]) == len(e["loss_gn"])]
+        last = sorted((size(e), max(e["function"][-1], LEAST)) for e in ended)
         found = [(x, y) for x, y in last if isfinite(x)]
         at, gap = [x for x, _ in found], [y for _, y in found]
         curves.append(Curve(label, at, gap, number, number, number + 1))

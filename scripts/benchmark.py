@@ -312,7 +312,8 @@ def main() -> None:
         for name, row in ROWS.items()
     }
     pairs = []
-    for problem in todo.problems or SUITES[todo.suite]:
+    wanted = todo.problems or SUITES[todo.suite]
+    for problem in () if todo.table else wanted:
         for method in todo.methods:
             try:
                 options_of(problem, method)
@@ -328,7 +329,7 @@ def main() -> None:
     entries = _common.completed(
         todo.out,
         KEY,
-        [] if todo.table else keys,
+        keys,
         measured,
         todo.jobs,
         todo.threads,

@@ -66,6 +66,7 @@ METHODS = {
     "fedadam": Look("FedAdam", 1, 3, 5),
     "feddyn": Look("FedDyn", 4, 0, 4),
     "fedpm": Look("FedPM", 2, 0, 3),
+    "fedpm_foof": Look("FedPM with FOOF", 2, 5, 6),
     "fedfisher_kfac": Look("FedFisher, K-FAC", 2, 1, 2),
     "fedfisher_diagonal": Look("FedFisher, diagonal", 2, 3, 1),
     "fedfisher_oneshot": Look("FedFisher, one shot", 2, 4, 7),

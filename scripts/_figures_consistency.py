@@ -149,9 +149,10 @@ def against(entries: Sequence[Entry], key: str, labels: Sequence[str]) -> list[C
     """
     curves = []
     width = sorted(x for e in entries if isfinite(x := size(e)))
+    rounds = max(len(e["function"]) for e in entries)
     for label, runs in grouped(entries, key).items():
         number = labels.index(label)
-        ended = [e for e in runs if len(e["function"]) == len(e["loss_gn"])]
+        ended = [e for e in runs if len(e["function"]) == rounds]
         last = sorted((size(e), max(e["function"][-1], LEAST)) for e in ended)
         found = [(x, y) for x, y in last if isfinite(x)]
         at, gap = [x for x, _ in found], [y for _, y in found]

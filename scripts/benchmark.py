@@ -4,9 +4,8 @@ Each run makes --rounds rounds; methods with cheap rounds go on until they have 
 for --budget seconds, so that they are seen at as many bytes and seconds as the others.
 Finished runs are kept in the record and not made again, also not when their options
 would now be others (--fresh): an interrupted benchmark goes on where it stopped.
-Methods with options take those that tune_baselines.py found. The
-tables (docs/benchmark.md, figures/tables/*.tex) and the figures are drawn from the
-record.
+Methods with options take those that tune_baselines.py found. The tables
+(docs/benchmark.md, figures/tables/*.tex) and the figures are drawn from the record.
 
     python scripts/benchmark.py fipa-1d --jobs 2              # an hour of two cores
     python scripts/benchmark.py fipa --problems sine2 --methods fipa fedavg --seeds 5

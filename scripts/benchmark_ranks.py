@@ -12,15 +12,16 @@ run again.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
 import _common  # before torch, see there
 from _common import Entry, short
+from _tables import first
 from benchmark_steps import error
 
 import problems
@@ -89,8 +90,8 @@ def floats(entry: Entry) -> float:
 
 def megabytes(entry: Entry, target: float) -> float | None:
     """Both ways until the error is at a target; None if it never is."""
-    pairs = zip(entry["error"], entry["bytes"], strict=True)
-    return next((sent / 1e6 for reached, sent in pairs if reached <= target), None)
+    sent = first(entry, "bytes", target)
+    return sent / 1e6 if isfinite(sent) else None
 
 
 def table(entries: Sequence[Entry], problem: str) -> str:
@@ -160,12 +161,10 @@ def main() -> None:
         for seed in range(todo.seeds or seeds):
             chosen = todo.schedules or schedules
             keys += [(problem, schedule, seed, todo.rounds) for schedule in chosen]
-    if todo.table:
-        entries: list[Entry] = json.loads(todo.out.read_text())
-    else:
-        entries = _common.completed(
-            todo.out, KEY, keys, measured, todo.jobs, todo.threads, todo.fresh
-        )
+    wanted = [] if todo.table else keys
+    entries = _common.completed(
+        todo.out, KEY, wanted, measured, todo.jobs, todo.threads, todo.fresh
+    )
     for problem in todo.problems:
         print(f"\n{problem}\n\n{table(entries, problem)}")
 

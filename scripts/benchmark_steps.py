@@ -12,7 +12,6 @@ when it can only repeat itself: converged, or 30 rounds without a step.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from itertools import product
 from math import inf
@@ -260,12 +259,10 @@ def main() -> None:
         for problem in todo.problems
         for setting in todo.settings
     ]
-    if todo.table:
-        entries: list[Entry] = json.loads(todo.out.read_text())
-    else:
-        entries = _common.completed(
-            todo.out, KEY, keys, measured, todo.jobs, todo.threads, todo.fresh
-        )
+    wanted = [] if todo.table else keys
+    entries = _common.completed(
+        todo.out, KEY, wanted, measured, todo.jobs, todo.threads, todo.fresh
+    )
     if not todo.table or todo.policies == POLICIES:
         chosen = [e["policy"] for e in entries]
     else:

@@ -182,7 +182,7 @@ def relative(found: Iterable[Tensor], exact: Iterable[Tensor]) -> list[float]:
 
 def short(values: Iterable[float]) -> list[float]:
     """The values with four digits."""
-    return [float(f"{value:.3e}") for value in values]
+    return [_common.short(value) for value in values]
 
 
 def functions(problem: Problem, thetas: Iterable[Tensor]) -> Iterable[Tensor]:

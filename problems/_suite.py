@@ -170,14 +170,19 @@ def setting(clients: int, options: Options) -> Setting:
     Raises:
         ValueError: If an option is unknown or out of range.
     """
-    known = [field.name for field in fields(Setting)]
+    refuse_unknown(options, Setting)
+    return Setting(clients, **options)
+
+
+def refuse_unknown(options: Options, kind: type[Setting]) -> None:
+    """Raise ValueError if an option is not one of a setting."""
+    known = [field.name for field in fields(kind)]
     for name in options:
         if name not in known:
             raise ValueError(
                 f"Unknown option '{name}' of the problem.{suggestion(name, known)} "
                 f"There are {', '.join(known)}."
             )
-    return Setting(clients, **options)
 
 
 def given(u: Jet, row: Row) -> Tensor:

@@ -5,27 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import _common
+import _suites
 import pytest
 import torch
-from cases import theta
+from cases import small, theta
 from reference import jacobian, relative
 
 import problems
 from fedsciml.collocation import heterogeneity
 from fedsciml.datafiles import load_points
 from fedsciml.jet import Jet, Nested
-from fedsciml.problem import Problem, Row, Shard
+from fedsciml.problem import Row, Shard
 from fedsciml.residual import System
 
 SUITE = [name for name in problems.names() if name != "heat"]
-SCALES: dict[str, dict[str, float]] = {"heat": {}, "poisson_square": {"points": 0.2}}
-"""Of problems that cannot be scaled, or that scale the lines of a grid."""
-
-
-def small(name: str, **parameters: object) -> Problem:
-    """The problem with few points, for problems that let themselves be scaled."""
-    scale = SCALES.get(name, {"points": 0.02})
-    return problems.load(name, **scale, **parameters)
 
 
 def few(shard: Shard, n: int) -> Shard:
@@ -40,7 +33,8 @@ def few(shard: Shard, n: int) -> Shard:
 
 
 def test_the_modules_are_the_names() -> None:
-    assert sorted(SUITE) == sorted([*_common.SUITE, "poisson_square"])
+    suites = [*_common.SUITE, *_suites.PUBLISHED_FEDPINN]
+    assert sorted(SUITE) == sorted([*suites, "poisson_square"])
     for name in problems.names():
         assert small(name).name == name
         assert 20 < len(problems.summary(name)) < 88
@@ -212,7 +206,7 @@ def test_gaussians_are_cut_into_boxes_where_the_number_is_a_square() -> None:
         ({"activation": None}, "must be a word, got None"),
         ({"edges": "0,1"}, "must be a list of numbers or null, got '0,1'"),
         ({"edges": [0, "a", 1]}, "must be a list of numbers or null, got"),
-        ({"activation": "relu"}, "Unknown activation"),
+        ({"activation": "ramp"}, "Unknown activation"),
         ({"sede": 1}, "Unknown option 'sede'.*Did you mean 'seed'"),
     ],
 )

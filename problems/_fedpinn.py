@@ -111,4 +111,4 @@ def hammersley(n: int) -> Tensor:
     mirrored = torch.zeros(n, dtype=torch.float64, device="cpu")
     for digit in range(max(1, n).bit_length()):
         mirrored += (i >> digit & 1) / 2 ** (digit + 1)
-    return torch.stack([(i + 0.5) / n, mirrored], dim=1)
+    return torch.stack([(i.double() + 0.5) / n, mirrored], dim=1)

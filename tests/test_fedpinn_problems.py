@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import reference_solutions
 import torch
-from cases import small
-from scipy.integrate import solve_ivp
+from cases import small, theta
+from scipy.integrate import solve_bvp, solve_ivp
 from scipy.stats.qmc import Halton
 
 import problems
 from fedsciml.collocation import heterogeneity
-from problems import allen_cahn_time
+from problems import allen_cahn_time, inverse_diffusion_reaction
 from problems._fedpinn import hammersley
 
-FEDPINN = tuple(_suites.PUBLISHED_FEDPINN)
+FEDPINN = tuple(_suites.FEDPINN)
 BLOCKS = ("schaffer", "helmholtz")
 
 
@@ -143,3 +143,36 @@ def test_the_table_has_the_initial_and_boundary_values() -> None:
     assert int(given.sum()) == 201 + 2 * 100
     found, expected = values[given], allen_cahn_time.start(points[given])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_the_state_is_that_of_scipy_s_boundary_value_solver() -> None:
+    def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        k = 0.1 + np.exp(-0.5 * (x - 0.5) ** 2 / 0.15**2)
+        return np.stack([y[1], (k * y[0] + np.sin(2 * np.pi * x)) / 0.01])
+
+    x = np.linspace(0, 1, 101)
+    solved = solve_bvp(
+        slope, lambda a, b: np.array([a[0], b[0]]), x, np.zeros((2, 101)), tol=1e-9
+    )
+    u = inverse_diffusion_reaction.state(torch.from_numpy(x)[:, None]).numpy()
+    # Measured 5.1e-12 where u is up to 1.3 in size.
+    assert np.abs(solved.sol(x)[0] - u).max() < 1e-10
+
+
+def test_observations_are_of_the_state_at_the_published_points() -> None:
+    problem = problems.load("inverse_diffusion_reaction")
+    observed = problem.pooled().rows[1]
+    torch.testing.assert_close(
+        observed.points[:, 0], torch.arange(24).double() / 23, rtol=0, atol=1e-15
+    )
+    assert torch.equal(
+        observed.target, inverse_diffusion_reaction.state(observed.points)
+    )
+
+
+def test_both_networks_leave_the_ends_of_the_state_at_zero() -> None:
+    problem = problems.load("inverse_diffusion_reaction")
+    ends = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    values = problem.network(theta(problem), ends)
+    assert values[:, 0].abs().max() == 0
+    assert values[:, 1].abs().min() > 0

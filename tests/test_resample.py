@@ -222,6 +222,7 @@ def test_what_cannot_be_drawn_again_is_refused() -> None:
         chosen(replace(problem, terms=[replace(pde, sample=None), ends]))
     for changed, message in (
         (replace(pde, target=torch.ones(23)), "values at its own points"),
+        (replace(pde, partner=pde.points), "pairs its points with partners"),
         (replace(pde, sample=lambda n, g: sample(n, g) / 4), "only 0 lie in the part"),
         (replace(pde, sample=lambda n, g: sample(n, g)[:, 0]), r"must be \[n, 1\]"),
     ):

@@ -283,11 +283,15 @@ def dirichlet(
         for side in (0, 1)
         for part in (halves if axis else [(zero, one)])
     ]
+
+    def sample(n: int, generator: Generator) -> Tensor:
+        return uniform(n, zero, one, generator)
+
     return Problem(
         name,
         made.network(d, 3, 32),
         [
-            Term("pde", pde, torch.cat(inside), target=source),
+            Term("pde", pde, torch.cat(inside), target=source, sample=sample),
             Term("boundary", given, torch.cat(faces), target=solution, weight=weight),
         ],
         made.divide(d),

@@ -71,8 +71,8 @@ class Term:
             of the points, or one tensor per client where the points come so. A single
             column [n, 1] becomes [n].
         weight: Factor alpha of the term in the loss, positive.
-        autograd: The residual calls ``torch.autograd`` itself on ``u.value`` and
-            ``row.points``: take the general path.
+        autograd: The residual calls ``torch.autograd`` itself on ``u.values`` and
+            ``row.points``.
     """
 
     name: str

@@ -4,9 +4,9 @@ A ``System`` binds a problem and one shard: it holds what does not depend on the
 gives r(theta) [n], the loss 1/2 |r|^2, and a ``Linearisation`` with J [n, p], J v and
 J^T w. Rows are ordered term by term; a term with q residuals per point gives q n rows.
 
-An MLP and a residual that reads jets take the fast path: one forward sweep of jets, one
-reverse sweep for all rows. Everything else takes the general autograd path, with the
-same interface.
+An MLP takes the fast path: one forward sweep of jets, one reverse sweep for all rows; a
+residual that calls torch.autograd itself is given the jets, see ``taylor``. Everything
+else takes the general autograd path, with the same interface.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +16,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+from torch.func import vmap
 
 from fedsciml.jet import Channel, Jet, Nested, layout
 from fedsciml.network import MLP, Tape
 from fedsciml.problem import Problem, Row, Rows, Shard
+from fedsciml.taylor import Read, field, needed
 
 CHUNK = 1024
 """Points per sweep: bounds its memory whatever the size of the shard; fits a cache."""
@@ -121,16 +123,13 @@ class System:
         self.size = problem.network.size
         self.blocks: list[Block] = []
         for rows in shard.rows:
-            term = problem.terms[rows.term]
-            fast = isinstance(problem.network, MLP) and not term.autograd
-            kind = JetBlock if fast else AutogradBlock
             for start in range(0, len(rows.points), chunk):
                 points = rows.points[start : start + chunk].to(device, dtype)
                 target = rows.target
                 if target is not None:
                     target = target[start : start + chunk].to(device, dtype)
                 part = Rows(rows.term, points, target, rows.weight)
-                self.blocks.append(kind(problem, part))
+                self.blocks.append(_block(problem, part))
 
     def scaled(self, factors: Sequence[float]) -> "System":
         """The same system with the loss of term t times ``factors[t]``; shares data."""
@@ -199,11 +198,16 @@ class JetBlock:
         self._problem, self.rows = problem, rows
         self._term = problem.terms[rows.term]
         self._row = Row(rows.points, rows.target, problem.coordinates)
-        self.layout = layout(_traced(self._evaluate, rows.points, len(problem.outputs)))
+        self.layout = layout(self._channels())
         self._number = {c: k for k, c in enumerate(self.layout.channels)}
         self._constraint = self._network.constrain(rows.points, self.layout)
 
-    def _evaluate(self, read: Callable[[Channel], Tensor]) -> Tensor:
+    def _channels(self) -> list[Channel]:
+        """The channels that the residual needs."""
+        outputs = len(self._problem.outputs)
+        return _traced(self._evaluate, self.rows.points, outputs)
+
+    def _evaluate(self, read: Read) -> Tensor:
         """Unweighted residuals [q, n] from the channels of u."""
         problem = self._problem
         jet = Jet(read, problem.coordinates, problem.outputs)
@@ -251,6 +255,29 @@ class JetBlock:
         return JetLinear(r, self._network, tape, cotangents)
 
 
+class TaylorBlock(JetBlock):
+    """Rows of a term whose residual calls torch.autograd, which is given jets."""
+
+    def _channels(self) -> list[Channel]:
+        return needed(self._evaluate, self.rows.points, len(self._problem.outputs))
+
+    def _evaluate(self, read: Read) -> Tensor:
+        problem, rows = self._problem, self.rows
+        x = rows.points.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            jet = Jet(Nested(field(read, x), x), problem.coordinates, problem.outputs)
+            parts = self._term.residual(jet, Row(x, rows.target, problem.coordinates))
+            return _stacked(parts, len(x), self._term.name)
+
+    def _residuals(self, jets: Tensor) -> Tensor:
+        def read(channel: Channel) -> Tensor:
+            # A channel that no residual depends on is read all the same.
+            known = channel in self._number
+            return jets[self._number[channel]] if known else torch.zeros_like(jets[0])
+
+        return self._evaluate(read)
+
+
 class JetLinear(NamedTuple):
     """Linearised rows: ``cotangents[q]`` [K, n, c] is d residual_q / d jets."""
 
@@ -290,28 +317,33 @@ class AutogradBlock:
         self._problem, self.rows = problem, rows
         self._term = problem.terms[rows.term]
 
-    def _evaluate(self, theta: Tensor) -> Tensor:
-        problem = self._problem
+    def evaluate(self, theta: Tensor) -> Tensor:
+        """Weighted residuals [q, n] for one theta [p], or for one a point, [n, p]."""
+        problem, network = self._problem, self._problem.network
         x = self.rows.points.detach().clone().requires_grad_()
-        read = Nested(problem.network(theta, x), x)
-        jet = Jet(read, problem.coordinates, problem.outputs)
+        if theta.ndim == 1:
+            values = network(theta, x)
+        else:
+            values = vmap(lambda t, y: network(t, y.unsqueeze(0)).squeeze(0))(theta, x)
+        jet = Jet(Nested(values, x), problem.coordinates, problem.outputs)
         row = Row(x, self.rows.target, problem.coordinates)
         parts = self._term.residual(jet, row)
         stacked = _stacked(parts, len(x), self._term.name)
         # The empty sum puts a residual without u on the graph of theta.
-        return stacked.flatten() * self.rows.weight + theta[:0].sum()
+        return stacked * self.rows.weight + theta[:0].sum()
 
+    @torch.enable_grad()
     def residuals(self, thetas: Tensor) -> Tensor:
         """Weighted residuals [C, n] at thetas [C, p]."""
-        with torch.enable_grad():
-            return torch.stack([self._evaluate(t).detach() for t in thetas.detach()])
+        parts = [self.evaluate(t).detach().flatten() for t in thetas.detach()]
+        return torch.stack(parts)
 
     def linearise(self, theta: Tensor) -> "AutogradLinear":
         """The rows' linearisation at theta: the graph of the residual."""
         leaf = theta.detach().clone().requires_grad_()
         with torch.enable_grad():
-            graph = self._evaluate(leaf)
-        return AutogradLinear(graph.detach(), graph, leaf)
+            graph = self.evaluate(leaf).flatten()
+        return AutogradLinear(graph.detach(), graph, leaf, self)
 
 
 class AutogradLinear(NamedTuple):
@@ -320,17 +352,21 @@ class AutogradLinear(NamedTuple):
     residual: Tensor
     graph: Tensor
     theta: Tensor
+    block: AutogradBlock
 
     def jacobian(self, out: Tensor) -> None:
-        """Write J into ``out`` [n, p] by batched vector-Jacobian products."""
-        n, at_once = len(self.graph), 64
-        for start in range(0, n, at_once):
-            seeds = torch.zeros(min(at_once, n - start), n).to(self.graph)
-            seeds[:, start:].fill_diagonal_(1)
-            (rows,) = torch.autograd.grad(
-                self.graph, self.theta, seeds, retain_graph=True, is_grads_batched=True
-            )
-            out[start : start + len(rows)] = rows
+        """Write J into ``out`` [q n, p].
+
+        Every point gets its own copy of theta; row i of the gradient of the sum of the
+        residuals with respect to the copies is the gradient of residual i.
+        """
+        n = len(self.block.rows.points)
+        copies = self.theta.detach().expand(n, -1).clone().requires_grad_()
+        with torch.enable_grad():
+            sums = self.block.evaluate(copies).sum(1)
+        for q, total in enumerate(sums):
+            (rows,) = torch.autograd.grad(total, copies, retain_graph=True)
+            out[q * n : (q + 1) * n] = rows
 
     def jvp(self, v: Tensor) -> Tensor:
         """J v, shape [n], as the derivative of w -> v . J^T w."""
@@ -346,6 +382,23 @@ class AutogradLinear(NamedTuple):
         """J^T w, shape [p]."""
         (result,) = torch.autograd.grad(self.graph, self.theta, w, retain_graph=True)
         return result
+
+
+def _block(problem: Problem, rows: Rows) -> Block:
+    """The fastest kind of block that fits the network and the residual."""
+    if not isinstance(problem.network, MLP):
+        return AutogradBlock(problem, rows)
+    if not problem.terms[rows.term].autograd:
+        return JetBlock(problem, rows)
+    general, fast = AutogradBlock(problem, rows), TaylorBlock(problem, rows)
+    start = problem.network.init(Generator().manual_seed(0), torch.float64)
+    expected, found = (b.linearise(start.to(rows.points)) for b in (general, fast))
+    # A residual that detaches u or branches on it may hide from random jets.
+    close = 1e-8 if start.dtype == rows.points.dtype else 1e-4
+    pairs = [(found.residual, expected.residual)]
+    pairs.append((found.vjp(found.residual), expected.vjp(found.residual)))
+    agree = all(bool((a - b).norm() <= close * b.norm()) for a, b in pairs)
+    return fast if agree else general
 
 
 def _empty(rows: int, columns: int, like: Tensor) -> Tensor:
@@ -374,9 +427,7 @@ def _stacked(parts: object, n: int, term: str) -> Tensor:
 
 
 def _traced(
-    evaluate: Callable[[Callable[[Channel], Tensor]], Tensor],
-    points: Tensor,
-    outputs: int,
+    evaluate: Callable[[Read], Tensor], points: Tensor, outputs: int
 ) -> list[Channel]:
     """Which channels a residual reads, found by letting it read zeros."""
     seen: list[Channel] = []

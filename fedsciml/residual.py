@@ -4,7 +4,7 @@ A ``System`` binds a problem and one shard: it holds what does not depend on the
 gives r(theta) [n], the loss 1/2 |r|^2, and a ``Linearisation`` with J [n, p], J v and
 J^T w. Rows are ordered term by term; a term with q residuals per point gives q n rows.
 
-An MLP takes the fast path: one forward sweep of jets, one reverse sweep for all rows; a
+MLPs take the fast path: one forward sweep of jets, one reverse sweep for all rows; a
 residual that calls torch.autograd itself is given the jets, see ``taylor``. Everything
 else takes the general autograd path, with the same interface.
 """
@@ -12,7 +12,7 @@ else takes the general autograd path, with the same interface.
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch.func import vmap
 
 from fedsciml.jet import Channel, Jet, Nested, layout
 from fedsciml.network import MLP, Tape
+from fedsciml.parallel import Parallel, ParallelTape
 from fedsciml.problem import Problem, Row, Rows, Shard
 from fedsciml.taylor import Read, field, needed
 
@@ -124,11 +125,13 @@ class System:
         self.blocks: list[Block] = []
         for rows in shard.rows:
             for start in range(0, len(rows.points), chunk):
-                points = rows.points[start : start + chunk].to(device, dtype)
-                target = rows.target
-                if target is not None:
-                    target = target[start : start + chunk].to(device, dtype)
-                part = Rows(rows.term, points, target, rows.weight)
+                part = rows.part(slice(start, start + chunk))
+                target, partner = (
+                    None if value is None else value.to(device, dtype)
+                    for value in (part.target, part.partner)
+                )
+                points = part.points.to(device, dtype)
+                part = replace(part, points=points, target=target, partner=partner)
                 self.blocks.append(_block(problem, part))
 
     def scaled(self, factors: Sequence[float]) -> "System":
@@ -190,27 +193,30 @@ class System:
 
 
 class JetBlock:
-    """Rows of a term whose residual reads the jets of an MLP."""
+    """Rows of a term whose residual reads the jets of an MLP, or of several.
+
+    Points and their partners are swept together; K channels, c outputs, s unknowns.
+    """
 
     def __init__(self, problem: Problem, rows: Rows) -> None:
-        assert isinstance(problem.network, MLP)
+        assert isinstance(problem.network, (MLP, Parallel))
         self._network = problem.network
         self._problem, self.rows = problem, rows
         self._term = problem.terms[rows.term]
-        self._row = Row(rows.points, rows.target, problem.coordinates)
-        self.layout = layout(self._channels())
+        self._row = Row(rows.points, rows.target, problem.coordinates, rows.partner)
+        x = _with_partners(rows.points, rows.partner)
+        self.layout = layout(self._channels(x))
         self._number = {c: k for k, c in enumerate(self.layout.channels)}
-        self._constraint = self._network.constrain(rows.points, self.layout)
+        self._inputs: Any = self._network.inputs(x, self.layout)
+        self._constraint = self._network.constrain(x, self.layout)
 
-    def _channels(self) -> list[Channel]:
-        """The channels that the residual needs."""
-        outputs = len(self._problem.outputs)
-        return _traced(self._evaluate, self.rows.points, outputs)
+    def _channels(self, x: Tensor) -> list[Channel]:
+        """The channels that the residual needs at the points and their partners."""
+        return _traced(self._evaluate, x, self._network.columns)
 
     def _evaluate(self, read: Read) -> Tensor:
         """Unweighted residuals [q, n] from the channels of u."""
-        problem = self._problem
-        jet = Jet(read, problem.coordinates, problem.outputs)
+        jet = _jet(self._problem, read, len(self.rows.points), self.rows.partner)
         parts = self._term.residual(jet, self._row)
         return _stacked(parts, len(self.rows.points), self._term.name)
 
@@ -223,11 +229,13 @@ class JetBlock:
     @torch.no_grad()
     def residuals(self, thetas: Tensor) -> Tensor:
         """Weighted residuals [C, n] at thetas [C, p], some of them in one sweep."""
-        x = self.rows.points
+        n = len(self.rows.points)
         result = []
-        for group in thetas.split(max(1, CHUNK // max(1, len(x)))):
+        for group in thetas.split(max(1, CHUNK // max(1, n))):
             # One theta alone takes the path of ``linearise`` and agrees bit for bit.
-            tape = self._network.forward(group.squeeze(0), x, self.layout, keep=False)
+            tape = self._network.forward(
+                group.squeeze(0), self._inputs, self.layout, keep=False
+            )
             several = tape.output.unbind(1) if len(group) > 1 else [tape.output]
             for jets in several:
                 result.append(self._residuals(self._solution(jets)).flatten())
@@ -236,7 +244,7 @@ class JetBlock:
     @torch.no_grad()
     def linearise(self, theta: Tensor) -> "JetLinear":
         """The rows' linearisation at theta: one sweep of jets, one small backward."""
-        tape = self._network.forward(theta, self.rows.points, self.layout)
+        tape = self._network.forward(theta, self._inputs, self.layout)
         jets = self._solution(tape.output).requires_grad_()
         with torch.enable_grad():
             parts = self._residuals(jets)
@@ -252,22 +260,28 @@ class JetBlock:
             pull = self._constraint.pull if self._constraint else None
             cotangents.append(pull(bar) if pull else bar)
         r = parts.detach().flatten() * self.rows.weight
-        return JetLinear(r, self._network, tape, cotangents)
+        return JetLinear(r, tape, cotangents, 1 if self.rows.partner is None else 2)
 
 
 class TaylorBlock(JetBlock):
-    """Rows of a term whose residual calls torch.autograd, which is given jets."""
+    """Rows of a term whose residual calls torch.autograd, which is given jets.
 
-    def _channels(self) -> list[Channel]:
-        return needed(self._evaluate, self.rows.points, len(self._problem.outputs))
+    Also any rows of a network with an output transform that only torch can
+    differentiate.
+    """
+
+    def _channels(self, x: Tensor) -> list[Channel]:
+        return needed(self._evaluate, x, self._network.columns)
 
     def _evaluate(self, read: Read) -> Tensor:
-        problem, rows = self._problem, self.rows
-        x = rows.points.detach().clone().requires_grad_()
+        network = self._network
+
+        def values(x: Tensor) -> Tensor:
+            columns = field(read, x)
+            return columns if isinstance(network, MLP) else network.finish(x, columns)
+
         with torch.enable_grad():
-            jet = Jet(Nested(field(read, x), x), problem.coordinates, problem.outputs)
-            parts = self._term.residual(jet, Row(x, rows.target, problem.coordinates))
-            return _stacked(parts, len(x), self._term.name)
+            return _by_autograd(self._problem, self.rows, values)
 
     def _residuals(self, jets: Tensor) -> Tensor:
         def read(channel: Channel) -> Tensor:
@@ -279,30 +293,40 @@ class TaylorBlock(JetBlock):
 
 
 class JetLinear(NamedTuple):
-    """Linearised rows: ``cotangents[q]`` [K, n, c] is d residual_q / d jets."""
+    """Linearised rows: ``cotangents[q]`` [K, n, c] is d residual_q / d jets.
+
+    With partners, ``sides`` is 2: n points, then their n partners, make n rows.
+    """
 
     residual: Tensor
-    network: MLP
-    tape: Tape
+    tape: Tape | ParallelTape
     cotangents: list[Tensor]
+    sides: int
 
     @torch.no_grad()
     def jacobian(self, out: Tensor) -> None:
         """Write J into ``out`` [q n, p]."""
-        n = len(self.tape.x)
+        n = len(self.residual) // len(self.cotangents)
         for q, cotangent in enumerate(self.cotangents):
-            self.tape.rows(cotangent, out[q * n : (q + 1) * n])
+            rows = out[q * n : (q + 1) * n]
+            if self.sides == 1:
+                self.tape.rows(cotangent, rows)
+            else:
+                both = _empty(2 * n, out.shape[1], out)
+                self.tape.rows(cotangent, both)
+                torch.add(both[:n], both[n:], out=rows)
 
     @torch.no_grad()
     def jvp(self, v: Tensor) -> Tensor:
         """J v, shape [q n]."""
-        tangent = self.tape.push(self.network.layers(v))
-        return torch.cat([(bar * tangent).sum((0, 2)) for bar in self.cotangents])
+        tangent = self.tape.push(v)
+        parts = [(bar * tangent).sum((0, 2)) for bar in self.cotangents]
+        return torch.cat([part.view(self.sides, -1).sum(0) for part in parts])
 
     @torch.no_grad()
     def vjp(self, w: Tensor) -> Tensor:
         """J^T w, shape [p]."""
-        parts = w.view(len(self.cotangents), 1, -1, 1)
+        parts = w.view(len(self.cotangents), 1, -1, 1).repeat(1, 1, self.sides, 1)
         total = sum(
             (bar * part for bar, part in zip(self.cotangents, parts, strict=True)),
             torch.zeros_like(self.cotangents[0]),
@@ -320,17 +344,20 @@ class AutogradBlock:
     def evaluate(self, theta: Tensor) -> Tensor:
         """Weighted residuals [q, n] for one theta [p], or for one a point, [n, p]."""
         problem, network = self._problem, self._problem.network
-        x = self.rows.points.detach().clone().requires_grad_()
-        if theta.ndim == 1:
-            values = network(theta, x)
-        else:
-            values = vmap(lambda t, y: network(t, y.unsqueeze(0)).squeeze(0))(theta, x)
-        jet = Jet(Nested(values, x), problem.coordinates, problem.outputs)
-        row = Row(x, self.rows.target, problem.coordinates)
-        parts = self._term.residual(jet, row)
-        stacked = _stacked(parts, len(x), self._term.name)
+
+        def values(x: Tensor) -> Tensor:
+            numbers = theta[..., network.size - len(problem.unknowns) :]
+            if theta.ndim == 1:
+                found = network(theta, x)
+                return torch.cat([found, numbers.expand(len(x), -1)], -1)
+            sides = len(x) // len(theta)
+            pairs = theta.repeat(sides, 1), x
+            found = vmap(lambda t, y: network(t, y.unsqueeze(0)).squeeze(0))(*pairs)
+            return torch.cat([found, numbers.repeat(sides, 1)], -1)
+
         # The empty sum puts a residual without u on the graph of theta.
-        return stacked * self.rows.weight + theta[:0].sum()
+        weighted = _by_autograd(problem, self.rows, values) * self.rows.weight
+        return weighted + theta[:0].sum()
 
     @torch.enable_grad()
     def residuals(self, thetas: Tensor) -> Tensor:
@@ -386,19 +413,56 @@ class AutogradLinear(NamedTuple):
 
 def _block(problem: Problem, rows: Rows) -> Block:
     """The fastest kind of block that fits the network and the residual."""
-    if not isinstance(problem.network, MLP):
+    network = problem.network
+    jets, finished = isinstance(network, MLP), False
+    if isinstance(network, Parallel):
+        jets, finished = network.carries_jets, network.transform is not None
+    if not jets:
         return AutogradBlock(problem, rows)
-    if not problem.terms[rows.term].autograd:
+    if not (problem.terms[rows.term].autograd or finished):
         return JetBlock(problem, rows)
     general, fast = AutogradBlock(problem, rows), TaylorBlock(problem, rows)
-    start = problem.network.init(Generator().manual_seed(0), torch.float64)
-    expected, found = (b.linearise(start.to(rows.points)) for b in (general, fast))
+    start = network.init(Generator().manual_seed(0), torch.float64).to(rows.points)
+    expected, found = general.linearise(start), fast.linearise(start)
     # A residual that detaches u or branches on it may hide from random jets.
-    close = 1e-8 if start.dtype == rows.points.dtype else 1e-4
+    close = 1e-8 if start.dtype == torch.float64 else 1e-4
     pairs = [(found.residual, expected.residual)]
     pairs.append((found.vjp(found.residual), expected.vjp(found.residual)))
     agree = all(bool((a - b).norm() <= close * b.norm()) for a, b in pairs)
     return fast if agree else general
+
+
+def _by_autograd(
+    problem: Problem, rows: Rows, values: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Residuals [q, n] of values that are on the graph of the rows' points."""
+    term = problem.terms[rows.term]
+    points, partner = (
+        None if x is None else x.detach().clone().requires_grad_()
+        for x in (rows.points, rows.partner)
+    )
+    assert points is not None
+    x = _with_partners(points, partner)
+    jet = _jet(problem, Nested(values(x), x), len(points), partner)
+    row = Row(points, rows.target, problem.coordinates, partner)
+    return _stacked(term.residual(jet, row), len(points), term.name)
+
+
+def _with_partners(points: Tensor, partner: Tensor | None) -> Tensor:
+    return points if partner is None else torch.cat([points, partner])
+
+
+def _jet(
+    problem: Problem,
+    read: Read,
+    n: int,
+    partner: Tensor | None,
+) -> Jet:
+    """What a residual sees of channels that are read at n points and their partners."""
+    names = problem.coordinates, problem.outputs, problem.unknowns
+    if partner is None:
+        return Jet(read, *names)
+    return Jet(lambda c: read(c)[:n], *names, Jet(lambda c: read(c)[n:], *names))
 
 
 def _empty(rows: int, columns: int, like: Tensor) -> Tensor:
@@ -427,14 +491,16 @@ def _stacked(parts: object, n: int, term: str) -> Tensor:
 
 
 def _traced(
-    evaluate: Callable[[Read], Tensor], points: Tensor, outputs: int
+    evaluate: Callable[[Callable[[Channel], Tensor]], Tensor],
+    points: Tensor,
+    columns: int,
 ) -> list[Channel]:
     """Which channels a residual reads, found by letting it read zeros."""
     seen: list[Channel] = []
 
     def read(channel: Channel) -> Tensor:
         seen.append(channel)
-        return points.new_zeros(len(points), outputs)
+        return points.new_zeros(len(points), columns)
 
     evaluate(read)
     return seen

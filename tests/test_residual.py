@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from fedsciml.collocation import strips
 from fedsciml.jet import Jet
 from fedsciml.network import MLP, Network
+from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import AutogradBlock, JetBlock, System, TaylorBlock
 
@@ -55,7 +56,11 @@ class General:
 @pytest.mark.parametrize("name", FUNCTIONAL)
 def test_general_path_equals_the_jet_path(name: str) -> None:
     problem = CASES[name]()
-    general = replace(problem, network=General(problem.network))
+    network: Network = General(problem.network)
+    if isinstance(problem.network, Parallel):
+        parts = [General(part) for part in problem.network.networks]
+        network = replace(problem.network, networks=parts)
+    general = replace(problem, network=network)
     start = theta(problem)
     fast, slow = pooled(problem).linearise(start), pooled(general).linearise(start)
     assert all(isinstance(b, AutogradBlock) for b in pooled(general).blocks)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from fedsciml.collocation import Partition, explicit
 from fedsciml.jet import Jet, Nested
@@ -64,6 +64,9 @@ Residual = Callable[[Jet, Row], "Tensor | Sequence[Tensor]"]
 Residual i may depend on the jets and rows of point i alone.
 """
 
+Sampler = Callable[[int, Generator], Tensor]
+"""Draws about n points [n, d] of the whole domain, whoever owns them."""
+
 
 @dataclass(frozen=True)
 class Term:
@@ -86,6 +89,8 @@ class Term:
         partner: A second point for every point, given as ``points`` are; the residual
             sees u there as ``u.partner``, for periodic conditions and jumps. Whoever
             owns the point owns the pair.
+        sample: Draws other points of the term, for methods that resample; see
+            ``resample``. The target must then be a function, a number or None.
     """
 
     name: str
@@ -95,6 +100,7 @@ class Term:
     weight: float = 1.0
     autograd: bool = False
     partner: Tensor | np.ndarray | Sequence[Tensor] | None = None
+    sample: Sampler | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,7 @@ class Problem:
     truth: Mapping[str, float] = field(default_factory=dict)
     domain: tuple[Sequence[float], Sequence[float]] | None = None
     parameters: dict[str, object] = field(default_factory=dict)
+    _targets: tuple[Tensor | None, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("terms", "coordinates", "outputs"):
@@ -181,6 +188,8 @@ class Problem:
             raise ValueError(f"Problem '{self.name}' has no terms; give at least one.")
         self._check_names()
         object.__setattr__(self, "terms", tuple(self._checked(t) for t in self.terms))
+        targets = tuple(_target(t, _joined(t.points)) for t in self.terms)
+        object.__setattr__(self, "_targets", targets)
         self._check_network()
         if self.test_points is None and self.exact is not None:
             everything = torch.cat([_joined(term.points) for term in self.terms])
@@ -235,6 +244,28 @@ class Problem:
         ]
         return Shard(0, tuple(rows), 1.0)
 
+    def moved(self, rows: Rows, points: Tensor) -> Rows:
+        """The rows at other points [n, d]: the targets there, and the same weight.
+
+        Raises:
+            ValueError: If the term's targets are values at its own points, or its
+                points have partners.
+        """
+        term = self.terms[rows.term]
+        known = term.target
+        if not (known is None or callable(known) or isinstance(known, (int, float))):
+            raise ValueError(
+                f"Targets of term '{term.name}' are values at its own points; at "
+                "others they are not known. Give Term(target=...) as a function of "
+                "the points, or do not resample this term."
+            )
+        if rows.partner is not None:
+            raise ValueError(
+                f"Term '{term.name}' pairs its points with partners; at others those "
+                "are not known. Do not resample this term."
+            )
+        return replace(rows, points=points, target=_target(term, points))
+
     def alone(self, client: int) -> "Problem":
         """The problem of one party that federates with nobody.
 
@@ -255,6 +286,7 @@ class Problem:
                 points=[rows.points],
                 target=rows.target,
                 partner=None if rows.partner is None else [rows.partner],
+                sample=None,  # it draws in the whole domain
                 # A row's weight divides a term's by the points that are left.
                 weight=rows.weight**2 * len(rows.points),
             )
@@ -330,9 +362,8 @@ class Problem:
 
     def _rows(self, number: int, chosen: Tensor) -> Rows:
         term = self.terms[number]
-        points, target = _joined(term.points), term.target
+        points, target = _joined(term.points), self._targets[number]
         partner = None if term.partner is None else _joined(term.partner)
-        assert target is None or isinstance(target, Tensor)
         weight = (term.weight / len(points)) ** 0.5
         return Rows(number, points, target, weight, partner).part(chosen)
 
@@ -363,10 +394,6 @@ class Problem:
         if len(everything) == 0:
             raise ValueError(f"The {where} has no points.")
         target = term.target
-        if callable(target) and not isinstance(target, Tensor):
-            target = target(everything)
-        if isinstance(target, (int, float)):
-            target = torch.full_like(everything[:, 0], target)
         if isinstance(points, tuple) and isinstance(target, (list, tuple)):
             held, known = [len(p) for p in points], [len(v) for v in target]
             if held != known:
@@ -374,17 +401,7 @@ class Problem:
                     f"Targets of {where} come for {known} points of the clients, who "
                     f"have {held}; give each client one target per point."
                 )
-        if target is not None:
-            target = _joined(target).to(torch.float64)
-            if target.ndim == 2 and target.shape[1] == 1:
-                target = target.squeeze(1)
-            if target.ndim == 0 or len(target) != len(everything) or target.ndim > 2:
-                raise ValueError(
-                    f"Targets of {where} have shape {list(target.shape)} for "
-                    f"{len(everything)} points; they must be [n] or [n, q]."
-                )
-            _finite(target, f"targets of {where}")
-        return replace(term, points=points, target=target, partner=partner)
+        return replace(term, points=points, partner=partner)
 
     def _placed(
         self, points: Tensor | np.ndarray | Sequence[Tensor], where: str
@@ -425,6 +442,27 @@ class Problem:
                     f"'{self.name}'."
                 )
         return points
+
+
+def _target(term: Term, points: Tensor) -> Tensor | None:
+    """The term's target at points [n, d]: [n], [n, q] or None."""
+    target = term.target
+    if callable(target) and not isinstance(target, Tensor):
+        target = target(points)
+    if isinstance(target, (int, float)):
+        target = torch.full_like(points[:, 0], target)
+    if target is None:
+        return None
+    target = _joined(target).to(torch.float64)
+    if target.ndim == 2 and target.shape[1] == 1:
+        target = target.squeeze(1)
+    if target.ndim == 0 or len(target) != len(points) or target.ndim > 2:
+        raise ValueError(
+            f"Targets of term '{term.name}' have shape {list(target.shape)} for "
+            f"{len(points)} points; they must be [n] or [n, q]."
+        )
+    _finite(target, f"targets of term '{term.name}'")
+    return target
 
 
 def _joined(parts: Tensor | np.ndarray | Sequence[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ residual that calls torch.autograd itself is given the jets, see ``taylor``. Eve
 else takes the general autograd path, with the same interface.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
@@ -122,6 +122,8 @@ class System:
         self.problem = problem
         self.shard = shard
         self.size = problem.network.size
+        self._how = (device, dtype, chunk)
+        self._last: System | None = None
         self.blocks: list[Block] = []
         for rows in shard.rows:
             for start in range(0, len(rows.points), chunk):
@@ -141,12 +143,37 @@ class System:
             return replace(rows, weight=rows.weight * factors[rows.term] ** 0.5)
 
         result = copy(self)
+        result._last = None
         rows = tuple(scale(rows) for rows in self.shard.rows)
         result.shard = replace(self.shard, rows=rows)
         result.blocks = [copy(block) for block in self.blocks]
         for block in result.blocks:
             block.rows = scale(block.rows)
         return result
+
+    def moved(self, points: Mapping[int, Tensor]) -> "System":
+        """The system with other points [n, d] of some terms, by their numbers.
+
+        Row weights stay. The last one made is kept, and returned while it is asked for
+        the same points.
+
+        Raises:
+            ValueError: As ``Problem.moved``.
+        """
+        if not points:
+            return self
+        last = self._last
+        if last is not None and all(
+            torch.equal(rows.points, points.get(rows.term, rows.points))
+            for rows in last.shard.rows
+        ):
+            return last
+        rows = tuple(
+            self.problem.moved(rows, points[rows.term]) if rows.term in points else rows
+            for rows in self.shard.rows
+        )
+        self._last = System(self.problem, replace(self.shard, rows=rows), *self._how)
+        return self._last
 
     def residual(self, theta: Tensor) -> Tensor:
         """Weighted residual r, shape [n]."""

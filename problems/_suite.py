@@ -170,14 +170,19 @@ def setting(clients: int, options: Options) -> Setting:
     Raises:
         ValueError: If an option is unknown or out of range.
     """
-    known = [field.name for field in fields(Setting)]
+    refuse_unknown(options, Setting)
+    return Setting(clients, **options)
+
+
+def refuse_unknown(options: Options, kind: type[Setting]) -> None:
+    """Raise ValueError if an option is not one of a setting."""
+    known = [field.name for field in fields(kind)]
     for name in options:
         if name not in known:
             raise ValueError(
                 f"Unknown option '{name}' of the problem.{suggestion(name, known)} "
                 f"There are {', '.join(known)}."
             )
-    return Setting(clients, **options)
 
 
 def given(u: Jet, row: Row) -> Tensor:
@@ -278,11 +283,15 @@ def dirichlet(
         for side in (0, 1)
         for part in (halves if axis else [(zero, one)])
     ]
+
+    def sample(n: int, generator: Generator) -> Tensor:
+        return uniform(n, zero, one, generator)
+
     return Problem(
         name,
         made.network(d, 3, 32),
         [
-            Term("pde", pde, torch.cat(inside), target=source),
+            Term("pde", pde, torch.cat(inside), target=source, sample=sample),
             Term("boundary", given, torch.cat(faces), target=solution, weight=weight),
         ],
         made.divide(d),

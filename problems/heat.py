@@ -7,7 +7,7 @@ solution exp(-nu pi^2 t) sin(pi x) (separation of variables). Points by DeepXDE.
 from math import pi
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from fedsciml.collocation import boundary, interior, strips, uniform
 from fedsciml.deepxde import deepxde
@@ -34,6 +34,11 @@ def solution(points: Tensor) -> Tensor:
     return torch.exp(-NU * pi**2 * t) * torch.sin(pi * x)
 
 
+def sample(n: int, generator: Generator) -> Tensor:
+    """Points (x, t) [n, 2], evenly spread."""
+    return uniform(n, [0, 0], [1, 1], generator)
+
+
 def make(clients: int = 2, seed: int = 0) -> Problem:
     """The problem with ``clients`` equal strips along x."""
     geometry = deepxde().geometry
@@ -47,13 +52,13 @@ def make(clients: int = 2, seed: int = 0) -> Problem:
         "heat",
         network,
         [
-            Term("heat", heat, interior(rod, 500, seed)),
+            Term("heat", heat, interior(rod, 500, seed), sample=sample),
             Term("ends", ends, boundary(rod, 100, seed), target=0.0, weight=10.0),
         ],
         strips([k / clients for k in range(clients + 1)]),
         coordinates="xt",
         exact=solution,
-        test_points=uniform(1000, [0, 0], [1, 1], torch.Generator().manual_seed(seed)),
+        test_points=sample(1000, Generator().manual_seed(seed)),
         domain=([0, 0], [1, 1]),
         parameters={"clients": clients, "seed": seed},
     )

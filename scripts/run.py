@@ -21,6 +21,7 @@ from fedsciml.method import Method
 from fedsciml.methods import Option
 from fedsciml.names import suggestion
 from fedsciml.record import environment
+from fedsciml.resample import Resampled, chosen
 from fedsciml.warmup import Warmup
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -44,6 +45,7 @@ class Command:
     dtype: str
     gn_gap: bool
     threads: int
+    resample: str | None = None
 
 
 EXAMPLES = """examples:
@@ -60,6 +62,7 @@ DEFAULTS: dict[str, object] = {
     "device": "cpu",
     "dtype": "float64",
     "gn_gap": False,
+    "resample": None,
 }
 
 
@@ -125,6 +128,12 @@ def parser() -> Parser:
         "--warmup",
         metavar="METHOD:K0[,OPTION=VALUE...]",
         help="another method for the first K0 rounds (default none)",
+    )
+    add(
+        "--resample",
+        metavar="EVERY[,power=K,offset=C]",
+        help="clients draw their points again every so many rounds, more of them where "
+        "the residual is large (default never; power and offset 1)",
     )
     add(
         "--tuned",
@@ -257,6 +266,7 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
         "method": todo.method,
         "options": todo.options,
         "warmup": todo.warmup,
+        "resample": todo.resample,
         "clients": configuration["clients"],
         "rounds": todo.rounds,
         "seed": todo.seed,
@@ -366,6 +376,9 @@ def _made(todo: Command) -> tuple[Problem, Method]:
     torch.set_num_threads(todo.threads)
     problem = problems.load(todo.problem, **todo.parameters)
     method = methods.load(todo.method, **todo.options)
+    if todo.resample is not None:
+        method = _resampled(method, todo.resample)
+        chosen(problem)  # complain now if no term can be
     if todo.warmup is not None:
         first, rounds = _first(todo.warmup)
         if rounds >= todo.rounds:
@@ -395,6 +408,24 @@ def _first(text: str) -> tuple[Method, int]:
             continue
         options[key] = _value(known[key], key, value) if key in known else value
     return methods.load(name, **options), int(rounds)
+
+
+def _resampled(method: Method, text: str) -> Method:
+    """The method with what EVERY[,power=K,offset=C] stands for."""
+    every, *pairs = text.split(",")
+    numbers = {"power": 1.0, "offset": 1.0}
+    try:
+        for pair in pairs:
+            key, _, value = pair.partition("=")
+            if key not in numbers:
+                raise ValueError(f"unknown option {key}")
+            numbers[key] = float(value)
+        return Resampled(method, int(every), numbers["power"], numbers["offset"])
+    except ValueError as error:
+        raise ValueError(
+            "--resample needs EVERY[,power=K,offset=C], for example 20,power=2; got "
+            f"'{text}': {error}"
+        ) from error
 
 
 def _parameters(given: argparse.Namespace) -> dict[str, object]:
@@ -499,6 +530,8 @@ def _sentence(content: Mapping[str, Any]) -> str:
     method = content["method"]
     if content["warmup"] is not None:
         method += f" after {content['warmup']}"
+    if content["resample"] is not None:
+        method += f", points drawn again every {content['resample']} rounds"
     given = ", ".join(f"{_flag(k)} {v}" for k, v in _changed(content).items())
     text = (
         f"{content['problem']}, {method}{f' ({given})' if given else ''}, "

@@ -270,6 +270,10 @@ def test_help_lists_problems_methods_and_their_options(
             (*FEDAVG, "--warmup", "fipa:1,policy=spring:damping=1,memory=2"),
             ["'spring' has no option 'memory'"],
         ),
+        ((*SMALL, "--resample", "often"), ["EVERY[,power=K,offset=C]", "'often'"]),
+        ((*SMALL, "--resample", "5,powr=2"), ["unknown option powr"]),
+        ((*SMALL, "--resample", "0"), ["at least 1 round, got every = 0"]),
+        (("sine2", "--resample", "5"), ["Nothing of problem 'sine2' cannot"]),
         (("--resume", "nowhere"), ["No run to resume in nowhere"]),
         (("--resume", "nowhere", "--out", "x"), ["leave --out away"]),
     ],
@@ -326,6 +330,7 @@ def test_a_run_that_diverges_in_its_last_round_fails_with_a_record(
 def test_numbers_that_are_not_finite_can_be_said() -> None:
     content = dict.fromkeys(KEYS, 0)
     content |= {"method": "fedavg", "options": {}, "warmup": None, "dtype": "float64"}
+    content |= {"resample": None}
     content |= {"loss": None, "relative_l2": 0.5, "mse": None}
     line = run._sentence(content)
     assert "loss not finite, relative L2 error 5.00e-01;" in line
@@ -340,6 +345,16 @@ def test_warm_up_and_options_are_reported(capsys: pytest.CaptureFixture[str]) ->
     assert status(*arguments) == 0
     line = capsys.readouterr().out
     assert line.startswith("allen_cahn, fedprox after fedavg:1 (--tau 3), 2 client(s)")
+
+
+def test_points_are_drawn_again_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    fixed = result(capsys, *SMALL)
+    found = result(capsys, *SMALL, "--resample", "1,power=2")
+    assert found["resample"] == "1,power=2"
+    assert found["theta_sha256"] != fixed["theta_sha256"]
+    content = json.loads((Path(str(found["out"])) / "run.json").read_text())
+    options = content["method_options"]
+    assert (options["every"], options["power"], options["offset"]) == (1, 2, 1)
 
 
 def test_a_problem_that_has_changed_is_not_resumed(
@@ -427,7 +442,7 @@ def test_a_warm_up_may_have_a_policy_with_several_options(
 
 @pytest.mark.parametrize("name", problems.names())
 def test_the_usual_error_is_the_mean_square_of_regressions(name: str) -> None:
-    regression = {"sine2", "sine4", "sine8", "gaussians2d"}
+    regression = {"sine2", "sine4", "sine8", "gaussians2d", "gramacy_lee", "schaffer"}
     expected = "mse" if name in regression else "relative_l2"
     assert _common.quantity(problems.load(name)) == expected
 

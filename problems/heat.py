@@ -5,15 +5,16 @@ solution exp(-nu pi^2 t) sin(pi x) (separation of variables). Points by DeepXDE.
 """
 
 from math import pi
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from fedsciml.collocation import boundary, interior, strips, uniform
+from fedsciml.collocation import boundary, interior, uniform
 from fedsciml.jet import Jet
-from fedsciml.network import MLP
 from fedsciml.problem import Problem, Row, Term
 from problems._deepxde import deepxde
+from problems._suite import Options, given, setting
 
 NU = 0.1
 
@@ -23,37 +24,37 @@ def heat(u: Jet, row: Row) -> Tensor:
     return u.t - NU * u.xx
 
 
-def ends(u: Jet, row: Row) -> Tensor:
-    """u - target, in K."""
-    return u.value - row.target
-
-
 def solution(points: Tensor) -> Tensor:
     """exp(-nu pi^2 t) sin(pi x), in K."""
     x, t = points.unbind(1)
     return torch.exp(-NU * pi**2 * t) * torch.sin(pi * x)
 
 
-def make(clients: int = 2, seed: int = 0) -> Problem:
-    """The problem with ``clients`` equal strips along x."""
+def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
+    """The problem in equal strips along x; see ``problems._suite.Setting``."""
+    made = setting(clients, options)
     geometry = deepxde().geometry
     rod = geometry.GeometryXTime(geometry.Interval(0, 1), geometry.TimeDomain(0, 1))
-    network = MLP(
-        (2, 20, 20, 1),
-        lift=lambda points: torch.sin(pi * points[:, 0]),  # u at t = 0
-        distance=lambda points: points[:, 1],  # vanishes at t = 0
-    )
+    lower, upper = [0.0, 0.0], [1.0, 1.0]
+    inside = interior(rod, made.count(500), made.seed)
+    ends = boundary(rod, made.count(100), made.seed)
     return Problem(
         "heat",
-        network,
+        made.network(
+            2,
+            2,
+            20,
+            lift=lambda points: torch.sin(pi * points[:, 0]),  # u at t = 0
+            distance=lambda points: points[:, 1],  # vanishes at t = 0
+        ),
         [
-            Term("heat", heat, interior(rod, 500, seed)),
-            Term("ends", ends, boundary(rod, 100, seed), target=0.0, weight=10.0),
+            Term("heat", heat, inside),
+            Term("ends", given, ends, target=0.0, weight=10.0),
         ],
-        strips([k / clients for k in range(clients + 1)]),
+        made.divide(lower, upper),
         coordinates="xt",
         exact=solution,
-        test_points=uniform(1000, [0, 0], [1, 1], torch.Generator().manual_seed(seed)),
-        domain=([0, 0], [1, 1]),
-        parameters={"clients": clients, "seed": seed},
+        test_points=uniform(1000, lower, upper, made.generator()),
+        domain=(lower, upper),
+        parameters=made.parameters(),
     )

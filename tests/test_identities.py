@@ -35,7 +35,7 @@ def load(name: str) -> Problem:
     if name in CASES:
         return CASES[name]()
     # 5-D: 260 rows a client at 0.02. The lines of a grid: 36 rows inside at 0.2.
-    scales = {"heat": {}, "poisson5d": {"points": 0.01}}
+    scales = {"poisson5d": {"points": 0.01}}
     scales["poisson_square"] = {"points": 0.2}
     return problems.load(name, **scales.get(name, {"points": 0.02}))
 

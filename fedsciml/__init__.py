@@ -9,12 +9,14 @@ The submodule ``plot`` (matplotlib) is imported when asked for.
 
 from fedsciml import collocation, methods
 from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Term
 from fedsciml.rounds import Result, run
 
 __all__ = [
     "MLP",
     "ModuleNetwork",
+    "Parallel",
     "Problem",
     "Result",
     "Term",

@@ -119,7 +119,8 @@ class Jet:
     ``u.laplacian`` (the sum of the second derivatives along all coordinates) each have
     shape [n]. With several outputs named at the problem, pick one first: ``w.p.x``;
     ``w.values`` has shape [n, c]. Coordinates with longer names are written one after
-    the other: ``u.x1x1``.
+    the other: ``u.x1x1``. An unknown number is there by its name, ``u.nu``, shape [n];
+    in a term with partners, ``u.partner`` is the jet at them.
     """
 
     def __init__(
@@ -127,26 +128,49 @@ class Jet:
         read: Callable[[Channel], Tensor],
         coordinates: Sequence[str],
         outputs: Sequence[str] = ("u",),
+        unknowns: Sequence[str] = (),
+        partner: "Jet | None" = None,
         output: int | None = None,
     ) -> None:
         self._read = read
         self._coordinates = coordinates
         self._outputs = outputs
+        self._unknowns = unknowns
+        self._partner = partner
         self._output = 0 if len(outputs) == 1 else output
 
     @property
     def values(self) -> Tensor:
         """All outputs, shape [n, c]."""
-        return self._read(VALUE)
+        return self._read(VALUE)[..., : len(self._outputs)]
+
+    @property
+    def partner(self) -> "Jet":
+        """The jet at the points' partners."""
+        if self._partner is None:
+            raise ValueError(
+                "A residual reads u.partner, but its Term has none; give "
+                "Term(..., partner=...): a second point for every point."
+            )
+        return self._partner
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         # A Tensor, or the Jet of one output: residuals would need a cast for the union.
         if name.startswith("_"):
             raise AttributeError(name)
+        if name in self._unknowns:
+            which = len(self._outputs) + self._unknowns.index(name)
+            return self._read(VALUE)[..., which]
         if self._output is None:
             if name in self._outputs:
                 which = self._outputs.index(name)
-                return Jet(self._read, self._coordinates, self._outputs, which)
+                return Jet(
+                    self._read,
+                    self._coordinates,
+                    self._outputs,
+                    self._unknowns,
+                    output=which,
+                )
             raise AttributeError(
                 f"The solution has the outputs {', '.join(self._outputs)}; pick one "
                 f"before the derivative, for example u.{self._outputs[0]}.{name}"

@@ -84,8 +84,8 @@ def inputs(system: System, linear: Linearisation) -> list[Tensor]:
         linear.residual.new_zeros(terms, width + 1, width + 1)
         for width in network.widths[:-1]
     ]
-    for term, block in blocks:
-        for total, a in zip(result, _inputs(block.tape), strict=True):
+    for term, tape, _ in blocks:
+        for total, a in zip(result, _inputs(tape), strict=True):
             total[term] += a.flatten(0, 1).mT @ a.flatten(0, 1)
     return result
 
@@ -98,10 +98,10 @@ def factors(system: System, linear: Linearisation) -> Factors:
         linear.residual.new_zeros(terms, width, width) for width in network.widths[1:]
     ]
     pairs = [0] * terms
-    for term, block in blocks:
-        pairs[term] += block.tape.output[..., 0].numel()
-        for cotangent in block.cotangents:
-            for total, g in zip(outputs, block.tape.sweep(cotangent), strict=True):
+    for term, tape, cotangents in blocks:
+        pairs[term] += tape.output[..., 0].numel()
+        for cotangent in cotangents:
+            for total, g in zip(outputs, tape.sweep(cotangent), strict=True):
                 total[term] += g.flatten(0, 1).mT @ g.flatten(0, 1)
     for total in outputs:
         total /= total.new_tensor(pairs).clamp(min=1)[:, None, None]
@@ -110,28 +110,30 @@ def factors(system: System, linear: Linearisation) -> Factors:
 
 def _jets(
     system: System, linear: Linearisation
-) -> tuple[MLP, list[tuple[int, JetLinear]]]:
-    """The network, and the linearised blocks with the numbers of their terms."""
+) -> tuple[MLP, list[tuple[int, Tape, list[Tensor]]]]:
+    """The network; and of each linearised block its term, tape and cotangents."""
     network, found = system.problem.network, []
     for block, part in zip(system.blocks, linear.blocks, strict=True):
-        if not isinstance(part, JetLinear):
+        if not (isinstance(part, JetLinear) and isinstance(part.tape, Tape)):
             raise ValueError(
-                f"Kronecker factors need an MLP and residuals that read its jets; term "
-                f"'{system.problem.terms[block.rows.term].name}' of problem "
-                f"'{system.problem.name}' takes the general autograd path with "
-                f"{type(network).__name__}. Use a diagonal or a full matrix."
+                f"Kronecker factors need an MLP and residuals that read its jets; not "
+                f"so term '{system.problem.terms[block.rows.term].name}' of problem "
+                f"'{system.problem.name}' with its {type(network).__name__}. Use a "
+                "diagonal or a full matrix."
             )
-        found.append((block.rows.term, part))
+        found.append((block.rows.term, part.tape, part.cotangents))
     assert isinstance(network, MLP)
     return network, found
 
 
 def _inputs(tape: Tape) -> list[Tensor]:
     """The layers' inputs with the bias's column, each [K, n, in + 1]."""
-    first = tape.x.new_zeros(len(tape.layout.channels), *tape.x.shape)
-    first[0] = tape.x
-    for k, coordinate in tape.layout.firsts:
-        first[k, :, coordinate] = 1
+    first = tape.inputs
+    if first.ndim == 2:  # the points themselves
+        first = first.new_zeros(len(tape.layout.channels), *tape.inputs.shape)
+        first[0] = tape.inputs
+        for k, coordinate in tape.layout.firsts:
+            first[k, :, coordinate] = 1
     result = []
     for jets in (first, *(step.output for step in tape.steps)):
         bias = jets.new_zeros(*jets.shape[:2], 1)

@@ -1,29 +1,59 @@
 """How far a model is from the reference, and a step from Gauss-Newton's."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.sketch import from_jacobian
 from fedsciml.solve import spectrum
 
 
-@torch.no_grad()
-def errors(problem: Problem, theta: Tensor) -> tuple[float, float]:
-    """Relative L2 error |u - v| / |v| and mean squared error on the test points.
+class Errors(NamedTuple):
+    """How far a model is from what is known of the solution.
 
-    NaN for both if the problem has no reference.
+    Attributes:
+        relative_l2: |u - v| / |v| on the test points, all known outputs together; NaN
+            if none is known.
+        mse: Mean of (u - v)^2, likewise.
+        each: The relative L2 error of each output, and the relative error of each
+            unknown number (the number itself minus the truth where that is zero); NaN
+            where the truth is not known.
     """
+
+    relative_l2: float
+    mse: float
+    each: dict[str, float]
+
+
+@torch.no_grad()
+def measure(problem: Problem, theta: Tensor) -> Errors:
+    """The errors of theta [p] on the test points."""
+    names = (*problem.outputs, *problem.unknowns)
+    each = dict.fromkeys(names, math.nan)
+    if isinstance(problem.network, Parallel):
+        found = problem.network.numbers(theta)
+        for name, truth in problem.truth.items():
+            each[name] = abs(found[name] - truth) / (abs(truth) or 1.0)
     if problem.test_points is None or problem.reference is None:
-        return math.nan, math.nan
-    points = problem.test_points.to(theta)
+        return Errors(math.nan, math.nan, each)
     reference = problem.reference.to(theta)
-    difference = problem.network(theta, points) - reference
-    relative = difference.norm() / reference.norm()
-    return float(relative), float(difference.square().mean())
+    values = problem.network(theta, problem.test_points.to(theta))
+    off, size = (values - reference).norm(dim=0), reference.norm(dim=0)
+    each |= zip(problem.outputs, (off / size).tolist(), strict=True)
+    known = ~reference.isnan().all(0)
+    difference, reference = (values - reference)[:, known], reference[:, known]
+    relative = float(difference.norm() / reference.norm())
+    return Errors(relative, float(difference.square().mean()), each)
+
+
+def errors(problem: Problem, theta: Tensor) -> tuple[float, float]:
+    """Relative L2 error and mean squared error of theta [p], see ``Errors``."""
+    return measure(problem, theta)[:2]
 
 
 def gauss_newton_gap(

@@ -52,6 +52,9 @@ class MLP:
             paper; ``glorot``: weights N(0, 2 / (fan_in + fan_out)), biases 0.
         lift: Output where ``distance`` is zero; zero by default.
         distance: Factor of the network; one by default.
+        features: What the first layer sees of points [n, d], shape [n, w_0], as
+            (cos x, sin x) for a periodic u or Fourier features; the points by default.
+            Differentiated as ``distance``. Then ``widths`` starts with w_0.
 
     Raises:
         ValueError: If the widths, the activation or the initialisation make no sense.
@@ -62,6 +65,7 @@ class MLP:
     initialisation: str = "fan_in"
     lift: PointFunction | None = None
     distance: PointFunction | None = None
+    features: PointFunction | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -113,7 +117,7 @@ class MLP:
         """Values [n, c] at points [n, d], on the autograd graph."""
         activation = ACTIVATIONS[self.activation]
         *hidden, (weight, bias) = self.layers(theta)
-        h = x
+        h = x if self.features is None else self.features(x)
         for w, b in hidden:
             (h,) = activation(torch.addmm(b, h, w.mT), 0)
         return self.transform(x, torch.addmm(bias, h, weight.mT))
@@ -155,21 +159,31 @@ class MLP:
         )
         return Constraint(lift, factors)
 
+    def inputs(self, x: Tensor, layout: Layout) -> Tensor:
+        """What ``forward`` takes: the points [n, d], or their features' jets [K, n, w].
+
+        They do not depend on theta.
+        """
+        if self.features is None:
+            return x
+        jets = derivatives(self.features, x, layout.channels)
+        return torch.stack([jets[channel] for channel in layout.channels])
+
     def forward(
-        self, theta: Tensor, x: Tensor, layout: Layout, keep: bool = True
+        self, theta: Tensor, inputs: Tensor, layout: Layout, keep: bool = True
     ) -> "Tape":
         """The jets of the network without its output transform, and how they came.
 
         Args:
             theta: Parameters, shape [p]; or several at once, [..., p], and then every
                 shape that depends on theta has these dimensions before n.
-            x: Points, shape [n, d].
+            inputs: Of this network at n points, see ``inputs``.
             layout: Which channels; K of them.
             keep: Whether the tape will be swept; without, only its output is good.
         """
         activation = ACTIVATIONS[self.activation]
         layers = self.layers(theta)
-        value, slopes = _first(layers[0], x, layout)
+        value, slopes = _first(layers[0], inputs, layout)
         steps: list[Step] = []
         for weight, bias in layers[1:]:
             step = Step(layout, value, slopes, activation(value, layout.order + keep))
@@ -178,17 +192,22 @@ class MLP:
             z = step.output @ weight.mT
             z[0] += bias.unsqueeze(-2)
             value, slopes = z[0], z[1:]
-        return Tape(layers, x, layout, steps, z)
+        return Tape(self, layers, inputs, layout, steps, z)
 
 
 def _first(
     layer: tuple[Tensor, Tensor], x: Tensor, layout: Layout
 ) -> tuple[Tensor, Tensor]:
-    """Jet of the first layer, an affine map of x: value [n, w], slopes [K - 1, 1, w].
+    """Jet of the first layer: value [n, w] and slopes [K - 1, n, w].
 
-    Its derivatives are the same at all points, and zero from the second order on.
+    Of the points themselves, [n, d], the slopes are [K - 1, 1, w]: the derivatives of
+    an affine map are the same at all points, and zero from the second order on.
     """
     weight, bias = layer
+    if x.ndim == 3:
+        z = x.view(len(x), *[1] * (bias.ndim - 1), *x.shape[1:]) @ weight.mT
+        z[0] += bias.unsqueeze(-2)
+        return z[0], z[1:]
     value = (x @ weight.mT).add_(bias.unsqueeze(-2))
     slopes = weight.new_zeros(len(layout.channels) - 1, *bias.shape).unsqueeze(-2)
     for k, coordinate in layout.firsts:
@@ -314,8 +333,9 @@ def _slopes(products: Sequence[Product], slopes: Tensor) -> list[tuple[int, Tens
 class Tape(NamedTuple):
     """A forward sweep of jets: ``output`` [K, n, c] is the jet of the last layer."""
 
+    network: MLP
     layers: list[tuple[Tensor, Tensor]]
-    x: Tensor
+    inputs: Tensor
     layout: Layout
     steps: list[Step]
     output: Tensor
@@ -337,14 +357,15 @@ class Tape(NamedTuple):
 
     def rows(self, cotangent: Tensor, out: Tensor) -> None:
         """Write each row's gradient with respect to theta into ``out`` [n, p]."""
-        n, start = len(self.x), 0
+        n, start = self.output.shape[1], 0
+        plain = self.inputs.ndim == 2
         firsts = {coordinate: k for k, coordinate in self.layout.firsts}
         for number, bar in enumerate(self.sweep(cotangent)):
             weight, bias = self.layers[number]
             block = out[:, start : start + weight.numel()].view(n, *weight.shape)
             start += weight.numel()
-            if number == 0:
-                for i, x in enumerate(self.x.split(1, dim=1)):
+            if number == 0 and plain:
+                for i, x in enumerate(self.inputs.split(1, dim=1)):
                     if i in firsts:
                         torch.addcmul(bar[firsts[i]], bar[0], x, out=block[:, :, i])
                     else:
@@ -352,7 +373,7 @@ class Tape(NamedTuple):
             else:
                 # Sum over the channels of outer products. As one batched matrix product
                 # it takes twice as long: the matrices are small and J is large.
-                left, right = bar.unsqueeze(-1), self.steps[number - 1].output
+                left, right = bar.unsqueeze(-1), self._into(number)
                 torch.mul(left[0], right[0].unsqueeze(-2), out=block)
                 for k in range(1, len(bar)):
                     block.addcmul_(left[k], right[k].unsqueeze(-2))
@@ -363,25 +384,30 @@ class Tape(NamedTuple):
         """The sum of all rows' gradients, shape [p]: J^T w without J."""
         parts = []
         for number, bar in enumerate(self.sweep(cotangent)):
-            if number == 0:
-                weight_bar = bar[0].mT @ self.x
+            if number == 0 and self.inputs.ndim == 2:
+                weight_bar = bar[0].mT @ self.inputs
                 for k, coordinate in self.layout.firsts:
                     weight_bar[:, coordinate] += bar[k].sum(0)
             else:
-                h = self.steps[number - 1].output
+                h = self._into(number)
                 weight_bar = bar.flatten(0, 1).mT @ h.flatten(0, 1)
             parts += [weight_bar.flatten(), bar[0].sum(0)]
         return torch.cat(parts)
 
-    def push(self, tangents: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Tangent of the output jets, [K, n, c], for tangents of the layers."""
-        value, slopes = _first(tangents[0], self.x, self.layout)
+    def push(self, tangent: Tensor) -> Tensor:
+        """Tangent of the output jets, [K, n, c], for one of theta, [p]."""
+        tangents = self.network.layers(tangent)
+        value, slopes = _first(tangents[0], self.inputs, self.layout)
         for number, (d_weight, d_bias) in enumerate(tangents[1:]):
             step, (weight, _) = self.steps[number], self.layers[number + 1]
             dz = step.push(value, slopes) @ weight.mT + step.output @ d_weight.mT
             dz[0] += d_bias
             value, slopes = dz[0], dz[1:]
         return dz
+
+    def _into(self, number: int) -> Tensor:
+        """The jets [K, n, in] that a layer is applied to: at first the features'."""
+        return self.steps[number - 1].output if number else self.inputs
 
 
 class ModuleNetwork:

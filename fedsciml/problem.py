@@ -5,7 +5,7 @@ hold, ``Problem.pooled()`` the same rows in one place, for the centralised metho
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +15,10 @@ from torch import Tensor
 from fedsciml.collocation import Partition, explicit
 from fedsciml.jet import Jet, Nested
 from fedsciml.network import Network, PointFunction
+from fedsciml.parallel import Parallel
+
+RESERVED = {"laplacian", "partner", "points", "target", "value", "values"}
+"""What a coordinate, an output or an unknown cannot be called."""
 
 
 class Row:
@@ -22,12 +26,18 @@ class Row:
 
     ``row.points`` has shape [n, d]; ``row.target`` [n], or [n, q] for several targets;
     each coordinate is there by its name: ``row.x``, ``row.t``, shape [n].
+    ``row.partner`` are the points' partners, [n, d], in a term that has them.
     """
 
     def __init__(
-        self, points: Tensor, target: Tensor | None, coordinates: Sequence[str]
+        self,
+        points: Tensor,
+        target: Tensor | None,
+        coordinates: Sequence[str],
+        partner: Tensor | None = None,
     ) -> None:
         self.points = points
+        self.partner = partner
         self._target = target
         self._coordinates = coordinates
 
@@ -73,6 +83,9 @@ class Term:
         weight: Factor alpha of the term in the loss, positive.
         autograd: The residual calls ``torch.autograd`` itself on ``u.value`` and
             ``row.points``: take the general path.
+        partner: A second point for every point, given as ``points`` are; the residual
+            sees u there as ``u.partner``, for periodic conditions and jumps. Whoever
+            owns the point owns the pair.
     """
 
     name: str
@@ -81,11 +94,12 @@ class Term:
     target: float | Tensor | np.ndarray | PointFunction | Sequence[Tensor] | None = None
     weight: float = 1.0
     autograd: bool = False
+    partner: Tensor | np.ndarray | Sequence[Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What one party holds of one term: n points, their targets, the row weight.
+    """What one party holds of one term: n points with targets, partners, row weight.
 
     ``weight`` is sqrt(alpha / n_total): the same at every party, so that the parties'
     losses, gradients and gramians add up to those of the whole.
@@ -95,6 +109,16 @@ class Rows:
     points: Tensor
     target: Tensor | None
     weight: float
+    partner: Tensor | None = None
+
+    def part(self, chosen: slice | Tensor) -> "Rows":
+        """Some of the rows."""
+        target, partner = (
+            None if value is None else value[chosen]
+            for value in (self.target, self.partner)
+        )
+        points = self.points[chosen]
+        return replace(self, points=points, target=target, partner=partner)
 
 
 @dataclass(frozen=True)
@@ -117,7 +141,8 @@ class Problem:
 
     Args:
         name: A name for records and messages.
-        network: Usually an ``MLP``; a ``ModuleNetwork`` takes the general path.
+        network: Usually an ``MLP``, or several of them and unknown numbers, see
+            ``Parallel``; a ``ModuleNetwork`` takes the general path.
         terms: The residual terms.
         partition: Gives each point of the terms its owner; see ``collocation``.
         coordinates: Names of the d coordinates, ``"xt"`` or ``("x1", "x2")``.
@@ -125,7 +150,9 @@ class Problem:
         exact: Reference solution as a function of points [n, d]; or give ``reference``.
         test_points: Where the error is measured, shape [n, d]; with ``exact`` alone, at
             the points of the terms.
-        reference: Values of the solution at ``test_points``, shape [n] or [n, c].
+        reference: Values of the solution at ``test_points``, shape [n] or [n, c]; a
+            column of NaN for an output that is not known.
+        truth: The unknown numbers' values, as far as they are known, to compare with.
         domain: Corners (lower, upper) of a box that holds all points; checked if given.
         parameters: What the problem was made with, for the record.
 
@@ -143,6 +170,7 @@ class Problem:
     exact: PointFunction | None = None
     test_points: Tensor | None = None
     reference: Tensor | None = None
+    truth: Mapping[str, float] = field(default_factory=dict)
     domain: tuple[Sequence[float], Sequence[float]] | None = None
     parameters: dict[str, object] = field(default_factory=dict)
 
@@ -178,6 +206,12 @@ class Problem:
     def clients(self) -> int:
         """Number of clients."""
         return self.partition.clients
+
+    @property
+    def unknowns(self) -> tuple[str, ...]:
+        """Names of the unknown numbers that are trained with the network."""
+        network = self.network
+        return tuple(network.unknowns) if isinstance(network, Parallel) else ()
 
     def shards(self) -> list[Shard]:
         """What each client holds, in the order of the clients."""
@@ -220,6 +254,7 @@ class Problem:
                 self.terms[rows.term],
                 points=[rows.points],
                 target=rows.target,
+                partner=None if rows.partner is None else [rows.partner],
                 # A row's weight divides a term's by the points that are left.
                 weight=rows.weight**2 * len(rows.points),
             )
@@ -243,13 +278,26 @@ class Problem:
 
     def _check_names(self) -> None:
         coordinates, outputs = self.coordinates, self.outputs
-        names = [*coordinates, *outputs]
-        reserved = {"value", "values", "laplacian", "points", "target"} & set(names)
-        if reserved or len(set(names)) < len(names):
+        names = [*coordinates, *outputs, *self.unknowns]
+        if RESERVED & set(names) or len(set(names)) < len(names):
             raise ValueError(
-                f"Coordinates {coordinates} and outputs {outputs} of problem "
-                f"'{self.name}' must differ from each other and from 'value', "
-                "'values', 'laplacian', 'points' and 'target'; rename them."
+                f"Coordinates {coordinates}, outputs {outputs} and unknowns "
+                f"{self.unknowns} of problem '{self.name}' must differ from each other "
+                f"and from {', '.join(sorted(RESERVED))}; rename them."
+            )
+        for name in self.unknowns:
+            if name.startswith("_") or re.fullmatch(
+                f"({'|'.join(coordinates)})+", name
+            ):
+                raise ValueError(
+                    f"Unknown '{name}' of problem '{self.name}' cannot be told from a "
+                    "derivative; rename it."
+                )
+        if strange := sorted(set(self.truth) - set(self.unknowns)):
+            raise ValueError(
+                f"The truth of problem '{self.name}' tells a value of '{strange[0]}', "
+                f"but its unknowns are {', '.join(self.unknowns) or 'none'}; name them "
+                "in Parallel(networks, unknowns=...)."
             )
         for name in coordinates:
             others = "|".join(re.escape(c) for c in coordinates if c != name)
@@ -283,12 +331,10 @@ class Problem:
     def _rows(self, number: int, chosen: Tensor) -> Rows:
         term = self.terms[number]
         points, target = _joined(term.points), term.target
-        return Rows(
-            number,
-            points[chosen],
-            target[chosen] if isinstance(target, Tensor) else None,
-            (term.weight / len(points)) ** 0.5,
-        )
+        partner = None if term.partner is None else _joined(term.partner)
+        assert target is None or isinstance(target, Tensor)
+        weight = (term.weight / len(points)) ** 0.5
+        return Rows(number, points, target, weight, partner).part(chosen)
 
     def _owners(self, term: Term) -> Tensor:
         if isinstance(term.points, Tensor):
@@ -303,15 +349,15 @@ class Problem:
                 f"Term '{term.name}' has weight {term.weight}; weights are positive."
             )
         where = f"term '{term.name}'"
-        if isinstance(term.points, (Tensor, np.ndarray)):
-            points: Tensor | tuple[Tensor, ...] = self._points(term.points, where)
-        else:
-            points = tuple(self._points(p, where) for p in term.points)
-            if len(points) != self.clients:
+        points = self._placed(term.points, where)
+        partner = None
+        if term.partner is not None:
+            partner = self._placed(term.partner, f"the partners of {where}")
+            held, paired = _counts(points), _counts(partner)
+            if held != paired:
                 raise ValueError(
-                    f"Points of {where} come for {len(points)} clients, but the "
-                    f"partition has {self.clients}; give one tensor per client, [0, d] "
-                    "for a client without points."
+                    f"The {where} has {held} points and {paired} partners; give every "
+                    "point one partner, in the same form."
                 )
         everything = _joined(points)
         if len(everything) == 0:
@@ -338,7 +384,22 @@ class Problem:
                     f"{len(everything)} points; they must be [n] or [n, q]."
                 )
             _finite(target, f"targets of {where}")
-        return replace(term, points=points, target=target)
+        return replace(term, points=points, target=target, partner=partner)
+
+    def _placed(
+        self, points: Tensor | np.ndarray | Sequence[Tensor], where: str
+    ) -> Tensor | tuple[Tensor, ...]:
+        """The points, checked; of each client where they come so."""
+        if isinstance(points, (Tensor, np.ndarray)):
+            return self._points(points, where)
+        parts = tuple(self._points(part, where) for part in points)
+        if len(parts) != self.clients:
+            raise ValueError(
+                f"Points of {where} come for {len(parts)} clients, but the partition "
+                f"has {self.clients}; give one tensor per client, [0, d] for a client "
+                "without points."
+            )
+        return parts
 
     def _points(self, points: Tensor | np.ndarray, where: str) -> Tensor:
         points = _joined(points).to(torch.float64)
@@ -374,6 +435,10 @@ def _joined(parts: Tensor | np.ndarray | Sequence[Tensor]) -> Tensor:
     return torch.cat([_joined(part) for part in parts])
 
 
+def _counts(points: Tensor | tuple[Tensor, ...]) -> int | list[int]:
+    return len(points) if isinstance(points, Tensor) else [len(p) for p in points]
+
+
 def _matrix(values: Tensor, n: int, c: int, where: str) -> Tensor:
     values = _joined(values).to(torch.float64)
     values = values.unsqueeze(-1) if values.ndim == 1 else values
@@ -382,7 +447,7 @@ def _matrix(values: Tensor, n: int, c: int, where: str) -> Tensor:
             f"The {where} has shape {list(values.shape)} for {n} points and {c} "
             f"outputs; it must be [{n}, {c}]" + (f" or [{n}]." if c == 1 else ".")
         )
-    _finite(values, where)
+    _finite(values[:, ~values.isnan().all(0)], where)
     return values
 
 

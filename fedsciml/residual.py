@@ -12,14 +12,15 @@ same interface.
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedsciml.jet import Channel, Jet, Nested, layout
-from fedsciml.network import MLP, Tape
+from fedsciml.network import MLP, Network, Tape
+from fedsciml.parallel import Parallel, ParallelTape
 from fedsciml.problem import Problem, Row, Rows, Shard
 
 CHUNK = 1024
@@ -122,14 +123,16 @@ class System:
         self.blocks: list[Block] = []
         for rows in shard.rows:
             term = problem.terms[rows.term]
-            fast = isinstance(problem.network, MLP) and not term.autograd
+            fast = _carries_jets(problem.network) and not term.autograd
             kind = JetBlock if fast else AutogradBlock
             for start in range(0, len(rows.points), chunk):
-                points = rows.points[start : start + chunk].to(device, dtype)
-                target = rows.target
-                if target is not None:
-                    target = target[start : start + chunk].to(device, dtype)
-                part = Rows(rows.term, points, target, rows.weight)
+                part = rows.part(slice(start, start + chunk))
+                target, partner = (
+                    None if value is None else value.to(device, dtype)
+                    for value in (part.target, part.partner)
+                )
+                points = part.points.to(device, dtype)
+                part = replace(part, points=points, target=target, partner=partner)
                 self.blocks.append(kind(problem, part))
 
     def scaled(self, factors: Sequence[float]) -> "System":
@@ -191,22 +194,27 @@ class System:
 
 
 class JetBlock:
-    """Rows of a term whose residual reads the jets of an MLP."""
+    """Rows of a term whose residual reads the jets of an MLP, or of several.
+
+    Points and their partners are swept together; K channels, c outputs, s unknowns.
+    """
 
     def __init__(self, problem: Problem, rows: Rows) -> None:
-        assert isinstance(problem.network, MLP)
+        assert isinstance(problem.network, (MLP, Parallel))
         self._network = problem.network
         self._problem, self.rows = problem, rows
         self._term = problem.terms[rows.term]
-        self._row = Row(rows.points, rows.target, problem.coordinates)
-        self.layout = layout(_traced(self._evaluate, rows.points, len(problem.outputs)))
+        self._row = Row(rows.points, rows.target, problem.coordinates, rows.partner)
+        x = _with_partners(rows.points, rows.partner)
+        columns = len(problem.outputs) + len(problem.unknowns)
+        self.layout = layout(_traced(self._evaluate, x, columns))
         self._number = {c: k for k, c in enumerate(self.layout.channels)}
-        self._constraint = self._network.constrain(rows.points, self.layout)
+        self._inputs: Any = self._network.inputs(x, self.layout)
+        self._constraint = self._network.constrain(x, self.layout)
 
     def _evaluate(self, read: Callable[[Channel], Tensor]) -> Tensor:
         """Unweighted residuals [q, n] from the channels of u."""
-        problem = self._problem
-        jet = Jet(read, problem.coordinates, problem.outputs)
+        jet = _jet(self._problem, read, len(self.rows.points), self.rows.partner)
         parts = self._term.residual(jet, self._row)
         return _stacked(parts, len(self.rows.points), self._term.name)
 
@@ -219,11 +227,13 @@ class JetBlock:
     @torch.no_grad()
     def residuals(self, thetas: Tensor) -> Tensor:
         """Weighted residuals [C, n] at thetas [C, p], some of them in one sweep."""
-        x = self.rows.points
+        n = len(self.rows.points)
         result = []
-        for group in thetas.split(max(1, CHUNK // max(1, len(x)))):
+        for group in thetas.split(max(1, CHUNK // max(1, n))):
             # One theta alone takes the path of ``linearise`` and agrees bit for bit.
-            tape = self._network.forward(group.squeeze(0), x, self.layout, keep=False)
+            tape = self._network.forward(
+                group.squeeze(0), self._inputs, self.layout, keep=False
+            )
             several = tape.output.unbind(1) if len(group) > 1 else [tape.output]
             for jets in several:
                 result.append(self._residuals(self._solution(jets)).flatten())
@@ -232,7 +242,7 @@ class JetBlock:
     @torch.no_grad()
     def linearise(self, theta: Tensor) -> "JetLinear":
         """The rows' linearisation at theta: one sweep of jets, one small backward."""
-        tape = self._network.forward(theta, self.rows.points, self.layout)
+        tape = self._network.forward(theta, self._inputs, self.layout)
         jets = self._solution(tape.output).requires_grad_()
         with torch.enable_grad():
             parts = self._residuals(jets)
@@ -248,34 +258,44 @@ class JetBlock:
             pull = self._constraint.pull if self._constraint else None
             cotangents.append(pull(bar) if pull else bar)
         r = parts.detach().flatten() * self.rows.weight
-        return JetLinear(r, self._network, tape, cotangents)
+        return JetLinear(r, tape, cotangents, 1 if self.rows.partner is None else 2)
 
 
 class JetLinear(NamedTuple):
-    """Linearised rows: ``cotangents[q]`` [K, n, c] is d residual_q / d jets."""
+    """Linearised rows: ``cotangents[q]`` [K, n, c] is d residual_q / d jets.
+
+    With partners, ``sides`` is 2: n points, then their n partners, make n rows.
+    """
 
     residual: Tensor
-    network: MLP
-    tape: Tape
+    tape: Tape | ParallelTape
     cotangents: list[Tensor]
+    sides: int
 
     @torch.no_grad()
     def jacobian(self, out: Tensor) -> None:
         """Write J into ``out`` [q n, p]."""
-        n = len(self.tape.x)
+        n = len(self.residual) // len(self.cotangents)
         for q, cotangent in enumerate(self.cotangents):
-            self.tape.rows(cotangent, out[q * n : (q + 1) * n])
+            rows = out[q * n : (q + 1) * n]
+            if self.sides == 1:
+                self.tape.rows(cotangent, rows)
+            else:
+                both = _empty(2 * n, out.shape[1], out)
+                self.tape.rows(cotangent, both)
+                torch.add(both[:n], both[n:], out=rows)
 
     @torch.no_grad()
     def jvp(self, v: Tensor) -> Tensor:
         """J v, shape [q n]."""
-        tangent = self.tape.push(self.network.layers(v))
-        return torch.cat([(bar * tangent).sum((0, 2)) for bar in self.cotangents])
+        tangent = self.tape.push(v)
+        parts = [(bar * tangent).sum((0, 2)) for bar in self.cotangents]
+        return torch.cat([part.view(self.sides, -1).sum(0) for part in parts])
 
     @torch.no_grad()
     def vjp(self, w: Tensor) -> Tensor:
         """J^T w, shape [p]."""
-        parts = w.view(len(self.cotangents), 1, -1, 1)
+        parts = w.view(len(self.cotangents), 1, -1, 1).repeat(1, 1, self.sides, 1)
         total = sum(
             (bar * part for bar, part in zip(self.cotangents, parts, strict=True)),
             torch.zeros_like(self.cotangents[0]),
@@ -291,13 +311,20 @@ class AutogradBlock:
         self._term = problem.terms[rows.term]
 
     def _evaluate(self, theta: Tensor) -> Tensor:
-        problem = self._problem
-        x = self.rows.points.detach().clone().requires_grad_()
-        read = Nested(problem.network(theta, x), x)
-        jet = Jet(read, problem.coordinates, problem.outputs)
-        row = Row(x, self.rows.target, problem.coordinates)
+        problem, rows = self._problem, self.rows
+        points = rows.points.detach().clone().requires_grad_()
+        partner = rows.partner
+        if partner is not None:
+            partner = partner.detach().clone().requires_grad_()
+        x = _with_partners(points, partner)
+        values = problem.network(theta, x)
+        if unknowns := len(problem.unknowns):
+            numbers = theta[-unknowns:].expand(len(x), unknowns)
+            values = torch.cat([values, numbers], -1)
+        jet = _jet(problem, Nested(values, x), len(points), partner)
+        row = Row(points, rows.target, problem.coordinates, partner)
         parts = self._term.residual(jet, row)
-        stacked = _stacked(parts, len(x), self._term.name)
+        stacked = _stacked(parts, len(points), self._term.name)
         # The empty sum puts a residual without u on the graph of theta.
         return stacked.flatten() * self.rows.weight + theta[:0].sum()
 
@@ -348,6 +375,29 @@ class AutogradLinear(NamedTuple):
         return result
 
 
+def _carries_jets(network: Network) -> bool:
+    return isinstance(network, MLP) or (
+        isinstance(network, Parallel) and network.carries_jets
+    )
+
+
+def _with_partners(points: Tensor, partner: Tensor | None) -> Tensor:
+    return points if partner is None else torch.cat([points, partner])
+
+
+def _jet(
+    problem: Problem,
+    read: Callable[[Channel], Tensor],
+    n: int,
+    partner: Tensor | None,
+) -> Jet:
+    """What a residual sees of channels that are read at n points and their partners."""
+    names = problem.coordinates, problem.outputs, problem.unknowns
+    if partner is None:
+        return Jet(read, *names)
+    return Jet(lambda c: read(c)[:n], *names, Jet(lambda c: read(c)[n:], *names))
+
+
 def _empty(rows: int, columns: int, like: Tensor) -> Tensor:
     """Memory for a Jacobian; on the CPU from NumPy, which asks Linux for huge pages.
 
@@ -376,14 +426,14 @@ def _stacked(parts: object, n: int, term: str) -> Tensor:
 def _traced(
     evaluate: Callable[[Callable[[Channel], Tensor]], Tensor],
     points: Tensor,
-    outputs: int,
+    columns: int,
 ) -> list[Channel]:
     """Which channels a residual reads, found by letting it read zeros."""
     seen: list[Channel] = []
 
     def read(channel: Channel) -> Tensor:
         seen.append(channel)
-        return points.new_zeros(len(points), outputs)
+        return points.new_zeros(len(points), columns)
 
     evaluate(read)
     return seen

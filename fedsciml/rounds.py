@@ -16,8 +16,9 @@ from fedsciml.backends import Backend
 from fedsciml.backends.inprocess import InProcess
 from fedsciml.jet import Jet
 from fedsciml.method import Method, State
-from fedsciml.metrics import errors, gauss_newton_gap
+from fedsciml.metrics import errors, gauss_newton_gap, measure
 from fedsciml.network import MLP
+from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem
 from fedsciml.record import Checkpoint, Line, Record
 from fedsciml.residual import System
@@ -35,7 +36,8 @@ class Result:
         theta: The trained parameters, shape [p].
         loss: Loss at theta, summed over the clients.
         history: One line per round: ``round``, ``loss`` (at the round's start),
-            ``relative_l2`` and ``mse`` (after it, on the test points), ``step``,
+            ``relative_l2`` and ``mse`` (after it, on the test points), ``errors`` of
+            each output and unknown where there are several, ``step``,
             ``damping``, ``cutoff``, ``ranks``, ``epochs``, ``probes``, ``gn_gap`` where
             asked for, and the running totals ``bytes_up``, ``bytes_down``, ``messages``
             and ``seconds``. Seconds are those of clients, messages and server; that
@@ -58,6 +60,11 @@ class Result:
     def errors(self) -> tuple[float, float]:
         """Relative L2 error and mean squared error on the test points."""
         return errors(self.problem, self.theta)
+
+    def unknowns(self) -> dict[str, float]:
+        """The unknown numbers found, by name."""
+        network = self.problem.network
+        return network.numbers(self.theta) if isinstance(network, Parallel) else {}
 
     def theta_sha256(self) -> str:
         """Hash of theta's bytes as little-endian float64."""
@@ -203,9 +210,11 @@ def _round(
         torch.cuda.synchronize()
     seconds = last.seconds + clock() - begin
     _check(problem, method, last.round + 1, info.loss, theta)
-    relative_l2, mse = errors(problem, theta)
+    found = measure(problem, theta)
     line: Line = {"round": last.round + 1, **asdict(info)}
-    line |= {"relative_l2": relative_l2, "mse": mse}
+    line |= {"relative_l2": found.relative_l2, "mse": found.mse}
+    if len(found.each) > 1:
+        line["errors"] = found.each
     line |= {**door.traffic._asdict(), "seconds": seconds}
     if whole is not None:
         before, after = _point(last.state), _point(state)
@@ -254,11 +263,17 @@ def fingerprint(
     network = problem.network
     add(tuple(problem.coordinates), tuple(problem.outputs), type(network).__qualname__)
     add(network.size)
-    if isinstance(network, MLP):
-        add(network.widths, network.activation, network.initialisation)
+    several = network.networks if isinstance(network, Parallel) else [network]
+    for part in several:
+        if isinstance(part, MLP):
+            add(part.widths, part.activation, part.initialisation)
+    for name in problem.unknowns:
+        add(name)
     for shard in problem.shards():
         for rows in shard.rows:
             add(shard.client, rows.term, f"{rows.weight:.5e}", rows.points, rows.target)
+            if rows.partner is not None:
+                add(rows.partner)
     add(problem.test_points, problem.reference)
     start = network.init(Generator().manual_seed(seed), torch.float64).to(device)
     loss = System(problem, problem.pooled(), device).loss(start)

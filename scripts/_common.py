@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +177,7 @@ def progress(label: str, rounds: int, quiet: bool) -> Iterator[Callable[[Line], 
 def quantity(problem: Problem) -> str:
     """The error that is usual: of a regression the mean squared, else relative L2."""
     one = tuple(  # row of each term tells what its residual reads
-        replace(
-            rows,
-            points=rows.points[:1],
-            target=None if rows.target is None else rows.target[:1],
-        )
-        for rows in problem.pooled().rows
+        rows.part(slice(1)) for rows in problem.pooled().rows
     )
     blocks = System(problem, Shard(0, one, 1.0)).blocks
     data = all(isinstance(b, JetBlock) and b.layout.order == 0 for b in blocks)

@@ -55,7 +55,7 @@ class Table:
     def markdown(self) -> str:
         """For a README."""
         lines = [self.heads, ["---"] * len(self.heads)]
-        lines += [[_plain(cell) for cell in row] for row in self.rows]
+        lines += [[plain(cell) for cell in row] for row in self.rows]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
     def latex(self) -> str:
@@ -159,7 +159,7 @@ def overview(runs: Runs, rivals: Sequence[str]) -> Table:
                 runs.median(problem, "gauss_newton"),
                 runs.median(problem, "fipa_paper"),
                 fedavg,
-                f"{_plain(best)} ({name})" if best else None,
+                f"{plain(best)} ({name})" if best else None,
                 f"{mean(mean(e['rank'][:ROUNDS]) for e in mine):.0f}",
                 megabytes(_at(mine, "bytes")),
                 f"{(_at(mine, 'seconds') or 0) / ROUNDS:.2g}",
@@ -357,16 +357,16 @@ def _number(value: float) -> tuple[str, int]:
     return digits, int(exponent)
 
 
-def _plain(cell: Cell) -> str:
+def plain(cell: Cell) -> str:
     match cell:
         case None:
             return ""
         case AtMost(value):
-            return f"≤ {_plain(value)}"
+            return f"≤ {plain(value)}"
         case Spread(median, low, high, starts):
             if starts == 1:
-                return f"{_plain(median)} (1 start)"
-            return f"{_plain(median)} [{_plain(low)}, {_plain(high)}]"
+                return f"{plain(median)} (1 start)"
+            return f"{plain(median)} [{plain(low)}, {plain(high)}]"
         case float():
             return f"{_number(cell)[0]}e{_number(cell)[1]}" if isfinite(cell) else ""
     return str(cell)
@@ -382,7 +382,7 @@ def _tex(cell: Cell) -> str:
         case float():
             digits, exponent = _number(cell)
             return rf"${digits}\cdot10^{{{exponent}}}$" if isfinite(cell) else ""
-    return _escaped(_plain(cell))
+    return _escaped(plain(cell))
 
 
 def _escaped(text: str) -> str:

@@ -26,7 +26,7 @@ from statistics import mean
 import _common  # before torch, see there
 import torch
 from _common import Entry, short
-from benchmark import options_of
+from _suites import options_of
 from benchmark_steps import error
 
 import problems

@@ -5,6 +5,7 @@ residuals, mixed and fourth derivatives, hard constraints, terms without points 
 client, a network and a residual that only torch's autograd can differentiate.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -15,6 +16,7 @@ from fedsciml.collocation import strips, uniform
 from fedsciml.jet import Jet
 from fedsciml.method import Method, State
 from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
 
@@ -137,6 +139,61 @@ def beam() -> Problem:
     )
 
 
+def inverse() -> Problem:
+    """Two networks, one with hard values, and two unknown numbers; data on one side."""
+
+    def pde(w: Jet, row: Row) -> Tensor:
+        return w.nu * w.u.xx - w.k.value * w.u.value + w.k.x * w.rate - row.x
+
+    def data(w: Jet, row: Row) -> Tensor:
+        return w.u.value - row.target
+
+    networks = [
+        MLP((1, 5, 4, 1), distance=lambda x: x * (1 - x), lift=lambda x: x),
+        MLP((1, 4, 1), activation="sin"),
+    ]
+    return Problem(
+        "inverse",
+        Parallel(networks, unknowns={"nu": 0.3, "rate": -1.0}),
+        [
+            Term("pde", pde, draw(14, 1)),
+            Term("data", data, draw(6, 1, 1) / 2, target=lambda x: x.cos(), weight=3.0),
+        ],
+        strips([0, 0.5, 1]),
+        outputs=("u", "k"),
+        exact=lambda x: torch.cat([x.cos(), torch.full_like(x, math.nan)], 1),
+        test_points=draw(10, 1, 2),
+        truth={"nu": 0.1},
+    )
+
+
+def periodic() -> Problem:
+    """u and u_x agree at x = 0 and 1; the network sees x and the sine of y."""
+
+    def pde(u: Jet, row: Row) -> Tensor:
+        return u.xx + u.yy * u.value - row.target
+
+    def around(u: Jet, row: Row) -> tuple[Tensor, Tensor]:
+        return u.value - u.partner.value, u.x - u.partner.x + u.value * u.partner.y
+
+    left = draw(7, 2, 1) * torch.tensor([0.0, 1.0], dtype=torch.float64)
+    return Problem(
+        "periodic",
+        MLP(
+            (3, 6, 5, 1),
+            features=lambda x: torch.stack(
+                [x[:, 0], (3 * x[:, 1]).sin(), x.prod(1).exp()], 1
+            ),
+        ),
+        [
+            Term("pde", pde, draw(12, 2), target=lambda x: x.prod(1)),
+            Term("around", around, left, partner=left + torch.eye(2)[0].double()),
+        ],
+        strips([0, 0.5, 1], axis=1),
+        coordinates="xy",
+    )
+
+
 def module() -> Problem:
     """A network that is a torch module."""
 
@@ -180,7 +237,18 @@ def plain() -> Problem:
 
 
 CASES: dict[str, Callable[[], Problem]] = {
-    make.__name__: make for make in (scalar, mixed, system, hard, beam, module, plain)
+    make.__name__: make
+    for make in (
+        scalar,
+        mixed,
+        system,
+        hard,
+        beam,
+        inverse,
+        periodic,
+        module,
+        plain,
+    )
 }
 
 

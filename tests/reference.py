@@ -1,7 +1,8 @@
 """Naive, dense and slow versions of what the library does, to compare with."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -25,9 +26,10 @@ class NaiveJet:
         x: Tensor,
         coordinates: Sequence[str],
         outputs: Sequence[str],
+        unknowns: Mapping[str, Tensor] = MappingProxyType({}),
         output: int | None = None,
     ) -> None:
-        self._all = (function, x, coordinates, outputs)
+        self._all = (function, x, coordinates, outputs, unknowns)
         self._output = 0 if len(outputs) == 1 else output
 
     @property
@@ -37,7 +39,9 @@ class NaiveJet:
         return vmap(function)(x)
 
     def __getattr__(self, name: str) -> "Tensor | NaiveJet":
-        function, x, coordinates, outputs = self._all
+        function, x, coordinates, outputs, unknowns = self._all
+        if name in unknowns:
+            return unknowns[name].expand(len(x))
         if self._output is None:
             return NaiveJet(*self._all, outputs.index(name))
         if name == "laplacian":
@@ -69,12 +73,19 @@ def residual(problem: Problem, shard: Shard, theta: Tensor) -> Tensor:
         term = problem.terms[rows.term]
         if len(rows.points) == 0:
             continue
-        jet = NaiveJet(
-            lambda x: problem.network(theta, x.unsqueeze(0)).squeeze(0),
-            rows.points,
-            problem.coordinates,
-            problem.outputs,
-        )
+
+        def at(points: Tensor) -> NaiveJet:
+            return NaiveJet(
+                lambda x: problem.network(theta, x.unsqueeze(0)).squeeze(0),
+                points,
+                problem.coordinates,
+                problem.outputs,
+                {name: theta[-1 - k] for k, name in enumerate(problem.unknowns[::-1])},
+            )
+
+        jet = at(rows.points)
+        if rows.partner is not None:
+            jet.partner = at(rows.partner)
         row = Row(rows.points, rows.target, problem.coordinates)
         values = term.residual(jet, row)
         values = (values,) if isinstance(values, Tensor) else values

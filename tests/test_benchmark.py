@@ -6,6 +6,7 @@ from itertools import pairwise
 from math import inf
 from pathlib import Path
 
+import _suites
 import _tables
 import benchmark
 import pytest
@@ -44,7 +45,7 @@ def test_the_first_rounds_and_the_last_are_kept() -> None:
 
 def test_a_run_tells_errors_bytes_seconds_and_epochs_of_its_rounds() -> None:
     found = benchmark.measured("sine2", "fedavg", 0, 1, 0.0)
-    fedavg = benchmark.options_of("sine2", "fedavg")
+    fedavg = _suites.options_of("sine2", "fedavg")
     assert (found["round"], found["epochs"]) == ([1], [fedavg["tau"]])
     p, clients = 901, 2
     down, up = 8 * p, 8 * (p + 2)  # theta; the update, the loss and the share
@@ -155,7 +156,7 @@ def test_a_table_replaces_only_what_stands_between_its_marks(tmp_path: Path) -> 
 def test_committed_tables_are_those_of_the_committed_record() -> None:
     readme = (benchmark.ROOT / "README.md").read_text()
     docs = (benchmark.ROOT / "docs" / "benchmark.md").read_text()
-    for table in benchmark.tables(json.loads(benchmark.RECORD.read_text())):
+    for table in benchmark.tables(json.loads(_suites.RECORD.read_text())):
         page = readme if table.name == "overview" else docs
         marked = f"<!-- {table.name} -->\n{table.markdown()}\n<!-- end of"
         assert marked in page, table.name

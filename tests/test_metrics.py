@@ -1,5 +1,6 @@
 """Errors and the distance to Gauss-Newton, against dense formulas."""
 
+import math
 from functools import cache
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from cases import CASES, theta
 from torch import Tensor
 
-from fedsciml.metrics import errors, gauss_newton_gap
+from fedsciml.metrics import errors, gauss_newton_gap, measure
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 
@@ -66,3 +67,18 @@ def test_the_gap_does_not_see_what_the_residual_does_not_see() -> None:
     assert float((j @ unseen).norm()) < 1e-10
     taken = damped_step(system, at) + 5 * unseen
     assert gauss_newton_gap(system, at, taken, damping=DAMPING) < 1e-8
+
+
+def test_errors_are_told_of_each_output_and_each_number_that_is_known() -> None:
+    inverse = CASES["inverse"]()
+    at = theta(inverse)
+    points, reference = inverse.test_points, inverse.reference
+    assert points is not None
+    assert reference is not None
+    u = inverse.network(at, points)[:, 0]
+    found = measure(inverse, at)
+    expected = float((u - reference[:, 0]).norm() / reference[:, 0].norm())
+    assert found.each["u"] == found.relative_l2 == pytest.approx(expected)
+    assert found.each["nu"] == pytest.approx(abs(float(at[-2]) - 0.1) / 0.1)
+    assert math.isnan(found.each["k"])  # its column of the reference is
+    assert math.isnan(found.each["rate"])  # the problem's truth does not tell it

@@ -1,11 +1,14 @@
 """Networks as functions of theta."""
 
+import math
+
 import pytest
 import torch
 from cases import draw
 from torch import Generator
 
 from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.parallel import Parallel
 
 
 def test_mlp_is_the_torch_module_of_the_same_layers() -> None:
@@ -72,3 +75,24 @@ def test_hard_constraint_holds_for_every_theta() -> None:
 def test_impossible_network_is_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MLP(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("networks", "start", "message"),
+    [([], 1.0, "at least one network"), ([MLP((1, 2, 1))], math.inf, "starts at inf")],
+)
+def test_impossible_parallel_networks_are_refused(
+    networks: list[MLP], start: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Parallel(networks, unknowns={"nu": start})
+
+
+def test_parallel_networks_are_theirs_side_by_side_with_the_unknowns_last() -> None:
+    a, b = MLP((2, 4, 1)), MLP((2, 3, 3, 2), activation="sin")
+    both = Parallel([a, b], unknowns={"nu": 0.25, "k": -2.0})
+    theta, x = both.init(Generator().manual_seed(0)), draw(5, 2)
+    assert both.size == len(theta) == a.size + b.size + 2
+    assert both.numbers(theta) == {"nu": 0.25, "k": -2.0}
+    parts = a(theta[: a.size], x), b(theta[a.size : -2], x)
+    assert torch.equal(both(theta, x), torch.cat(parts, 1))

@@ -10,11 +10,16 @@ from reference import NaiveJet, relative
 
 from fedsciml.collocation import explicit, strips
 from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
 
 X = draw(6, 1)
 NAN = torch.tensor([[0.5], [float("nan")]], dtype=torch.float64)
+
+
+def with_unknown(name: str) -> Parallel:
+    return Parallel([MLP((1, 3, 1))], unknowns={name: 1.0})
 
 
 @pytest.mark.parametrize(
@@ -44,6 +49,14 @@ NAN = torch.tensor([[0.5], [float("nan")]], dtype=torch.float64)
         ({"network": MLP((2, 3, 1))}, r"does not take points \[2, 1\]"),
         ({"network": MLP((1, 3, 2))}, r"returns shape \[2, 2\].*must be \[2, 1\]"),
         ({"network": ModuleNetwork(torch.nn.Linear(3, 1))}, "does not take points"),
+        ({"terms": [Term("a", given, X, partner=X[:2])]}, "6 points and 2 partners"),
+        (
+            {"terms": [Term("a", given, X, target=0, partner=[X, X, X])]},
+            r"6 points and \[6, 6, 6\] partners",
+        ),
+        ({"network": with_unknown("xx")}, "Unknown 'xx'.*from a derivative"),
+        ({"network": with_unknown("u")}, "must differ"),
+        ({"truth": {"nu": 1.0}}, "value of 'nu', but its unknowns are none"),
         ({"test_points": NAN}, "test_points is not finite"),
         ({"test_points": X, "reference": X[:2]}, r"shape \[2, 1\] for 6 points"),
         ({"test_points": X, "reference": draw(6, 2)}, r"must be \[6, 1\] or \[6\]"),
@@ -52,6 +65,15 @@ NAN = torch.tensor([[0.5], [float("nan")]], dtype=torch.float64)
 def test_parts_that_do_not_fit_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(scalar(), **changes)
+
+
+def test_a_residual_without_partners_is_told_how_to_get_them() -> None:
+    jump = Term(
+        "jump", lambda u, _: u.value - u.partner.value, scalar().terms[0].points
+    )
+    problem = replace(scalar(), terms=[jump])
+    with pytest.raises(ValueError, match=r"has none; give Term\(\.\.\., partner="):
+        System(problem, problem.pooled())
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,4 +1,4 @@
-"""Decaying Taylor-Green vortex, Navier-Stokes in time with nu = 0.05; outputs u, v, p.
+"""Decaying Taylor-Green vortex, Navier-Stokes in time with nu = 0.01; outputs u, v, p.
 
     u_t + u u_x + v u_y = -p_x + nu (u_xx + u_yy),    the same for v with -p_y,
     u_x + v_y = 0    on (x, y) in (0, 1)^2, t in (0, 1),
@@ -26,7 +26,7 @@ from fedsciml.problem import Problem, Row, Term
 from problems._suite import Options, faces, setting
 from problems.kovasznay import pressure, velocity
 
-NU = 0.05
+NU = 0.01
 
 
 def navier_stokes(w: Jet, row: Row) -> tuple[Tensor, Tensor, Tensor]:

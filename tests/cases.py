@@ -38,12 +38,15 @@ SMALL: dict[str, dict[str, float]] = {
     "allen_cahn_time": {"points": 0.005, "width": 6},
     "euler_beam": {"points": 0.2},
     "gramacy_lee": {"points": 0.1, "width": 10},
+    "burgers_inverse": {"measurements": 40, "points": 20},
+    "heat_inverse": {"measurements": 40, "points": 20},
     "helmholtz": {"points": 0.05, "width": 6},
     "inverse_diffusion_reaction": {"points": 0.5, "width": 6},
     "poisson5d": {"points": 0.01},  # 260 rows a client at 0.02
     "poisson_multiscale": {"points": 0.5},
     "poisson_square": {"points": 0.2},  # of the lines of a grid
     "schaffer": {"points": 0.005, "width": 6},
+    "terrain": {"measurements": 80},
 }
 """With what a problem is small, where it is not with a fiftieth of its points."""
 

@@ -38,7 +38,6 @@ SMALL: dict[str, dict[str, float]] = {
     "allen_cahn_time": {"points": 0.005, "width": 6},
     "euler_beam": {"points": 0.2},
     "gramacy_lee": {"points": 0.1, "width": 10},
-    "heat": {},
     "helmholtz": {"points": 0.05, "width": 6},
     "inverse_diffusion_reaction": {"points": 0.5, "width": 6},
     "poisson5d": {"points": 0.01},  # 260 rows a client at 0.02

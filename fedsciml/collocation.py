@@ -313,9 +313,17 @@ def _drawn(draw: Callable[[int], np.ndarray], n: int, seed: int) -> Tensor:
             f"The geometry returned an array of shape {points.shape} when asked for "
             f"{n} points; it must be ({n}, d)."
         )
-    if points.dtype == np.float32:
-        points = points.astype(str)
-    return torch.from_numpy(points.astype(np.float64))
+    return decimals(points)
+
+
+def decimals(values: np.ndarray) -> Tensor:
+    """Numbers of any shape, in float64; of float32 their shortest decimals.
+
+    So 0.1 in float32 becomes 0.1, not 0.10000000149.
+    """
+    if values.dtype == np.float32:
+        values = values.astype(str)
+    return torch.from_numpy(values.astype(np.float64))
 
 
 def _edges(edges: Sequence[float] | Tensor, axis: int) -> Tensor:

@@ -10,10 +10,10 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.collocation import boundary, interior, strips, uniform
+from fedsciml.deepxde import deepxde
 from fedsciml.jet import Jet
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Row, Term
-from problems._deepxde import deepxde
 
 NU = 0.1
 

@@ -16,8 +16,8 @@ import torch
 from _deepxde_yardstick import Data, Stage, double_precision, training
 from torch import Tensor
 
+from fedsciml.deepxde import deepxde
 from fedsciml.record import Line
-from problems._deepxde import deepxde
 
 SCRIPTS = Path(__file__).with_name("deepxde_examples")
 

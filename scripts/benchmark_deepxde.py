@@ -28,7 +28,7 @@ from _common import Entry, short
 from _tables import Cell, Table
 from benchmark import thinned
 
-from fedsciml import methods, run
+from fedsciml import deepxde, methods, run
 from fedsciml.record import Line
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +71,6 @@ def trained(
     name: str, method: str, clients: int, rounds: int, budget: float
 ) -> list[Line]:
     """The history of a run in this library, with ``error`` and ``unknown``."""
-    from fedsciml import deepxde
     with _examples.double_precision(0):
         example = _examples.load(name)
         problem = deepxde.problem(

@@ -194,6 +194,33 @@ def periodic() -> Problem:
     )
 
 
+def transformed() -> Problem:
+    """An output transform of two networks that is not affine, and an unknown number."""
+
+    def pde(w: Jet, row: Row) -> Tensor:
+        return w.u.xx + w.c * w.v.y - w.v.value * row.x
+
+    def jump(w: Jet, row: Row) -> tuple[Tensor, Tensor]:
+        return w.u.value - w.partner.u.value - row.y, w.partner.v.x - w.c
+
+    def transform(x: Tensor, values: Tensor) -> Tensor:
+        u, v = values[:, :1], values[:, 1:]
+        return torch.cat([x[:, :1] + u * torch.exp(v), u * v], 1)
+
+    left = draw(5, 2, 1) * torch.tensor([0.0, 1.0], dtype=torch.float64)
+    return Problem(
+        "transformed",
+        Parallel([MLP((2, 4, 1)), MLP((2, 3, 3, 1))], {"c": 0.5}, transform),
+        [
+            Term("pde", pde, draw(11, 2)),
+            Term("jump", jump, left, partner=left + torch.eye(2)[0].double()),
+        ],
+        strips([0, 0.5, 1], axis=1),
+        coordinates="xy",
+        outputs=("u", "v"),
+    )
+
+
 def module() -> Problem:
     """A network that is a torch module."""
 
@@ -246,6 +273,7 @@ CASES: dict[str, Callable[[], Problem]] = {
         beam,
         inverse,
         periodic,
+        transformed,
         module,
         plain,
     )

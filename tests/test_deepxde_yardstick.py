@@ -12,10 +12,10 @@ from _deepxde_yardstick import ADAM, LBFGS, NNCG, Stage, double_precision, histo
 from cases import theta
 
 import problems
+from fedsciml.deepxde import deepxde
 from fedsciml.problem import Problem
 from fedsciml.record import Line
 from fedsciml.residual import System
-from problems._deepxde import deepxde
 
 STAGES = (ADAM._replace(blocks=2), LBFGS._replace(blocks=2), NNCG._replace(blocks=2))
 

@@ -39,7 +39,6 @@ SMALL: dict[str, dict[str, float]] = {
     "euler_beam": {"points": 0.2},
     "gramacy_lee": {"points": 0.1, "width": 10},
     "burgers_inverse": {"measurements": 40, "points": 20},
-    "heat": {},
     "heat_inverse": {"measurements": 40, "points": 20},
     "helmholtz": {"points": 0.05, "width": 6},
     "inverse_diffusion_reaction": {"points": 0.5, "width": 6},

@@ -80,7 +80,7 @@ def needed(
         def read(channel: Channel, jet: dict[Channel, Tensor] = jet) -> Tensor:
             if channel not in jet:
                 shape = (len(points), outputs)
-                draw = torch.randn(shape, generator=generator, dtype=torch.float64)
+                draw = torch.randn(shape, generator=generator, device="cpu")
                 jet[channel] = draw.to(points).requires_grad_()
             return jet[channel]
 

@@ -426,6 +426,18 @@ def test_training_inside_deepxde_recovers_an_unknown_number() -> None:
     assert c.dtype == next(net.parameters()).dtype == torch.float32
 
 
+@pytest.mark.parametrize("make", [inverse, shared])
+def test_torch_s_default_device_does_not_matter(make: Callable[[Any], Model]) -> None:
+    """DeepXDE makes an accelerator the default; tensors on "meta" hold no numbers."""
+    with double_precision() as dde:
+        dde.config.set_random_seed(0)
+        model = make(dde)
+    with torch.device("meta"):
+        result = run(made(model), methods.load("fipa"), rounds=2)
+        federated.restore(model.net, result, model.variables)
+    assert result.loss < result.history[0]["loss"]
+
+
 PROGRAM = """
 import sys
 class Blocked:

@@ -514,8 +514,12 @@ def unsupported(dde: Any) -> dict[str, tuple[Model, str]]:  # noqa: ANN401
     return {
         "mean": (pde(lambda x, y: y - y.mean()), "pde at a point changes with"),
         "shape": (pde(lambda x, y: y.sum()), r"shape \[\] for"),
-        "weights": (good._replace(weights=[1, 2]), "errors, but the loss weights"),
-        "few": (good._replace(weights=[1]), "1 loss weights for 2 conditions"),
+        "weights": (
+            good._replace(weights=[1, 2, 3, 4]),
+            "errors, but the loss weights",
+        ),
+        "few": (good._replace(weights=[1]), "each of the 2 conditions"),
+        "none": (good._replace(weights=[0, 0, 0]), "positive weight"),
         "batch": (
             condition(bc.PointSetBC(points, points, batch_size=1)),
             "batch_size",

@@ -36,20 +36,21 @@ def equations(
         variables: External trainable variables by name.
 
     Raises:
-        ValueError: If there are too few weights, or a condition is not supported, has
-            no points, or its function does not return one value for every point.
+        ValueError: If weights are missing or negative, nothing is left, or a condition
+            is not supported, has no points, or has not one value for every point.
     """
     count = len(data.bcs)
     weights = None if weights is None else [float(w) for w in weights]
-    if weights is not None and len(weights) < count:
+    least = count + (data.pde is not None)
+    if weights is not None and (len(weights) < least or min(weights, default=0) < 0):
         raise ValueError(
-            f"There are {len(weights)} loss weights for {count} conditions and the "
-            "errors of the pde; give one for each, first the pde's."
+            f"The loss weights are {weights}; give one of at least 0 for each error of "
+            f"the pde, then one for each of the {count} conditions."
         )
     split = None if weights is None else len(weights) - count
     result = []
     of_pde = None if weights is None else weights[:split]
-    if data.pde is not None and (not of_pde or any(of_pde)):
+    if data.pde is not None and (of_pde is None or any(of_pde)):
         points = decimals(np.asarray(data.train_x_all))
         pde = _pde(data, points)
         most = max(of_pde or [1.0])
@@ -84,6 +85,10 @@ def equations(
                     points[half:] if asked.paired else None,
                 )
             )
+    if not result:
+        raise ValueError(
+            "The data have neither a pde nor a condition with a positive weight."
+        )
     return result
 
 

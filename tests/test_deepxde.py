@@ -19,7 +19,7 @@ from fedsciml.collocation import strips
 from fedsciml.deepxde.package import deepxde, double_precision
 from fedsciml.deepxde.weights import parameters
 from fedsciml.problem import Problem
-from fedsciml.residual import AutogradBlock, System
+from fedsciml.residual import AutogradBlock, System, TaylorBlock
 
 ROOT = Path(__file__).parents[1]
 
@@ -291,6 +291,19 @@ def test_weights_come_back_as_they_went(make: Callable[[Any], Model]) -> None:
     assert isinstance(x, Tensor)
     # The net's own arithmetic: what DeepXDE predicts is what was trained.
     assert relative(model.net(x).detach(), problem.network(start + shift, x)) < 1e-14
+
+
+def test_a_residual_that_vanishes_at_the_start_takes_the_fast_path() -> None:
+    with double_precision() as dde:
+        model = periodic(dde)
+        # Without biases the network is odd, and the same slope at both ends is 0 - 0.
+        net = dde.nn.FNN([1, 5, 5, 1], "tanh", "Glorot uniform")
+    problem = made(model._replace(net=net))
+    start = problem.network.init(torch.Generator(), torch.float64)
+    pooled = problem.pooled()
+    slopes = System(problem, replace(pooled, rows=pooled.rows[2:]))
+    assert slopes.residual(start).abs().max() < 1e-15
+    assert isinstance(slopes.blocks[0], TaylorBlock)
 
 
 def test_points_and_values_of_single_precision_are_read_as_decimals() -> None:

@@ -6,7 +6,7 @@ wraps any ``torch.nn.Module`` for the general autograd path.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
@@ -56,9 +56,11 @@ class MLP:
         features: What the first layer sees of points [n, d], shape [n, w_0], as
             (cos x, sin x) for a periodic u or Fourier features; the points by default.
             Differentiated as ``distance``. Then ``widths`` starts with w_0.
+        start: Parameters to start from, whatever the seed, shape [p]; random for None.
 
     Raises:
-        ValueError: If the widths, the activation or the initialisation make no sense.
+        ValueError: If the widths, the activation, the initialisation or the start make
+            no sense.
     """
 
     widths: tuple[int, ...]
@@ -67,6 +69,7 @@ class MLP:
     lift: PointFunction | None = None
     distance: PointFunction | None = None
     features: PointFunction | None = None
+    start: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -85,6 +88,11 @@ class MLP:
                 f"Unknown initialisation '{self.initialisation}'; choose fan_in or "
                 "glorot."
             )
+        if self.start is not None and list(self.start.shape) != [self.size]:
+            raise ValueError(
+                f"An MLP of widths {self.widths} starts from [{self.size}] parameters; "
+                f"got shape {list(self.start.shape)}."
+            )
 
     @property
     def size(self) -> int:
@@ -93,8 +101,15 @@ class MLP:
             (a + 1) * b for a, b in zip(self.widths, self.widths[1:], strict=False)
         )
 
+    @property
+    def columns(self) -> int:
+        """Of the jets: the outputs."""
+        return self.widths[-1]
+
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """A random start theta, shape [p]; drawn in float64 whatever the dtype."""
+        if self.start is not None:
+            return self.start.to("cpu", dtype, copy=True)
         parts = []
         for a, b in zip(self.widths, self.widths[1:], strict=False):
             variance = 1 / a if self.initialisation == "fan_in" else 2 / (a + b)

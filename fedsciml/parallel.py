@@ -6,7 +6,7 @@ network of its own, or for an unknown number nu. All of them are one theta:
     theta = (theta_1, ..., theta_q, nu_1, ..., nu_s).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,6 +25,8 @@ class Parallel:
         networks: One at least. If all are ``MLP``, jets are carried through them.
         unknowns: Name and start value of each unknown number. A residual reads it as
             ``u.NAME``, shape [n]; ``Problem.truth`` may tell the value to be found.
+        transform: Any output transform, by torch: points [n, d] and the networks'
+            values [n, c'] to the solution's [n, c]. The networks themselves for None.
 
     Raises:
         ValueError: If there is no network, or a start value is not finite.
@@ -32,6 +34,7 @@ class Parallel:
 
     networks: Sequence[Network]
     unknowns: Mapping[str, float] = field(default_factory=dict)
+    transform: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "networks", tuple(self.networks))
@@ -74,7 +77,22 @@ class Parallel:
         """Values [n, c] of all networks at points [n, d], on the autograd graph."""
         *parts, _ = self.split(theta)
         pairs = zip(self.networks, parts, strict=True)
-        return torch.cat([network(part, x) for network, part in pairs], -1)
+        values = torch.cat([network(part, x) for network, part in pairs], -1)
+        return values if self.transform is None else self.transform(x, values)
+
+    @property
+    def columns(self) -> int:
+        """Of the jets: all networks' outputs and the unknowns."""
+        return sum(net.widths[-1] for net in self._mlps()) + len(self.unknowns)
+
+    def finish(self, x: Tensor, columns: Tensor) -> Tensor:
+        """The networks' values and the unknowns [n, c' + s] to the solution's."""
+        if self.transform is None:
+            return columns
+        values, numbers = columns.tensor_split(
+            [columns.shape[1] - len(self.unknowns)], 1
+        )
+        return torch.cat([self.transform(x, values), numbers], -1)
 
     def inputs(self, x: Tensor, layout: Layout) -> list[Tensor]:
         """What ``forward`` takes; see ``MLP.inputs``."""

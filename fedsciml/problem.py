@@ -84,8 +84,8 @@ class Term:
             of the points, or one tensor per client where the points come so. A single
             column [n, 1] becomes [n].
         weight: Factor alpha of the term in the loss, positive.
-        autograd: The residual calls ``torch.autograd`` itself on ``u.value`` and
-            ``row.points``: take the general path.
+        autograd: The residual calls ``torch.autograd`` itself on ``u.values`` and
+            ``row.points``.
         partner: A second point for every point, given as ``points`` are; the residual
             sees u there as ``u.partner``, for periodic conditions and jumps. Whoever
             owns the point owns the pair.

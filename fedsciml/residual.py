@@ -4,9 +4,9 @@ A ``System`` binds a problem and one shard: it holds what does not depend on the
 gives r(theta) [n], the loss 1/2 |r|^2, and a ``Linearisation`` with J [n, p], J v and
 J^T w. Rows are ordered term by term; a term with q residuals per point gives q n rows.
 
-An MLP and a residual that reads jets take the fast path: one forward sweep of jets, one
-reverse sweep for all rows. Everything else takes the general autograd path, with the
-same interface.
+MLPs take the fast path: one forward sweep of jets, one reverse sweep for all rows; a
+residual that calls torch.autograd itself is given the jets, see ``taylor``. Everything
+else takes the general autograd path, with the same interface.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,12 +16,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+from torch.func import vmap
 
 from fedsciml.jet import Channel, Jet, Nested, layout
-from fedsciml.network import MLP, Network, Tape
+from fedsciml.network import MLP, Tape
 from fedsciml.parallel import Parallel, ParallelTape
 from fedsciml.problem import Problem, Row, Rows, Shard
+from fedsciml.taylor import Read, field, needed
 
 CHUNK = 1024
 """Points per sweep: bounds its memory whatever the size of the shard; fits a cache."""
@@ -124,9 +126,6 @@ class System:
         self._last: System | None = None
         self.blocks: list[Block] = []
         for rows in shard.rows:
-            term = problem.terms[rows.term]
-            fast = _carries_jets(problem.network) and not term.autograd
-            kind = JetBlock if fast else AutogradBlock
             for start in range(0, len(rows.points), chunk):
                 part = rows.part(slice(start, start + chunk))
                 target, partner = (
@@ -135,7 +134,7 @@ class System:
                 )
                 points = part.points.to(device, dtype)
                 part = replace(part, points=points, target=target, partner=partner)
-                self.blocks.append(kind(problem, part))
+                self.blocks.append(_block(problem, part))
 
     def scaled(self, factors: Sequence[float]) -> "System":
         """The same system with the loss of term t times ``factors[t]``; shares data."""
@@ -233,13 +232,16 @@ class JetBlock:
         self._term = problem.terms[rows.term]
         self._row = Row(rows.points, rows.target, problem.coordinates, rows.partner)
         x = _with_partners(rows.points, rows.partner)
-        columns = len(problem.outputs) + len(problem.unknowns)
-        self.layout = layout(_traced(self._evaluate, x, columns))
+        self.layout = layout(self._channels(x))
         self._number = {c: k for k, c in enumerate(self.layout.channels)}
         self._inputs: Any = self._network.inputs(x, self.layout)
         self._constraint = self._network.constrain(x, self.layout)
 
-    def _evaluate(self, read: Callable[[Channel], Tensor]) -> Tensor:
+    def _channels(self, x: Tensor) -> list[Channel]:
+        """The channels that the residual needs at the points and their partners."""
+        return _traced(self._evaluate, x, self._network.columns)
+
+    def _evaluate(self, read: Read) -> Tensor:
         """Unweighted residuals [q, n] from the channels of u."""
         jet = _jet(self._problem, read, len(self.rows.points), self.rows.partner)
         parts = self._term.residual(jet, self._row)
@@ -286,6 +288,35 @@ class JetBlock:
             cotangents.append(pull(bar) if pull else bar)
         r = parts.detach().flatten() * self.rows.weight
         return JetLinear(r, tape, cotangents, 1 if self.rows.partner is None else 2)
+
+
+class TaylorBlock(JetBlock):
+    """Rows of a term whose residual calls torch.autograd, which is given jets.
+
+    Also any rows of a network with an output transform that only torch can
+    differentiate.
+    """
+
+    def _channels(self, x: Tensor) -> list[Channel]:
+        return needed(self._evaluate, x, self._network.columns)
+
+    def _evaluate(self, read: Read) -> Tensor:
+        network = self._network
+
+        def values(x: Tensor) -> Tensor:
+            columns = field(read, x)
+            return columns if isinstance(network, MLP) else network.finish(x, columns)
+
+        with torch.enable_grad():
+            return _by_autograd(self._problem, self.rows, values)
+
+    def _residuals(self, jets: Tensor) -> Tensor:
+        def read(channel: Channel) -> Tensor:
+            # A channel that no residual depends on is read all the same.
+            known = channel in self._number
+            return jets[self._number[channel]] if known else torch.zeros_like(jets[0])
+
+        return self._evaluate(read)
 
 
 class JetLinear(NamedTuple):
@@ -337,35 +368,36 @@ class AutogradBlock:
         self._problem, self.rows = problem, rows
         self._term = problem.terms[rows.term]
 
-    def _evaluate(self, theta: Tensor) -> Tensor:
-        problem, rows = self._problem, self.rows
-        points = rows.points.detach().clone().requires_grad_()
-        partner = rows.partner
-        if partner is not None:
-            partner = partner.detach().clone().requires_grad_()
-        x = _with_partners(points, partner)
-        values = problem.network(theta, x)
-        if unknowns := len(problem.unknowns):
-            numbers = theta[-unknowns:].expand(len(x), unknowns)
-            values = torch.cat([values, numbers], -1)
-        jet = _jet(problem, Nested(values, x), len(points), partner)
-        row = Row(points, rows.target, problem.coordinates, partner)
-        parts = self._term.residual(jet, row)
-        stacked = _stacked(parts, len(points), self._term.name)
-        # The empty sum puts a residual without u on the graph of theta.
-        return stacked.flatten() * self.rows.weight + theta[:0].sum()
+    def evaluate(self, theta: Tensor) -> Tensor:
+        """Weighted residuals [q, n] for one theta [p], or for one a point, [n, p]."""
+        problem, network = self._problem, self._problem.network
 
+        def values(x: Tensor) -> Tensor:
+            numbers = theta[..., network.size - len(problem.unknowns) :]
+            if theta.ndim == 1:
+                found = network(theta, x)
+                return torch.cat([found, numbers.expand(len(x), -1)], -1)
+            sides = len(x) // len(theta)
+            pairs = theta.repeat(sides, 1), x
+            found = vmap(lambda t, y: network(t, y.unsqueeze(0)).squeeze(0))(*pairs)
+            return torch.cat([found, numbers.repeat(sides, 1)], -1)
+
+        # The empty sum puts a residual without u on the graph of theta.
+        weighted = _by_autograd(problem, self.rows, values) * self.rows.weight
+        return weighted + theta[:0].sum()
+
+    @torch.enable_grad()
     def residuals(self, thetas: Tensor) -> Tensor:
         """Weighted residuals [C, n] at thetas [C, p]."""
-        with torch.enable_grad():
-            return torch.stack([self._evaluate(t).detach() for t in thetas.detach()])
+        parts = [self.evaluate(t).detach().flatten() for t in thetas.detach()]
+        return torch.stack(parts)
 
     def linearise(self, theta: Tensor) -> "AutogradLinear":
         """The rows' linearisation at theta: the graph of the residual."""
         leaf = theta.detach().clone().requires_grad_()
         with torch.enable_grad():
-            graph = self._evaluate(leaf)
-        return AutogradLinear(graph.detach(), graph, leaf)
+            graph = self.evaluate(leaf).flatten()
+        return AutogradLinear(graph.detach(), graph, leaf, self)
 
 
 class AutogradLinear(NamedTuple):
@@ -374,17 +406,21 @@ class AutogradLinear(NamedTuple):
     residual: Tensor
     graph: Tensor
     theta: Tensor
+    block: AutogradBlock
 
     def jacobian(self, out: Tensor) -> None:
-        """Write J into ``out`` [n, p] by batched vector-Jacobian products."""
-        n, at_once = len(self.graph), 64
-        for start in range(0, n, at_once):
-            seeds = torch.zeros(min(at_once, n - start), n).to(self.graph)
-            seeds[:, start:].fill_diagonal_(1)
-            (rows,) = torch.autograd.grad(
-                self.graph, self.theta, seeds, retain_graph=True, is_grads_batched=True
-            )
-            out[start : start + len(rows)] = rows
+        """Write J into ``out`` [q n, p].
+
+        Every point gets its own copy of theta; row i of the gradient of the sum of the
+        residuals with respect to the copies is the gradient of residual i.
+        """
+        n = len(self.block.rows.points)
+        copies = self.theta.detach().expand(n, -1).clone().requires_grad_()
+        with torch.enable_grad():
+            sums = self.block.evaluate(copies).sum(1)
+        for q, total in enumerate(sums):
+            (rows,) = torch.autograd.grad(total, copies, retain_graph=True)
+            out[q * n : (q + 1) * n] = rows
 
     def jvp(self, v: Tensor) -> Tensor:
         """J v, shape [n], as the derivative of w -> v . J^T w."""
@@ -402,10 +438,41 @@ class AutogradLinear(NamedTuple):
         return result
 
 
-def _carries_jets(network: Network) -> bool:
-    return isinstance(network, MLP) or (
-        isinstance(network, Parallel) and network.carries_jets
+def _block(problem: Problem, rows: Rows) -> Block:
+    """The fastest kind of block that fits the network and the residual."""
+    network = problem.network
+    jets, finished = isinstance(network, MLP), False
+    if isinstance(network, Parallel):
+        jets, finished = network.carries_jets, network.transform is not None
+    if not jets:
+        return AutogradBlock(problem, rows)
+    if not (problem.terms[rows.term].autograd or finished):
+        return JetBlock(problem, rows)
+    general, fast = AutogradBlock(problem, rows), TaylorBlock(problem, rows)
+    start = network.init(Generator().manual_seed(0), torch.float64).to(rows.points)
+    expected, found = general.linearise(start), fast.linearise(start)
+    # A residual that detaches u or branches on it may hide from random jets.
+    close = 1e-8 if start.dtype == torch.float64 else 1e-4
+    pairs = [(found.residual, expected.residual)]
+    pairs.append((found.vjp(found.residual), expected.vjp(found.residual)))
+    agree = all(bool((a - b).norm() <= close * b.norm()) for a, b in pairs)
+    return fast if agree else general
+
+
+def _by_autograd(
+    problem: Problem, rows: Rows, values: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Residuals [q, n] of values that are on the graph of the rows' points."""
+    term = problem.terms[rows.term]
+    points, partner = (
+        None if x is None else x.detach().clone().requires_grad_()
+        for x in (rows.points, rows.partner)
     )
+    assert points is not None
+    x = _with_partners(points, partner)
+    jet = _jet(problem, Nested(values(x), x), len(points), partner)
+    row = Row(points, rows.target, problem.coordinates, partner)
+    return _stacked(term.residual(jet, row), len(points), term.name)
 
 
 def _with_partners(points: Tensor, partner: Tensor | None) -> Tensor:
@@ -414,7 +481,7 @@ def _with_partners(points: Tensor, partner: Tensor | None) -> Tensor:
 
 def _jet(
     problem: Problem,
-    read: Callable[[Channel], Tensor],
+    read: Read,
     n: int,
     partner: Tensor | None,
 ) -> Jet:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fedsciml.collocation import Partition, pieces, strips
+from fedsciml.collocation import Partition, pieces
 from fedsciml.network import MLP, PointFunction
 from problems import _suite
 
@@ -56,17 +56,13 @@ class Setting(_suite.Setting):
     ) -> Partition:
         """The partition of a box; pieces along ``axis``, see ``collocation.pieces``."""
         kind, _, number = (self.partition or "pieces").partition(":")
-        if self.edges is not None:
-            return strips(self.edges)
-        if kind == "pieces" and (number.isdigit() or not number):
-            in_blocks = axis is None and len(lower) > 1
-            fewest = max(1, self.clients // 2) if in_blocks else 1
-            piece = int(number) if number else self.piece
-            piece = fewest if piece is None else piece
-            return pieces(lower, upper, piece, self.clients, axis)
-        unit, low = self.divide(len(lower)), torch.tensor(lower, dtype=torch.float64)
-        size = torch.tensor(upper, dtype=torch.float64) - low
-        return replace(unit, owner=lambda points: unit.owner((points - low) / size))
+        if self.edges is not None or kind != "pieces" or not (number + "0").isdigit():
+            return self.divide(lower, upper)
+        in_blocks = axis is None and len(lower) > 1
+        fewest = max(1, self.clients // 2) if in_blocks else 1
+        piece = int(number) if number else self.piece
+        piece = fewest if piece is None else piece
+        return pieces(lower, upper, piece, self.clients, axis)
 
 
 def setting(clients: int, options: Options, activation: str = "tanh") -> Setting:

@@ -32,12 +32,12 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 import problems
+from fedsciml.deepxde import deepxde
 from fedsciml.metrics import errors
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Rows
 from fedsciml.record import Line
 from fedsciml.residual import System
-from problems._deepxde import deepxde
 
 Model = Any
 """A ``deepxde.Model``: DeepXDE is not typed."""
@@ -133,36 +133,64 @@ def history(
 ) -> list[Line]:
     """As ``trained``, for any stages."""
     system = System(problem, problem.pooled())
-    lines: list[Line] = []
-    seconds, iterations = 0.0, 0
+    weights = [term.weight for term in problem.terms]
     with double_precision(seed):
         start = problem.network.init(Generator().manual_seed(seed), torch.float64)
         made = model(problem, start)
-        for stage in stages:
-            prepare(made, problem, stage)
-            blocks = 0
-            while blocks < stage.blocks and seconds < stage.share * budget:
-                begin = time.process_time()
-                try:
-                    done = advance(made, stage)
-                except LinAlgError:  # NNCG's preconditioner; see RANK
-                    break
-                seconds += time.process_time() - begin
-                blocks, iterations = blocks + 1, iterations + done
-                theta = parameters(made)
-                loss = system.loss(theta)
-                if not math.isfinite(loss):
-                    raise FloatingPointError(
-                        f"After {iterations} iterations of DeepXDE on {problem.name}, "
-                        f"the last by {stage.optimiser}, the loss is {loss}."
-                    )
-                relative_l2, mse = errors(problem, theta)
-                line: Line = {"round": len(lines) + 1, "optimiser": stage.optimiser}
-                line |= {"iterations": iterations, "seconds": seconds, "loss": loss}
-                lines.append(line | {"relative_l2": relative_l2, "mse": mse})
-                if done <= 1 < stage.block:  # where DeepXDE holds L-BFGS converged
-                    break
-    return lines
+
+        def measured() -> Line:
+            theta = parameters(made)
+            relative_l2, mse = errors(problem, theta)
+            return {"loss": system.loss(theta), "relative_l2": relative_l2, "mse": mse}
+
+        return training(made, weights, budget, stages, measured)
+
+
+def training(
+    made: Model,
+    weights: Sequence[float],
+    budget: float,
+    stages: Sequence[Stage],
+    measured: Callable[[], Line],
+    variables: Sequence[Tensor] = (),
+) -> list[Line]:
+    """The history of a model's training.
+
+    Args:
+        made: The model.
+        weights: One per loss of the model.
+        budget: Processor seconds after which no block begins.
+        stages: What trains it, one after the other.
+        measured: Asked for the ``loss`` and the errors after each block.
+        variables: Trained with the network.
+
+    Raises:
+        FloatingPointError: If the loss stops being finite.
+    """
+    result: list[Line] = []
+    seconds, iterations = 0.0, 0
+    for stage in stages:
+        prepare(made, weights, stage, variables)
+        blocks = 0
+        while blocks < stage.blocks and seconds < stage.share * budget:
+            begin = time.process_time()
+            try:
+                done = advance(made, stage)
+            except LinAlgError:  # NNCG's preconditioner; see RANK
+                break
+            seconds += time.process_time() - begin
+            blocks, iterations = blocks + 1, iterations + done
+            line: Line = {"round": len(result) + 1, "optimiser": stage.optimiser}
+            line |= {"iterations": iterations, "seconds": seconds} | measured()
+            if not math.isfinite(line["loss"]):
+                raise FloatingPointError(
+                    f"After {iterations} iterations of DeepXDE, the last by "
+                    f"{stage.optimiser}, the loss is {line['loss']}."
+                )
+            result.append(line)
+            if done <= 1 < stage.block:  # where DeepXDE holds L-BFGS converged
+                break
+    return result
 
 
 @contextmanager
@@ -227,7 +255,12 @@ def data(problem: Problem) -> Data:
     )
 
 
-def prepare(made: Model, problem: Problem, stage: Stage) -> None:
+def prepare(
+    made: Model,
+    weights: Sequence[float],
+    stage: Stage,
+    variables: Sequence[Tensor] = (),
+) -> None:
     """Compile a model for a stage: sum of scale * weight * mean(residual^2)."""
     optimizers = deepxde().optimizers
     # A block is one call of torch's L-BFGS, which goes on where the last one ended.
@@ -236,8 +269,13 @@ def prepare(made: Model, problem: Problem, stage: Stage) -> None:
         iter_per_step=stage.block, fun_per_step=stage.block * 5 // 4
     )
     optimizers.set_NNCG_options(rank=RANK, mu=DAMPING)
-    weights = [stage.scale * term.weight for term in problem.terms]
-    made.compile(stage.optimiser, lr=stage.rate, loss_weights=weights, verbose=0)
+    made.compile(
+        stage.optimiser,
+        lr=stage.rate,
+        loss_weights=[stage.scale * weight for weight in weights],
+        external_trainable_variables=list(variables),
+        verbose=0,
+    )
 
 
 def advance(made: Model, stage: Stage) -> int:

@@ -38,13 +38,15 @@ SMALL: dict[str, dict[str, float]] = {
     "allen_cahn_time": {"points": 0.005, "width": 6},
     "euler_beam": {"points": 0.2},
     "gramacy_lee": {"points": 0.1, "width": 10},
-    "heat": {},
+    "burgers_inverse": {"measurements": 40, "points": 20},
+    "heat_inverse": {"measurements": 40, "points": 20},
     "helmholtz": {"points": 0.05, "width": 6},
     "inverse_diffusion_reaction": {"points": 0.5, "width": 6},
     "poisson5d": {"points": 0.01},  # 260 rows a client at 0.02
     "poisson_multiscale": {"points": 0.5},
     "poisson_square": {"points": 0.2},  # of the lines of a grid
     "schaffer": {"points": 0.005, "width": 6},
+    "terrain": {"measurements": 80},
 }
 """With what a problem is small, where it is not with a fiftieth of its points."""
 
@@ -215,6 +217,33 @@ def periodic() -> Problem:
     )
 
 
+def transformed() -> Problem:
+    """An output transform of two networks that is not affine, and an unknown number."""
+
+    def pde(w: Jet, row: Row) -> Tensor:
+        return w.u.xx + w.c * w.v.y - w.v.value * row.x
+
+    def jump(w: Jet, row: Row) -> tuple[Tensor, Tensor]:
+        return w.u.value - w.partner.u.value - row.y, w.partner.v.x - w.c
+
+    def transform(x: Tensor, values: Tensor) -> Tensor:
+        u, v = values[:, :1], values[:, 1:]
+        return torch.cat([x[:, :1] + u * torch.exp(v), u * v], 1)
+
+    left = draw(5, 2, 1) * torch.tensor([0.0, 1.0], dtype=torch.float64)
+    return Problem(
+        "transformed",
+        Parallel([MLP((2, 4, 1)), MLP((2, 3, 3, 1))], {"c": 0.5}, transform),
+        [
+            Term("pde", pde, draw(11, 2)),
+            Term("jump", jump, left, partner=left + torch.eye(2)[0].double()),
+        ],
+        strips([0, 0.5, 1], axis=1),
+        coordinates="xy",
+        outputs=("u", "v"),
+    )
+
+
 def module() -> Problem:
     """A network that is a torch module."""
 
@@ -267,6 +296,7 @@ CASES: dict[str, Callable[[], Problem]] = {
         beam,
         inverse,
         periodic,
+        transformed,
         module,
         plain,
     )

@@ -113,7 +113,7 @@ def test_methods_and_backends_do_not_know_each_other() -> None:
     ("package", "home"),
     [
         ("matplotlib", r"fedsciml\.plot(\..*)?"),
-        ("deepxde", r"fedsciml\.deepxde|problems\..*"),
+        ("deepxde", r"(fedsciml\.deepxde|problems|scripts\.deepxde_examples)(\..*)?"),
         ("flwr", r"fedsciml\.backends\.flower.*"),
     ],
 )

@@ -10,9 +10,10 @@ from torch import Generator, Tensor
 
 from fedsciml.collocation import strips
 from fedsciml.jet import Jet
-from fedsciml.network import MLP
+from fedsciml.network import MLP, Network
+from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
-from fedsciml.residual import AutogradBlock, JetBlock, System
+from fedsciml.residual import AutogradBlock, JetBlock, System, TaylorBlock
 
 FUNCTIONAL = [name for name in CASES if name != "plain"]
 """Cases that torch.func can differentiate: not those that call torch.autograd."""
@@ -42,12 +43,41 @@ def test_residual_and_jacobian_are_those_of_torch_func(name: str) -> None:
     assert relative(linear.jacobian(), dense) < 1e-13
 
 
+class General:
+    """A network of which only the general path knows the parameters' place."""
+
+    def __init__(self, network: Network) -> None:
+        self.size, self.init, self._network = network.size, network.init, network
+
+    def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
+        return self._network(theta, x)
+
+
 @pytest.mark.parametrize("name", FUNCTIONAL)
 def test_general_path_equals_the_jet_path(name: str) -> None:
     problem = CASES[name]()
-    general = replace(problem, terms=[replace(t, autograd=True) for t in problem.terms])
+    network: Network = General(problem.network)
+    if isinstance(problem.network, Parallel):
+        parts = [General(part) for part in problem.network.networks]
+        network = replace(problem.network, networks=parts)
+    general = replace(problem, network=network)
     start = theta(problem)
     fast, slow = pooled(problem).linearise(start), pooled(general).linearise(start)
+    assert all(isinstance(b, AutogradBlock) for b in pooled(general).blocks)
+    assert relative(fast.residual, slow.residual) < 1e-14
+    assert relative(fast.jacobian(), slow.jacobian()) < 1e-13
+    v, w = random(problem.network.size, 1), random(len(fast.residual), 2)
+    assert relative(fast.jvp(v), slow.jvp(v)) < 1e-13
+    assert relative(fast.vjp(w), slow.vjp(w)) < 1e-13
+
+
+@pytest.mark.parametrize("name", [n for n in FUNCTIONAL if n != "module"])
+def test_residual_differentiated_by_itself_equals_the_jet_path(name: str) -> None:
+    problem = CASES[name]()
+    own = replace(problem, terms=[replace(t, autograd=True) for t in problem.terms])
+    start = theta(problem)
+    fast, slow = pooled(problem).linearise(start), pooled(own).linearise(start)
+    assert all(isinstance(b, TaylorBlock) for b in pooled(own).blocks)
     assert relative(fast.residual, slow.residual) < 1e-14
     assert relative(fast.jacobian(), slow.jacobian()) < 1e-13
 
@@ -56,9 +86,27 @@ def test_residual_by_plain_autograd_equals_the_one_by_jets() -> None:
     jets, plain = CASES["scalar"](), CASES["plain"]()
     start = theta(jets)
     a, b = pooled(jets).linearise(start), pooled(plain).linearise(start)
-    assert [type(block) for block in pooled(plain).blocks] == [AutogradBlock, JetBlock]
+    first, second = pooled(plain).blocks
+    assert (type(first), type(second)) == (TaylorBlock, JetBlock)
+    assert isinstance(first, TaylorBlock)
+    assert first.layout.channels == (((),), ((0,),), ((0, 0),))
     assert relative(a.residual, b.residual) < 1e-14
     assert relative(a.jacobian(), b.jacobian()) < 1e-13
+
+
+def test_residual_that_hides_a_derivative_takes_the_general_path() -> None:
+    def hidden(u: Jet, row: Row) -> Tensor:
+        (slope,) = torch.autograd.grad(u.value.sum(), row.points, create_graph=True)
+        return u.value + slope[:, 0].detach() ** 2
+
+    terms = [Term("hidden", hidden, draw(8, 1), autograd=True)]
+    problem = Problem("hidden", MLP((1, 4, 1)), terms, strips([0, 1]))
+    start = theta(problem)
+    (block,) = pooled(problem).blocks
+    assert isinstance(block, AutogradBlock)
+    u = problem.solution(start, draw(8, 1))
+    expected = (u.value + u.x**2) / 8**0.5
+    assert relative(pooled(problem).residual(start), expected) < 1e-14
 
 
 @pytest.mark.parametrize("name", CASES)

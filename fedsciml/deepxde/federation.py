@@ -1,0 +1,191 @@
+"""A DeepXDE model as a problem that a federation can train."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from fedsciml.collocation import Partition, decimals, strips
+from fedsciml.deepxde.package import deepxde, double_precision
+from fedsciml.deepxde.terms import Data, Known, equations, residual
+from fedsciml.deepxde.weights import Net, Variables, named, network
+from fedsciml.problem import Problem, Term
+from fedsciml.residual import AutogradBlock
+
+Solution = Callable[[np.ndarray], np.ndarray]
+"""Maps points [n, d] to values [n, c], as ``dde.data.PDE(solution=...)`` takes it."""
+
+
+def problem(
+    data: Data,
+    net: Net,
+    loss_weights: Sequence[float] | None = None,
+    *,
+    external_trainable_variables: Variables = (),
+    clients: int = 2,
+    partition: Partition | None = None,
+    solution: Solution | None = None,
+    test_points: Tensor | np.ndarray | None = None,
+    name: str = "deepxde",
+) -> Problem:
+    """The problem of a DeepXDE model: its terms, its network, its points in parts.
+
+    Its points are DeepXDE's, of float32 the float64 numbers of the same shortest
+    decimals; values of conditions are evaluated anew in float64 (those of a
+    ``PointSetBC`` are data, and read as the points). Training starts from the net's
+    present weights. The loss is half of DeepXDE's with ``loss="MSE"``.
+
+    Coordinates are x, y, z and t, or x1, x2, ...; outputs u, or u0, u1, ...
+
+    Args:
+        data: ``dde.data.PDE``, ``TimePDE``, ``Function`` or ``DataSet``.
+        net: ``dde.nn.FNN``, ``PFNN``, or any torch module.
+        loss_weights: As for ``dde.Model.compile``.
+        external_trainable_variables: As for ``dde.Model.compile``, or a dictionary of
+            them by the names they shall have; c0, c1, ... otherwise.
+        clients: Number of strips along the first axis; they have equally many points,
+            of which those with the same coordinate count once.
+        partition: Another partition, see ``fedsciml.collocation``; then ``clients``
+            does not count.
+        solution: Exact solution; that of the data by default.
+        test_points: Where it is compared, shape [n, d]; those of the data by default.
+        name: For records and messages.
+
+    Returns:
+        A problem with one client for each part.
+
+    Raises:
+        ValueError: If a part of the model is not supported, the message says which; or
+            a residual depends on the points of other rows.
+        ModuleNotFoundError: If DeepXDE is not installed.
+    """
+    variables = named(external_trainable_variables)
+    terms = _terms(data, loss_weights, variables)
+    points = torch.cat([_points(term) for term in terms])
+    solution = solution or getattr(data, "soln", None) or getattr(data, "func", None)
+    reference = None
+    if test_points is None and solution is None and len(data.test()) == 2:
+        test_points, reference = (decimals(np.asarray(part)) for part in data.test())
+    if test_points is None and solution is not None:
+        test_points = np.asarray(data.test()[0])
+    if isinstance(test_points, np.ndarray):
+        test_points = decimals(test_points)
+    outputs = _outputs(net, points, variables)
+    made = Problem(
+        name,
+        network(net, variables),
+        terms,
+        partition or _strips(points, clients),
+        _coordinates(data, points.shape[1]),
+        ("u",) if outputs == 1 else tuple(f"u{k}" for k in range(outputs)),
+        exact=None if solution is None else _exact(solution),
+        test_points=test_points,
+        reference=reference,
+        parameters={"clients": clients},
+    )
+    _check_rows(made)
+    return made
+
+
+def _terms(
+    data: Data, weights: Sequence[float] | None, variables: dict[str, Tensor]
+) -> list[Term]:
+    dde = deepxde()
+    if dde.config.autodiff != "reverse":
+        raise ValueError(
+            "DeepXDE differentiates forward; call dde.config.set_default_autodiff"
+            "('reverse') first."
+        )
+    if type(data) in (dde.data.PDE, dde.data.TimePDE):
+        return equations(data, weights, variables)
+    if type(data) in (dde.data.Function, dde.data.DataSet):
+        if getattr(data, "online", False):
+            raise ValueError(
+                "The data draw new points in every step; build them with online=False."
+            )
+        x, y = data.train_next_batch()
+        points = decimals(np.asarray(x))
+        values = decimals(np.asarray(y))
+        if type(data) is dde.data.Function:
+            with double_precision():
+                values = torch.as_tensor(data.func(points.numpy()))
+        values = values.reshape(len(points), -1)
+        columns = values.shape[1]
+        known = Known(
+            lambda u, row: u.values - row.target.view(-1, columns), values, False
+        )
+        return [Term("data", residual("data", known, weights, {}), points, values)]
+    raise ValueError(
+        f"Data of the kind {type(data).__name__} are not supported; there are PDE, "
+        "TimePDE, Function and DataSet."
+    )
+
+
+def _points(term: Term) -> Tensor:
+    assert isinstance(term.points, Tensor)
+    return term.points
+
+
+def _coordinates(data: Data, d: int) -> tuple[str, ...]:
+    geometry = deepxde().geometry
+    domain = getattr(data, "geom", None)
+    timed = isinstance(domain, (geometry.TimeDomain, geometry.GeometryXTime))
+    space = d - timed
+    if space > 3:
+        return (*(f"x{k + 1}" for k in range(space)), *"t"[:timed])
+    return (*"xyz"[:space], *"t"[:timed])
+
+
+def _outputs(net: Net, points: Tensor, variables: dict[str, Tensor]) -> int:
+    """How many values the net has; its transforms may not read the variables."""
+    parameter = next(net.parameters())
+    with torch.enable_grad():
+        values = net(points[:2].to(parameter))
+        slopes = [
+            torch.autograd.grad(
+                values.sum(), variable, retain_graph=True, allow_unused=True
+            )
+            for variable in variables.values()
+        ]
+    if any(slope is not None for (slope,) in slopes):
+        raise ValueError(
+            "The net's transforms read an external trainable variable; move it into "
+            "the pde or a condition."
+        )
+    return int(values.shape[1])
+
+
+def _strips(points: Tensor, clients: int) -> Partition:
+    """Strips along the first axis with equally many different coordinates each."""
+    along = points[:, 0].unique()
+    if not 1 <= clients < len(along):
+        raise ValueError(
+            f"The points have {len(along)} different coordinates along the first axis, "
+            f"which do not make {clients} strips; use other clients, or a partition."
+        )
+    inner = [along[len(along) * k // clients] for k in range(1, clients)]
+    return strips(torch.stack([along[0], *inner, along[-1]]))
+
+
+def _exact(solution: Solution) -> Callable[[Tensor], Tensor]:
+    def exact(points: Tensor) -> Tensor:
+        with double_precision():
+            values = solution(points.detach().cpu().numpy())
+        return torch.as_tensor(np.asarray(values), dtype=torch.float64, device="cpu")
+
+    return exact
+
+
+def _check_rows(made: Problem) -> None:
+    """Every residual must depend on its own row alone: rows will be parted."""
+    theta = made.network.init(Generator().manual_seed(0), torch.float64)
+    for rows in made.pooled().rows:
+        every = AutogradBlock(made, rows).evaluate(theta)[:, ::2]
+        some = AutogradBlock(made, rows.part(slice(None, None, 2))).evaluate(theta)
+        if not torch.allclose(every, some, 1e-6, 1e-9, equal_nan=True):
+            raise ValueError(
+                f"The residual of {made.terms[rows.term].name} at a point changes with "
+                "the other points, which other clients may hold; write it point by "
+                "point."
+            )

@@ -1,0 +1,59 @@
+"""DeepXDE without the side effects of importing and using it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from importlib import import_module
+from typing import Any
+
+import torch
+
+Module = Any
+"""The package ``deepxde``, which is not typed."""
+
+
+def deepxde() -> Module:
+    """The package ``deepxde``, with PyTorch as its backend.
+
+    Importing DeepXDE chooses a backend, writes about it on stdout and makes an
+    accelerator torch's default device, which would move every tensor of the program.
+
+    Raises:
+        ModuleNotFoundError: If DeepXDE is not installed.
+        ValueError: If it runs on another backend.
+    """
+    os.environ.setdefault("DDE_BACKEND", "pytorch")
+    before = torch.get_default_device()
+    with redirect_stdout(sys.stderr):
+        found = import_module("deepxde")
+    if torch.get_default_device() != before:
+        torch.set_default_device(None if before.type == "cpu" else before)
+    if found.backend.backend_name != "pytorch":
+        raise ValueError(
+            f"DeepXDE runs on the backend {found.backend.backend_name}; set the "
+            "environment variable DDE_BACKEND=pytorch before it is imported."
+        )
+    return found
+
+
+@contextmanager
+def double_precision(device: torch.device | str = "cpu") -> Iterator[Module]:
+    """DeepXDE, and torch's defaults, in float64 on a device; put back at the end.
+
+    DeepXDE's cached derivatives are dropped at the end, which would keep graphs alive.
+    """
+    dde = deepxde()
+    real, dtype = dde.config.real, torch.get_default_dtype()
+    precision = real.precision
+    real.set_float64()
+    torch.set_default_dtype(torch.float64)
+    try:
+        # A device as a context slows every call of torch.
+        same = torch.get_default_device() == torch.device(device)
+        with nullcontext() if same else torch.device(device):
+            yield dde
+    finally:
+        getattr(real, f"set_float{precision}")()
+        torch.set_default_dtype(dtype)
+        dde.gradients.clear()

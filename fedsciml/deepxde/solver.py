@@ -1,0 +1,85 @@
+"""The library's Gauss-Newton method inside DeepXDE, in the place of L-BFGS."""
+
+from typing import Any
+
+import torch
+from torch import Generator
+
+from fedsciml import methods
+from fedsciml.backends.inprocess import InProcess
+from fedsciml.deepxde.federation import problem
+from fedsciml.deepxde.weights import Model, restore
+from fedsciml.methods._sketching import Sketcher
+from fedsciml.residual import System
+
+History = Any
+"""A ``deepxde.model.LossHistory``, and a ``TrainState``."""
+
+
+def train(
+    model: Model,
+    iterations: int = 100,
+    *,
+    policy: str = "natural",
+    sketch: Sketcher = "range",
+    display_every: int = 1,
+    verbose: int = 0,
+) -> tuple[History, History]:
+    """Train a compiled ``dde.Model`` by centralised Gauss-Newton.
+
+    DeepXDE's own measurements fill its loss history: losses of every term, test losses
+    and metrics, of the weights as the net holds them, in its precision.
+
+    Args:
+        model: Compiled with any optimizer, which is not used, and ``loss="MSE"``.
+        iterations: Number of Gauss-Newton steps.
+        policy: How far to step, see ``fedsciml.policies``.
+        sketch: ``range``, or ``svd`` for the full decomposition of the Jacobian.
+        display_every: Steps between two entries of the loss history.
+        verbose: Above 0 DeepXDE prints its table.
+
+    Returns:
+        ``model.losshistory`` and ``model.train_state``, as ``dde.Model.train``; the net
+        and the external trainable variables have the trained values.
+
+    Raises:
+        ValueError: If the model is not compiled, its loss is not the mean squared
+            error, or something of it is not supported, see ``problem``.
+    """
+    if model.opt_name is None:
+        raise ValueError("The model is not compiled; call model.compile('adam', 1e-3).")
+    made = problem(
+        model.data,
+        model.net,
+        model.loss_weights,
+        external_trainable_variables=model.external_trainable_variables,
+        clients=1,
+    )
+    method = methods.load("gauss_newton", policy=policy, sketch=sketch)
+    door = InProcess(made, method)
+    start = made.network.init(Generator(), torch.float64)
+    state, broadcast = method.init(start, 0)
+    progress = model.train_state
+    progress.set_data_train(*model.data.train_next_batch())
+    progress.set_data_test(*model.data.test())
+    model._test(verbose=verbose)
+    ours, theirs = 2 * System(made, made.pooled()).loss(start), sum(progress.loss_train)
+    # In float32 the losses of derivatives agree to few digits.
+    if abs(ours - theirs) > 0.01 * abs(ours) + 1e-6:
+        raise ValueError(
+            f"The model's loss is {theirs:.4e}, but the mean squares of its errors "
+            f"make {ours:.4e}; compile it with loss='MSE'."
+        )
+    for step in range(1, iterations + 1):
+        info = None
+        while info is None:
+            uploads = door.exchange(broadcast)
+            state, broadcast, info = method.server(state, uploads)
+        progress.iteration += 1
+        progress.step += 1
+        if step % display_every == 0 or step == iterations:
+            restore(model, state["theta"])
+            model._test(verbose=verbose)
+            if model.stop_training:
+                break
+    return model.losshistory, progress

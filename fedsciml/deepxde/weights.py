@@ -1,0 +1,160 @@
+"""DeepXDE's networks as the library's, and trained weights back into them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Linear, Module, ModuleList
+
+from fedsciml.activation import ACTIVATIONS
+from fedsciml.deepxde.package import deepxde
+from fedsciml.network import MLP, ModuleNetwork, Network
+from fedsciml.parallel import Parallel
+from fedsciml.rounds import Result
+
+Model = Any
+"""A ``deepxde.Model``: DeepXDE is not typed."""
+
+Net = Any
+"""A ``deepxde.nn.NN``, or any ``torch.nn.Module``."""
+
+Variables = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+"""External trainable variables, as ``dde.Model.compile`` takes them, or by name."""
+
+
+def network(net: Net, variables: Mapping[str, Tensor]) -> Network:
+    """A network of DeepXDE with its transforms, starting from its own weights.
+
+    A ``FNN`` and a ``PFNN`` without shared layers, of one activation that the library
+    knows, carry jets; any other module takes the general path.
+
+    Args:
+        net: A network of DeepXDE, or any module from points to values.
+        variables: External trainable variables by name.
+
+    Raises:
+        ValueError: If the net has a regularizer or dropout.
+    """
+    _check(net)
+    unknowns = {name: variable.item() for name, variable in variables.items()}
+    activation, chains = _activation(net), _chains(net)
+    if not chains or activation is None:
+        general = ModuleNetwork(net)
+        return Parallel([general], unknowns) if unknowns else general
+    mlps = [
+        MLP(
+            (chain[0].in_features, *(layer.out_features for layer in chain)),
+            activation,
+            features=net._input_transform,
+            start=torch.cat([p.detach().cpu().double().flatten() for p in _of(chain)]),
+        )
+        for chain in chains
+    ]
+    if len(mlps) == 1 and not unknowns and net._output_transform is None:
+        return mlps[0]
+    return Parallel(mlps, unknowns, net._output_transform)
+
+
+def restore(
+    model: Model | Net,
+    trained: Result | Tensor,
+    external_trainable_variables: Variables = (),
+) -> None:
+    """Put trained weights into a DeepXDE network, and unknowns into their variables.
+
+    Args:
+        model: The ``net`` that the problem was made of, or the ``dde.Model`` with it.
+        trained: A finished run, or its theta [p].
+        external_trainable_variables: As given to ``problem``; a compiled model knows
+            its own.
+
+    Raises:
+        ValueError: If theta does not fit.
+    """
+    theta = trained if isinstance(trained, Tensor) else trained.theta
+    net = model if isinstance(model, Module) else model.net
+    variables = list(named(external_trainable_variables).values())
+    if not variables and not isinstance(model, Module):
+        variables = list(model.external_trainable_variables)
+    targets = [*parameters(net), *variables]
+    sizes = [target.numel() for target in targets]
+    if sum(sizes) != len(theta):
+        raise ValueError(
+            f"theta has {len(theta)} numbers, but the net and its {len(variables)} "
+            f"external trainable variables take {sum(sizes)}. Give the net and the "
+            "variables that the problem was made of."
+        )
+    with torch.no_grad():
+        for target, values in zip(targets, theta.split(sizes), strict=True):
+            target.copy_(values.view_as(target))
+
+
+def parameters(net: Net) -> list[Tensor]:
+    """The parameters of a net in the order of theta."""
+    chains = _chains(net)
+    if chains and _activation(net) is not None:
+        return [parameter for chain in chains for parameter in _of(chain)]
+    return list(net.parameters())
+
+
+def named(variables: Variables) -> dict[str, Tensor]:
+    """External trainable variables by name; ``c0``, ``c1``, ... where they have none.
+
+    Raises:
+        ValueError: If a variable is not a single number.
+    """
+    if isinstance(variables, Tensor):
+        variables = [variables]
+    if not isinstance(variables, Mapping):
+        variables = {f"c{k}": variable for k, variable in enumerate(variables)}
+    for name, variable in variables.items():
+        if variable.numel() != 1:
+            raise ValueError(
+                f"External trainable variable '{name}' has shape "
+                f"{list(variable.shape)}; give single numbers, one dde.Variable each."
+            )
+    return dict(variables)
+
+
+def _check(net: Net) -> None:
+    if getattr(net, "regularizer", None) is not None:
+        raise ValueError(
+            f"The net has the regularizer {net.regularizer}, which is no residual at a "
+            "point; build it without."
+        )
+    if any("Dropout" in type(part).__name__ for part in net.modules()):
+        raise ValueError(
+            "The net has dropout, which makes residuals random; build it without."
+        )
+
+
+def _chains(net: Net) -> list[list[Linear]]:
+    """The layers of each independent part of a FNN or PFNN; none for other nets."""
+    nn = deepxde().nn
+    if type(net) is nn.FNN:
+        chains = [list(net.linears)]
+    elif type(net) is nn.PFNN and all(isinstance(k, ModuleList) for k in net.layers):
+        chains = [list(chain) for chain in zip(*net.layers, strict=True)]
+    else:
+        return []
+    return chains if all(len(chain) > 1 for chain in chains) else []
+
+
+def _of(chain: Sequence[Linear]) -> list[Tensor]:
+    return [p for layer in chain for p in (layer.weight, layer.bias)]
+
+
+def _activation(net: Net) -> str | None:
+    """The name of the one activation of all hidden layers, if the library knows it."""
+    if not hasattr(net, "activation"):
+        return None
+    functions = net.activation
+    functions = functions[:-1] if isinstance(functions, list) else [functions]
+    if any(isinstance(f, Module) and list(f.parameters()) for f in functions):
+        return None
+    z = torch.linspace(-8, 8, 33, dtype=torch.float64, device="cpu")
+    for name, known in ACTIVATIONS.items():
+        if all(torch.allclose(f(z), known(z, 0)[0], 1e-14, 1e-15) for f in functions):
+            return name
+    return None

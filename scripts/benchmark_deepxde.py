@@ -1,0 +1,204 @@
+"""DeepXDE scripts, trained by DeepXDE, by our Gauss-Newton and by federations.
+
+Every script of scripts/deepxde_examples, unchanged, from the same start:
+
+    deepxde        DeepXDE's Adam (rate 1e-3, 5000 iterations at most), then L-BFGS
+    gauss_newton   the same data and network by fedsciml.deepxde, centralised
+    fipa           and in strips, one for each of 2 or 4 clients
+
+in float64 on one core, until --rounds rounds or --budget processor seconds are spent.
+The record is figures/data/deepxde.json, the tables are those of docs/deepxde.md.
+
+    python scripts/benchmark_deepxde.py            # an hour of a core; makes what lacks
+    python scripts/benchmark_deepxde.py --examples burgers --fresh
+    python scripts/benchmark_deepxde.py --table    # only write the tables
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import _common  # before torch, see there
+import _examples
+import _tables
+from _common import Entry, short
+from _deepxde_yardstick import double_precision
+from _tables import Cell, Table
+from benchmark import thinned
+
+from fedsciml import deepxde, methods, run
+from fedsciml.record import Line
+
+ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "figures" / "data" / "deepxde.json"
+PAGE = ROOT / "docs" / "deepxde.md"
+
+KEY = ("example", "method", "clients", "rounds", "budget")
+RUNS = {
+    "deepxde": ("DeepXDE", 1),
+    "gauss_newton": ("Gauss-Newton", 1),
+    "fipa:2": ("FIPA, 2 clients", 2),
+    "fipa:4": ("FIPA, 4 clients", 4),
+}
+"""Heads of the table's columns and numbers of clients."""
+
+OPTIONS: dict[str, dict[str, object]] = {"gauss_newton": {"sketch": "range"}}
+"""The range finder has the digits of the full SVD and is faster."""
+
+
+def measured(
+    example: str, method: str, clients: int, rounds: int, budget: float
+) -> Entry:
+    """One run from start 0 and what the tables need of it."""
+    if method == "deepxde":
+        history = _examples.by_deepxde(example, 0, budget)
+    else:
+        history = trained(example, method, clients, rounds, budget)
+    shown = [history[k] for k in thinned(len(history))]
+    found: Entry = dict(
+        zip(KEY, (example, method, clients, rounds, budget), strict=True)
+    )
+    found["round"] = [line["round"] for line in shown]
+    for axis in ("error", "unknown", "seconds"):
+        if shown[0][axis] is not None:
+            found[axis] = [short(line[axis]) for line in shown]
+    return found
+
+
+def trained(
+    name: str, method: str, clients: int, rounds: int, budget: float
+) -> list[Line]:
+    """The history of a run in this library, with ``error`` and ``unknown``."""
+    with double_precision(0):
+        example = _examples.load(name)
+        problem = deepxde.problem(
+            example.data,
+            example.net,
+            example.weights,
+            external_trainable_variables=example.variables,
+            clients=clients,
+            test_points=example.test[0],
+            name=name,
+        )
+        problem = replace(problem, truth=example.truth)
+        result = run(
+            problem,
+            methods.load(method, **OPTIONS.get(method, {})),
+            rounds,
+            clock=time.process_time,
+            stop=lambda history: history[-1]["seconds"] >= budget,
+        )
+
+    def worst(line: Line, names: Sequence[str]) -> float | None:
+        found = line.get("errors", {"u": line["relative_l2"]})
+        return max((found[name] for name in names), default=None)
+
+    return [
+        {
+            **line,
+            "error": worst(line, problem.outputs),
+            "unknown": worst(line, list(example.truth)),
+        }
+        for line in result.history
+    ]
+
+
+def tables(entries: Sequence[Entry]) -> list[Table]:
+    """Errors and seconds of all examples; the unknown numbers of some."""
+    found = {(e["example"], e["method"], e["clients"]): e for e in entries}
+    names = sorted({e["example"] for e in entries})
+
+    def of(name: str) -> list[Entry | None]:
+        return [
+            found.get((name, method.partition(":")[0], clients))
+            for method, (_, clients) in RUNS.items()
+        ]
+
+    def errors(name: str) -> list[Cell]:
+        theirs, *ours = of(name)
+        best = min(theirs["error"]) if theirs else 0.0
+        cells: list[Cell] = [name, best or None]
+        cells.append(
+            seconds(_tables.first(theirs, "seconds", best)) if theirs else None
+        )
+        for entry in ours:
+            cells += (
+                [entry["error"][-1], seconds(entry["seconds"][-1])]
+                if entry
+                else [
+                    None,
+                    None,
+                ]
+            )
+            cells.append(
+                seconds(_tables.first(entry, "seconds", best))
+                if entry and best
+                else None
+            )
+        return cells
+
+    def unknowns(name: str) -> list[Cell]:
+        theirs, *ours = of(name)
+        return [
+            name,
+            min(theirs["unknown"]) if theirs else None,
+            *(entry["unknown"][-1] if entry else None for entry in ours),
+        ]
+
+    heads = [head for head, _ in RUNS.values()]
+    wide = ["example", heads[0], "s"]
+    for head in heads[1:]:
+        wide += [head, "s", "s to DeepXDE's"]
+    inverse = sorted({e["example"] for e in entries if "unknown" in e})
+    return [
+        Table("deepxde", "Relative L2 errors.", wide, [errors(n) for n in names]),
+        Table(
+            "deepxde-unknowns",
+            "Relative errors of the unknown numbers, the worst of each example.",
+            ["example", *heads],
+            [unknowns(name) for name in inverse],
+        ),
+    ]
+
+
+def seconds(value: float) -> str:
+    """Two digits; empty where it never was."""
+    return f"{value:.2g}" if value < float("inf") else ""
+
+
+def main() -> None:
+    """Run what is missing; write and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    known = _examples.names()
+    add("--examples", nargs="+", choices=known, default=known, metavar="NAME")
+    add("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
+    add("--rounds", type=int, default=100, help="of ours; default 100")
+    add("--budget", type=float, default=60.0, help="processor seconds; default 60")
+    add("--fresh", action="store_true", help="run again what is there")
+    add("--table", action="store_true", help="only write the tables")
+    add("--out", type=Path, default=RECORD, help=f"the record; default {RECORD}")
+    todo = parser.parse_args()
+    keys = [
+        (name, which.partition(":")[0], RUNS[which][1], todo.rounds, todo.budget)
+        for which in todo.runs
+        for name in todo.examples
+    ]
+    if todo.table:
+        entries: list[Entry] = json.loads(todo.out.read_text())
+    else:
+        entries = _common.completed(todo.out, KEY, keys, measured, 1, 1, todo.fresh)
+    found = tables(entries)
+    for table in found:
+        if todo.out == RECORD:
+            _tables.paste(PAGE, table.name, table.markdown())
+        print(f"\n{table.caption}\n\n{table.markdown()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,557 @@
+"""DeepXDE models as problems: compared with what DeepXDE itself computes."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from reference import relative
+from torch import Tensor
+
+from fedsciml import deepxde as federated
+from fedsciml import methods, run
+from fedsciml.collocation import strips
+from fedsciml.deepxde.package import deepxde, double_precision
+from fedsciml.deepxde.weights import parameters
+from fedsciml.problem import Problem
+from fedsciml.residual import AutogradBlock, System
+
+ROOT = Path(__file__).parents[1]
+
+
+class Model(NamedTuple):
+    """What a DeepXDE script builds."""
+
+    data: Any
+    net: Any
+    weights: Sequence[float] | None = None
+    variables: Sequence[Tensor] = ()
+
+
+def fnn(dde: Any, *widths: int, activation: str = "tanh") -> Any:  # noqa: ANN401
+    """A network with biases that are not zero."""
+    return shaken(dde.nn.FNN(list(widths), activation, "Glorot uniform"))
+
+
+def shaken(net: Any) -> Any:  # noqa: ANN401
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in net.parameters():
+            p += 0.2 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
+    return net
+
+
+def left(x: np.ndarray, on: bool) -> bool:
+    return bool(on and np.isclose(x[0], -1))
+
+
+def right(x: np.ndarray, on: bool) -> bool:
+    return bool(on and np.isclose(x[0], 1))
+
+
+def poisson(dde: Any, x: Tensor, y: Tensor) -> Tensor:  # noqa: ANN401
+    return -dde.grad.hessian(y, x) - np.pi**2 * torch.sin(np.pi * x)
+
+
+def line(dde: Any, conditions: Callable[[Any], list[Any]], **options: Any) -> Model:  # noqa: ANN401
+    """-u'' = f on (-1, 1) with some conditions."""
+    geometry = dde.geometry.Interval(-1, 1)
+    data = dde.data.PDE(
+        geometry,
+        lambda x, y: poisson(dde, x, y),
+        conditions(geometry),
+        num_domain=6,
+        num_boundary=2,
+        **options,
+    )
+    return Model(data, fnn(dde, 1, 5, 4, 1))
+
+
+def dirichlet(dde: Any) -> Model:  # noqa: ANN401
+    def sides(g: Any) -> list[Any]:  # noqa: ANN401
+        bc = dde.icbc.DirichletBC
+        return [bc(g, lambda x: np.cos(3 * x), left), bc(g, lambda x: 0, right)]
+
+    model = line(dde, sides, solution=lambda x: np.sin(np.pi * x), num_test=9)
+    return model._replace(weights=[1, 10, 100])
+
+
+def neumann(dde: Any) -> Model:  # noqa: ANN401
+    """Normals of an interval, and of a circle with a nonlinear equation."""
+
+    def pde(x: Tensor, y: Tensor) -> Tensor:
+        u_xy = dde.grad.hessian(y, x, i=0, j=1)
+        u_x = dde.grad.jacobian(y, x, i=0, j=0)
+        return dde.grad.hessian(y, x, i=0, j=0) * y + u_x**2 - u_xy
+
+    disk = dde.geometry.Disk([0.5, 0], 2)
+    bc = dde.icbc.NeumannBC(disk, lambda x: x[:, 1:] ** 2, lambda x, on: on)
+    data = dde.data.PDE(disk, pde, bc, num_domain=7, num_boundary=6)
+    return Model(data, fnn(dde, 2, 5, 1, activation="sin"), [2.0, 0.5])
+
+
+def robin(dde: Any) -> Model:  # noqa: ANN401
+    bc = dde.icbc.RobinBC
+    return line(dde, lambda g: [bc(g, lambda x, y: y**2 - torch.sin(y), right)])
+
+
+def periodic(dde: Any) -> Model:  # noqa: ANN401
+    bc = dde.icbc.PeriodicBC
+    return line(
+        dde, lambda g: [bc(g, 0, left), bc(g, 0, right, derivative_order=1)]
+    )._replace(weights=[1, 3, 4])
+
+
+def operators(dde: Any) -> Model:  # noqa: ANN401
+    """An operator on the boundary and one at points, of a system of two outputs."""
+
+    def pde(x: Tensor, y: Tensor) -> list[Tensor]:
+        u, v = y[:, 0:1], y[:, 1:2]
+        u_x = dde.grad.jacobian(y, x, i=0, j=0)
+        return [u_x - v * u, dde.grad.hessian(y, x, component=1, i=0, j=1) + x[:, :1]]
+
+    def slope(x: Tensor, y: Tensor, points: np.ndarray) -> Tensor:
+        known = torch.as_tensor(points[:, 1:])
+        return dde.grad.jacobian(y, x, i=1, j=1) * y[:, 0:1] - known
+
+    square = dde.geometry.Rectangle([0, 0], [1, 2])
+    points = np.array([[0.1, 0.2], [0.3, 1.4], [0.9, 0.7]])
+    conditions = [
+        dde.icbc.OperatorBC(square, slope, lambda x, on: on),
+        dde.icbc.PointSetOperatorBC(points, points[:, :1], slope),
+        dde.icbc.PointSetBC(points, np.sin(points), component=[1, 0]),
+        dde.icbc.PointSetBC(points, 0.25, component=1),
+    ]
+    data = dde.data.PDE(square, pde, conditions, num_domain=5, num_boundary=4)
+    return Model(data, fnn(dde, 2, 4, 2), [1, 0.5, 2, 3, 4, 5])
+
+
+def diffusion(dde: Any) -> Model:  # noqa: ANN401
+    """Time, an initial condition, an output transform that is not affine in the net."""
+
+    def pde(x: Tensor, y: Tensor) -> Tensor:
+        return dde.grad.jacobian(y, x, i=0, j=1) - dde.grad.hessian(y, x, i=0, j=0)
+
+    rod = dde.geometry.GeometryXTime(
+        dde.geometry.Interval(-1, 1), dde.geometry.TimeDomain(0, 0.5)
+    )
+    conditions = [
+        dde.icbc.IC(rod, lambda x: np.sin(x[:, :1]), lambda _, on: on),
+        dde.icbc.DirichletBC(rod, lambda x: x[:, 1:], lambda _, on: on),
+        dde.icbc.NeumannBC(rod, lambda x: 0, lambda _, on: on),
+        dde.icbc.PeriodicBC(rod, 0, left),
+    ]
+    data = dde.data.TimePDE(
+        rod, pde, conditions, num_domain=5, num_boundary=8, num_initial=3
+    )
+    net = fnn(dde, 2, 4, 3, 1, activation="sigmoid")
+    net.apply_output_transform(lambda x, y: x[:, 1:] * torch.exp(y) + y**2)
+    return Model(data, net)
+
+
+def features(dde: Any) -> Model:  # noqa: ANN401
+    """Periodic features, and auxiliary variables of the points."""
+
+    def pde(x: Tensor, y: Tensor, aux: Tensor) -> Tensor:
+        return dde.grad.hessian(y, x) * aux[:, :1] - aux[:, 1:]
+
+    model = line(dde, lambda g: [dde.icbc.DirichletBC(g, lambda x: 1, left)])
+    data = dde.data.PDE(
+        model.data.geom,
+        pde,
+        model.data.bcs,
+        num_domain=6,
+        num_boundary=2,
+        auxiliary_var_function=lambda x: np.hstack([x**2, np.exp(x)]),
+    )
+    net = fnn(dde, 2, 5, 1, activation="swish")
+    net.apply_feature_transform(lambda x: torch.cat([torch.cos(x), torch.sin(x)], 1))
+    return Model(data, net)
+
+
+def inverse(dde: Any) -> Model:  # noqa: ANN401
+    """Two networks in parallel, and two unknown numbers."""
+    c, k = dde.Variable(0.5), dde.Variable([2.0])
+
+    def pde(x: Tensor, y: Tensor) -> list[Tensor]:
+        u, v = y[:, 0], y[:, 1]
+        u_x = torch.autograd.grad(u.sum(), x, create_graph=True)[0]
+        u_xx = torch.autograd.grad((c * u_x).sum(), x, create_graph=True)[0]
+        return [u_xx[:, 0] * v - k**2, torch.exp(c) * dde.grad.jacobian(y, x, i=1)]
+
+    geometry = dde.geometry.TimeDomain(0, 2)
+    at = np.linspace(0, 2, 5)[:, None]
+    conditions = [
+        dde.icbc.PointSetBC(at, np.cos(at), component=0),
+        dde.icbc.OperatorBC(geometry, lambda x, y, _: y[:, 1:] - k, lambda x, on: on),
+    ]
+    data = dde.data.PDE(geometry, pde, conditions, num_domain=5, num_boundary=2)
+    net = shaken(dde.nn.PFNN([1, [4, 4], [3, 5], 2], "tanh", "Glorot uniform"))
+    return Model(data, net, None, [c, k])
+
+
+def shared(dde: Any) -> Model:  # noqa: ANN401
+    """A network of the general path, an unknown number, and an output transform."""
+    model = inverse(dde)
+    net = shaken(dde.nn.PFNN([1, 4, [3, 5], 2], "elu", "Glorot uniform"))
+    net.apply_output_transform(lambda x, y: y * torch.exp(x))
+    return model._replace(net=net)
+
+
+def bent(dde: Any) -> Model:  # noqa: ANN401
+    """Two networks in parallel with an output transform of both, and unknowns."""
+    model = inverse(dde)
+    model.net.apply_output_transform(lambda x, y: y.flip(1) * torch.exp(x * y))
+    return model
+
+
+JETS = [dirichlet, neumann, robin, periodic, operators, diffusion, features, inverse]
+MODELS = [*JETS, bent, shared]
+
+
+def errors(model: Model) -> Tensor:
+    """DeepXDE's errors, each row weighted as in its loss, in the library's order."""
+    inputs = torch.as_tensor(model.data.train_x).requires_grad_()
+    outputs = model.net(inputs)
+    found = model.data.losses(
+        None, outputs, lambda zero, error: error, inputs, model, None
+    )
+    weights = model.weights or [1.0] * len(found)
+    return torch.cat(
+        [
+            (weight / error.numel()) ** 0.5 * error.mT.flatten()
+            if error.ndim == 2
+            else (weight / error.numel()) ** 0.5 * error
+            for error, weight in zip(found, weights, strict=True)
+        ]
+    )
+
+
+def made(model: Model, **options: Any) -> Problem:  # noqa: ANN401
+    return federated.problem(
+        model.data,
+        model.net,
+        model.weights,
+        external_trainable_variables=model.variables,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_residual_and_jacobian_are_deepxde_s(make: Callable[[Any], Model]) -> None:
+    with double_precision() as dde:
+        dde.config.set_random_seed(0)
+        model = make(dde)
+        if model.data.auxiliary_var_fn is not None:
+            aux = torch.as_tensor(model.data.train_aux_vars)
+            model.net.auxiliary_vars = aux
+        expected = errors(model)
+        targets = [*parameters(model.net), *model.variables]
+        rows = []
+        for error in expected:
+            slopes = torch.autograd.grad(
+                error, targets, retain_graph=True, allow_unused=True
+            )
+            pairs = zip(slopes, targets, strict=True)
+            parts = [torch.zeros_like(p) if s is None else s for s, p in pairs]
+            rows.append(torch.cat([part.flatten() for part in parts]))
+    problem = made(model)
+    system = System(problem, problem.pooled())
+    start = problem.network.init(torch.Generator(), torch.float64)
+    linear = system.linearise(start)
+    dense, p = torch.stack(rows), len(start)
+    # Measured at most 2e-15, with six sets of points.
+    assert relative(linear.residual, expected.detach()) < 1e-13
+    assert relative(linear.jacobian(), dense) < 1e-13
+    v = torch.linspace(-1, 2, p, dtype=torch.float64)
+    w = torch.linspace(2, -1, len(rows), dtype=torch.float64)
+    assert relative(linear.jvp(v), dense @ v) < 1e-13
+    assert relative(linear.vjp(w), w @ dense) < 1e-13
+    general = [isinstance(block, AutogradBlock) for block in system.blocks]
+    assert all(general) if make is shared else not any(general)
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_weights_come_back_as_they_went(make: Callable[[Any], Model]) -> None:
+    with double_precision() as dde:
+        dde.config.set_random_seed(0)
+        model = make(dde)
+    problem = made(model)
+    start = problem.network.init(torch.Generator(), torch.float64)
+    shift = torch.linspace(0, 1, len(start)).double()
+    federated.restore(model.net, start + shift, model.variables)
+    again = made(model).network.init(torch.Generator(), torch.float64)
+    assert torch.equal(again, start + shift)
+    x = problem.terms[0].points
+    assert isinstance(x, Tensor)
+    # The net's own arithmetic: what DeepXDE predicts is what was trained.
+    assert relative(model.net(x).detach(), problem.network(start + shift, x)) < 1e-14
+
+
+def test_points_and_values_of_single_precision_are_read_as_decimals() -> None:
+    dde = deepxde()
+    geometry = dde.geometry.Interval(0, 1)
+    at = np.array([[0.1], [0.7]])
+    data = dde.data.PDE(
+        geometry,
+        lambda x, y: y,
+        [
+            dde.icbc.DirichletBC(geometry, lambda x: np.exp(x), lambda x, on: on),
+            dde.icbc.PointSetBC(at, at / 7),
+        ],
+        num_domain=9,
+        num_boundary=2,
+        train_distribution="uniform",
+    )
+    assert data.train_x.dtype == np.float32
+    data.bcs[0].func(data.train_x, 0, 2, None)  # DeepXDE keeps what it has computed
+    problem = federated.problem(data, fnn(dde, 1, 4, 1))
+    pde, ends, values = problem.pooled().rows
+    assert (10 * pde.points.flatten()).sort().values.tolist() == pytest.approx(
+        [0, *range(1, 10), 10], abs=1e-14
+    )
+    assert ends.target is not None
+    assert relative(ends.target, ends.points.exp().flatten()) < 1e-15
+    assert values.points.tolist() == at.tolist()
+    assert values.target is not None
+    assert values.target.tolist() == pytest.approx(at.flatten() / 7, rel=1e-7)
+
+
+def test_a_federation_of_a_deepxde_model_reaches_the_solution() -> None:
+    with double_precision() as dde:
+        dde.config.set_random_seed(3)
+        geometry = dde.geometry.Interval(-1, 1)
+        bc = dde.icbc.DirichletBC(geometry, lambda x: 0, lambda _, on: on)
+        data = dde.data.PDE(
+            geometry,
+            lambda x, y: poisson(dde, x, y),
+            bc,
+            num_domain=30,
+            num_boundary=2,
+            solution=lambda x: np.sin(np.pi * x),
+            num_test=50,
+        )
+        net = dde.nn.FNN([1, 12, 12, 1], "tanh", "Glorot normal")
+        problem = federated.problem(data, net, [1, 10], clients=2)
+        result = run(problem, methods.load("fipa"), rounds=30)
+        assert result.errors()[0] < 1e-8
+        federated.restore(net, result)
+        model = dde.Model(data, net)
+        model.compile("adam", lr=1e-3, metrics=["l2 relative error"], verbose=0)
+        predicted = model.predict(data.test_x)
+        assert dde.metrics.l2_relative_error(data.test_y, predicted) < 1e-8
+    assert problem.clients == 2
+    sizes = [shard.points for shard in problem.shards()]
+    assert abs(sizes[0] - sizes[1]) <= 2
+
+
+@pytest.mark.parametrize("general", [False, True])
+def test_an_unknown_number_is_recovered(general: bool) -> None:
+    """u' = -c u, u(0) = 1, with c = 2 from u at some times."""
+    with double_precision() as dde:
+        dde.config.set_random_seed(1)
+        c = dde.Variable(0.7)
+        times = dde.geometry.TimeDomain(0, 1)
+        at = np.linspace(0, 1, 8)[:, None]
+        data = dde.data.PDE(
+            times,
+            lambda x, y: dde.grad.jacobian(y, x) + c * y,
+            dde.icbc.PointSetBC(at, np.exp(-2 * at)),
+            num_domain=12,
+            num_boundary=2,
+        )
+        activation = "elu" if general else "tanh"
+        net = dde.nn.FNN([1, 8, 8, 1], activation, "Glorot normal")
+    problem = federated.problem(
+        data, net, external_trainable_variables={"rate": c}, clients=3
+    )
+    problem = replace(problem, truth={"rate": 2.0})
+    result = run(problem, methods.load("fipa"), rounds=12)
+    # elu has no second derivative at 0: the residual of the best fit is not zero.
+    assert result.history[-1]["errors"]["rate"] < (0.05 if general else 1e-7)
+    assert c.item() == 0.7
+    federated.restore(net, result, c)
+    assert c.item() == result.unknowns()["rate"]
+    assert c.requires_grad
+
+
+def test_training_inside_deepxde_fills_its_history(tmp_path: Path) -> None:
+    with double_precision() as dde:
+        dde.config.set_random_seed(3)
+        built = dirichlet(dde)
+        model = dde.Model(built.data, built.net)
+        metrics = ["l2 relative error"]
+        model.compile("L-BFGS", metrics=metrics, loss_weights=[1, 10, 1], verbose=0)
+        history, state = federated.train(model, iterations=12, display_every=5)
+        assert history is model.losshistory
+        assert history.steps == [0, 5, 10, 12]
+        assert state.step == state.iteration == 12
+        assert np.shape(history.loss_train) == np.shape(history.loss_test) == (4, 3)
+        assert np.shape(history.metrics_test) == (4, 1)
+        inputs = torch.as_tensor(built.data.train_x).requires_grad_()
+        losses = built.data.losses(
+            None, built.net(inputs), dde.losses.get("MSE"), inputs, model
+        )
+        last = [loss.item() for loss in losses]
+        assert history.loss_train[-1] == pytest.approx([last[0], 10 * last[1], last[2]])
+        assert sum(history.loss_train[-1]) < 1e-6 * sum(history.loss_train[0])
+        assert state.best_step == 12
+        dde.saveplot(history, state, issave=True, isplot=False, output_dir=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} >= {"loss.dat", "test.dat"}
+
+
+def test_training_inside_deepxde_recovers_an_unknown_number() -> None:
+    dde = deepxde()
+    dde.config.set_random_seed(1)
+    c = dde.Variable(0.7)
+    at = np.linspace(0, 1, 8)[:, None]
+    data = dde.data.PDE(
+        dde.geometry.TimeDomain(0, 1),
+        lambda x, y: dde.grad.jacobian(y, x) + c * y,
+        dde.icbc.PointSetBC(at, np.exp(-2 * at)),
+        num_domain=12,
+        num_boundary=2,
+    )
+    net = dde.nn.FNN([1, 8, 8, 1], "tanh", "Glorot normal")
+    model = dde.Model(data, net)
+    model.compile("adam", lr=1e-3, external_trainable_variables=c, verbose=0)
+    federated.train(model, iterations=20)
+    # Data and weights are in single precision.
+    assert c.item() == pytest.approx(2, rel=1e-5)
+    assert c.dtype == next(net.parameters()).dtype == torch.float32
+
+
+PROGRAM = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "deepxde":
+            raise ModuleNotFoundError("No module named 'deepxde'")
+sys.meta_path.insert(0, Blocked())
+import fedsciml.deepxde
+try:
+    fedsciml.deepxde.problem(None, None)
+except ModuleNotFoundError:
+    print("as it must be")
+"""
+
+
+def test_the_package_is_imported_without_deepxde() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("as it must be\n", "")
+
+
+def test_what_is_global_is_put_back() -> None:
+    dde = deepxde()
+
+    def state() -> tuple[object, ...]:
+        numbers = np.random.get_state()[1]
+        return (
+            torch.get_default_dtype(),
+            torch.get_default_device(),
+            torch.get_rng_state().tolist(),
+            numbers.tolist(),
+            dde.config.real(np),
+            dde.config.real(torch),
+            dde.gradients.gradients_reverse.jacobian._Jacobians.Js,
+        )
+
+    model = inverse(dde)
+    kinds = [type(variable) for variable in model.variables]
+    before = state()
+    problem = made(model)
+    run(problem, methods.load("fipa"), rounds=1)
+    assert state() == before
+    assert [type(variable) for variable in model.variables] == kinds
+    assert all(not vars(variable) for variable in model.variables)
+
+
+def unsupported(dde: Any) -> dict[str, tuple[Model, str]]:  # noqa: ANN401
+    """Models that cannot be federated, and what is said about them."""
+    good = dirichlet(dde)
+    geometry, points = good.data.geom, np.array([[0.1], [0.2]])
+
+    def pde(function: Callable[[Tensor, Tensor], Any]) -> Model:
+        data = dde.data.PDE(geometry, function, [], num_domain=6)
+        return Model(data, good.net)
+
+    def condition(bc: Any) -> Model:  # noqa: ANN401
+        return line(dde, lambda g: [bc])
+
+    def scaled(x: Tensor, y: Tensor) -> Tensor:
+        return c * y
+
+    c = dde.Variable(1.0)
+    inside = fnn(dde, 1, 4, 1)
+    inside.apply_output_transform(scaled)
+    dense = fnn(dde, 1, 4, 1)
+    dense.regularizer = ["l2", 1e-4]
+    dropout = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout())
+    bc = dde.icbc
+    return {
+        "mean": (pde(lambda x, y: y - y.mean()), "pde at a point changes with"),
+        "shape": (pde(lambda x, y: y.sum()), r"shape \[\] for"),
+        "weights": (good._replace(weights=[1, 2]), "errors, but the loss weights"),
+        "few": (good._replace(weights=[1]), "1 loss weights for 2 conditions"),
+        "batch": (
+            condition(bc.PointSetBC(points, points, batch_size=1)),
+            "batch_size",
+        ),
+        "empty": (
+            condition(bc.DirichletBC(geometry, lambda x: 0, lambda x, on: False)),
+            "DirichletBC has no points",
+        ),
+        "values": (
+            condition(bc.DirichletBC(geometry, lambda x: x[:, 0], lambda x, on: on)),
+            r"shape \[2\] for 2 points",
+        ),
+        "transform": (Model(good.data, inside, None, [c]), "transforms read an"),
+        "vector": (good._replace(variables=[dde.Variable([1.0, 2.0])]), "single"),
+        "regularizer": (Model(good.data, dense), "regularizer"),
+        "dropout": (Model(good.data, dropout), "dropout"),
+        "data": (Model(dde.data.Triple(*4 * [points]), good.net), "kind Triple"),
+        "clients": (pde(lambda x, y: y), "do not make 99 strips"),
+    }
+
+
+def test_what_is_not_supported_is_refused() -> None:
+    with double_precision() as dde:
+        cases = unsupported(dde)
+    for name, (model, message) in cases.items():
+        with pytest.raises(ValueError, match=message):
+            made(model, clients=99 if name == "clients" else 2)
+
+
+def test_functions_and_data_sets_are_regressions() -> None:
+    dde = deepxde()
+    geometry = dde.geometry.Interval(-1, 1)
+    function = dde.data.Function(geometry, lambda x: np.exp(x), 12, 20)
+    problem = federated.problem(function, fnn(dde, 1, 4, 1), clients=3)
+    (rows,) = problem.pooled().rows
+    assert rows.target is not None
+    assert relative(rows.target, rows.points.exp().flatten()) < 1e-15
+    assert problem.reference is not None
+    x = np.linspace(0, 1, 9)[:, None]
+    y = np.hstack([x, 1 - x])
+    data = dde.data.DataSet(x, y, x[::2], y[::2])
+    problem = federated.problem(data, fnn(dde, 1, 4, 2), partition=strips([0, 0.4, 1]))
+    assert problem.clients == 2
+    assert problem.outputs == ("u0", "u1")
+    assert problem.reference is not None
+    assert problem.reference.shape == (5, 2)
+    start = problem.network.init(torch.Generator(), torch.float64)
+    values = problem.network(start, torch.from_numpy(x))
+    expected = (values - torch.from_numpy(y)).square().mean() / 2
+    found = System(problem, problem.pooled()).loss(start)
+    assert found == pytest.approx(float(expected), rel=1e-6)

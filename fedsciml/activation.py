@@ -1,4 +1,4 @@
-"""Smooth activations with their derivatives of every order, by name.
+"""Activations with their derivatives of every order, by name.
 
 Each maps the pre-activation z (any shape) and an order k to the list
 ``[f(z), f'(z), ..., f^(k)(z)]``.
@@ -42,6 +42,15 @@ def swish(z: Tensor, order: int) -> list[Tensor]:
     return [z * s[0]] + [z * s[k] + k * s[k - 1] for k in range(1, order + 1)]
 
 
+def relu(z: Tensor, order: int) -> list[Tensor]:
+    """max(z, 0); its slope is 0 or 1, at the kink 0, and nothing of it is curved.
+
+    A residual with second derivatives does not see the network: use it for regression.
+    """
+    flat = torch.zeros_like(z)
+    return [torch.relu(z), (z > 0).to(z), *[flat] * (order - 1)][: order + 1]
+
+
 def _by_own_value(
     f: Tensor, order: int, slope: tuple[float, float, float]
 ) -> list[Tensor]:
@@ -80,4 +89,5 @@ ACTIVATIONS: dict[str, Activation] = {
     "sin": sin,
     "sigmoid": sigmoid,
     "swish": swish,
+    "relu": relu,
 }

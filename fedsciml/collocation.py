@@ -4,6 +4,7 @@ All points are float64 tensors [n, d]. A box is given by its corners, ``lower`` 
 ``upper``, of d numbers each.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -95,6 +96,46 @@ def boxes(edges_per_axis: Sequence[Sequence[float] | Tensor]) -> Partition:
     for edges in grid:
         clients *= len(edges) - 1
     return Partition("boxes", clients, owner)
+
+
+def sectors(
+    edges: Sequence[float] | Tensor, centre: Sequence[float] = (0.0, 0.0)
+) -> Partition:
+    """Sectors of the plane between consecutive angles, numbered anticlockwise.
+
+    Angles are those of polar coordinates over the first two axes, in radians from the
+    first axis. A point on an inner edge belongs to the sector after it, the centre
+    itself to the one that holds the angle 0.
+
+    Args:
+        edges: Strictly increasing angles that span at most 2 pi; M + 1 of them make M
+            clients.
+        centre: Where the sectors meet, (x, y).
+
+    Returns:
+        Partition whose ``owner`` raises ValueError for a point in no sector.
+
+    Raises:
+        ValueError: If the edges are as ``strips`` refuses them or span more than 2 pi.
+    """
+    checked = _edges(edges, 0)
+    span = float(checked[-1] - checked[0])
+    if span > 2 * math.pi * (1 + SLACK):
+        raise ValueError(
+            f"Sectors may span at most the full angle 2 pi, got edges from "
+            f"{float(checked[0])} to {float(checked[-1])}, in radians."
+        )
+    # Angles are counted from the middle of the span: rounding then moves a point over
+    # an outermost edge, never to the other end.
+    middle = float(checked[0]) + span / 2
+    x0, y0 = centre
+
+    def owner(points: Tensor) -> Tensor:
+        angle = torch.atan2(points[:, 1] - y0, points[:, 0] - x0)
+        turned = torch.remainder(angle - middle + math.pi, 2 * math.pi) - math.pi
+        return _interval((middle + turned).unsqueeze(1), checked, 0)
+
+    return Partition("sectors", len(checked) - 1, owner)
 
 
 def pieces(

@@ -47,7 +47,8 @@ class MLP:
 
     Args:
         widths: (d, w_1, ..., w_L, c), at least one hidden layer.
-        activation: ``tanh``, ``sin``, ``sigmoid`` or ``swish``.
+        activation: ``tanh``, ``sin``, ``sigmoid`` or ``swish``; or ``relu``, for
+            regression alone: its second derivatives vanish.
         initialisation: ``fan_in``: weights N(0, 1 / fan_in), biases 0, as in the FIPA
             paper; ``glorot``: weights N(0, 2 / (fan_in + fan_out)), biases 0.
         lift: Output where ``distance`` is zero; zero by default.

@@ -15,7 +15,15 @@ from typing import TypedDict, Unpack
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.collocation import Partition, boxes, face, pieces, strips, uniform
+from fedsciml.collocation import (
+    Partition,
+    boxes,
+    face,
+    pieces,
+    sectors,
+    strips,
+    uniform,
+)
 from fedsciml.jet import Jet
 from fedsciml.names import suggestion
 from fedsciml.network import MLP, PointFunction
@@ -53,10 +61,11 @@ class Setting:
     Args:
         clients: Number of clients M.
         seed: Of the points.
-        partition: "strips" along the first axis; "boxes" over the first two, as square
-            as M allows; or "pieces:K", see ``collocation.pieces``. None is the
-            published kind.
-        edges: Of the strips, M + 1 numbers. None is the published ones for the
+        partition: "strips" along the first axis; "slabs" along the last, which is time
+            where there is one; "boxes" over the first two, as square as M allows;
+            "pieces:K", see ``collocation.pieces``; "sectors" by angle, where the
+            problem has a centre. None is the published kind.
+        edges: Of the strips or slabs, M + 1 numbers. None is the published ones for the
             published M, equal strips for another.
         points: Factor of the published numbers of points.
         width: Of the hidden layers; None is the published one.
@@ -104,7 +113,7 @@ class Setting:
                 )
         if self.edges is None:
             return
-        if self.partition not in (None, "strips"):
+        if self.partition not in (None, "strips", "slabs"):
             raise ValueError(
                 f"Edges are those of strips, but the partition is '{self.partition}'; "
                 "leave out one of them."
@@ -124,38 +133,62 @@ class Setting:
         """Source of the points; another stream than that of theta for the same seed."""
         return torch.Generator().manual_seed(1000 + self.seed)
 
-    def network(self, d: int, layers: int, width: int) -> MLP:
-        """A network with one output and the published size unless told otherwise."""
+    def network(
+        self,
+        d: int,
+        layers: int,
+        width: int,
+        outputs: int = 1,
+        lift: PointFunction | None = None,
+        distance: PointFunction | None = None,
+    ) -> MLP:
+        """A network of the published size unless told otherwise; see ``MLP``."""
         hidden = [width if self.width is None else self.width] * layers
         return MLP(
-            (d, *hidden, 1),
+            (d, *hidden, outputs),
             activation=self.activation,
             initialisation=self.initialisation,
+            lift=lift,
+            distance=distance,
         )
 
     def divide(
-        self, d: int, default: str = "strips", edges: Sequence[float] = (0.0, 0.5, 1.0)
+        self,
+        lower: Sequence[float],
+        upper: Sequence[float],
+        default: str = "strips",
+        edges: Sequence[float] | None = None,
+        angles: tuple[float, float] | None = None,
     ) -> Partition:
-        """The partition of [0, 1]^d; ``edges`` are the published ones."""
+        """The partition of the box from ``lower`` to ``upper``.
+
+        Args:
+            lower: Lower corner.
+            upper: Upper corner.
+            default: The published kind.
+            edges: The published edges of strips.
+            angles: Between which the sectors about the origin lie, in radians.
+        """
         kind, _, piece = (self.partition or default).partition(":")
+        m, axis = self.clients, len(lower) - 1 if kind == "slabs" else 0
         if self.edges is not None:
-            return strips(self.edges)
-        if kind == "strips" and self.clients == len(edges) - 1:
+            return strips(self.edges, axis)
+        if kind == "strips" and edges is not None and m == len(edges) - 1:
             return strips(edges)
-        if kind == "strips" or (kind == "boxes" and d == 1):
-            return strips(_equal(self.clients))
+        if kind in ("strips", "slabs") or (kind == "boxes" and len(lower) == 1):
+            return strips(_equal(lower[axis], upper[axis], m), axis)
         if kind == "boxes":
-            second = max(
-                k
-                for k in range(1, math.isqrt(self.clients) + 1)
-                if self.clients % k == 0
-            )
-            return boxes([_equal(self.clients // second), _equal(second)])
+            second = max(k for k in range(1, math.isqrt(m) + 1) if m % k == 0)
+            counts = (m // second, second)
+            return boxes([_equal(lower[k], upper[k], n) for k, n in enumerate(counts)])
         if kind == "pieces" and piece.isdigit():
-            return pieces([0.0] * d, [1.0] * d, int(piece), self.clients)
+            return pieces(lower, upper, int(piece), m)
+        if kind == "sectors" and angles is not None:
+            return sectors(_equal(*angles, m))
+        also = "" if angles is None else "sectors, "
         raise ValueError(
-            f"Unknown partition '{self.partition}'; choose strips, boxes, or pieces:K "
-            "with a number K of pieces per client."
+            f"Unknown partition '{self.partition}'; choose strips, slabs, boxes, "
+            f"{also}or pieces:K with a number K of pieces per client."
         )
 
     def parameters(self) -> dict[str, object]:
@@ -170,19 +203,46 @@ def setting(clients: int, options: Options) -> Setting:
     Raises:
         ValueError: If an option is unknown or out of range.
     """
-    known = [field.name for field in fields(Setting)]
+    refuse_unknown(options, Setting)
+    return Setting(clients, **options)
+
+
+def refuse_unknown(options: Options, kind: type[Setting]) -> None:
+    """Raise ValueError if an option is not one of a setting."""
+    known = [field.name for field in fields(kind)]
     for name in options:
         if name not in known:
             raise ValueError(
                 f"Unknown option '{name}' of the problem.{suggestion(name, known)} "
                 f"There are {', '.join(known)}."
             )
-    return Setting(clients, **options)
 
 
 def given(u: Jet, row: Row) -> Tensor:
     """u - target, for measured and boundary values."""
     return u.value - row.target
+
+
+def all_given(w: Jet, row: Row) -> tuple[Tensor, ...]:
+    """w - target for each output."""
+    return (w.values - row.target).unbind(1)
+
+
+def faces(
+    n: int,
+    lower: Sequence[float],
+    upper: Sequence[float],
+    generator: Generator,
+    axes: Sequence[int] | None = None,
+) -> Tensor:
+    """n points drawn uniformly on each face of a box, shape [2 len(axes) n, d].
+
+    ``axes`` are those that the faces are perpendicular to; None is all.
+    """
+    chosen = range(len(lower)) if axes is None else axes
+    return torch.cat(
+        [face(n, lower, upper, a, s, generator) for a in chosen for s in (0, 1)]
+    )
 
 
 def sinpi(y: Tensor) -> Tensor:
@@ -203,7 +263,7 @@ def sine(k: int, edges: Sequence[float], clients: int, options: Options) -> Prob
         f"sine{k}",
         made.network(1, 3, 20),
         [Term("data", given, torch.cat(drawn), target=solution)],
-        made.divide(1, edges=edges),
+        made.divide([0.0], [1.0], edges=edges),
         exact=solution,
         test_points=_grid(1024, 1),
         domain=([0.0], [1.0]),
@@ -226,7 +286,11 @@ def square(
         name,
         made.network(2, 4, 20),
         [Term("data", given, torch.cat(drawn), target=solution)],
-        made.divide(2, "boxes" if math.isqrt(clients) ** 2 == clients else "strips"),
+        made.divide(
+            [0.0, 0.0],
+            [1.0, 1.0],
+            "boxes" if math.isqrt(clients) ** 2 == clients else "strips",
+        ),
         coordinates="xy",
         exact=solution,
         test_points=_grid(256, 2),
@@ -272,7 +336,7 @@ def dirichlet(
     n = made.count(interior)
     inside = [uniform(n, *half, generator) for half in halves]
     n = made.count(boundary)
-    faces = [
+    around = [
         face(n, *part, axis, side, generator)
         for axis in range(d)
         for side in (0, 1)
@@ -287,9 +351,9 @@ def dirichlet(
         made.network(d, 3, 32),
         [
             Term("pde", pde, torch.cat(inside), target=source, sample=sample),
-            Term("boundary", given, torch.cat(faces), target=solution, weight=weight),
+            Term("boundary", given, torch.cat(around), target=solution, weight=weight),
         ],
-        made.divide(d),
+        made.divide(zero, one),
         coordinates="xyz"[:d] if d <= 3 else [f"x{i + 1}" for i in range(d)],
         exact=solution,
         test_points=_grid(test, 1) if d == 1 else uniform(test, zero, one, generator),
@@ -316,8 +380,10 @@ def poisson(
     return dirichlet(name, pde, solution, source, clients, options, d=d, **counts)
 
 
-def _equal(intervals: int) -> Tensor:
-    return torch.linspace(0, 1, intervals + 1, dtype=torch.float64, device="cpu")
+def _equal(lower: float, upper: float, intervals: int) -> Tensor:
+    return torch.linspace(
+        lower, upper, intervals + 1, dtype=torch.float64, device="cpu"
+    )
 
 
 def _grid(n: int, d: int) -> Tensor:

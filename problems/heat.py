@@ -5,15 +5,16 @@ solution exp(-nu pi^2 t) sin(pi x) (separation of variables). Points by DeepXDE.
 """
 
 from math import pi
+from typing import Unpack
 
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.collocation import boundary, interior, strips, uniform
+from fedsciml.collocation import boundary, interior, uniform
 from fedsciml.deepxde import deepxde
 from fedsciml.jet import Jet
-from fedsciml.network import MLP
 from fedsciml.problem import Problem, Row, Term
+from problems._suite import Options, given, setting
 
 NU = 0.1
 
@@ -21,11 +22,6 @@ NU = 0.1
 def heat(u: Jet, row: Row) -> Tensor:
     """u_t - nu u_xx, in K/s."""
     return u.t - NU * u.xx
-
-
-def ends(u: Jet, row: Row) -> Tensor:
-    """u - target, in K."""
-    return u.value - row.target
 
 
 def solution(points: Tensor) -> Tensor:
@@ -39,26 +35,31 @@ def sample(n: int, generator: Generator) -> Tensor:
     return uniform(n, [0, 0], [1, 1], generator)
 
 
-def make(clients: int = 2, seed: int = 0) -> Problem:
-    """The problem with ``clients`` equal strips along x."""
+def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
+    """The problem in equal strips along x; see ``problems._suite.Setting``."""
+    made = setting(clients, options)
     geometry = deepxde().geometry
     rod = geometry.GeometryXTime(geometry.Interval(0, 1), geometry.TimeDomain(0, 1))
-    network = MLP(
-        (2, 20, 20, 1),
-        lift=lambda points: torch.sin(pi * points[:, 0]),  # u at t = 0
-        distance=lambda points: points[:, 1],  # vanishes at t = 0
-    )
+    lower, upper = [0.0, 0.0], [1.0, 1.0]
+    inside = interior(rod, made.count(500), made.seed)
+    ends = boundary(rod, made.count(100), made.seed)
     return Problem(
         "heat",
-        network,
+        made.network(
+            2,
+            2,
+            20,
+            lift=lambda points: torch.sin(pi * points[:, 0]),  # u at t = 0
+            distance=lambda points: points[:, 1],  # vanishes at t = 0
+        ),
         [
-            Term("heat", heat, interior(rod, 500, seed), sample=sample),
-            Term("ends", ends, boundary(rod, 100, seed), target=0.0, weight=10.0),
+            Term("heat", heat, inside, sample=sample),
+            Term("ends", given, ends, target=0.0, weight=10.0),
         ],
-        strips([k / clients for k in range(clients + 1)]),
+        made.divide(lower, upper),
         coordinates="xt",
         exact=solution,
-        test_points=sample(1000, Generator().manual_seed(seed)),
-        domain=([0, 0], [1, 1]),
-        parameters={"clients": clients, "seed": seed},
+        test_points=sample(1000, made.generator()),
+        domain=(lower, upper),
+        parameters=made.parameters(),
     )

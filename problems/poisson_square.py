@@ -47,7 +47,7 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
             Term("pde", poisson, torch.cartesian_prod(inner, inner), target=source),
             Term("boundary", given, around, target=0.0),
         ],
-        made.divide(2),
+        made.divide([0.0, 0.0], [1.0, 1.0]),
         coordinates="xy",
         exact=solution,
         test_points=uniform(4096, [0, 0], [1, 1], made.generator()),

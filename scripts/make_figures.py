@@ -40,6 +40,7 @@ MAKERS = {
     "clients.json": "python scripts/benchmark_clients.py",
     "cost.json": "python scripts/benchmark_cost.py",
     "partitions.json": "python scripts/partitions.py",
+    "paths.json": "python scripts/benchmark_paths.py",
     "published.json": "the program of the authors of arXiv 2601.13608",
     "precision.json": "python scripts/precision.py",
     "ranks.json": "python scripts/benchmark_ranks.py",
@@ -60,6 +61,7 @@ MAKERS = {
 
 TABLES = {
     "balance.json": "docs/scoreboard.md",
+    "paths.json": "README.md",
     "published.json": "docs/benchmark.md",
     "precision.json": "docs/scoreboard.md",
     "speed.json": "README.md",

@@ -6,7 +6,7 @@ import math
 import sys
 import traceback
 from collections.abc import Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +17,7 @@ import torch
 import problems
 from fedsciml import Problem, Result, methods, policies, run
 from fedsciml.activation import ACTIVATIONS
+from fedsciml.laplace import SENSORS, laplace
 from fedsciml.method import Method
 from fedsciml.methods import Option
 from fedsciml.names import suggestion
@@ -274,6 +275,7 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
         "loss": result.loss,
         "relative_l2": relative_l2,
         "mse": mse,
+        "unknowns": _unknowns(result),
         "bytes_up": last["bytes_up"],
         "bytes_down": last["bytes_down"],
         "messages": last["messages"],
@@ -290,6 +292,18 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
     return {
         key: None if isinstance(v, float) and not math.isfinite(v) else v
         for key, v in content.items()
+    }
+
+
+def _unknowns(result: Result) -> dict[str, dict[str, float | None]]:
+    """The unknown numbers found, with their standard deviations where sensors tell."""
+    deviation: dict[str, float] = {}
+    if any(term.name == SENSORS for term in result.problem.terms):
+        with suppress(ValueError):  # too few measurements to know their noise
+            deviation = laplace(result.problem, result.theta).deviation
+    return {
+        name: {"value": value, "deviation": deviation.get(name)}
+        for name, value in result.unknowns().items()
     }
 
 
@@ -542,6 +556,10 @@ def _sentence(content: Mapping[str, Any]) -> str:
         text += f", relative L2 error {_number(content['relative_l2'])}"
     if content["mse"] is not None:
         text += f", MSE {_number(content['mse'])}"
+    for name, number in content["unknowns"].items():
+        text += f", {name} = {number['value']:.6g}"
+        if number["deviation"] is not None:
+            text += f" +- {number['deviation']:.1e}"
     up, down = _common.size(content["bytes_up"]), _common.size(content["bytes_down"])
     text += f"; {content['seconds']:.1f} s, {up} up, {down} down"
     return f"{text}; {content['out']}"

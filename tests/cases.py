@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+import problems
 from fedsciml.backends.inprocess import InProcess
 from fedsciml.collocation import strips, uniform
 from fedsciml.jet import Jet
@@ -31,6 +32,28 @@ def theta(problem: Problem, seed: int = 0) -> Tensor:
     generator = Generator().manual_seed(seed)
     start = problem.network.init(generator, torch.float64)
     return start + 0.3 * torch.randn(len(start), generator=generator, dtype=start.dtype)
+
+
+SMALL: dict[str, dict[str, float]] = {
+    "allen_cahn_time": {"points": 0.005, "width": 6},
+    "euler_beam": {"points": 0.2},
+    "gramacy_lee": {"points": 0.1, "width": 10},
+    "burgers_inverse": {"measurements": 40, "points": 20},
+    "heat_inverse": {"measurements": 40, "points": 20},
+    "helmholtz": {"points": 0.05, "width": 6},
+    "inverse_diffusion_reaction": {"points": 0.5, "width": 6},
+    "poisson5d": {"points": 0.01},  # 260 rows a client at 0.02
+    "poisson_multiscale": {"points": 0.5},
+    "poisson_square": {"points": 0.2},  # of the lines of a grid
+    "schaffer": {"points": 0.005, "width": 6},
+    "terrain": {"measurements": 80},
+}
+"""With what a problem is small, where it is not with a fiftieth of its points."""
+
+
+def small(name: str, **parameters: object) -> Problem:
+    """A problem of ``problems`` with few points, for those that can be scaled."""
+    return problems.load(name, **{**SMALL.get(name, {"points": 0.02}), **parameters})
 
 
 def given(u: Jet, row: Row) -> Tensor:

@@ -1,5 +1,7 @@
 """Sampling, partitions, heterogeneity."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from fedsciml.collocation import (
     heterogeneity,
     interior,
     pieces,
+    sectors,
     strips,
     uniform,
 )
@@ -84,6 +87,38 @@ def test_boxes_count_the_last_axis_fastest() -> None:
     assert partition.owner(points).tolist() == [0, 2, 3, 5]
 
 
+def test_sectors_are_where_the_polar_angle_says() -> None:
+    centre, edges = (0.3, -0.2), [-1.0, 0.5, 3.0, 5.0]
+    angles = torch.linspace(-0.999, 4.999, 200).double()  # beyond the jump of atan2
+    radii = 0.01 + draw(200, 1)[:, 0]
+    x, y = radii * torch.cos(angles), radii * torch.sin(angles)
+    points = torch.stack([x + centre[0], y + centre[1]], 1)
+    expected = [sum(edge <= angle for edge in edges[1:-1]) for angle in angles.tolist()]
+    assert sectors(edges, centre).owner(points).tolist() == expected
+
+
+def test_three_sectors_of_an_l_shape_are_its_squares() -> None:
+    partition = sectors([k * math.pi / 2 for k in range(4)])
+    points = 2 * draw(400, 2) - 1
+    x, y = points.unbind(1)
+    cut = (x > 0) & (y < 0)
+    squares = torch.where(x > 0, 0, torch.where(y > 0, 1, 2))
+    assert torch.equal(partition.owner(points[~cut]), squares[~cut])
+    with pytest.raises(ValueError, match="outside the partition"):
+        partition.owner(points[cut])
+    # Rounding moves points on the outermost sides by a little, not to the other end.
+    sides = torch.tensor([[0.5, -1e-9], [1e-9, -0.5]], dtype=torch.float64)
+    assert partition.owner(sides).tolist() == [0, 2]
+
+
+def test_sectors_of_the_full_angle_own_every_point() -> None:
+    points = torch.cat([2 * draw(400, 2) - 1, torch.zeros(1, 2).double()])
+    x, y = points.unbind(1)
+    quarter = torch.where(y < 0, torch.where(x < 0, 2, 3), torch.where(x < 0, 1, 0))
+    owner = sectors([k * math.pi / 2 for k in range(5)]).owner(points)
+    assert torch.equal(owner, quarter)
+
+
 def test_one_dimensional_pieces_are_dealt_round_robin() -> None:
     middles = ((torch.arange(6) + 0.5) / 6).double().unsqueeze(1)
     owner = pieces([0], [1], piece=2, clients=3).owner(middles)
@@ -127,6 +162,8 @@ def test_heterogeneity_is_the_mean_shift_over_pairs_and_coordinates() -> None:
         (lambda: strips([0, 1], axis=-1), "count from 0"),
         (lambda: boxes([]), "at least one axis"),
         (lambda: boxes([[0, 1], [1, 0]]), "axis 1"),
+        (lambda: sectors([0, 3, 6.4]), "at most the full angle"),
+        (lambda: sectors([3, 0]), "strictly increasing"),
         (lambda: pieces([0], [1], 0, 2), "piece >= 1"),
         (lambda: pieces([0], [1], 1, 0), "clients >= 1"),
         (lambda: pieces([0, 0], [1, 1], 1, 4), "nothing for client 3"),

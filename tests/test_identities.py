@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 import torch
-from cases import CASES, draw, theta
+from cases import CASES, draw, small, theta
 from cases import given as data
 from reference import from_gramian, gauss_newton, relative
 from torch import Tensor
@@ -32,12 +32,7 @@ ALL = [*CASES, *problems.names()]
 @cache
 def load(name: str) -> Problem:
     """A problem with few points."""
-    if name in CASES:
-        return CASES[name]()
-    # 5-D: 260 rows a client at 0.02. The lines of a grid: 36 rows inside at 0.2.
-    scales = {"heat": {}, "poisson5d": {"points": 0.01}}
-    scales["poisson_square"] = {"points": 0.2}
-    return problems.load(name, **scales.get(name, {"points": 0.02}))
+    return CASES[name]() if name in CASES else small(name)
 
 
 @cache

@@ -68,7 +68,7 @@ def test_hard_constraint_holds_for_every_theta() -> None:
     [
         ({"widths": (2, 1)}, "needs widths"),
         ({"widths": (2, 0, 1)}, "needs widths"),
-        ({"widths": (2, 3, 1), "activation": "relu"}, "Unknown activation 'relu'"),
+        ({"widths": (2, 3, 1), "activation": "ramp"}, "Unknown activation 'ramp'"),
         ({"widths": (2, 3, 1), "initialisation": "he"}, "Unknown initialisation 'he'"),
     ],
 )

@@ -12,7 +12,9 @@ README = (ROOT / "README.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["ten_lines", "own_equation"])
+@pytest.mark.parametrize(
+    "program", PROGRAMS, ids=["ten_lines", "own_equation", "deepxde"]
+)
 def test_programs_of_the_readme_run(program: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"import torch; torch.set_num_threads(1)\n{program}"],

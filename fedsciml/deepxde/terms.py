@@ -75,8 +75,10 @@ def equations(
     if data.pde is not None and (not of_pde or any(of_pde)):
         points = decimals(np.asarray(data.train_x_all))
         pde = _pde(data, points)
-        rows = residual("pde", pde, of_pde, variables)
-        result.append(Term("pde", rows, points, pde.target, autograd=True))
+        most = max(of_pde or [1.0])
+        shares = None if of_pde is None else [w / most for w in of_pde]
+        rows = residual("pde", pde, shares, variables)
+        result.append(Term("pde", rows, points, pde.target, most, autograd=True))
     stops = np.cumsum(data.num_bcs)
     parts = np.split(np.asarray(data.train_x), stops)[:count]
     names = _numbered([type(condition).__name__ for condition in data.bcs])

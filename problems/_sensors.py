@@ -1,0 +1,148 @@
+"""What inverse problems share: sensors' data, from the sites' files or made up.
+
+An unknown number is found from what sensors of several sites measure. The measurements
+are the term ``laplace.SENSORS``, where ``laplace`` looks for them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from fedsciml.collocation import Partition, strips, uniform
+from fedsciml.datafiles import Points, load_points
+from fedsciml.laplace import SENSORS
+from fedsciml.network import PointFunction
+from fedsciml.parallel import Parallel
+from fedsciml.problem import Problem, Residual, Term
+from problems._suite import given
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an inverse problem is made with.
+
+    Args:
+        clients: Number of sites, equal strips along x.
+        seed: Of the points and of the measurements' errors.
+        noise: Standard deviation of made measurements over the root mean square of the
+            exact ones.
+        data: Directory with the sites' files, one ``.csv`` or ``.npz`` each, taken in
+            the order of their names, with the columns x, t and u; None makes data.
+        measurements: Number of made ones, of all sites together.
+        points: Where the equation is asked for.
+        weight: Of the measurements in the loss; that of the equation is 1.
+    """
+
+    clients: int
+    seed: int
+    noise: float
+    data: str | None
+    measurements: int
+    points: int
+    weight: float
+
+
+def inverse(
+    name: str,
+    network: Parallel,
+    equation: Residual,
+    solution: PointFunction,
+    truth: Mapping[str, float],
+    corners: tuple[Sequence[float], Sequence[float]],
+    made: Setting,
+    parameters: Mapping[str, object] | None = None,
+) -> Problem:
+    """An equation with unknown numbers, and what sensors measure of its solution.
+
+    Args:
+        name: Of the problem.
+        network: With the unknowns.
+        equation: Its residual.
+        solution: Exact u at points (x, t), which the made measurements are of.
+        truth: The unknowns there.
+        corners: Lower and upper corner of the box of x and t.
+        made: Sites, data and numbers of points.
+        parameters: For the record, with those of ``made``.
+
+    Raises:
+        ValueError: If the setting makes no sense, or as ``readings`` and ``files``.
+    """
+    if made.clients < 1:
+        raise ValueError(f"Sensors need at least 1 site, got {made.clients}.")
+    (left, _), (right, _) = corners
+    sites = strips(
+        torch.linspace(left, right, made.clients + 1, dtype=torch.float64, device="cpu")
+    )
+    generator = Generator().manual_seed(made.seed)
+    inside = uniform(made.points, *corners, generator)
+    test = uniform(1000, *corners, generator)
+    if made.data is None:
+        where = uniform(made.measurements, *corners, generator)
+        data = readings(where, solution, sites, made.noise, generator)
+    elif made.noise:
+        raise ValueError(
+            f"Noise {made.noise} is for data that are made, but {made.data} has data; "
+            "leave out one of them."
+        )
+    else:
+        data = files(made.data, made.clients, "xt")
+    known = made.data is None
+    return Problem(
+        name,
+        network,
+        [
+            Term("equation", equation, inside),
+            Term(SENSORS, given, data.points, data.target, made.weight),
+        ],
+        sites,
+        coordinates="xt",
+        exact=solution if known else None,
+        test_points=test if known else None,
+        truth=truth if known else {},
+        domain=corners,
+        parameters={**asdict(made), **(parameters or {})},
+    )
+
+
+def readings(
+    points: Tensor,
+    solution: PointFunction,
+    sites: Partition,
+    noise: float,
+    generator: Generator,
+) -> Points:
+    """What sensors read at the points [n, d], with Gaussian errors; a part per site.
+
+    Raises:
+        ValueError: If the noise is negative or not finite.
+    """
+    if not 0 <= noise < float("inf"):
+        raise ValueError(
+            f"Noise is a standard deviation relative to the values, at least 0; got "
+            f"{noise}."
+        )
+    exact = solution(points)
+    errors = torch.randn(len(exact), generator=generator, dtype=exact.dtype)
+    values = exact + noise * exact.square().mean().sqrt() * errors
+    owner = sites.owner(points)
+    own = [owner == site for site in range(sites.clients)]
+    return Points([points[mine] for mine in own], [values[mine] for mine in own])
+
+
+def files(directory: str, clients: int, coordinates: Sequence[str]) -> Points:
+    """The sites' data, a file each, in the order of the files' names.
+
+    Raises:
+        ValueError: If there are not as many files as clients, or as ``load_points``.
+    """
+    every = sorted(Path(directory).glob("*"))
+    paths = [path for path in every if path.suffix.lower() in (".csv", ".npz")]
+    if len(paths) != clients:
+        raise ValueError(
+            f"{directory} holds {len(paths)} .csv and .npz files, but there are "
+            f"{clients} clients; give one file per client."
+        )
+    return load_points(paths, list(coordinates), ["u"])

@@ -1,0 +1,52 @@
+"""Poisson equation -Lap u = f on a disk with a hole, 1/4 < r < 1; sectors by angle.
+
+u is given on both circles. Exact solution u = log r + sin(pi x) sin(pi y), so
+f = 2 pi^2 sin(pi x) sin(pi y): the logarithm has its source in the hole. Points by
+DeepXDE's CSG geometry.
+"""
+
+from math import pi
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from fedsciml.collocation import boundary, interior
+from fedsciml.deepxde import deepxde
+from fedsciml.problem import Problem, Term
+from problems._suite import Options, given, setting
+from problems.poisson_lshape import poisson, smooth
+
+
+def solution(points: Tensor) -> Tensor:
+    """log r + sin(pi x) sin(pi y), shape [n]."""
+    return torch.log((points**2).sum(1)) / 2 + smooth(points)
+
+
+def source(points: Tensor) -> Tensor:
+    """f = 2 pi^2 sin(pi x) sin(pi y), shape [n]."""
+    return 2 * pi**2 * smooth(points)
+
+
+def make(clients: int = 4, **options: Unpack[Options]) -> Problem:
+    """The problem in equal sectors; see ``problems._suite.Setting``."""
+    made = setting(clients, options)
+    geometry = deepxde().geometry
+    ring = geometry.Disk([0, 0], 1) - geometry.Disk([0, 0], 0.25)
+    lower, upper = [-1.0, -1.0], [1.0, 1.0]
+    inside = interior(ring, made.count(1500), made.seed)
+    circles = boundary(ring, made.count(400), made.seed)
+    return Problem(
+        "poisson_ring",
+        made.network(2, 2, 30),
+        [
+            Term("poisson", poisson, inside, target=source),
+            Term("boundary", given, circles, target=solution, weight=100.0),
+        ],
+        made.divide(lower, upper, "sectors", angles=(0.0, 2 * pi)),
+        coordinates="xy",
+        exact=solution,
+        test_points=interior(ring, 2000, made.seed + 1),
+        domain=(lower, upper),
+        parameters=made.parameters(),
+    )

@@ -1,0 +1,78 @@
+"""Decaying Taylor-Green vortex, Navier-Stokes in time with nu = 0.01; outputs u, v, p.
+
+    u_t + u u_x + v u_y = -p_x + nu (u_xx + u_yy),    the same for v with -p_y,
+    u_x + v_y = 0    on (x, y) in (0, 1)^2, t in (0, 1),
+
+with u and v given at t = 0 and on all sides. They leave the pressure free up to a
+function of time, which its values on the side x = 1 fix. Exact solution, per unit of
+density:
+
+    u = -cos(pi x) sin(pi y) F,  v = sin(pi x) cos(pi y) F,  F = exp(-2 pi^2 nu t),
+    p = -(cos(2 pi x) + cos(2 pi y)) F^2 / 4.
+
+Source: Taylor and Green, Mechanism of the production of small eddies from large ones,
+Proc. R. Soc. London A 158 (1937) 499-521.
+"""
+
+from math import pi
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from fedsciml.collocation import face, uniform
+from fedsciml.jet import Jet
+from fedsciml.problem import Problem, Row, Term
+from problems._suite import Options, faces, setting
+from problems.kovasznay import pressure, velocity
+
+NU = 0.01
+
+
+def navier_stokes(w: Jet, row: Row) -> tuple[Tensor, Tensor, Tensor]:
+    """Both components of the balance of momentum, and the divergence."""
+    u, v, p = w.u, w.v, w.p
+    return (
+        u.t + u.value * u.x + v.value * u.y + p.x - NU * (u.xx + u.yy),
+        v.t + u.value * v.x + v.value * v.y + p.y - NU * (v.xx + v.yy),
+        u.x + v.y,
+    )
+
+
+def solution(points: Tensor) -> Tensor:
+    """u, v, p, shape [n, 3]."""
+    x, y, t = points.unbind(1)
+    decay = torch.exp(-2 * pi**2 * NU * t)
+    u = -torch.cos(pi * x) * torch.sin(pi * y) * decay
+    v = torch.sin(pi * x) * torch.cos(pi * y) * decay
+    p = -(torch.cos(2 * pi * x) + torch.cos(2 * pi * y)) * decay**2 / 4
+    return torch.stack([u, v, p], 1)
+
+
+def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
+    """The problem in equal strips along x; see ``problems._suite.Setting``."""
+    made = setting(clients, options)
+    generator = made.generator()
+    lower, upper = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
+    box = (lower, upper, generator)
+    inside = uniform(made.count(1000), *box)
+    walls = faces(made.count(100), *box, axes=[0, 1])
+    start = face(made.count(200), lower, upper, 2, 0, generator)
+    side = face(made.count(100), lower, upper, 0, 1, generator)
+    given = torch.cat([walls, start])
+    return Problem(
+        "taylor_green",
+        made.network(3, 2, 40, outputs=3),
+        [
+            Term("navier_stokes", navier_stokes, inside),
+            Term("velocity", velocity, given, target=solution, weight=10.0),
+            Term("pressure", pressure, side, target=solution, weight=10.0),
+        ],
+        made.divide(lower, upper),
+        coordinates="xyt",
+        outputs="uvp",
+        exact=solution,
+        test_points=uniform(4000, *box),
+        domain=(lower, upper),
+        parameters=made.parameters(),
+    )

@@ -1,0 +1,203 @@
+"""What the residual and Jacobian of a DeepXDE model cost, by every path to them.
+
+Burgers' equation as a DeepXDE script has it, 900 rows, a 2-32-32-1 network (p = 1185):
+
+* the residual written on jets, and the script's own pde on jets;
+* the script's pde and network by the general path, which knows neither;
+* vmap(jacrev) of the residual at a point in torch.func;
+* a vector-Jacobian product for each row of one graph of nested autograd, many at once
+  (what jacrev does with that graph) or one after the other.
+
+All are checked to give the same numbers. Seconds are the processor's, with one thread,
+the least of several repeats, taken in turn.
+
+    python scripts/benchmark_paths.py                     # two minutes
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import _common  # noqa: F401 - before torch, see there
+import torch
+from benchmark_speed import table, time_of
+from torch import Generator, Tensor
+from torch.func import jacrev, vmap
+
+from fedsciml.deepxde import deepxde, problem
+from fedsciml.jet import Jet
+from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.problem import Problem, Row
+from fedsciml.record import environment, replace_file
+from fedsciml.residual import AutogradBlock, AutogradLinear, System
+
+OUT = Path(__file__).parents[1] / "figures" / "data" / "paths.json"
+ROWS = 900
+NU = 0.01
+
+Way = Callable[[Tensor], Tensor]
+"""Maps theta [p] to the Jacobian of the first rows, [n, p] or fewer."""
+
+
+def burgers() -> tuple[Problem, torch.nn.Module]:
+    """u_t + u u_x = nu u_xx without conditions, as a DeepXDE script has it."""
+    dde = deepxde()
+
+    def pde(x: Tensor, y: Tensor) -> Tensor:
+        y_x = dde.grad.jacobian(y, x, i=0, j=0)
+        y_t = dde.grad.jacobian(y, x, i=0, j=1)
+        return y_t + y * y_x - NU * dde.grad.hessian(y, x, i=0, j=0)
+
+    domain = dde.geometry.GeometryXTime(
+        dde.geometry.Interval(-1, 1), dde.geometry.TimeDomain(0, 1)
+    )
+    data = dde.data.TimePDE(domain, pde, [], num_domain=ROWS)
+    net = dde.nn.FNN([2, 32, 32, 1], "tanh", "Glorot normal")
+    # This weight of the term makes that of a row 1.
+    return problem(data, net, [ROWS], clients=1), net
+
+
+def on_jets(u: Jet, row: Row) -> Tensor:
+    """The same, written on jets."""
+    del row
+    return u.t + u.value * u.x - NU * u.xx
+
+
+def pointwise(network: MLP, x: Tensor) -> Way:
+    """vmap(jacrev) of the residual at a point."""
+
+    def residual(theta: Tensor, point: Tensor) -> Tensor:
+        def u(y: Tensor) -> Tensor:
+            return network(theta, y.unsqueeze(0))[0, 0]
+
+        u_x, u_t = jacrev(u)(point)
+        u_xx = jacrev(lambda y: jacrev(u)(y)[0])(point)[0]
+        return u_t + u(point) * u_x - NU * u_xx
+
+    return lambda theta: vmap(jacrev(residual), in_dims=(None, 0))(theta, x)
+
+
+def products(linear: AutogradLinear, rows: int, at_once: int) -> Tensor:
+    """The first rows of the Jacobian by vector-Jacobian products."""
+    parts = []
+    for start in range(0, rows, at_once):
+        seeds = torch.zeros(min(at_once, rows - start), len(linear.graph)).double()
+        seeds[:, start:].fill_diagonal_(1)
+        batched = at_once > 1
+        (part,) = torch.autograd.grad(
+            linear.graph,
+            linear.theta,
+            seeds if batched else seeds[0],
+            retain_graph=True,
+            is_grads_batched=batched,
+        )
+        parts.append(part.view(-1, linear.theta.numel()))
+    return torch.cat(parts)
+
+
+def ways(rows: int) -> tuple[dict[str, Way], dict[str, int], Tensor]:
+    """The paths by name, those that give ``rows`` rows alone, and a theta."""
+    script, net = burgers()
+    network = script.network
+    assert isinstance(network, MLP)
+    (term,) = script.terms
+    native = replace(script, terms=[replace(term, residual=on_jets, autograd=False)])
+    general = replace(script, network=ModuleNetwork(net))
+    (held,) = script.pooled().rows
+    block = AutogradBlock(script, held)
+
+    def system(made: Problem) -> Way:
+        bound = System(made, made.pooled())
+        return lambda theta: bound.linearise(theta).jacobian()
+
+    found = {
+        "residual written on jets": system(native),
+        "DeepXDE's pde on jets": system(script),
+        "DeepXDE's pde and net, general path": system(general),
+        "vmap(jacrev) of a point": pointwise(network, held.points),
+        "nested autograd, batched products": lambda theta: products(
+            block.linearise(theta), rows, 64
+        ),
+        "nested autograd, row by row": lambda theta: products(
+            block.linearise(theta), rows, 1
+        ),
+    }
+    few = {name: rows for name in found if name.startswith("nested")}
+    return found, few, network.init(Generator(), torch.float64)
+
+
+def measured(repeats: int, rows: int) -> list[dict[str, Any]]:
+    """A line for each path.
+
+    Raises:
+        RuntimeError: If two of them disagree.
+    """
+    found, few, theta = ways(rows)
+    first = next(iter(found))
+    expected = found[first](theta)
+    seconds: dict[str, list[float]] = {name: [] for name in found}
+    differences: dict[str, float] = {}
+    for repeat in range(repeats):
+        for name, way in found.items():
+            if repeat < (2 if name in few else repeats):
+                begin = time.process_time()
+                jacobian = way(theta)
+                scale = ROWS / len(jacobian)
+                seconds[name].append(scale * (time.process_time() - begin))
+                wanted = expected[: len(jacobian)]
+                off = float((jacobian - wanted).norm() / wanted.norm())
+                differences[name] = off
+                if not off < 1e-12:
+                    raise RuntimeError(f"'{name}' differs from '{first}' by {off:.1e}.")
+    best = min(seconds[first])
+    return [
+        {
+            "way": name,
+            "seconds": min(times),
+            "median": median(times),
+            "ratio": min(times) / best,
+            "difference": differences[name],
+            "rows_timed": few.get(name, ROWS),
+        }
+        for name, times in seconds.items()
+    ]
+
+
+def main() -> None:
+    """Measure, record, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--repeats", type=int, default=20, help="of each path; default 20")
+    add("--rows", type=int, default=192, help="for slow paths; default 192 of 900")
+    add("--out", type=Path, default=OUT, help=f"the record; default {OUT}")
+    todo = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = measured(todo.repeats, todo.rows)
+    replace_file(
+        todo.out, json.dumps({**environment(), "paths": lines}, indent=1) + "\n"
+    )
+    print(
+        table(
+            ["path", "time", "times the first", "difference"],
+            [
+                [
+                    line["way"],
+                    time_of(line["seconds"]),
+                    f"{line['ratio']:.3g}",
+                    f"{line['difference']:.0e}",
+                ]
+                for line in lines
+            ],
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Write made sensors' data of an inverse problem, one CSV file per site.
+
+    python scripts/sensors.py heat_inverse --noise 0.01 --clients 4 --out sites
+    python scripts/run.py heat_inverse --clients 4 --set data=sites
+
+The numbers are written with all their digits: a run on the files is a run on the data
+that the problem makes itself.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import _common  # noqa: F401  before torch, see there
+
+import problems
+from fedsciml.laplace import SENSORS
+from fedsciml.record import replace_file
+
+INVERSE = ("burgers_inverse", "heat_inverse")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the data and write them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("problem", choices=INVERSE, help="whose solution is measured")
+    parser.add_argument("--clients", type=int, default=4, help="sites, default 4")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument(
+        "--noise",
+        type=float,
+        default=0.0,
+        help="standard deviation over the root mean square of the values, default 0",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="new directory")
+    given = parser.parse_args(arguments)
+    try:
+        problem = problems.load(
+            given.problem, clients=given.clients, seed=given.seed, noise=given.noise
+        )
+        given.out.mkdir(parents=True)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    number = [term.name for term in problem.terms].index(SENSORS)
+    for shard in problem.shards():
+        rows = shard.rows[number]
+        assert rows.target is not None
+        lines = [",".join([*problem.coordinates, *problem.outputs])]
+        for point, value in zip(
+            rows.points.tolist(), rows.target.tolist(), strict=True
+        ):
+            lines.append(",".join(map(repr, [*point, value])))
+        path = given.out / f"site{shard.client + 1:03}.csv"
+        replace_file(path, "\n".join(lines) + "\n")
+    print(f"{problem.clients} files in {given.out}")
+
+
+if __name__ == "__main__":
+    main()

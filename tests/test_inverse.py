@@ -1,0 +1,109 @@
+"""Inverse problems: sensors' data, made and from files, and what is found from them."""
+
+import json
+from math import pi
+from pathlib import Path
+
+import pytest
+import run as run_script
+import sensors
+import torch
+
+import problems
+from fedsciml import methods, run
+from fedsciml.problem import Problem
+
+
+def measured(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points and values of the sensors."""
+    rows = problem.pooled().rows[1]
+    assert rows.target is not None
+    return rows.points, rows.target
+
+
+def test_clean_sensors_read_the_exact_solution() -> None:
+    points, values = measured(problems.load("heat_inverse"))
+    x, t = points.unbind(1)
+    exact = torch.exp(-0.1 * pi**2 * t) * torch.sin(pi * x)
+    torch.testing.assert_close(values, exact, rtol=1e-14, atol=0)
+
+
+def test_noise_has_the_standard_deviation_asked_for() -> None:
+    clean, noisy = (
+        measured(problems.load("heat_inverse", noise=noise, measurements=20000))
+        for noise in (0.0, 0.01)
+    )
+    assert torch.equal(clean[0], noisy[0])
+    errors = noisy[1] - clean[1]
+    size = float(clean[1].square().mean().sqrt())
+    # The standard deviation of 20000 numbers is off by 1/200; the mean by 1/141.
+    assert float(errors.std()) == pytest.approx(0.01 * size, rel=0.02)
+    assert abs(float(errors.mean())) < 0.03 * 0.01 * size
+
+
+def test_every_site_has_the_sensors_of_its_strip() -> None:
+    problem = problems.load("heat_inverse", clients=3)
+    for site, shard in enumerate(problem.shards()):
+        x = shard.rows[1].points[:, 0]
+        assert len(x) > 0
+        assert float((x - (site + 0.5) / 3).abs().max()) <= 1 / 6
+
+
+def test_a_run_on_the_files_is_a_run_on_the_data_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "sites"
+    sensors.main(["heat_inverse", "--noise", "0.01", "--out", str(data)])
+    assert "4 files" in capsys.readouterr().out
+    assert [path.name for path in sorted(data.iterdir())] == [
+        f"site00{k}.csv" for k in (1, 2, 3, 4)
+    ]
+    made = problems.load("heat_inverse", noise=0.01)
+    read = problems.load("heat_inverse", data=str(data))
+    one, other = (run(p, methods.load("fipa"), rounds=2) for p in (made, read))
+    assert torch.equal(one.theta, other.theta)
+    assert read.truth == {}
+    assert read.reference is None
+
+
+def test_the_script_says_what_it_found_and_how_surely(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "heat_inverse",
+        "--set",
+        "noise=0.01",
+        "--rounds",
+        "3",
+        "--no-plots",
+        "--quiet",
+        "--out",
+    ]
+    assert run_script.main([*words, str(tmp_path / "a")]) == 0
+    assert ", nu = " in (said := capsys.readouterr().out)
+    assert " +- " in said
+    assert run_script.main([*words, str(tmp_path / "b"), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert set(content["unknowns"]) == {"nu"}
+    assert content["unknowns"]["nu"]["deviation"] > 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"clients": 0}, "at least 1 site, got 0"),
+        ({"noise": -0.1}, "at least 0; got -0.1"),
+        ({"noise": float("nan")}, "at least 0; got nan"),
+        ({"data": "nowhere"}, "nowhere holds 0 .csv and .npz files, but there are 4"),
+        ({"data": "nowhere", "noise": 0.1}, "leave out one of them"),
+    ],
+)
+def test_impossible_sensors_are_refused(parameters: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        problems.load("heat_inverse", **parameters)
+
+
+def test_diffusivity_is_found_within_a_thousandth_from_clean_data() -> None:
+    problem = problems.load("heat_inverse", measurements=60, points=150)
+    result = run(problem, methods.load("fipa"), rounds=40)
+    assert result.unknowns()["nu"] == pytest.approx(0.1, rel=1e-3)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+dde.config.set_default_float("float64")  # as the points in a polygon are
+
 
 def pde(x: Tensor, y: Tensor) -> Tensor:
     """-Lap u - f."""

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from fedsciml import deepxde as federated
 from fedsciml import methods, run
+from fedsciml.blocks import AutogradBlock, TaylorBlock
 from fedsciml.collocation import strips
 from fedsciml.deepxde.package import deepxde, double_precision
 from fedsciml.deepxde.weights import parameters
 from fedsciml.problem import Problem
-from fedsciml.residual import AutogradBlock, System, TaylorBlock
+from fedsciml.residual import System
 
 ROOT = Path(__file__).parents[1]
 

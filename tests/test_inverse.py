@@ -64,6 +64,12 @@ def test_a_run_on_the_files_is_a_run_on_the_data_made(
     assert torch.equal(one.theta, other.theta)
     assert read.truth == {}
     assert read.reference is None
+    words = ["heat_inverse", "--set", f"data={data}", "--rounds", "2", "--quiet"]
+    assert run_script.main([*words, "--json", "--out", str(tmp_path / "run")]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["unknowns"]["nu"]["value"] == one.unknowns()["nu"]
+    assert said["relative_l2"] is None  # no solution is known
+    assert (tmp_path / "run" / "solution.png").exists()
 
 
 def test_the_script_says_what_it_found_and_how_surely(

@@ -58,6 +58,9 @@ def test_a_run_on_the_files_is_a_run_on_the_data_made(
     assert [path.name for path in sorted(data.iterdir())] == [
         f"site00{k}.csv" for k in (1, 2, 3, 4)
     ]
+    with pytest.raises(SystemExit):
+        sensors.main(["heat_inverse", "--out", str(data)])
+    assert "is there already; give a new directory" in capsys.readouterr().err
     made = problems.load("heat_inverse", noise=0.01)
     read = problems.load("heat_inverse", data=str(data))
     one, other = (run(p, methods.load("fipa"), rounds=2) for p in (made, read))

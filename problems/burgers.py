@@ -12,7 +12,7 @@ from typing import Unpack
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from fedsciml.collocation import uniform
 from fedsciml.jet import Jet
@@ -54,9 +54,9 @@ def solution(points: Tensor, nu: float = NU, nodes: int = 100) -> Tensor:
     return -(mean * torch.sin(pi * y)).sum(1)
 
 
-def crowded(n: int, made_by: torch.Generator) -> Tensor:
+def crowded(n: int, generator: Generator) -> Tensor:
     """Points with x = s^3 for a uniform s, shape [n, 2]; a fifth has |x| < 1/125."""
-    points = uniform(n, [-1.0, 0.0], [1.0, 1.0], made_by)
+    points = uniform(n, [-1.0, 0.0], [1.0, 1.0], generator)
     points[:, 0] **= 3
     return points
 
@@ -70,12 +70,19 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
         "burgers",
         made.network(
             2,
-            3,
+            4,
             20,
             lift=start,
             distance=lambda points: points[:, 1] * (1 - points[:, 0] ** 2),
         ),
-        [Term("burgers", burgers, crowded(made.count(3000), generator))],
+        [
+            Term(
+                "burgers",
+                burgers,
+                crowded(made.count(2000), generator),
+                sample=crowded,
+            )
+        ],
         made.divide(lower, upper),
         coordinates="xt",
         exact=solution,

@@ -22,8 +22,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fedsciml.blocks import JetLinear
 from fedsciml.network import MLP, Tape
-from fedsciml.residual import JetLinear, Linearisation, System
+from fedsciml.residual import Linearisation, System
 
 
 class Factors(NamedTuple):

@@ -192,7 +192,7 @@ def share(spectra: Sequence[Tensor], rows: int) -> list[int]:
         rows: To be shared.
     """
     clients = len(spectra)
-    owners = [torch.full((len(s),), m) for m, s in enumerate(spectra)]
+    owners = [torch.full((len(s),), m, device="cpu") for m, s in enumerate(spectra)]
     order = torch.cat([*spectra]).argsort(descending=True, stable=True)[:rows]
     counts = torch.cat(owners)[order.cpu()].bincount(minlength=clients).tolist()
     each, more = divmod(rows - sum(counts), clients)

@@ -13,6 +13,7 @@ channels. This serves residuals that differentiate by themselves, as those writt
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,8 +27,9 @@ Read = Callable[[Channel], Tensor]
 Context = Any
 """What torch hands from the forward to the backward pass of a function."""
 
-TRIALS = 3
-"""Random jets from which the channels that a residual needs are found."""
+SCALES = (1.0, 1e-3, 1e3)
+"""Of the random jets from which the channels that a residual needs are found: a branch
+that only small or only large derivatives take is taken by one of them."""
 
 
 def field(read: Read, x: Tensor) -> Tensor:
@@ -58,6 +60,22 @@ class _Partial(torch.autograd.Function):
         return torch.stack(slopes, dim=-1), bar, None, None
 
 
+def _drawn(
+    jet: dict[Channel, Tensor],
+    points: Tensor,
+    outputs: int,
+    scale: float,
+    generator: Generator,
+    channel: Channel,
+) -> Tensor:
+    """A channel of a random jet, drawn when it is first read."""
+    if channel not in jet:
+        shape = (len(points), outputs)
+        draw = scale * torch.randn(shape, generator=generator, device="cpu")
+        jet[channel] = draw.to(points).requires_grad_()
+    return jet[channel]
+
+
 def needed(
     evaluate: Callable[[Read], Tensor], points: Tensor, outputs: int
 ) -> list[Channel]:
@@ -74,16 +92,9 @@ def needed(
     """
     generator = Generator().manual_seed(0)
     found: set[Channel] = {VALUE}
-    for _ in range(TRIALS):
+    for scale in SCALES:
         jet: dict[Channel, Tensor] = {}
-
-        def read(channel: Channel, jet: dict[Channel, Tensor] = jet) -> Tensor:
-            if channel not in jet:
-                shape = (len(points), outputs)
-                draw = torch.randn(shape, generator=generator, dtype=torch.float64)
-                jet[channel] = draw.to(points).requires_grad_()
-            return jet[channel]
-
+        read = partial(_drawn, jet, points, outputs, scale, generator)
         residuals = evaluate(read)
         if not residuals.requires_grad:
             continue

@@ -54,9 +54,14 @@ def solution(points: Tensor, nu: float = NU, nodes: int = 100) -> Tensor:
     return -(mean * torch.sin(pi * y)).sum(1)
 
 
+def sample(n: int, generator: Generator) -> Tensor:
+    """Points (x, t) [n, 2], evenly spread."""
+    return uniform(n, [-1.0, 0.0], [1.0, 1.0], generator)
+
+
 def crowded(n: int, generator: Generator) -> Tensor:
     """Points with x = s^3 for a uniform s, shape [n, 2]; a fifth has |x| < 1/125."""
-    points = uniform(n, [-1.0, 0.0], [1.0, 1.0], generator)
+    points = sample(n, generator)
     points[:, 0] **= 3
     return points
 
@@ -75,18 +80,11 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
             lift=start,
             distance=lambda points: points[:, 1] * (1 - points[:, 0] ** 2),
         ),
-        [
-            Term(
-                "burgers",
-                burgers,
-                crowded(made.count(2000), generator),
-                sample=crowded,
-            )
-        ],
+        [Term("burgers", burgers, crowded(made.count(2000), generator), sample=sample)],
         made.divide(lower, upper),
         coordinates="xt",
         exact=solution,
-        test_points=uniform(4000, lower, upper, generator),
+        test_points=sample(4000, generator),
         domain=(lower, upper),
         parameters=made.parameters(),
     )

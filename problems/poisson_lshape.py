@@ -10,9 +10,9 @@ from math import pi
 from typing import Unpack
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from fedsciml.collocation import boundary, interior
+from fedsciml.collocation import boundary, interior, uniform
 from fedsciml.deepxde import deepxde
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
@@ -38,6 +38,13 @@ def corner(points: Tensor) -> Tensor:
     return (x**2 + y**2) ** (1 / 3) * torch.sin(2 * phi / 3)
 
 
+def sample(n: int, generator: Generator) -> Tensor:
+    """Points evenly spread, three quarters of n."""
+    points = uniform(n, [-1.0, -1.0], [1.0, 1.0], generator)
+    x, y = points.unbind(1)
+    return points[(x < 0) | (y > 0)]
+
+
 def make(
     clients: int = 3, singular: bool = False, **options: Unpack[Options]
 ) -> Problem:
@@ -60,6 +67,7 @@ def make(
                 poisson,
                 inside,
                 target=0.0 if singular else lambda x: 2 * pi**2 * smooth(x),
+                sample=sample,
             ),
             Term("boundary", given, around, target=solution, weight=100.0),
         ],

@@ -17,9 +17,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 from tqdm import tqdm
 
+from fedsciml.blocks import JetBlock
 from fedsciml.problem import Problem, Shard
 from fedsciml.record import Line, replace_file
-from fedsciml.residual import JetBlock, System
+from fedsciml.residual import System
 from fedsciml.rounds import Result
 
 SUITE = (

@@ -52,6 +52,8 @@ PAGES = {
     "overview": "README.md",
     "fedpinn": "docs/problems.md",
     "extra": "docs/problems.md",
+    "deepxde": "docs/deepxde.md",
+    "deepxde-unknowns": "docs/deepxde.md",
 }
 """Where a table is shown, if not in docs/benchmark.md."""
 

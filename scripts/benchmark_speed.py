@@ -40,10 +40,11 @@ from tqdm import tqdm
 import problems
 from fedsciml import MLP, Problem, Term, methods
 from fedsciml.backends.inprocess import InProcess
+from fedsciml.blocks import JetBlock
 from fedsciml.collocation import strips, uniform
 from fedsciml.method import Info, Message, Method, State
 from fedsciml.record import environment, replace_file
-from fedsciml.residual import JetBlock, Linearisation, System
+from fedsciml.residual import Linearisation, System
 
 OUT = Path(__file__).parents[1] / "figures" / "data" / "speed.json"
 PROBLEMS = ("poisson1d", "allen_cahn", "poisson2d", "poisson3d")

@@ -2,11 +2,14 @@
 
 For the figure of the partitions: some points of each client, in one coordinate the
 intervals it owns, and the heterogeneity of all points (``collocation.heterogeneity``).
+Of the problems named, nothing is recorded: their heterogeneity is printed alone.
 
     python scripts/partitions.py
+    python scripts/partitions.py helmholtz euler_beam --clients 2
 """
 
 import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import _common  # before torch, see there
@@ -62,16 +65,35 @@ def entry(name: str, clients: int, partition: str) -> _common.Entry:
     return found
 
 
-def main() -> None:
-    """Write the record."""
+def heterogeneities(name: str, clients: int | None) -> Iterator[str]:
+    """A line for each number of pieces."""
+    chosen = {} if clients is None else {"clients": clients}
+    for piece in PIECES:
+        try:
+            problem = problems.load(name, partition=f"pieces:{piece}", **chosen)
+            held = [shard.rows[0].points for shard in problem.shards()]
+            distance = f"1-Wasserstein distance {heterogeneity(held):.3g}"
+        except ValueError as error:
+            distance = str(error)
+        yield f"{name}, pieces:{piece}: {distance}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the record, or print what was asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("problems", nargs="*", metavar="NAME", help="of these alone")
+    parser.add_argument("--clients", type=int, help="default the problem's own number")
     parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
-    out = parser.parse_args().out
-    entries = [entry(*case) for case in CASES]
-    _common.keep(out, entries)
-    print(f"{out}: {len(entries)} partitions")
+    todo = parser.parse_args(arguments)
+    for name in todo.problems:
+        for line in heterogeneities(name, todo.clients):
+            print(line)
+    if not todo.problems:
+        entries = [entry(*case) for case in CASES]
+        _common.keep(todo.out, entries)
+        print(f"{todo.out}: {len(entries)} partitions")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from fedsciml import deepxde as federated
 from fedsciml import methods, run
+from fedsciml.blocks import AutogradBlock, TaylorBlock
 from fedsciml.collocation import strips
 from fedsciml.deepxde.package import deepxde, double_precision
 from fedsciml.deepxde.weights import parameters
 from fedsciml.problem import Problem
-from fedsciml.residual import AutogradBlock, System
+from fedsciml.residual import System
 
 ROOT = Path(__file__).parents[1]
 
@@ -293,6 +294,19 @@ def test_weights_come_back_as_they_went(make: Callable[[Any], Model]) -> None:
     assert relative(model.net(x).detach(), problem.network(start + shift, x)) < 1e-14
 
 
+def test_a_residual_that_vanishes_at_the_start_takes_the_fast_path() -> None:
+    with double_precision() as dde:
+        model = periodic(dde)
+        # Without biases the network is odd, and the same slope at both ends is 0 - 0.
+        net = dde.nn.FNN([1, 5, 5, 1], "tanh", "Glorot uniform")
+    problem = made(model._replace(net=net))
+    start = problem.network.init(torch.Generator(), torch.float64)
+    pooled = problem.pooled()
+    slopes = System(problem, replace(pooled, rows=pooled.rows[2:]))
+    assert slopes.residual(start).abs().max() < 1e-15
+    assert isinstance(slopes.blocks[0], TaylorBlock)
+
+
 def test_points_and_values_of_single_precision_are_read_as_decimals() -> None:
     dde = deepxde()
     geometry = dde.geometry.Interval(0, 1)
@@ -426,6 +440,18 @@ def test_training_inside_deepxde_recovers_an_unknown_number() -> None:
     assert c.dtype == next(net.parameters()).dtype == torch.float32
 
 
+@pytest.mark.parametrize("make", [inverse, shared])
+def test_torch_s_default_device_does_not_matter(make: Callable[[Any], Model]) -> None:
+    """DeepXDE makes an accelerator the default; tensors on "meta" hold no numbers."""
+    with double_precision() as dde:
+        dde.config.set_random_seed(0)
+        model = make(dde)
+    with torch.device("meta"):
+        result = run(made(model), methods.load("fipa"), rounds=2)
+        federated.restore(model.net, result, model.variables)
+    assert result.loss < result.history[0]["loss"]
+
+
 PROGRAM = """
 import sys
 class Blocked:
@@ -502,8 +528,12 @@ def unsupported(dde: Any) -> dict[str, tuple[Model, str]]:  # noqa: ANN401
     return {
         "mean": (pde(lambda x, y: y - y.mean()), "pde at a point changes with"),
         "shape": (pde(lambda x, y: y.sum()), r"shape \[\] for"),
-        "weights": (good._replace(weights=[1, 2]), "errors, but the loss weights"),
-        "few": (good._replace(weights=[1]), "1 loss weights for 2 conditions"),
+        "weights": (
+            good._replace(weights=[1, 2, 3, 4]),
+            "errors, but the loss weights",
+        ),
+        "few": (good._replace(weights=[1]), "each of the 2 conditions"),
+        "none": (good._replace(weights=[0, 0, 0]), "positive weight"),
         "batch": (
             condition(bc.PointSetBC(points, points, batch_size=1)),
             "batch_size",

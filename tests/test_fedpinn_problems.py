@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import _suites
 import numpy as np
+import partitions
 import pytest
 import reference_solutions
 import torch
@@ -40,7 +41,7 @@ def test_time_is_not_cut() -> None:
             assert float(left[:, 0].max()) < float(right[:, 0].min())
 
 
-@pytest.mark.parametrize("name", sorted({*FEDPINN} - {*BLOCKS}))
+@pytest.mark.parametrize("name", FEDPINN)
 def test_more_pieces_make_the_clients_more_alike(name: str) -> None:
     distances = []
     for piece in (1, 2, 6):
@@ -176,3 +177,15 @@ def test_both_networks_leave_the_ends_of_the_state_at_zero() -> None:
     values = problem.network(theta(problem), ends)
     assert values[:, 0].abs().max() == 0
     assert values[:, 1].abs().min() > 0
+
+
+def test_the_program_prints_how_different_the_clients_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    partitions.main(["helmholtz", "--clients", "4"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(partitions.PIECES)
+    assert "leave nothing for client 3" in lines[0]
+    problem = problems.load("helmholtz", clients=4, piece=2)
+    distance = heterogeneity([s.rows[0].points for s in problem.shards()])
+    assert lines[1] == f"helmholtz, pieces:2: 1-Wasserstein distance {distance:.3g}"

@@ -107,3 +107,17 @@ def test_diffusivity_is_found_within_a_thousandth_from_clean_data() -> None:
     problem = problems.load("heat_inverse", measurements=60, points=150)
     result = run(problem, methods.load("fipa"), rounds=40)
     assert result.unknowns()["nu"] == pytest.approx(0.1, rel=1e-3)
+
+
+def test_made_data_have_the_viscosity_asked_for() -> None:
+    first, other = (
+        problems.load("burgers_inverse", measurements=50, **given)
+        for given in ({}, {"viscosity": 0.2})
+    )
+    assert first.truth == {"nu": 0.05 / pi}
+    assert other.truth == {"nu": 0.2}
+    assert other.parameters["viscosity"] == 0.2
+    # Thick fluid has lost more of its motion.
+    assert measured(other)[1].norm() < 0.9 * measured(first)[1].norm()
+    with pytest.raises(ValueError, match="0.01 / pi and more; got 0.001"):
+        problems.load("burgers_inverse", viscosity=0.001)

@@ -131,7 +131,7 @@ def test_matrices_of_a_vector_join_to_the_vector() -> None:
     assert torch.equal(joined(parts), vector)
 
 
-@pytest.mark.parametrize("name", ["module", "plain"])
+@pytest.mark.parametrize("name", ["module", "inverse"])
 def test_what_carries_no_jets_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"need an MLP.*term 'pde'.*Use a diagonal"):
         found(CASES[name]())

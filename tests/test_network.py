@@ -96,3 +96,14 @@ def test_parallel_networks_are_theirs_side_by_side_with_the_unknowns_last() -> N
     assert both.numbers(theta) == {"nu": 0.25, "k": -2.0}
     parts = a(theta[: a.size], x), b(theta[a.size : -2], x)
     assert torch.equal(both(theta, x), torch.cat(parts, 1))
+
+
+def test_a_network_starts_where_it_is_told() -> None:
+    start = torch.arange(13.0)
+    network = MLP((2, 3, 1), start=start)
+    drawn = network.init(Generator().manual_seed(5), torch.float64)
+    assert torch.equal(drawn, start.double())
+    drawn += 1
+    assert torch.equal(start, torch.arange(13.0))
+    with pytest.raises(ValueError, match=r"from \[13\] parameters; got shape \[12\]"):
+        MLP((2, 3, 1), start=start[1:])

@@ -8,12 +8,13 @@ from cases import CASES, draw, given, scalar, theta
 from reference import jacobian, relative, residual
 from torch import Generator, Tensor
 
+from fedsciml.blocks import AutogradBlock, JetBlock, TaylorBlock
 from fedsciml.collocation import strips
 from fedsciml.jet import Jet
 from fedsciml.network import MLP, Network
 from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
-from fedsciml.residual import AutogradBlock, JetBlock, System, TaylorBlock
+from fedsciml.residual import System
 
 FUNCTIONAL = [name for name in CASES if name != "plain"]
 """Cases that torch.func can differentiate: not those that call torch.autograd."""
@@ -92,6 +93,22 @@ def test_residual_by_plain_autograd_equals_the_one_by_jets() -> None:
     assert first.layout.channels == (((),), ((0,),), ((0, 0),))
     assert relative(a.residual, b.residual) < 1e-14
     assert relative(a.jacobian(), b.jacobian()) < 1e-13
+
+
+def test_a_branch_that_the_start_does_not_take_is_found() -> None:
+    def steep(u: Jet, row: Row) -> Tensor:
+        (slope,) = torch.autograd.grad(u.value.sum(), row.points, create_graph=True)
+        return u.value - torch.relu(slope[:, 0] - 50)
+
+    terms = [Term("steep", steep, draw(8, 1), autograd=True)]
+    problem = Problem("steep", MLP((1, 4, 1)), terms, strips([0, 1]))
+    (block,) = pooled(problem).blocks
+    assert isinstance(block, TaylorBlock)
+    start = 20 * theta(problem)
+    u = problem.solution(start, draw(8, 1))
+    expected = (u.value - torch.relu(u.x - 50)) / 8**0.5
+    assert (u.x > 50).any()
+    assert relative(block.linearise(start).residual, expected) < 1e-14
 
 
 def test_residual_that_hides_a_derivative_takes_the_general_path() -> None:

@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.blocks import AutogradBlock
 from fedsciml.collocation import Partition, decimals, strips
+from fedsciml.deepxde.conditions import Known
 from fedsciml.deepxde.package import deepxde, double_precision
-from fedsciml.deepxde.terms import Data, Known, equations, residual
+from fedsciml.deepxde.terms import Data, equations, residual
 from fedsciml.deepxde.weights import Net, Variables, named, network
 from fedsciml.problem import Problem, Term
-from fedsciml.residual import AutogradBlock
 
 Solution = Callable[[np.ndarray], np.ndarray]
 """Maps points [n, d] to values [n, c], as ``dde.data.PDE(solution=...)`` takes it."""
@@ -72,17 +73,18 @@ def problem(
     if isinstance(test_points, np.ndarray):
         test_points = decimals(test_points)
     outputs = _outputs(net, points, variables)
+    partition = partition or _strips(points, clients)
     made = Problem(
         name,
         network(net, variables),
         terms,
-        partition or _strips(points, clients),
+        partition,
         _coordinates(data, points.shape[1]),
         ("u",) if outputs == 1 else tuple(f"u{k}" for k in range(outputs)),
         exact=None if solution is None else _exact(solution),
         test_points=test_points,
         reference=reference,
-        parameters={"clients": clients},
+        parameters={"clients": partition.clients},
     )
     _check_rows(made)
     return made

@@ -71,7 +71,7 @@ def limits(uploads: list[Message], rows: int) -> State:
     if "spectrum" not in uploads[0]:
         return {}
     spectra = [tensor(upload, "spectrum") for upload in uploads]
-    return {"limits": torch.tensor(share(spectra, rows))}
+    return {"limits": torch.tensor(share(spectra, rows), device="cpu")}
 
 
 def sketched(

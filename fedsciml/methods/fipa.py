@@ -154,7 +154,7 @@ class Fipa:
         problem = spectrum(whole)
         state = {**state, "top": problem.top, "gradient": float(whole.gradient.norm())}
         state |= {"loss": total(uploads, "loss"), **problem._asdict()}
-        state |= {"ranks": torch.tensor([s.rank for s in sketches])}
+        state |= {"ranks": torch.tensor([s.rank for s in sketches], device="cpu")}
         aims = [tensor(upload, "aim") for upload in uploads if "aim" in upload]
         state |= limits(uploads, self._rows(tensor(state, "theta"), len(uploads)))
         # B delta where the clients trained, else the target itself.

@@ -52,7 +52,11 @@ class LineSearch(OneStep):
     def start(self, eps: float) -> PolicyState:
         """No losses."""
         del eps
-        return {"losses": torch.zeros(0, dtype=torch.float64)} if self.memory else {}
+        return (
+            {"losses": torch.zeros(0, dtype=torch.float64, device="cpu")}
+            if self.memory
+            else {}
+        )
 
     def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
         """The one step."""
@@ -72,7 +76,10 @@ class LineSearch(OneStep):
         if not self.memory:
             return lowest(probed.losses, loss), {}
         seen = torch.cat(
-            [state["losses"].cpu(), torch.tensor([loss], dtype=torch.float64)]
+            [
+                state["losses"].cpu(),
+                torch.tensor([loss], dtype=torch.float64, device="cpu"),
+            ]
         )
         seen = seen[-self.memory :]
         fitted = spectrum.s * candidates.coordinates[0]

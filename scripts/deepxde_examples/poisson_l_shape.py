@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+dde.config.set_default_float("float64")  # as the points in a polygon are
+
 
 def pde(x: Tensor, y: Tensor) -> Tensor:
     """-Lap u - f."""
@@ -24,7 +26,7 @@ def solution(x: np.ndarray) -> np.ndarray:
 
 geom = dde.geometry.Polygon([[0, 0], [0, -1], [-1, -1], [-1, 1], [1, 1], [1, 0]])
 bc = dde.icbc.DirichletBC(geom, lambda x: 0, lambda x, on_boundary: on_boundary)
-data = dde.data.PDE(geom, pde, bc, 800, 160, solution=solution, num_test=1000)
+data = dde.data.PDE(geom, pde, bc, 1200, 240, solution=solution, num_test=1000)
 net = dde.nn.FNN([2, 20, 20, 20, 1], "tanh", "Glorot uniform")
 loss_weights = [1, 100]
 

@@ -1,0 +1,195 @@
+"""What the conditions of DeepXDE ask of the solution, see ``deepxde.icbc``.
+
+What DeepXDE computes for all points at once, the values of a condition and the normals,
+becomes the rows' targets, so that it goes with the points.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedsciml.collocation import decimals
+from fedsciml.deepxde.package import double_precision
+from fedsciml.jet import Jet
+from fedsciml.problem import Row
+
+Condition = Any
+"""A boundary or initial condition of DeepXDE."""
+
+Errors = Callable[[Jet, Row], "Tensor | Sequence[Tensor]"]
+"""DeepXDE's errors, [n, 1] each; of [n, k] the mean of the k squares counts."""
+
+
+class Known(NamedTuple):
+    """A condition: its errors and what they read.
+
+    Attributes:
+        errors: Of the jets and the rows.
+        target: Shape [n, q], read as ``row.target``, or None.
+        autograd: Whether the errors call a function of the user or differentiate.
+        paired: Whether the second half of the points are the first half's partners.
+    """
+
+    errors: Errors
+    target: Tensor | None = None
+    autograd: bool = True
+    paired: bool = False
+
+
+def known(name: str, condition: Condition, points: Tensor) -> Known:
+    """A condition of DeepXDE at its points [n, d].
+
+    Raises:
+        ValueError: If it is not supported, or its values are not one for every point.
+    """
+    with double_precision() as dde:
+        icbc = dde.icbc
+        made = {
+            icbc.DirichletBC: _given,
+            icbc.IC: _given,
+            icbc.NeumannBC: _neumann,
+            icbc.RobinBC: _robin,
+            icbc.PeriodicBC: _periodic,
+            icbc.OperatorBC: _operator,
+            icbc.PointSetBC: _measured,
+            icbc.PointSetOperatorBC: _measured_operator,
+        }
+        if type(condition) not in made:
+            raise ValueError(
+                f"The condition {name} is not supported; there are "
+                f"{', '.join(kind.__name__ for kind in made)}. Write it as an "
+                "OperatorBC or a PointSetOperatorBC."
+            )
+        if getattr(condition, "batch_size", None) is not None:
+            raise ValueError(
+                f"The condition {name} draws batches of its points; build it without "
+                "batch_size."
+            )
+        return made[type(condition)](name, condition, points)
+
+
+def _given(name: str, condition: Condition, points: Tensor) -> Known:
+    """u_c = f(x)."""
+    which, values = condition.component, _values(name, condition.func, points)
+    return Known(lambda u, row: u.values[:, which] - row.target, values, False)
+
+
+def _neumann(name: str, condition: Condition, points: Tensor) -> Known:
+    """du_c/dn = f(x)."""
+    values = _values(name, condition.func, points)
+
+    def errors(u: Jet, row: Row) -> Tensor:
+        return _along(u, row, condition, row.target[:, 1:]) - row.target[:, :1]
+
+    return Known(errors, torch.cat([values, _normals(condition, points)], 1))
+
+
+def _robin(name: str, condition: Condition, points: Tensor) -> Known:
+    """du_c/dn = f(x, u)."""
+    del name
+
+    def errors(u: Jet, row: Row) -> Tensor:
+        slope = _along(u, row, condition, row.target.view(row.points.shape))
+        return slope - condition.func(_array(row.points), u.values)
+
+    return Known(errors, _normals(condition, points))
+
+
+def _periodic(name: str, condition: Condition, points: Tensor) -> Known:
+    """u_c, or its derivative along the period, is the same at both points."""
+    del name, points
+    which, axis = condition.component, condition.component_x
+    if condition.derivative_order == 0:
+
+        def values(u: Jet, row: Row) -> Tensor:
+            del row
+            return u.values[:, which] - u.partner.values[:, which]
+
+        return Known(values, autograd=False, paired=True)
+
+    def slopes(u: Jet, row: Row) -> Tensor:
+        assert row.partner is not None
+        here = _gradient(u.values, row.points, which)
+        there = _gradient(u.partner.values, row.partner, which)
+        return here[:, axis] - there[:, axis]
+
+    return Known(slopes, paired=True)
+
+
+def _operator(name: str, condition: Condition, points: Tensor) -> Known:
+    """f(x, u) = 0."""
+    del name, points
+    return Known(
+        lambda u, row: condition.func(row.points, u.values, _array(row.points))
+    )
+
+
+def _measured(name: str, condition: Condition, points: Tensor) -> Known:
+    """u_c = values, of one or several components c."""
+    which = condition.component
+    which = list(which) if isinstance(which, (list, tuple)) else [which]
+    values = _matrix(name, _decimals(condition.values), len(points), len(which))
+
+    def errors(u: Jet, row: Row) -> Tensor:
+        return u.values[:, which] - row.target.view(-1, len(which))
+
+    return Known(errors, values, False)
+
+
+def _measured_operator(name: str, condition: Condition, points: Tensor) -> Known:
+    """f(x, u) = values."""
+    values = _matrix(name, _decimals(condition.values), len(points), 1)
+
+    def errors(u: Jet, row: Row) -> Tensor:
+        found = condition.func(row.points, u.values, _array(row.points))
+        return found - row.target.unsqueeze(1)
+
+    return Known(errors, values)
+
+
+def _values(name: str, function: Callable[..., Tensor], points: Tensor) -> Tensor:
+    """The values [n, 1] of a condition's function.
+
+    DeepXDE keeps what it has computed in its own precision, by the identity of the
+    points: the function behind is called.
+    """
+    plain = function.__wrapped__  # type: ignore[attr-defined]
+    return _matrix(name, plain(points.numpy()).cpu(), len(points), 1)
+
+
+def _normals(condition: Condition, points: Tensor) -> Tensor:
+    """Outward normals [n, d]."""
+    return condition.boundary_normal.__wrapped__(points.numpy()).cpu()
+
+
+def _along(u: Jet, row: Row, condition: Condition, normals: Tensor) -> Tensor:
+    """The normal derivative [n, 1]."""
+    slope = _gradient(u.values, row.points, condition.component)
+    return (slope * normals).sum(1, keepdim=True)
+
+
+def _gradient(values: Tensor, points: Tensor, which: int) -> Tensor:
+    total = values[:, which].sum()
+    return torch.autograd.grad(total, points, create_graph=True)[0]
+
+
+def _matrix(name: str, values: Tensor, n: int, k: int) -> Tensor:
+    """Values as [n, k]; a single number or row counts for all points."""
+    if list(values.shape) not in ([], [1], [k], [1, k], [n, 1], [n, k]):
+        raise ValueError(
+            f"The values of {name} have shape {list(values.shape)} for {n} points; "
+            f"they must be [{n}, {k}], a column for every component."
+        )
+    return values.double().expand(n, k)
+
+
+def _decimals(values: Tensor) -> Tensor:
+    return decimals(values.detach().cpu().numpy())
+
+
+def _array(points: Tensor) -> np.ndarray:
+    """Points as a DeepXDE script takes them."""
+    return points.detach().cpu().numpy()

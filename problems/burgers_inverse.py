@@ -1,0 +1,62 @@
+"""Burgers equation u_t + u u_x = nu u_xx, x in (-1, 1), t in (0, 1); nu is unknown.
+
+u = 0 at both ends, as a hard constraint; no initial state is known. Sensors measure u,
+and the viscosity nu is found with it. Data that are made start from -sin(pi x) at
+t = 0, by the formula of Cole and Hopf, see problem ``burgers``.
+"""
+
+from functools import partial
+from math import pi
+
+from torch import Tensor
+
+from fedsciml.jet import Jet
+from fedsciml.network import MLP
+from fedsciml.parallel import Parallel
+from fedsciml.problem import Problem, Row
+from problems._sensors import Setting, inverse
+from problems.burgers import solution
+
+START = 0.1
+"""Of nu in the training."""
+
+
+def burgers(u: Jet, row: Row) -> Tensor:
+    """u_t + u u_x - nu u_xx."""
+    return u.t + u.value * u.x - u.nu * u.xx
+
+
+def make(
+    clients: int = 4,
+    seed: int = 0,
+    noise: float = 0.0,
+    data: str | None = None,
+    measurements: int = 400,
+    points: int = 1000,
+    weight: float = 1.0,
+    viscosity: float = 0.05 / pi,
+) -> Problem:
+    """The problem; see ``problems._sensors.Setting`` for the arguments.
+
+    ``viscosity`` is that of data that are made.
+
+    Raises:
+        ValueError: If the viscosity is below 0.01 / pi, where the reference ends.
+    """
+    if not viscosity > 0.0031:
+        raise ValueError(
+            f"The reference is exact for a viscosity of 0.01 / pi and more; got "
+            f"{viscosity}."
+        )
+    made = Setting(clients, seed, noise, data, measurements, points, weight)
+    network = MLP((2, 20, 20, 20, 1), distance=lambda p: 1 - p[:, 0] ** 2)
+    return inverse(
+        "burgers_inverse",
+        Parallel([network], unknowns={"nu": START}),
+        burgers,
+        partial(solution, nu=viscosity),
+        {"nu": viscosity},
+        ([-1.0, 0.0], [1.0, 1.0]),
+        made,
+        {"viscosity": viscosity},
+    )

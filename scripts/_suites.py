@@ -1,7 +1,7 @@
 """What the benchmark runs: methods with their options, suites of problems."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -135,6 +135,13 @@ EXTRA = {
 }
 """Our own problems; FedAvg with the usual setting of suite ``fedpinn``."""
 
+MORE = (
+    "poisson_multiscale:points=4",
+    "inverse_diffusion_reaction:points=4",
+    "schaffer:activation=tanh",
+)
+"""Problems of ``FEDPINN`` with four times the points, or a smooth activation."""
+
 FEDAVG = FEDPINN | EXTRA
 
 SOUGHT = {
@@ -179,18 +186,18 @@ class Suite:
     rounds: int = 50
 
 
-def _beside(name: str, settings: Mapping[str, Published]) -> Suite:
+def _beside(name: str, problems: Sequence[str]) -> Suite:
     """A suite of which FIPA, centralised Gauss-Newton and published FedAvg run."""
     methods = ("fipa", "gauss_newton", "fedavg")
     record = RECORD.with_name(f"{name}.json")
-    return Suite(tuple(settings), record, methods, 100)
+    return Suite(problems, record, methods, 100)
 
 
 SUITES = {
     "fipa": Suite(SUITE),
     "fipa-1d": Suite(tuple(n for n in SUITE if n[-2:] not in ("2d", "3d", "5d"))),
-    "fedpinn": _beside("fedpinn", FEDPINN),
-    "extra": _beside("extra", EXTRA),
+    "fedpinn": _beside("fedpinn", (*FEDPINN, *MORE)),
+    "extra": _beside("extra", tuple(EXTRA)),
 }
 
 
@@ -198,7 +205,20 @@ def load(problem: str) -> Problem:
     """The problem that NAME or NAME:KEY=VALUE,... stands for."""
     name, _, words = problem.partition(":")
     pairs = [word.partition("=") for word in words.split(",") if word]
-    return problems.load(name, **{key: json.loads(value) for key, _, value in pairs})
+    return problems.load(name, **{key: _value(text) for key, _, text in pairs})
+
+
+def _value(text: str) -> object:
+    """A number where it is one, else the word itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _published(problem: str, row: str) -> Published | None:
+    """FedAvg's setting for a problem, whatever it is made with."""
+    return FEDAVG.get(problem.partition(":")[0]) if row == "fedavg" else None
 
 
 def options_of(problem: str, row: str) -> dict[str, object]:
@@ -208,8 +228,8 @@ def options_of(problem: str, row: str) -> dict[str, object]:
         ValueError: If it should be tuned and has not been.
     """
     found = ROWS[row]
-    if row == "fedavg" and problem in FEDAVG:
-        return FEDAVG[problem].options
+    if setting := _published(problem, row):
+        return setting.options
     options = _common.tuned(problem, found.tuned) if found.tuned else {}
     if row == "fipa_paper":
         options = PUBLISHED[problem]
@@ -218,6 +238,6 @@ def options_of(problem: str, row: str) -> dict[str, object]:
 
 def rounds_of(problem: str, row: str, rounds: int) -> int:
     """How many rounds a method makes where the others make ``rounds``."""
-    if row == "fedavg" and problem in FEDAVG:
-        return FEDAVG[problem].rounds
+    if setting := _published(problem, row):
+        return setting.rounds
     return ROWS[row].rounds or rounds

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import _common  # noqa: F401  before torch, see there
 import _figures_consistency
+import _figures_inverse
 import _figures_ranks
 import _figures_steps
 import _figures_studies
@@ -30,6 +31,7 @@ DRAWINGS: dict[str, Drawing] = {
     **_figures_ranks.DRAWINGS,
     **_figures_studies.DRAWINGS,
     **_figures_steps.DRAWINGS,
+    **_figures_inverse.DRAWINGS,
 }
 MAKERS = {
     "allen_cahn-fedavg.jsonl": "make demo",
@@ -39,6 +41,8 @@ MAKERS = {
     "--policies 'natural balance=terms' 'natural balance=clients'",
     "clients.json": "python scripts/benchmark_clients.py",
     "cost.json": "python scripts/benchmark_cost.py",
+    "coverage.json": "python scripts/study_coverage.py",
+    "inverse.json": "python scripts/study_inverse.py",
     "partitions.json": "python scripts/partitions.py",
     "paths.json": "python scripts/benchmark_paths.py",
     "published.json": "the program of the authors of arXiv 2601.13608",
@@ -53,6 +57,7 @@ MAKERS = {
     "--out figures/data/steps-search.json",
     "steps.json": "make steps",
     "suite.json": "python scripts/benchmark.py fipa",
+    "terrain.json": "python scripts/study_terrain.py",
     "trajectory.json": "make study",
     "tuning.json": "make tune",
     "verify.json": "python scripts/verify_gn.py --json figures/data/verify.json",
@@ -66,6 +71,7 @@ TABLES = {
     "precision.json": "docs/scoreboard.md",
     "speed.json": "README.md",
     "steps-search.json": "scripts/benchmark_steps.py",
+    "terrain.json": "docs/inverse.md",
     "tuning.json": "the options of the baselines",
     "verify.json": "docs/consistency.md",
 }

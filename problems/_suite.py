@@ -1,9 +1,10 @@
-"""What the problems of suite ``fipa`` share: their points, networks and partitions.
+"""What the problems share: their options, points, networks and partitions.
 
-The experiments of Chang, He, Hao, FIPA (2026), arXiv 2601.13608. The points are drawn
-once for the whole domain, the published number in each published strip or box, and do
-not depend on the number of clients: only their owners do, so that the centralised
-problem is the same whatever the partition. Targets are exact in float64.
+The points are drawn once for the whole domain and do not depend on the number of
+clients: only their owners do, so that the centralised problem is the same whatever the
+partition. Targets are exact in float64. ``sine``, ``square``, ``dirichlet`` and
+``poisson`` make the experiments of Chang, He, Hao, FIPA (2026), arXiv 2601.13608: the
+published number of points in each published strip or box.
 """
 
 import math
@@ -56,7 +57,7 @@ class Counts(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a problem of the suite is made with.
+    """What a problem is made with; "published" is the problem's own, where it is ours.
 
     Args:
         clients: Number of clients M.

@@ -3,9 +3,9 @@
     u_t + u u_x + v u_y = -p_x + nu (u_xx + u_yy),    the same for v with -p_y,
     u_x + v_y = 0    on (x, y) in (0, 1)^2, t in (0, 1),
 
-with u and v given at t = 0 and on all sides. They leave the pressure free up to a
-function of time, which its values on the side x = 1 fix. Exact solution, per unit of
-density:
+with u and v given on all sides, and at t = 0 as a hard constraint. They leave the
+pressure free up to a function of time, which its values on the side x = 1 fix. Exact
+solution, per unit of density:
 
     u = -cos(pi x) sin(pi y) F,  v = sin(pi x) cos(pi y) F,  F = exp(-2 pi^2 nu t),
     p = -(cos(2 pi x) + cos(2 pi y)) F^2 / 4.
@@ -49,23 +49,34 @@ def solution(points: Tensor) -> Tensor:
     return torch.stack([u, v, p], 1)
 
 
+def start(points: Tensor) -> Tensor:
+    """u, v at t = 0, and nothing for p, shape [n, 3]."""
+    x, y, t = points.unbind(1)
+    u, v, p = solution(torch.stack([x, y, 0 * t], 1)).unbind(1)
+    return torch.stack([u, v, 0 * p], 1)
+
+
+def since(points: Tensor) -> Tensor:
+    """(t, t, 1): what is learned of u and v vanishes at t = 0, shape [n, 3]."""
+    t = points[:, 2]
+    return torch.stack([t, t, torch.ones_like(t)], 1)
+
+
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     """The problem in equal strips along x; see ``problems._suite.Setting``."""
     made = setting(clients, options)
     generator = made.generator()
     lower, upper = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
     box = (lower, upper, generator)
-    inside = uniform(made.count(1000), *box)
-    walls = faces(made.count(100), *box, axes=[0, 1])
-    start = face(made.count(200), lower, upper, 2, 0, generator)
-    side = face(made.count(100), lower, upper, 0, 1, generator)
-    given = torch.cat([walls, start])
+    inside = uniform(made.count(700), *box)
+    walls = faces(made.count(80), *box, axes=[0, 1])
+    side = face(made.count(80), lower, upper, 0, 1, generator)
     return Problem(
         "taylor_green",
-        made.network(3, 2, 40, outputs=3),
+        made.network(3, 3, 25, outputs=3, lift=start, distance=since),
         [
             Term("navier_stokes", navier_stokes, inside),
-            Term("velocity", velocity, given, target=solution, weight=10.0),
+            Term("velocity", velocity, walls, target=solution, weight=10.0),
             Term("pressure", pressure, side, target=solution, weight=10.0),
         ],
         made.divide(lower, upper),

@@ -154,8 +154,8 @@ def parser() -> Parser:
     group(
         "--partition",
         metavar="NAME",
-        help="how the domain is divided: strips, "
-        "boxes, pieces:K (default the published one)",
+        help="how the domain is divided: strips, slabs (of time), boxes, pieces:K, "
+        "sectors (default the problem's own)",
     )
     group("--edges", type=_edges, metavar="E0,E1,...", help="M + 1 edges of strips")
     group(

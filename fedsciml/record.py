@@ -15,7 +15,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,7 +135,7 @@ class Record:
                     f"{path}, line {number} is damaged: {error}. Start another run in "
                     "a new directory."
                 ) from error
-            history.append({k: math.nan if v is None else v for k, v in line.items()})
+            history.append(_swapped(line, _known))
         return history
 
     def rewind(self, rounds: int) -> list[Line]:
@@ -248,16 +248,23 @@ def environment() -> dict[str, object]:
 
 def _json(line: Line) -> str:
     """A line of the history, strict JSON."""
-    return (
-        json.dumps(
-            {
-                key: None if isinstance(v, float) and not math.isfinite(v) else v
-                for key, v in line.items()
-            },
-            allow_nan=False,
-        )
-        + "\n"
-    )
+    return json.dumps(_swapped(line, _finite), allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _known(value: Any) -> Any:  # noqa: ANN401
+    return math.nan if value is None else value
+
+
+def _swapped(line: Mapping[str, Any], swap: Callable[[Any], Any]) -> Line:
+    """The line with other values, also in the dictionaries in it."""
+    return {
+        key: _swapped(value, swap) if isinstance(value, dict) else swap(value)
+        for key, value in line.items()
+    }
 
 
 def replace_file(path: Path, content: str | bytes) -> None:

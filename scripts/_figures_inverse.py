@@ -56,11 +56,11 @@ def intervals(draws: Sequence[Entry]) -> Panel:
     share = coverage(draws, "deviation").share
     return Panel(
         f"{ordered[0]['problem']}, {share:.0%} contain the truth",
-        "draw of the errors, by what is found",
-        "95 % interval, % off the truth",
+        "draw, by the number found",
+        "95 % interval, % off",
         [
-            Curve("", *bars[True], colour=0),
-            Curve("", *bars[False], colour=1),
+            Curve("", *bars[True], colour=0, width=0.8),
+            Curve("", *bars[False], colour=1, width=0.8),
             Curve("", [0, len(ordered) - 1], [0, 0], colour=7),
         ],
         xscale="linear",

@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             given.problem, clients=given.clients, seed=given.seed, noise=given.noise
         )
         given.out.mkdir(parents=True)
+    except FileExistsError:
+        parser.error(f"{given.out} is there already; give a new directory.")
     except (ValueError, OSError) as error:
         parser.error(str(error))
     number = [term.name for term in problem.terms].index(SENSORS)

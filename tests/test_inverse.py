@@ -58,12 +58,21 @@ def test_a_run_on_the_files_is_a_run_on_the_data_made(
     assert [path.name for path in sorted(data.iterdir())] == [
         f"site00{k}.csv" for k in (1, 2, 3, 4)
     ]
+    with pytest.raises(SystemExit):
+        sensors.main(["heat_inverse", "--out", str(data)])
+    assert "is there already; give a new directory" in capsys.readouterr().err
     made = problems.load("heat_inverse", noise=0.01)
     read = problems.load("heat_inverse", data=str(data))
     one, other = (run(p, methods.load("fipa"), rounds=2) for p in (made, read))
     assert torch.equal(one.theta, other.theta)
     assert read.truth == {}
     assert read.reference is None
+    words = ["heat_inverse", "--set", f"data={data}", "--rounds", "2", "--quiet"]
+    assert run_script.main([*words, "--json", "--out", str(tmp_path / "run")]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["unknowns"]["nu"]["value"] == one.unknowns()["nu"]
+    assert said["relative_l2"] is None  # no solution is known
+    assert (tmp_path / "run" / "solution.png").exists()
 
 
 def test_the_script_says_what_it_found_and_how_surely(

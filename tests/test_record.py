@@ -159,6 +159,7 @@ def test_a_foreign_checkpoint_is_named(tmp_path: Path) -> None:
 def test_numbers_that_are_not_finite_are_null_on_disk(tmp_path: Path) -> None:
     record = Record.create(tmp_path, CONFIGURATION)
     line: Line = {"loss": math.nan, "mse": math.inf, "ranks": [3], "round": 1}
+    line["errors"] = {"u": 0.1, "nu": math.nan}
     record.append(line)
 
     def refuse(word: str) -> None:
@@ -169,6 +170,8 @@ def test_numbers_that_are_not_finite_are_null_on_disk(tmp_path: Path) -> None:
     (found,) = record.history()
     assert math.isnan(found["loss"])
     assert math.isnan(found["mse"])
+    assert found["errors"]["u"] == 0.1
+    assert math.isnan(found["errors"]["nu"])
     assert (found["ranks"], found["round"]) == ([3], 1)
 
 

@@ -330,7 +330,7 @@ def test_a_run_that_diverges_in_its_last_round_fails_with_a_record(
 def test_numbers_that_are_not_finite_can_be_said() -> None:
     content = dict.fromkeys(KEYS, 0)
     content |= {"method": "fedavg", "options": {}, "warmup": None, "dtype": "float64"}
-    content |= {"resample": None}
+    content |= {"resample": None, "unknowns": {}}
     content |= {"loss": None, "relative_l2": 0.5, "mse": None}
     line = run._sentence(content)
     assert "loss not finite, relative L2 error 5.00e-01;" in line
@@ -442,7 +442,8 @@ def test_a_warm_up_may_have_a_policy_with_several_options(
 
 @pytest.mark.parametrize("name", problems.names())
 def test_the_usual_error_is_the_mean_square_of_regressions(name: str) -> None:
-    regression = {"sine2", "sine4", "sine8", "gaussians2d", "gramacy_lee", "schaffer"}
+    sines = {"sine2", "sine4", "sine8"}
+    regression = {*sines, "gaussians2d", "gramacy_lee", "schaffer", "terrain"}
     expected = "mse" if name in regression else "relative_l2"
     assert _common.quantity(problems.load(name)) == expected
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from _common import Entry
 from _figures import Drawing, chosen, look, methods, spread, styled
+from _suites import EXTRA, FEDPINN, SOUGHT
 from _tables import OURS
 from benchmark import longest
 
@@ -14,18 +15,25 @@ from fedsciml.record import Line
 
 SINES = ("sine2", "sine4", "sine8")
 LINES = ("poisson1d", "allen_cahn", "bratu", "fisher_kpp", "reaction_diffusion")
+INVERSE = ("heat_inverse", "burgers_inverse", "terrain")
+TIMES = tuple(name for name in EXTRA if name not in INVERSE)
 SPACES = ("gaussians2d", "poisson2d", "poisson3d", "poisson5d")
 
 
-def rows(entries: Sequence[Entry], names: Sequence[str]) -> plot.Figure:
+def rows(
+    entries: Sequence[Entry],
+    names: Sequence[str],
+    record: str = "suite.json",
+    height: float = 1.6,
+) -> plot.Figure:
     """A row of three panels per problem: medians over the starts, and quartiles."""
-    runs = [credited(e) for e in longest(chosen(entries, "suite.json", problem=names))]
+    runs = [credited(e) for e in longest(chosen(entries, record, problem=names))]
     shown = [name for name in names if any(e["problem"] == name for e in runs)]
     parts = []
     for name in shown:
         bottom = name == shown[-1]
         parts += row([e for e in runs if e["problem"] == name], bottom)
-    return plot.panels(parts, 3, height=1.6, legend="below", sharey="row")
+    return plot.panels(parts, 3, height=height, legend="below", sharey="row")
 
 
 def row(runs: Sequence[Entry], bottom: bool) -> list[Panel]:
@@ -34,6 +42,8 @@ def row(runs: Sequence[Entry], bottom: bool) -> list[Panel]:
     sending = {m: found for m, found in mine.items() if found[0]["bytes"][-1]}
     quantity = runs[0]["quantity"]
     ylabel = "test MSE" if quantity == "mse" else plot.QUANTITIES[quantity]
+    if sought := SOUGHT.get(runs[0]["problem"]):
+        ylabel = f"error of {sought}"
     parts = []
     for axis, word, drawn in (
         ("round", "round", mine),
@@ -97,5 +107,21 @@ DRAWINGS = {
         lambda entries: rows(entries, SPACES),
         ("suite.json",),
         "The same in two, three and five dimensions, with the regression gaussians2d.",
+    ),
+    "suite-fedpinn": Drawing(
+        lambda entries: rows(entries, tuple(FEDPINN), "fedpinn.json", 1.3),
+        ("fedpinn.json",),
+        "Suite fedpinn: error of FIPA, of centralised Gauss-Newton and of FedAvg with "
+        "its published setting against rounds, bytes and seconds.",
+    ),
+    "suite-extra": Drawing(
+        lambda entries: rows(entries, TIMES, "extra.json", 1.3),
+        ("extra.json",),
+        "Suite extra: the same for equations in time, systems and other domains.",
+    ),
+    "suite-inverse": Drawing(
+        lambda entries: rows(entries, INVERSE, "extra.json"),
+        ("extra.json",),
+        "The same for unknown numbers and measured data.",
     ),
 }

@@ -15,6 +15,7 @@ Methods with options take those that tune_baselines.py found. The tables
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -74,6 +75,7 @@ def measured(problem: str, method: str, seed: int, rounds: int, budget: float) -
     else:
         history = trained(made, method, seed, rounds, budget, problem)
     shown = [history[k] for k in thinned(len(history))]
+    each = history[-1].get("errors", {})
 
     def found(line: Line) -> float:
         sought = SOUGHT.get(made.name)
@@ -92,7 +94,7 @@ def measured(problem: str, method: str, seed: int, rounds: int, budget: float) -
         "seconds": [short(line["seconds"]) for line in shown],
         "epochs": epochs(history, shown),
         "rank": [short(mean(line["ranks"])) for line in shown if line["ranks"]],
-        "each": {k: short(v) for k, v in history[-1].get("errors", {}).items()},
+        "each": {k: short(v) for k, v in each.items() if math.isfinite(v)},
     }
 
 

@@ -12,6 +12,7 @@ import benchmark
 import pytest
 from _common import Entry
 from _tables import AtMost, Runs, Spread, Table
+from _tables_suites import reached
 
 
 def entry(method: str, errors: list[float], sent: int, **changed: object) -> Entry:
@@ -162,6 +163,44 @@ def test_committed_tables_are_those_of_the_committed_record() -> None:
         assert marked in page, table.name
         place = benchmark.ROOT / "figures" / "tables" / f"{table.name}.tex"
         assert place.read_text() == table.latex()
+
+
+@pytest.mark.parametrize("suite", ["fedpinn", "extra"])
+def test_the_table_of_a_suite_is_that_of_its_record(suite: str) -> None:
+    entries = json.loads(_suites.SUITES[suite].record.read_text())
+    (table,) = benchmark.tables(entries, suite)
+    page = (benchmark.ROOT / "docs" / "problems.md").read_text()
+    assert f"<!-- {suite} -->\n{table.markdown()}\n<!-- end of" in page
+    place = benchmark.ROOT / "figures" / "tables" / f"{suite}.tex"
+    assert place.read_text() == table.latex()
+
+
+def test_a_suite_is_told_beside_centralised_gauss_newton_and_fedavg() -> None:
+    shared = {"problem": "heat", "clients": 2, "parameters": 501, "quantity": ""}
+    runs = [
+        entry("fipa", [0.5, 1e-8], 10**6, **shared, each={"u": 1e-8, "nu": 0.25}),
+        entry("fipa", [0.5, 1e-6], 10**6, **shared, seed=1),
+        entry("gauss_newton", [0.5, 1e-9], 0, **shared),
+        entry("fedavg", [0.5, 0.1, 0.3], 1, **shared),
+    ]
+    table = reached("extra", runs, {"heat": 1e-8}, rounds=2)
+    (row,) = table.rows
+    named = dict(zip(table.heads, row, strict=True))
+    assert named["FIPA"] == pytest.approx(1e-7)  # the logarithm is interpolated
+    assert (named["asked"], named["centralised Gauss-Newton"]) == (1e-8, 1e-9)
+    assert named["FIPA / it"] == "1e+02"
+    assert named["of each output"] == "u 1.0e-8, nu 2.5e-1"
+    assert (named["FedAvg"], named["rounds x epochs"]) == (0.1, "3 x 2")
+    assert (named["MB"], named["s / round"]) == ("2", "1")
+
+
+def test_a_problem_of_a_suite_is_named_with_its_arguments() -> None:
+    problem = _suites.load("euler_beam:points=0.5,activation=sin")
+    assert problem.parameters["points"] == 0.5
+    assert problem.parameters["activation"] == "sin"
+    words = ("euler_beam:points=0.5", "fedavg")
+    assert _suites.options_of(*words)["keep_state"]
+    assert _suites.rounds_of(*words, rounds=100) == 1000
 
 
 def test_finished_runs_are_kept(

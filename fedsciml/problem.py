@@ -154,6 +154,7 @@ class Problem:
         coordinates: Names of the d coordinates, ``"xt"`` or ``("x1", "x2")``.
         outputs: Names of the network's c outputs.
         exact: Reference solution as a function of points [n, d]; or give ``reference``.
+            Where it is nan, off the domain, maps stay empty.
         test_points: Where the error is measured, shape [n, d]; with ``exact`` alone, at
             the points of the terms.
         reference: Values of the solution at ``test_points``, shape [n] or [n, c]; a

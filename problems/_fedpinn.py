@@ -8,13 +8,12 @@ changes nothing here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fedsciml.collocation import Partition, pieces
-from fedsciml.network import MLP, PointFunction
 from problems import _suite
 
 
@@ -30,7 +29,7 @@ class Setting(_suite.Setting):
 
     Args:
         partition: None or "pieces", the published kind; "pieces:K" is ``piece=K``;
-            "strips" and "boxes" are equal ones.
+            "strips", "slabs" and "boxes" are equal ones.
         initialisation: As for ``MLP``; ``glorot`` is the published one.
         piece: Pieces per client, see ``collocation.pieces``; None is the fewest that
             leave no client without one: 1 for the published numbers of clients.
@@ -75,13 +74,6 @@ def setting(clients: int, options: Options, activation: str = "tanh") -> Setting
     chosen.update(options)
     _suite.refuse_unknown(chosen, Setting)
     return Setting(clients, **chosen)
-
-
-def constrained(
-    network: MLP, distance: PointFunction, lift: PointFunction | None = None
-) -> MLP:
-    """The network with the hard constraint u = lift + distance * N."""
-    return replace(network, distance=distance, lift=lift)
 
 
 def grid(n: int, lower: Sequence[float], upper: Sequence[float]) -> Tensor:

@@ -8,7 +8,7 @@ published number of points in each published strip or box.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import TypedDict, Unpack
@@ -227,6 +227,16 @@ def given(u: Jet, row: Row) -> Tensor:
 def all_given(w: Jet, row: Row) -> tuple[Tensor, ...]:
     """w - target for each output."""
     return (w.values - row.target).unbind(1)
+
+
+def only(inside: Callable[[Tensor], Tensor], solution: PointFunction) -> PointFunction:
+    """A solution that is nan off its domain, where pictures then stay empty.
+
+    Args:
+        inside: Maps points [n, d] to booleans [n].
+        solution: Maps points [n, d] to values [n].
+    """
+    return lambda points: torch.where(inside(points), solution(points), math.nan)
 
 
 def faces(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._fedpinn import Options, constrained, grid, setting
+from problems._fedpinn import Options, grid, setting
 
 DIFFUSIVITY = 0.001
 TABLE = Path(__file__).with_name("data") / "allen_cahn_time.npz"
@@ -55,7 +55,7 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     points, values = reference()
     return Problem(
         "allen_cahn_time",
-        constrained(made.network(2, 3, 64), distance, lift=start),
+        made.network(2, 3, 64, lift=start, distance=distance),
         [Term("pde", allen_cahn, grid(made.count(80**2), *domain))],
         made.deal(*domain, axis=0),
         coordinates="xt",

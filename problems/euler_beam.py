@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._fedpinn import Options, constrained, grid, setting
+from problems._fedpinn import Options, grid, setting
 
 
 def beam(u: Jet, row: Row) -> Tensor:
@@ -37,7 +37,7 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     points = grid(made.count(50), *domain)
     return Problem(
         "euler_beam",
-        constrained(made.network(1, 3, 20), distance=lambda x: x**2),
+        made.network(1, 3, 20, distance=lambda x: x**2),
         [Term("beam", beam, points), Term("free end", free, points[-1:])],
         made.deal(*domain),
         exact=solution,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._fedpinn import Options, constrained, grid, hammersley, setting
+from problems._fedpinn import Options, grid, hammersley, setting
 from problems._suite import sinpi
 
 K = 4 * pi
@@ -42,8 +42,8 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     inner = grid(round(len(inside) ** 0.5) + 2, [0.0], [1.0])[1:-1]
     side = torch.cat([inner, torch.zeros_like(inner)], dim=1)
     around = torch.cat([side, 1 - side, side.flip(1), 1 - side.flip(1)])
-    network = constrained(
-        made.network(2, 3, 64), distance=lambda points: (points * (1 - points)).prod(1)
+    network = made.network(
+        2, 3, 64, distance=lambda points: (points * (1 - points)).prod(1)
     )
     return Problem(
         "helmholtz",

@@ -17,7 +17,7 @@ from fedsciml.jet import Jet
 from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from problems._chebyshev import collocation
-from problems._fedpinn import Options, constrained, grid, setting
+from problems._fedpinn import Options, grid, setting
 
 DIFFUSIVITY = 0.01
 
@@ -58,9 +58,7 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     """The problem; see ``problems._fedpinn.Setting``. k has the width of u."""
     made = setting(clients, options)
     domain = [0.0], [1.0]
-    u = constrained(
-        made.network(1, 3, 20), distance=lambda x: torch.tanh(x) * torch.tanh(1 - x)
-    )
+    u = made.network(1, 3, 20, distance=lambda x: torch.tanh(x) * torch.tanh(1 - x))
     test = grid(1001, *domain)
     return Problem(
         "inverse_diffusion_reaction",

@@ -60,7 +60,7 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     generator = made.generator()
     lower, upper = [-0.5, -0.5], [1.0, 1.5]
     box = (lower, upper, generator)
-    inside = uniform(made.count(800), *box)
+    inside = uniform(made.count(1000), *box)
     around = faces(made.count(80), *box)
     outflow = face(made.count(80), lower, upper, 0, 1, generator)
     return Problem(

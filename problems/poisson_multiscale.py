@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._fedpinn import Options, constrained, grid, setting
+from problems._fedpinn import Options, grid, setting
 
 FREQUENCIES = (1, 2, 3, 4, 8)
 
@@ -39,8 +39,10 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     """The problem; see ``problems._fedpinn.Setting`` for the options."""
     made = setting(clients, options)
     domain = [0.0], [pi]
-    network = constrained(
-        made.network(1, 3, 20),
+    network = made.network(
+        1,
+        3,
+        20,
         distance=lambda x: torch.tanh(x) * torch.tanh(pi - x),
         lift=lambda x: x,
     )

@@ -59,7 +59,7 @@ def test_pieces_are_counted_by_either_option(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEDPINN)
-@pytest.mark.parametrize("partition", ["strips", "boxes", "pieces"])
+@pytest.mark.parametrize("partition", ["strips", "slabs", "boxes", "pieces"])
 def test_other_partitions_cover_the_domain(name: str, partition: str) -> None:
     problem = small(name, clients=4, partition=partition)
     assert sum(s.points for s in problem.shards()) == problem.pooled().points

@@ -11,6 +11,7 @@ import torch
 from cases import CASES, draw, theta
 from matplotlib.figure import Figure
 
+import problems
 from fedsciml import plot
 from fedsciml.plot import Curve, Panel
 from fedsciml.record import Line
@@ -171,3 +172,15 @@ def test_a_panel_without_curves_and_title_leaves_its_place_empty() -> None:
     full, empty = Panel("", "x", "y", [curve]), Panel("", "x", "y", [])
     figure = plot.panels([full, empty], sharey="row")
     assert [axes.axison for axes in figure.axes] == [True, False]
+
+
+def test_a_map_stays_empty_off_the_domain() -> None:
+    problem = problems.load("poisson_ring", points=0.05)
+    figure = plot.solution(problem, theta(problem))
+    for axes in figure.axes[:3]:
+        (image,) = axes.collections[:1]
+        mesh = image._triangulation
+        radius = np.hypot(mesh.x, mesh.y)[mesh.get_masked_triangles()]
+        assert 0.25 - 1e-5 < radius.min() < 0.28
+        assert 0.98 < radius.max() < 1 + 1e-5
+        assert np.isfinite(image.get_clim()).all()

@@ -121,11 +121,15 @@ def _maps(
     )
     grid = figure.subplots(outputs, columns, sharex=True, sharey=True, squeeze=False)
     mesh = Triangulation(points[:, 0].numpy(), points[:, 1].numpy())
+    if reference is not None:  # off the domain it is nan
+        off = np.isnan(reference.sum(1))
+        mesh.set_mask(np.any(off[mesh.triangles], axis=1))
+    drawn = np.unique(mesh.get_masked_triangles())
     for c, output in enumerate(problem.outputs):
         maps = [("trained", trained[:, c])]
         if reference is not None:
             maps.append(("reference", reference[:, c]))
-        both = np.concatenate([values for _, values in maps])
+        both = np.concatenate([values[drawn] for _, values in maps])
         norm: Normalize = Normalize(both.min(), both.max())
         cmap = "viridis"
         if reference is not None:
@@ -134,7 +138,7 @@ def _maps(
         for axes, (name, values) in zip(grid[c], maps, strict=True):
             if name == "abs. error":
                 # The few points where the error crosses zero would take the scale.
-                low, high = np.quantile(values, 0.02), values.max()
+                low, high = np.quantile(values[drawn], 0.02), values[drawn].max()
                 norm, cmap = LogNorm(min(low, high / 10), high), "magma"
             image = axes.tripcolor(
                 mesh, values, shading="gouraud", norm=norm, cmap=cmap, rasterized=True

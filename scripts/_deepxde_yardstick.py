@@ -206,8 +206,6 @@ def double_precision(seed: int) -> Iterator[None]:
     ):
         # NNCG's line search makes numbers of losses that are on the graph.
         warnings.filterwarnings("ignore", "Converting a tensor with requires_grad")
-        # Its polygons take cross products in the plane.
-        warnings.filterwarnings("ignore", "Arrays of 2-dimensional vectors")
         torch.default_generator.manual_seed(seed)
         dde.config.set_default_float("float64")
         try:

@@ -42,6 +42,7 @@ MAKERS = {
     "clients.json": "python scripts/benchmark_clients.py",
     "cost.json": "python scripts/benchmark_cost.py",
     "coverage.json": "python scripts/study_coverage.py",
+    "deepxde.json": "python scripts/benchmark_deepxde.py",
     "inverse.json": "python scripts/study_inverse.py",
     "partitions.json": "python scripts/partitions.py",
     "paths.json": "python scripts/benchmark_paths.py",
@@ -66,6 +67,7 @@ MAKERS = {
 
 TABLES = {
     "balance.json": "docs/scoreboard.md",
+    "deepxde.json": "docs/deepxde.md",
     "paths.json": "README.md",
     "published.json": "docs/benchmark.md",
     "precision.json": "docs/scoreboard.md",

@@ -163,14 +163,10 @@ class Jet:
             return self._read(VALUE)[..., which]
         if self._output is None:
             if name in self._outputs:
+                names = self._coordinates, self._outputs, self._unknowns
+                partner = self._partner and getattr(self._partner, name)
                 which = self._outputs.index(name)
-                return Jet(
-                    self._read,
-                    self._coordinates,
-                    self._outputs,
-                    self._unknowns,
-                    output=which,
-                )
+                return Jet(self._read, *names, partner, which)
             raise AttributeError(
                 f"The solution has the outputs {', '.join(self._outputs)}; pick one "
                 f"before the derivative, for example u.{self._outputs[0]}.{name}"

@@ -300,13 +300,19 @@ class Problem:
     def solution(self, theta: Tensor, points: Tensor) -> Jet:
         """u and any of its derivatives at points [n, d]: ``.value``, ``.x``, ``.xx``.
 
-        Derivatives are found as they are read, by the general autograd path.
+        And the unknown numbers. Derivatives are found as they are read, by the general
+        autograd path.
         """
+        theta, unknowns = theta.detach(), self.unknowns
         x = torch.as_tensor(points).to(theta).detach().clone().requires_grad_()
+        numbers = theta[len(theta) - len(unknowns) :].expand(len(x), -1)
         with torch.enable_grad():
-            nested = Nested(self.network(theta.detach(), x), x)
+            nested = Nested(torch.cat([self.network(theta, x), numbers], 1), x)
         return Jet(
-            lambda channel: nested(channel).detach(), self.coordinates, self.outputs
+            lambda channel: nested(channel).detach(),
+            self.coordinates,
+            self.outputs,
+            unknowns,
         )
 
     def _check_names(self) -> None:

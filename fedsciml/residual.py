@@ -124,8 +124,8 @@ class System:
             return self
         last = self._last
         if last is not None and all(
-            torch.equal(rows.points, points.get(rows.term, rows.points))
-            for rows in last.shard.rows
+            torch.equal(rows.points, points.get(own.term, own.points))
+            for rows, own in zip(last.shard.rows, self.shard.rows, strict=True)
         ):
             return last
         rows = tuple(

@@ -267,8 +267,8 @@ def fingerprint(
     for part in several:
         if isinstance(part, MLP):
             add(part.widths, part.activation, part.initialisation)
-    for name in problem.unknowns:
-        add(name)
+    if isinstance(network, Parallel):
+        add(network.unknowns)
     for shard in problem.shards():
         for rows in shard.rows:
             add(shard.client, rows.term, f"{rows.weight:.5e}", rows.points, rows.target)

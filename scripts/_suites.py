@@ -225,13 +225,15 @@ def options_of(problem: str, row: str) -> dict[str, object]:
     """What a method is made with.
 
     Raises:
-        ValueError: If it should be tuned and has not been.
+        ValueError: If it should be tuned, or published, and is not.
     """
     found = ROWS[row]
     if setting := _published(problem, row):
         return setting.options
     options = _common.tuned(problem, found.tuned) if found.tuned else {}
     if row == "fipa_paper":
+        if problem not in PUBLISHED:
+            raise ValueError(f"Nothing is published of FIPA on problem '{problem}'.")
         options = PUBLISHED[problem]
     return {**options, **found.options}
 

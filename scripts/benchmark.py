@@ -59,6 +59,8 @@ PAGES = {
 }
 """Where a table is shown, if not in docs/benchmark.md."""
 
+ERRORS = ("relative_l2", "mse")
+
 KEY = ("problem", "method", "seed", "rounds", "budget")
 
 
@@ -151,7 +153,9 @@ def averaged(histories: Sequence[Sequence[Line]]) -> list[Line]:
     shortest = min(len(history) for history in histories)
     result = []
     for lines in zip(*(history[:shortest] for history in histories), strict=True):
-        means = {k: mean(line[k] for line in lines) for k in ("relative_l2", "mse")}
+        means: Line = {k: mean(line[k] for line in lines) for k in ERRORS}
+        if each := [line["errors"] for line in lines if "errors" in line]:
+            means["errors"] = {k: mean(errors[k] for errors in each) for k in each[0]}
         ranks = [rank for line in lines for rank in line["ranks"]]
         seconds = sum(line["seconds"] for line in lines)
         result.append({**lines[0], **means, "ranks": ranks, "seconds": seconds})

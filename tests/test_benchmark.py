@@ -68,10 +68,12 @@ def test_parties_alone_are_averaged() -> None:
         {"round": 1, "relative_l2": e, "mse": e**2, "ranks": [r], "seconds": 1.0}
         for e, r in ((0.2, 3), (0.4, 5))
     ]
+    lines[0]["errors"], lines[1]["errors"] = {"u": 1.0}, {"u": 2.0}
     (mean,) = benchmark.averaged([[lines[0], lines[0]], [lines[1]]])
     assert mean["relative_l2"] == pytest.approx(0.3)
     assert mean["mse"] == pytest.approx(0.1)
     assert (mean["ranks"], mean["seconds"]) == ([3, 5], 2.0)
+    assert mean["errors"] == {"u": 1.5}
 
 
 def test_the_longest_run_from_a_start_counts() -> None:
@@ -201,6 +203,8 @@ def test_a_problem_of_a_suite_is_named_with_its_arguments() -> None:
     words = ("euler_beam:points=0.5", "fedavg")
     assert _suites.options_of(*words)["keep_state"]
     assert _suites.rounds_of(*words, rounds=100) == 1000
+    with pytest.raises(ValueError, match="Nothing is published of FIPA on.*'heat'"):
+        _suites.options_of("heat", "fipa_paper")
 
 
 def test_finished_runs_are_kept(

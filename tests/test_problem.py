@@ -7,8 +7,10 @@ import pytest
 import torch
 from cases import CASES, draw, given, scalar, theta
 from reference import NaiveJet, relative
+from torch import Tensor
 
 from fedsciml.collocation import explicit, strips
+from fedsciml.jet import Jet
 from fedsciml.network import MLP, ModuleNetwork
 from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
@@ -170,6 +172,32 @@ def test_solution_gives_any_derivative_of_the_trained_network() -> None:
     for name in ("value", "x", "xy", "laplacian", "xxy"):
         assert relative(getattr(u, name), getattr(naive, name)) < 1e-13
         assert not getattr(u, name).requires_grad
+
+
+def test_solution_gives_the_unknown_numbers() -> None:
+    problem = CASES["inverse"]()
+    start = theta(problem)
+    w = problem.solution(start, draw(5, 1, 9))
+    assert torch.equal(w.nu, start[-2].expand(5))
+    assert torch.equal(w.rate, start[-1].expand(5))
+    assert w.values.shape == (5, 2)
+
+
+def test_partners_are_seen_of_an_output_as_of_all() -> None:
+    seen = []
+
+    def jump(w: Jet, row: Row) -> Tensor:
+        seen.append((w.p.partner.x, w.partner.p.x))
+        return w.q.value - w.q.partner.value
+
+    problem = CASES["system"]()
+    points = problem.terms[0].points
+    term = Term("jump", jump, points, partner=points.flip(0))
+    problem = replace(problem, terms=[term])
+    linear = System(problem, problem.pooled()).linearise(theta(problem))
+    q = problem.network(theta(problem), points)[:, 1]
+    assert relative(linear.residual, (q - q.flip(0)) / len(q) ** 0.5) < 1e-13
+    assert all(torch.equal(a, b) for a, b in seen)
 
 
 def test_row_names_its_coordinates_only() -> None:

@@ -209,6 +209,14 @@ def test_a_system_is_built_once_for_the_same_points() -> None:
     assert scaled.residual(at)[0] == pytest.approx(2 * float(moved.residual(at)[0]))
 
 
+def test_a_term_that_is_not_moved_stays_where_it_was() -> None:
+    system = System(reaction(), reaction().shards()[0])
+    held = [rows.points for rows in system.shard.rows]
+    system.moved({0: held[0] / 2, 1: held[1] / 2})
+    again = system.moved({0: held[0] / 2})
+    assert torch.equal(again.shard.rows[1].points, held[1])
+
+
 def test_what_cannot_be_drawn_again_is_refused() -> None:
     problem, method = reaction(), methods.load("fipa")
     pde, ends = problem.terms

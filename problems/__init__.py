@@ -45,13 +45,15 @@ def load(name: str, **parameters: object) -> Problem:
             parameter is of the wrong kind or out of range.
     """
     make = _module(name).make
+    kinds = _kinds(make)
     try:
         inspect.signature(make).bind(**parameters)
     except TypeError as error:
+        unknown = next((key for key in parameters if key not in kinds), "")
         raise ValueError(
-            f"Problem '{name}' is made with {inspect.signature(make)}: {error}."
+            f"Problem '{name}' is not made so: {error}.{suggestion(unknown, kinds)} It "
+            f"takes {', '.join(kinds)}."
         ) from error
-    kinds = _kinds(make)
     for key, value in parameters.items():
         if key in kinds and not _fits(value, kinds[key]):
             raise ValueError(

@@ -88,6 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
     todo = parser.parse_args(arguments)
     for name in todo.problems:
+        if name not in problems.names():
+            parser.error(f"unknown problem {name}; {', '.join(problems.names())}")
+    for name in todo.problems:
         for line in heterogeneities(name, todo.clients):
             print(line)
     if not todo.problems:

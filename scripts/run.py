@@ -20,6 +20,7 @@ from fedsciml.activation import ACTIVATIONS
 from fedsciml.laplace import SENSORS, laplace
 from fedsciml.method import Method
 from fedsciml.methods import Option
+from fedsciml.metrics import measure
 from fedsciml.names import suggestion
 from fedsciml.record import environment
 from fedsciml.resample import Resampled, chosen
@@ -114,7 +115,7 @@ def parser() -> Parser:
         "--resume",
         type=Path,
         metavar="DIR",
-        help="continue the run in DIR; what else is given must agree with it",
+        help="continue the run in DIR to its rounds; what else is given must agree",
     )
     add("--json", action="store_true", help="print one JSON object instead of a line")
     add("--device", choices=("cpu", "cuda"), help="where to compute (default cpu)")
@@ -170,7 +171,8 @@ def parser() -> Parser:
         type=_pair,
         metavar="KEY=VALUE",
         help="another argument of the problem's make(), may be repeated; most "
-        "problems take points, a factor of the published numbers (default 1.0), width "
+        "problems take points, a factor of the published numbers (default 1.0; of the "
+        "inverse problems the number itself), width "
         "of the hidden layers (default the published one), activation: "
         f"{', '.join(ACTIVATIONS)} (default tanh)",
     )
@@ -296,13 +298,21 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
 
 
 def _unknowns(result: Result) -> dict[str, dict[str, float | None]]:
-    """The unknown numbers found, with their standard deviations where sensors tell."""
+    """The unknown numbers found, and what is known of their errors.
+
+    Standard deviations where sensors tell them, relative errors where the truth is.
+    """
     deviation: dict[str, float] = {}
+    each = measure(result.problem, result.theta).each
     if any(term.name == SENSORS for term in result.problem.terms):
         with suppress(ValueError):  # too few measurements to know their noise
             deviation = laplace(result.problem, result.theta).deviation
     return {
-        name: {"value": value, "deviation": deviation.get(name)}
+        name: {
+            "value": value,
+            "deviation": deviation.get(name),
+            "error": each[name] if math.isfinite(each[name]) else None,
+        }
         for name, value in result.unknowns().items()
     }
 
@@ -560,6 +570,8 @@ def _sentence(content: Mapping[str, Any]) -> str:
         text += f", {name} = {number['value']:.6g}"
         if number["deviation"] is not None:
             text += f" +- {number['deviation']:.1e}"
+        if number["error"] is not None:
+            text += f" (relative error {number['error']:.1e})"
     up, down = _common.size(content["bytes_up"]), _common.size(content["bytes_down"])
     text += f"; {content['seconds']:.1f} s, {up} up, {down} down"
     return f"{text}; {content['out']}"

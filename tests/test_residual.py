@@ -1,5 +1,6 @@
 """The weighted residual and its linearisation, by every path."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -109,6 +110,43 @@ def test_a_branch_that_the_start_does_not_take_is_found() -> None:
     expected = (u.value - torch.relu(u.x - 50)) / 8**0.5
     assert (u.x > 50).any()
     assert relative(block.linearise(start).residual, expected) < 1e-14
+
+
+def one_sided(u: Tensor, u_x: Tensor) -> Tensor:
+    return torch.relu(-u_x - 0.5)
+
+
+def switched(u: Tensor, u_x: Tensor) -> Tensor:
+    return torch.relu(-u - 0.5) * u_x
+
+
+def twice_one_sided(u: Tensor, u_x: Tensor) -> Tensor:
+    return torch.relu(-u) * torch.relu(u_x)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 20])
+@pytest.mark.parametrize("branch", [one_sided, switched, twice_one_sided])
+def test_few_rows_do_not_hide_a_branch(
+    rows: int, branch: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    def residual(u: Jet, row: Row) -> Tensor:
+        (slope,) = torch.autograd.grad(u.value.sum(), row.points, create_graph=True)
+        return branch(u.value, slope[:, 0])
+
+    points = draw(rows, 1)
+    terms = [Term("branch", residual, points, autograd=True)]
+    problem = Problem("branch", MLP((1, 4, 1)), terms, strips([0, 1]))
+    # The start, at which the kind of block is chosen, may lie on the other branch.
+    system = pooled(problem)
+    taken = 0
+    for seed in range(20):
+        theta = 3 * random(problem.network.size, seed)
+        u = problem.solution(theta, points)
+        expected = branch(u.value, u.x) / rows**0.5
+        taken += bool((expected != 0).any())
+        # Rounding of jets of order 10.
+        assert (system.residual(theta) - expected).abs().max() < 1e-13
+    assert taken
 
 
 def test_residual_that_hides_a_derivative_takes_the_general_path() -> None:

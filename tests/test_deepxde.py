@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class Model(NamedTuple):
     data: Any
     net: Any
     weights: Sequence[float] | None = None
-    variables: Sequence[Tensor] = ()
+    variables: Sequence[Tensor] | Mapping[str, Tensor] = ()
 
 
 def fnn(dde: Any, *widths: int, activation: str = "tanh") -> Any:  # noqa: ANN401
@@ -392,6 +392,38 @@ def test_an_unknown_number_is_recovered(general: bool) -> None:
     federated.restore(net, result, c)
     assert c.item() == result.unknowns()["rate"]
     assert c.requires_grad
+
+
+def test_unknowns_come_back_to_the_variables_of_their_names() -> None:
+    with double_precision() as dde:
+        built = inverse(dde)
+        a, b = built.variables
+        model = dde.Model(built.data, built.net)
+        model.compile("adam", lr=1e-3, external_trainable_variables=[a, b], verbose=0)
+    problem = made(built._replace(variables={"b": b, "a": a}))
+    result = run(problem, methods.load("fipa"), rounds=1)
+    found = result.unknowns()
+    assert found["a"] != found["b"]
+
+    def found_by(*arguments: Any) -> dict[str, float]:  # noqa: ANN401
+        with torch.no_grad():
+            a.fill_(0), b.fill_(0)
+        federated.restore(*arguments)
+        return {"a": a.item(), "b": b.item()}
+
+    assert found_by(built.net, result, {"a": a, "b": b}) == found
+    assert found_by(model, result, {"b": b, "a": a}) == found
+    assert found_by(built.net, result.theta, [b, a]) == found
+    for target, trained, variables, message in [
+        (model, result, (), "unknowns of the run are b, a, but the variables are c0"),
+        (built.net, result, [b, a], "as a dictionary by the names"),
+        (built.net, result, {"a": a, "c": b}, "unknowns of the run are b, a"),
+        (built.net, result.theta, {"b": b, "a": a}, "A bare theta does not tell"),
+        (model, result.theta, (), "A bare theta does not tell"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            found_by(target, trained, variables)
+    assert a.item() == b.item() == 0
 
 
 def test_training_inside_deepxde_fills_its_history(tmp_path: Path) -> None:

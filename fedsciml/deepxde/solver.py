@@ -78,7 +78,7 @@ def train(
         progress.iteration += 1
         progress.step += 1
         if step % display_every == 0 or step == iterations:
-            restore(model, state["theta"])
+            restore(model, state["theta"], model.external_trainable_variables)
             model._test(verbose=verbose)
             if model.stop_training:
                 break

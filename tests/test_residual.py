@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Generator, Tensor
 from fedsciml.blocks import AutogradBlock, JetBlock, TaylorBlock
 from fedsciml.collocation import strips
 from fedsciml.jet import Jet
-from fedsciml.network import MLP, Network
+from fedsciml.network import MLP, ModuleNetwork, Network
 from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
@@ -162,6 +163,54 @@ def test_residual_that_hides_a_derivative_takes_the_general_path() -> None:
     u = problem.solution(start, draw(8, 1))
     expected = (u.value + u.x**2) / 8**0.5
     assert relative(pooled(problem).residual(start), expected) < 1e-14
+
+
+class Choosy(torch.autograd.Function):
+    """The hyperbolic tangent; its backward pass branches on what it is given."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor) -> Tensor:
+        return z.tanh()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ANN401
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, bar: Tensor) -> Tensor:  # noqa: ANN401
+        (h,) = ctx.saved_tensors
+        return bar * (1 - h**2) if bar.abs().max() > 0 else torch.zeros_like(bar)
+
+
+class Branching(torch.nn.Module):
+    """One hidden layer; the branches are one function, so that both are known."""
+
+    def __init__(self, choosy: bool) -> None:
+        super().__init__()
+        self.choosy = choosy
+        self.first, self.last = torch.nn.Linear(2, 5), torch.nn.Linear(5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.first(x)
+        if z.max() > 5:
+            return self.last(z.tanh())
+        return self.last(Choosy.apply(z) if self.choosy else z.tanh())
+
+
+@pytest.mark.parametrize("choosy", [False, True])
+def test_a_network_that_branches_on_its_values_has_a_jacobian(choosy: bool) -> None:
+    def pde(u: Jet, row: Row) -> Tensor:
+        return u.x * u.value - u.t
+
+    terms = [Term("pde", pde, draw(70, 2)), Term("data", given, draw(5, 2), target=0.5)]
+    smooth = Problem("smooth", MLP((2, 5, 1)), terms, strips([0, 1]), coordinates="xt")
+    branching = replace(smooth, network=ModuleNetwork(Branching(choosy)))
+    start = theta(smooth)
+    fast, slow = pooled(smooth).linearise(start), pooled(branching).linearise(start)
+    assert relative(slow.residual, fast.residual) < 1e-14
+    assert relative(slow.jacobian(), fast.jacobian()) < 1e-13
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -595,6 +595,39 @@ def test_what_is_not_supported_is_refused() -> None:
             made(model, clients=99 if name == "clients" else 2)
 
 
+@pytest.mark.parametrize("place", ["features", "module", "pde", "condition"])
+def test_constants_of_single_precision_are_named(place: str) -> None:
+    dde = deepxde()
+    assert dde.config.default_float() == "float32"
+    matrix = torch.ones(1, 1)
+
+    def mixed(x: Tensor, y: Tensor, *_: object) -> Tensor:
+        return x @ matrix - y
+
+    class Constant(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x @ matrix)
+
+    geometry = dde.geometry.Interval(-1, 1)
+    bc = dde.icbc.OperatorBC(geometry, mixed, lambda x, on: on)
+    data = dde.data.PDE(
+        geometry,
+        mixed if place == "pde" else lambda x, y: y,
+        [bc] if place == "condition" else [],
+        num_domain=6,
+        num_boundary=2,
+    )
+    net = Constant() if place == "module" else fnn(dde, 1, 4, 1)
+    if place == "features":
+        net.apply_feature_transform(lambda x: torch.sin(x @ matrix))
+    with pytest.raises(ValueError, match=r"model computes with float32.*'float64'"):
+        federated.problem(data, net)
+
+
 def test_functions_and_data_sets_are_regressions() -> None:
     dde = deepxde()
     geometry = dde.geometry.Interval(-1, 1)

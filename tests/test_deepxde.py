@@ -451,6 +451,47 @@ def test_training_inside_deepxde_fills_its_history(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} >= {"loss.dat", "test.dat"}
 
 
+def compiled(dde: Any) -> Any:  # noqa: ANN401
+    built = dirichlet(dde)
+    model = dde.Model(built.data, built.net)
+    model.compile("adam", lr=1e-3, verbose=0)
+    return model
+
+
+def test_training_that_was_stopped_before_goes_on() -> None:
+    with double_precision() as dde:
+        model = compiled(dde)
+        model.stop_training = True
+        history, state = federated.train(model, iterations=3)
+    assert history.steps == [0, 1, 2, 3]
+    assert state.step == 3
+
+
+def test_training_that_diverges_says_so_and_keeps_the_last_weights() -> None:
+    with double_precision() as dde:
+        model = compiled(dde)
+        with pytest.raises(FloatingPointError, match="In round 1 of gauss_newton"):
+            federated.train(model, iterations=9, policy="fixed:length=1e308")
+    assert model.losshistory.steps == [0]
+    assert all(p.isfinite().all() for p in model.net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"iterations": -1}, "iterations >= 0 .* got -1 and 1"),
+        ({"display_every": 0}, "display_every >= 1, got 100 and 0"),
+    ],
+)
+def test_training_with_impossible_arguments_is_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    with double_precision() as dde:
+        model = compiled(dde)
+        with pytest.raises(ValueError, match=message):
+            federated.train(model, **options)
+
+
 def test_training_inside_deepxde_recovers_an_unknown_number() -> None:
     dde = deepxde()
     dde.config.set_random_seed(1)

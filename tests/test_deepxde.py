@@ -481,6 +481,7 @@ def test_training_that_diverges_says_so_and_keeps_the_last_weights() -> None:
     [
         ({"iterations": -1}, "iterations >= 0 .* got -1 and 1"),
         ({"display_every": 0}, "display_every >= 1, got 100 and 0"),
+        ({"sketch": "rang"}, "'sketch' of method 'gauss_newton' must be one of"),
     ],
 )
 def test_training_with_impossible_arguments_is_refused(

@@ -9,7 +9,6 @@ from fedsciml import methods
 from fedsciml.backends.inprocess import InProcess
 from fedsciml.deepxde.federation import problem
 from fedsciml.deepxde.weights import Model, restore
-from fedsciml.methods._sketching import Sketcher
 from fedsciml.residual import System
 from fedsciml.rounds import advance
 
@@ -22,7 +21,7 @@ def train(
     iterations: int = 100,
     *,
     policy: str = "natural",
-    sketch: Sketcher = "range",
+    sketch: str = "range",
     display_every: int = 1,
     verbose: int = 0,
 ) -> tuple[History, History]:
@@ -35,7 +34,8 @@ def train(
         model: Compiled with any optimizer, which is not used, and ``loss="MSE"``.
         iterations: Number of Gauss-Newton steps.
         policy: How far to step, see ``fedsciml.policies``.
-        sketch: ``range``, or ``svd`` for the full decomposition of the Jacobian.
+        sketch: Of the Jacobian, as for ``gauss_newton``: ``range``, or ``svd`` for the
+            full decomposition.
         display_every: Steps between two entries of the loss history.
         verbose: Above 0 DeepXDE prints its table.
 

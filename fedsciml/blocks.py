@@ -23,6 +23,9 @@ from fedsciml.taylor import Read, field, needed
 CHUNK = 1024
 """Points per sweep: bounds its memory whatever the size of the shard; fits a cache."""
 
+PRODUCTS = 64
+"""Rows of J at once where they are products with the graph: each takes a sweep."""
+
 
 class Linear(Protocol):
     """A block of rows linearised at some theta."""
@@ -246,15 +249,37 @@ class AutogradLinear(NamedTuple):
         """Write J into ``out`` [q n, p].
 
         Every point gets its own copy of theta; row i of the gradient of the sum of the
-        residuals with respect to the copies is the gradient of residual i.
+        residuals with respect to the copies is the gradient of residual i. A network
+        that vmap cannot run at several thetas is differentiated as it ran at one.
         """
         n = len(self.block.rows.points)
         copies = self.theta.detach().expand(n, -1).clone().requires_grad_()
-        with torch.enable_grad():
-            sums = self.block.evaluate(copies).sum(1)
-        for q, total in enumerate(sums):
-            (rows,) = torch.autograd.grad(total, copies, retain_graph=True)
-            out[q * n : (q + 1) * n] = rows
+        try:
+            with torch.enable_grad():
+                sums = self.block.evaluate(copies).sum(1)
+            for q, total in enumerate(sums):
+                (rows,) = torch.autograd.grad(total, copies, retain_graph=True)
+                out[q * n : (q + 1) * n] = rows
+        except RuntimeError:  # for example, `if x.max() > 5` in the network
+            self._by_products(out)
+
+    def _by_products(self, out: Tensor) -> None:
+        """Write J into ``out`` [q n, p] by products e_i^T J, some of them at once."""
+        for start in range(0, len(out), PRODUCTS):
+            rows = out[start : start + PRODUCTS]
+            unit = self.graph.new_zeros(len(rows), len(self.graph))
+            unit.diagonal(start).fill_(1)
+            try:
+                (found,) = torch.autograd.grad(
+                    self.graph,
+                    self.theta,
+                    unit,
+                    retain_graph=True,
+                    is_grads_batched=True,
+                )
+            except RuntimeError:  # a backward pass of the user's own may branch as well
+                found = torch.stack([self.vjp(w) for w in unit])
+            rows.copy_(found)
 
     def jvp(self, v: Tensor) -> Tensor:
         """J v, shape [n], as the derivative of w -> v . J^T w."""

@@ -430,7 +430,7 @@ class ModuleNetwork:
     """Any ``torch.nn.Module`` from [n, d] to [n, c], for the general autograd path.
 
     theta lists ``module.parameters()`` in order. The start is the module's own
-    parameters, whatever the seed.
+    parameters, whatever the seed. Floating buffers are used in theta's precision.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
@@ -450,11 +450,16 @@ class ModuleNetwork:
 
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
         """Values [n, c] at points [n, d], on the autograd graph."""
-        parameters, start = {}, 0
+        tensors = {
+            name: buffer.to(theta.device, theta.dtype)
+            for name, buffer in self.module.named_buffers()
+            if buffer.is_floating_point()
+        }
+        start = 0
         for name, shape in self._shapes.items():
-            parameters[name] = theta[start : start + shape.numel()].view(shape)
+            tensors[name] = theta[start : start + shape.numel()].view(shape)
             start += shape.numel()
-        values: Tensor = torch.func.functional_call(self.module, parameters, (x,))
+        values: Tensor = torch.func.functional_call(self.module, tensors, (x,))
         return values
 
 

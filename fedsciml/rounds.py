@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from fedsciml.backends import Backend
 from fedsciml.backends.inprocess import InProcess
 from fedsciml.jet import Jet
-from fedsciml.method import Method, State
+from fedsciml.method import Info, Message, Method, State
 from fedsciml.metrics import errors, gauss_newton_gap, measure
 from fedsciml.network import MLP
 from fedsciml.parallel import Parallel
@@ -190,6 +190,30 @@ def run(
     return Result(problem, theta, loss, history, record.directory if record else None)
 
 
+def advance(
+    problem: Problem,
+    method: Method,
+    door: Backend,
+    state: State,
+    broadcast: Message,
+    number: int,
+) -> tuple[State, Message, Info]:
+    """Round ``number``: exchanges until the server has taken its step.
+
+    Returns:
+        The state after it, the next round's broadcast, and what the round was.
+
+    Raises:
+        FloatingPointError: If theta or the loss is not finite.
+    """
+    info = None
+    while info is None:
+        uploads = door.exchange(broadcast)
+        state, broadcast, info = method.server(state, uploads)
+    _check(problem, method, number, info.loss, _theta(state))
+    return state, broadcast, info
+
+
 def _round(
     problem: Problem,
     method: Method,
@@ -200,16 +224,13 @@ def _round(
 ) -> tuple[Line, Checkpoint]:
     """One round, from the last one's checkpoint to the next."""
     begin = clock()
-    broadcast = last.broadcast
-    state, info = last.state, None
-    while info is None:
-        uploads = door.exchange(broadcast)
-        state, broadcast, info = method.server(state, uploads)
+    state, broadcast, info = advance(
+        problem, method, door, last.state, last.broadcast, last.round + 1
+    )
     theta = _theta(state)
     if theta.is_cuda:
         torch.cuda.synchronize()
     seconds = last.seconds + clock() - begin
-    _check(problem, method, last.round + 1, info.loss, theta)
     found = measure(problem, theta)
     line: Line = {"round": last.round + 1, **asdict(info)}
     line |= {"relative_l2": found.relative_l2, "mse": found.mse}

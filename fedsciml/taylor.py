@@ -31,6 +31,10 @@ SCALES = (1.0, 1e-3, 1e3)
 """Of the random jets from which the channels that a residual needs are found: a branch
 that only small or only large derivatives take is taken by one of them."""
 
+DRAWS = 64
+"""Random values of a channel at each scale, at least: a branch that a share q of the
+jets takes is missed with the probability (1 - q)^DRAWS."""
+
 
 def field(read: Read, x: Tensor) -> Tensor:
     """The values [n, c] as a function of the points x [n, d], a leaf of the graph."""
@@ -87,12 +91,14 @@ def needed(
         outputs: Number c of outputs.
 
     Returns:
-        The channels with a derivative of some residual that is not exactly zero.
-        Autograd asks for whole gradients, so more channels are read than matter.
+        The channels with a derivative of some residual that is not exactly zero at
+        one of the jets at least; with fewer than ``DRAWS`` points each is given
+        several. Autograd asks for whole gradients, so more channels are read than
+        matter.
     """
     generator = Generator().manual_seed(0)
     found: set[Channel] = {VALUE}
-    for scale in SCALES:
+    for scale in SCALES * max(1, DRAWS // max(1, len(points))):
         jet: dict[Channel, Tensor] = {}
         read = partial(_drawn, jet, points, outputs, scale, generator)
         residuals = evaluate(read)

@@ -134,7 +134,7 @@ def history(
     """As ``trained``, for any stages."""
     system = System(problem, problem.pooled())
     weights = [term.weight for term in problem.terms]
-    with double_precision(seed):
+    with as_a_script(seed):
         start = problem.network.init(Generator().manual_seed(seed), torch.float64)
         made = model(problem, start)
 
@@ -194,7 +194,7 @@ def training(
 
 
 @contextmanager
-def double_precision(seed: int) -> Iterator[None]:
+def as_a_script(seed: int) -> Iterator[None]:
     """DeepXDE in float64, seeded and silent; all is put back at the end."""
     dde = deepxde()
     precision, dtype = dde.config.default_float(), torch.get_default_dtype()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from _deepxde_yardstick import Data, Stage, double_precision, training
+from _deepxde_yardstick import Data, Stage, as_a_script, training
 from torch import Tensor
 
 from fedsciml.deepxde import deepxde
@@ -67,7 +67,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Example:
-    """Run the script; call within ``double_precision``, whose seed draws the start."""
+    """Run the script; call within ``as_a_script``, whose seed draws the start."""
     state = np.random.get_state()
     np.random.seed(0)
     try:
@@ -99,7 +99,7 @@ def by_deepxde(
     name: str, seed: int, budget: float, stages: Sequence[Stage] = (ADAM, LBFGS)
 ) -> list[Line]:
     """The history of DeepXDE's training, a line per block; see ``training``."""
-    with double_precision(seed):
+    with as_a_script(seed):
         example = load(name)
         made = deepxde().Model(example.data, example.net)
 

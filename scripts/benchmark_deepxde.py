@@ -26,7 +26,7 @@ import _common  # before torch, see there
 import _examples
 import _tables
 from _common import Entry, short
-from _deepxde_yardstick import double_precision
+from _deepxde_yardstick import as_a_script
 from _tables import Cell, Table
 from benchmark import publish, thinned
 
@@ -72,7 +72,7 @@ def trained(
     name: str, method: str, clients: int, rounds: int, budget: float
 ) -> list[Line]:
     """The history of a run in this library, with ``error`` and ``unknown``."""
-    with double_precision(0):
+    with as_a_script(0):
         example = _examples.load(name)
         problem = deepxde.problem(
             example.data,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from _common import Entry
-from _deepxde_yardstick import double_precision
+from _deepxde_yardstick import as_a_script
 
 from fedsciml import deepxde
 from fedsciml.residual import System
@@ -25,7 +25,7 @@ def entry(method: str, clients: int, errors: list[float], **more: object) -> Ent
 @pytest.mark.parametrize("name", _examples.names())
 def test_an_example_is_a_script_of_deepxde_alone_that_is_understood(name: str) -> None:
     assert "fedsciml" not in (_examples.SCRIPTS / f"{name}.py").read_text()
-    with double_precision(0):
+    with as_a_script(0):
         example = _examples.load(name)
         model = deepxde.deepxde().Model(example.data, example.net)
         model.compile("adam", lr=1e-3, loss_weights=example.weights)
@@ -47,7 +47,7 @@ def test_an_example_is_a_script_of_deepxde_alone_that_is_understood(name: str) -
 
 
 def test_burgers_solution_solves_the_equation_to_the_order_of_differences() -> None:
-    with double_precision(0):
+    with as_a_script(0):
         example = _examples.load("burgers")
     at, h = np.array([[0.3, 0.2], [-0.6, 0.25], [0.1, 0.9]]), 1e-3
 
@@ -61,10 +61,10 @@ def test_burgers_solution_solves_the_equation_to_the_order_of_differences() -> N
 
 
 def test_training_starts_from_the_same_weights() -> None:
-    with double_precision(0):
+    with as_a_script(0):
         first, second = (_examples.load("poisson_robin") for _ in range(2))
     assert first.errors() != second.errors()  # the seed goes on, as in a script
-    with double_precision(0):
+    with as_a_script(0):
         again = _examples.load("poisson_robin")
     assert again.errors() == first.errors()
 

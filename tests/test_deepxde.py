@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class Model(NamedTuple):
     data: Any
     net: Any
     weights: Sequence[float] | None = None
-    variables: Sequence[Tensor] = ()
+    variables: Sequence[Tensor] | Mapping[str, Tensor] = ()
 
 
 def fnn(dde: Any, *widths: int, activation: str = "tanh") -> Any:  # noqa: ANN401
@@ -394,6 +394,38 @@ def test_an_unknown_number_is_recovered(general: bool) -> None:
     assert c.requires_grad
 
 
+def test_unknowns_come_back_to_the_variables_of_their_names() -> None:
+    with double_precision() as dde:
+        built = inverse(dde)
+        a, b = built.variables
+        model = dde.Model(built.data, built.net)
+        model.compile("adam", lr=1e-3, external_trainable_variables=[a, b], verbose=0)
+    problem = made(built._replace(variables={"b": b, "a": a}))
+    result = run(problem, methods.load("fipa"), rounds=1)
+    found = result.unknowns()
+    assert found["a"] != found["b"]
+
+    def found_by(*arguments: Any) -> dict[str, float]:  # noqa: ANN401
+        with torch.no_grad():
+            a.fill_(0), b.fill_(0)
+        federated.restore(*arguments)
+        return {"a": a.item(), "b": b.item()}
+
+    assert found_by(built.net, result, {"a": a, "b": b}) == found
+    assert found_by(model, result, {"b": b, "a": a}) == found
+    assert found_by(built.net, result.theta, [b, a]) == found
+    for target, trained, variables, message in [
+        (model, result, (), "unknowns of the run are b, a, but the variables are c0"),
+        (built.net, result, [b, a], "as a dictionary by the names"),
+        (built.net, result, {"a": a, "c": b}, "unknowns of the run are b, a"),
+        (built.net, result.theta, {"b": b, "a": a}, "A bare theta does not tell"),
+        (model, result.theta, (), "A bare theta does not tell"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            found_by(target, trained, variables)
+    assert a.item() == b.item() == 0
+
+
 def test_training_inside_deepxde_fills_its_history(tmp_path: Path) -> None:
     with double_precision() as dde:
         dde.config.set_random_seed(3)
@@ -417,6 +449,48 @@ def test_training_inside_deepxde_fills_its_history(tmp_path: Path) -> None:
         assert state.best_step == 12
         dde.saveplot(history, state, issave=True, isplot=False, output_dir=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"loss.dat", "test.dat"}
+
+
+def compiled(dde: Any) -> Any:  # noqa: ANN401
+    built = dirichlet(dde)
+    model = dde.Model(built.data, built.net)
+    model.compile("adam", lr=1e-3, verbose=0)
+    return model
+
+
+def test_training_that_was_stopped_before_goes_on() -> None:
+    with double_precision() as dde:
+        model = compiled(dde)
+        model.stop_training = True
+        history, state = federated.train(model, iterations=3)
+    assert history.steps == [0, 1, 2, 3]
+    assert state.step == 3
+
+
+def test_training_that_diverges_says_so_and_keeps_the_last_weights() -> None:
+    with double_precision() as dde:
+        model = compiled(dde)
+        with pytest.raises(FloatingPointError, match="In round 1 of gauss_newton"):
+            federated.train(model, iterations=9, policy="fixed:length=1e308")
+    assert model.losshistory.steps == [0]
+    assert all(p.isfinite().all() for p in model.net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"iterations": -1}, "iterations >= 0 .* got -1 and 1"),
+        ({"display_every": 0}, "display_every >= 1, got 100 and 0"),
+        ({"sketch": "rang"}, "'sketch' of method 'gauss_newton' must be one of"),
+    ],
+)
+def test_training_with_impossible_arguments_is_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    with double_precision() as dde:
+        model = compiled(dde)
+        with pytest.raises(ValueError, match=message):
+            federated.train(model, **options)
 
 
 def test_training_inside_deepxde_recovers_an_unknown_number() -> None:
@@ -561,6 +635,39 @@ def test_what_is_not_supported_is_refused() -> None:
     for name, (model, message) in cases.items():
         with pytest.raises(ValueError, match=message):
             made(model, clients=99 if name == "clients" else 2)
+
+
+@pytest.mark.parametrize("place", ["features", "module", "pde", "condition"])
+def test_constants_of_single_precision_are_named(place: str) -> None:
+    dde = deepxde()
+    assert dde.config.default_float() == "float32"
+    matrix = torch.ones(1, 1)
+
+    def mixed(x: Tensor, y: Tensor, *_: object) -> Tensor:
+        return x @ matrix - y
+
+    class Constant(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x @ matrix)
+
+    geometry = dde.geometry.Interval(-1, 1)
+    bc = dde.icbc.OperatorBC(geometry, mixed, lambda x, on: on)
+    data = dde.data.PDE(
+        geometry,
+        mixed if place == "pde" else lambda x, y: y,
+        [bc] if place == "condition" else [],
+        num_domain=6,
+        num_boundary=2,
+    )
+    net = Constant() if place == "module" else fnn(dde, 1, 4, 1)
+    if place == "features":
+        net.apply_feature_transform(lambda x: torch.sin(x @ matrix))
+    with pytest.raises(ValueError, match=r"model computes with float32.*'float64'"):
+        federated.problem(data, net)
 
 
 def test_functions_and_data_sets_are_regressions() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from _common import SUITE
-from _deepxde_yardstick import ADAM, LBFGS, NNCG, Stage, double_precision, history
+from _deepxde_yardstick import ADAM, LBFGS, NNCG, Stage, as_a_script, history
 from cases import theta
 
 import problems
@@ -44,7 +44,7 @@ def test_deepxde_s_loss_is_twice_ours(name: str) -> None:
     system = System(problem, problem.pooled())
     start = problem.network.init(torch.Generator().manual_seed(3), torch.float64)
     for at in (start, theta(problem)):
-        with double_precision(0):
+        with as_a_script(0):
             made = yardstick.model(problem, at)
             yardstick.prepare(made, weights(problem), ADAM)
             made.train(iterations=0, verbose=0)
@@ -57,7 +57,7 @@ def test_deepxde_s_loss_is_twice_ours(name: str) -> None:
 def test_deepxde_trains_on_the_same_points_and_targets(name: str) -> None:
     problem = small(name)
     first, *boundary = problem.pooled().rows
-    with double_precision(0):
+    with as_a_script(0):
         data = yardstick.data(problem)
     points = np.concatenate([rows.points for rows in (*boundary, first)])
     assert data.train_x.dtype == np.float64
@@ -73,7 +73,7 @@ def test_deepxde_trains_on_the_same_points_and_targets(name: str) -> None:
 def test_the_network_is_the_same_function_of_the_same_parameters(name: str) -> None:
     problem = small(name)
     at, points = theta(problem), problem.test_points
-    with double_precision(0):
+    with as_a_script(0):
         made = yardstick.model(problem, at)
         values = made.net(points).detach()
     assert torch.equal(yardstick.parameters(made), at)
@@ -85,7 +85,7 @@ def test_training_leaves_the_start_as_it_was() -> None:
     problem = small("sine2")
     at = theta(problem)
     before = at.clone()
-    with double_precision(0):
+    with as_a_script(0):
         made = yardstick.model(problem, at)
         yardstick.prepare(made, weights(problem), ADAM)
         yardstick.advance(made, ADAM._replace(block=3))

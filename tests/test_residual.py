@@ -1,6 +1,8 @@
 """The weighted residual and its linearisation, by every path."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import Generator, Tensor
 from fedsciml.blocks import AutogradBlock, JetBlock, TaylorBlock
 from fedsciml.collocation import strips
 from fedsciml.jet import Jet
-from fedsciml.network import MLP, Network
+from fedsciml.network import MLP, ModuleNetwork, Network
 from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
@@ -111,6 +113,43 @@ def test_a_branch_that_the_start_does_not_take_is_found() -> None:
     assert relative(block.linearise(start).residual, expected) < 1e-14
 
 
+def one_sided(u: Tensor, u_x: Tensor) -> Tensor:
+    return torch.relu(-u_x - 0.5)
+
+
+def switched(u: Tensor, u_x: Tensor) -> Tensor:
+    return torch.relu(-u - 0.5) * u_x
+
+
+def twice_one_sided(u: Tensor, u_x: Tensor) -> Tensor:
+    return torch.relu(-u) * torch.relu(u_x)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 20])
+@pytest.mark.parametrize("branch", [one_sided, switched, twice_one_sided])
+def test_few_rows_do_not_hide_a_branch(
+    rows: int, branch: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    def residual(u: Jet, row: Row) -> Tensor:
+        (slope,) = torch.autograd.grad(u.value.sum(), row.points, create_graph=True)
+        return branch(u.value, slope[:, 0])
+
+    points = draw(rows, 1)
+    terms = [Term("branch", residual, points, autograd=True)]
+    problem = Problem("branch", MLP((1, 4, 1)), terms, strips([0, 1]))
+    # The start, at which the kind of block is chosen, may lie on the other branch.
+    system = pooled(problem)
+    taken = 0
+    for seed in range(20):
+        theta = 3 * random(problem.network.size, seed)
+        u = problem.solution(theta, points)
+        expected = branch(u.value, u.x) / rows**0.5
+        taken += bool((expected != 0).any())
+        # Rounding of jets of order 10.
+        assert (system.residual(theta) - expected).abs().max() < 1e-13
+    assert taken
+
+
 def test_residual_that_hides_a_derivative_takes_the_general_path() -> None:
     def hidden(u: Jet, row: Row) -> Tensor:
         (slope,) = torch.autograd.grad(u.value.sum(), row.points, create_graph=True)
@@ -124,6 +163,54 @@ def test_residual_that_hides_a_derivative_takes_the_general_path() -> None:
     u = problem.solution(start, draw(8, 1))
     expected = (u.value + u.x**2) / 8**0.5
     assert relative(pooled(problem).residual(start), expected) < 1e-14
+
+
+class Choosy(torch.autograd.Function):
+    """The hyperbolic tangent; its backward pass branches on what it is given."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor) -> Tensor:
+        return z.tanh()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ANN401
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, bar: Tensor) -> Tensor:  # noqa: ANN401
+        (h,) = ctx.saved_tensors
+        return bar * (1 - h**2) if bar.abs().max() > 0 else torch.zeros_like(bar)
+
+
+class Branching(torch.nn.Module):
+    """One hidden layer; the branches are one function, so that both are known."""
+
+    def __init__(self, choosy: bool) -> None:
+        super().__init__()
+        self.choosy = choosy
+        self.first, self.last = torch.nn.Linear(2, 5), torch.nn.Linear(5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.first(x)
+        if z.max() > 5:
+            return self.last(z.tanh())
+        return self.last(Choosy.apply(z) if self.choosy else z.tanh())
+
+
+@pytest.mark.parametrize("choosy", [False, True])
+def test_a_network_that_branches_on_its_values_has_a_jacobian(choosy: bool) -> None:
+    def pde(u: Jet, row: Row) -> Tensor:
+        return u.x * u.value - u.t
+
+    terms = [Term("pde", pde, draw(70, 2)), Term("data", given, draw(5, 2), target=0.5)]
+    smooth = Problem("smooth", MLP((2, 5, 1)), terms, strips([0, 1]), coordinates="xt")
+    branching = replace(smooth, network=ModuleNetwork(Branching(choosy)))
+    start = theta(smooth)
+    fast, slow = pooled(smooth).linearise(start), pooled(branching).linearise(start)
+    assert relative(slow.residual, fast.residual) < 1e-14
+    assert relative(slow.jacobian(), fast.jacobian()) < 1e-13
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -9,8 +9,8 @@ from fedsciml import methods
 from fedsciml.backends.inprocess import InProcess
 from fedsciml.deepxde.federation import problem
 from fedsciml.deepxde.weights import Model, restore
-from fedsciml.methods._sketching import Sketcher
 from fedsciml.residual import System
+from fedsciml.rounds import advance
 
 History = Any
 """A ``deepxde.model.LossHistory``, and a ``TrainState``."""
@@ -21,7 +21,7 @@ def train(
     iterations: int = 100,
     *,
     policy: str = "natural",
-    sketch: Sketcher = "range",
+    sketch: str = "range",
     display_every: int = 1,
     verbose: int = 0,
 ) -> tuple[History, History]:
@@ -34,7 +34,8 @@ def train(
         model: Compiled with any optimizer, which is not used, and ``loss="MSE"``.
         iterations: Number of Gauss-Newton steps.
         policy: How far to step, see ``fedsciml.policies``.
-        sketch: ``range``, or ``svd`` for the full decomposition of the Jacobian.
+        sketch: Of the Jacobian, as for ``gauss_newton``: ``range``, or ``svd`` for the
+            full decomposition.
         display_every: Steps between two entries of the loss history.
         verbose: Above 0 DeepXDE prints its table.
 
@@ -43,9 +44,17 @@ def train(
         and the external trainable variables have the trained values.
 
     Raises:
-        ValueError: If the model is not compiled, its loss is not the mean squared
-            error, or something of it is not supported, see ``problem``.
+        ValueError: If an argument is out of range, the model is not compiled, its loss
+            is not the mean squared error, or something of it is not supported, see
+            ``problem``.
+        FloatingPointError: If theta or the loss stops being finite; the net then has
+            the values of the last entry of the loss history.
     """
+    if iterations < 0 or display_every < 1:
+        raise ValueError(
+            f"Training needs iterations >= 0 and display_every >= 1, got {iterations} "
+            f"and {display_every}."
+        )
     if model.opt_name is None:
         raise ValueError("The model is not compiled; call model.compile('adam', 1e-3).")
     made = problem(
@@ -59,6 +68,7 @@ def train(
     door = InProcess(made, method)
     start = made.network.init(Generator(), torch.float64)
     state, broadcast = method.init(start, 0)
+    model.stop_training = False
     progress = model.train_state
     progress.set_data_train(*model.data.train_next_batch())
     progress.set_data_test(*model.data.test())
@@ -71,14 +81,11 @@ def train(
             f"make {ours:.4e}; compile it with loss='MSE'."
         )
     for step in range(1, iterations + 1):
-        info = None
-        while info is None:
-            uploads = door.exchange(broadcast)
-            state, broadcast, info = method.server(state, uploads)
+        state, broadcast, _ = advance(made, method, door, state, broadcast, step)
         progress.iteration += 1
         progress.step += 1
         if step % display_every == 0 or step == iterations:
-            restore(model, state["theta"])
+            restore(model, state["theta"], model.external_trainable_variables)
             model._test(verbose=verbose)
             if model.stop_training:
                 break

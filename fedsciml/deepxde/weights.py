@@ -65,18 +65,21 @@ def restore(
 
     Args:
         model: The ``net`` that the problem was made of, or the ``dde.Model`` with it.
-        trained: A finished run, or its theta [p].
-        external_trainable_variables: As given to ``problem``; a compiled model knows
-            its own.
+        trained: A finished run, or its theta [p], which has no names.
+        external_trainable_variables: As given to ``problem``; a dictionary may have
+            another order, its names are those of the run. A compiled model knows its
+            own, but neither their names nor, of a bare theta, their order.
 
     Raises:
-        ValueError: If theta does not fit.
+        ValueError: If theta does not fit, or it cannot be told which number is which
+            variable's.
     """
     theta = trained if isinstance(trained, Tensor) else trained.theta
     net = model if isinstance(model, Module) else model.net
-    variables = list(named(external_trainable_variables).values())
-    if not variables and not isinstance(model, Module):
-        variables = list(model.external_trainable_variables)
+    given, told = external_trainable_variables, True
+    if not named(given) and not isinstance(model, Module):
+        given, told = model.external_trainable_variables, False
+    variables = list(named(given).values())
     targets = [*parameters(net), *variables]
     sizes = [target.numel() for target in targets]
     if sum(sizes) != len(theta):
@@ -85,6 +88,7 @@ def restore(
             f"external trainable variables take {sum(sizes)}. Give the net and the "
             "variables that the problem was made of."
         )
+    targets[len(targets) - len(variables) :] = _ordered(trained, given, told)
     with torch.no_grad():
         for target, values in zip(targets, theta.split(sizes), strict=True):
             target.copy_(values.view_as(target))
@@ -115,6 +119,32 @@ def named(variables: Variables) -> dict[str, Tensor]:
                 f"{list(variable.shape)}; give single numbers, one dde.Variable each."
             )
     return dict(variables)
+
+
+def _ordered(
+    trained: Result | Tensor, variables: Variables, told: bool
+) -> list[Tensor]:
+    """Variables in the order of theta; ``told`` by the caller, or else a model's."""
+    by_name = named(variables)
+    mapped = isinstance(variables, Mapping)
+    if isinstance(trained, Tensor):
+        if len(by_name) > 1 and (mapped or not told):
+            raise ValueError(
+                f"A bare theta does not tell which of its last {len(by_name)} numbers "
+                f"belongs to which of {', '.join(by_name)}; give the result of the "
+                "run, or a list of the variables in the order of the problem."
+            )
+        return list(by_name.values())
+    names = list(trained.problem.unknowns)
+    if mapped and set(names) == set(by_name):
+        return [by_name[name] for name in names]
+    if not mapped and (names == list(by_name) or len(names) == 1):
+        return list(by_name.values())
+    raise ValueError(
+        f"The unknowns of the run are {', '.join(names)}, but the variables are "
+        f"{', '.join(by_name)}; give external_trainable_variables as a dictionary by "
+        "the names that the problem was made with."
+    )
 
 
 def _check(net: Net) -> None:

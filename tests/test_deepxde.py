@@ -601,6 +601,8 @@ def unsupported(dde: Any) -> dict[str, tuple[Model, str]]:  # noqa: ANN401
     bc = dde.icbc
     return {
         "mean": (pde(lambda x, y: y - y.mean()), "pde at a point changes with"),
+        "first row": (pde(lambda x, y: y - y[:1]), "pde at a point changes with"),
+        "undeclared": (pde(scaled), r"variable, now 1\.0, that would not be trained"),
         "shape": (pde(lambda x, y: y.sum()), r"shape \[\] for"),
         "weights": (
             good._replace(weights=[1, 2, 3, 4]),

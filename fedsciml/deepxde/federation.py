@@ -205,8 +205,10 @@ def _outputs(net: Net, points: Tensor, variables: dict[str, Tensor]) -> int:
 
 def _strips(points: Tensor, clients: int) -> Partition:
     """Strips along the first axis with equally many different coordinates each."""
+    if clients < 1:
+        raise ValueError(f"A federation needs at least 1 client, got {clients}.")
     along = points[:, 0].unique()
-    if not 1 <= clients < len(along):
+    if clients >= len(along):
         raise ValueError(
             f"The points have {len(along)} different coordinates along the first axis, "
             f"which do not make {clients} strips; use other clients, or a partition."
@@ -224,15 +226,43 @@ def _exact(solution: Solution) -> Callable[[Tensor], Tensor]:
     return exact
 
 
+@torch.enable_grad()
 def _check_rows(made: Problem) -> None:
-    """Every residual must depend on its own row alone: rows will be parted."""
+    """Every residual must depend on its own row alone, and on nothing else to train."""
     theta = made.network.init(Generator().manual_seed(0), torch.float64)
     for rows in made.pooled().rows:
-        every = AutogradBlock(made, rows).evaluate(theta)[:, ::2]
-        some = AutogradBlock(made, rows.part(slice(None, None, 2))).evaluate(theta)
-        if not torch.allclose(every, some, 1e-6, 1e-9, equal_nan=True):
-            raise ValueError(
-                f"The residual of {made.terms[rows.term].name} at a point changes with "
-                "the other points, which other clients may hold; write it point by "
-                "point."
-            )
+        name = made.terms[rows.term].name
+        whole = AutogradBlock(made, rows).evaluate(theta)
+        for half in (slice(None, None, 2), slice(1, None, 2)):
+            if not len(rows.points[half]):
+                continue
+            some = AutogradBlock(made, rows.part(half)).evaluate(theta)
+            if not torch.allclose(whole[:, half], some, 1e-6, 1e-9, equal_nan=True):
+                raise ValueError(
+                    f"The residual of {name} at a point changes with the other points, "
+                    "which other clients may hold; write it point by point."
+                )
+            # What stands in for declared variables is new in each evaluation.
+            known = _leaves(whole)
+            strange = [leaf for key, leaf in _leaves(some).items() if key in known]
+            if strange:
+                raise ValueError(
+                    f"The residual of {name} reads a trainable variable, now "
+                    f"{strange[0].tolist()}, that would not be trained; give it to "
+                    "problem(..., external_trainable_variables=[...])."
+                )
+
+
+def _leaves(values: Tensor) -> dict[int, Tensor]:
+    """The tensors of which a graph asks for gradients, by their identity."""
+    found, seen, todo = {}, set(), [values.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            found[id(leaf)] = leaf
+        todo += [following for following, _ in node.next_functions]
+    return found

@@ -1,9 +1,14 @@
 """DeepXDE without the side effects of importing and using it."""
 
+import io
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import (
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from importlib import import_module
 from typing import Any
 
@@ -16,8 +21,8 @@ Module = Any
 def deepxde() -> Module:
     """The package ``deepxde``, with PyTorch as its backend.
 
-    Importing DeepXDE chooses a backend, writes about it on stdout and makes an
-    accelerator torch's default device, which would move every tensor of the program.
+    Importing DeepXDE chooses a backend, says so and makes an accelerator torch's
+    default device, which would move every tensor of the program.
 
     Raises:
         ModuleNotFoundError: If DeepXDE is not installed.
@@ -25,7 +30,8 @@ def deepxde() -> Module:
     """
     os.environ.setdefault("DDE_BACKEND", "pytorch")
     before = torch.get_default_device()
-    with redirect_stdout(sys.stderr):
+    nowhere = io.StringIO()
+    with redirect_stdout(nowhere), redirect_stderr(nowhere):
         found = import_module("deepxde")
     if torch.get_default_device() != before:
         torch.set_default_device(None if before.type == "cpu" else before)

@@ -212,17 +212,21 @@ def test_a_system_is_built_once_for_the_same_points() -> None:
 def test_what_cannot_be_drawn_again_is_refused() -> None:
     problem, method = reaction(), methods.load("fipa")
     pde, ends = problem.terms
-    for every, power, offset in ((0, 1, 1), (5, -1, 1), (5, 1, math.nan)):
+    for every, power, offset in (
+        (0, 1, 1),
+        (5, -1, 1),
+        (5, 1, math.nan),
+        (5, math.inf, 1),
+        (5, 1, math.inf),
+    ):
         with pytest.raises(ValueError, match="at least"):
             Resampled(method, every, power, offset)
     assert chosen(problem) == [0]
     with pytest.raises(ValueError, match="^ends of .* what can: pde"):
         run(problem, Resampled(method, terms=("ends",)), 1)
-    with pytest.raises(ValueError, match="^Nothing of .*: nothing"):
+    with pytest.raises(ValueError, match="^No term of problem 'reaction' can be"):
         chosen(replace(problem, terms=[replace(pde, sample=None), ends]))
     for changed, message in (
-        (replace(pde, target=torch.ones(23)), "values at its own points"),
-        (replace(pde, partner=pde.points), "pairs its points with partners"),
         (replace(pde, sample=lambda n, g: sample(n, g) / 4), "only 0 lie in the part"),
         (replace(pde, sample=lambda n, g: sample(n, g)[:, 0]), r"must be \[n, 1\]"),
     ):
@@ -232,6 +236,30 @@ def test_what_cannot_be_drawn_again_is_refused() -> None:
                 Resampled(method, every=1),
                 rounds=2,
             )
+
+
+def test_what_cannot_be_drawn_again_is_refused_before_the_first_round() -> None:
+    problem = reaction()
+    pde, ends = problem.terms
+    pieces = [[rows.points for rows in shard.rows] for shard in problem.shards()]
+    own = [
+        replace(term, points=list(points))
+        for term, points in zip(problem.terms, zip(*pieces, strict=True), strict=True)
+    ]
+    for changed, message in (
+        ({"terms": [replace(pde, target=torch.ones(23)), ends]}, "values at its own"),
+        ({"terms": [replace(pde, partner=pde.points), ends]}, "pairs its points"),
+        (
+            {"terms": own, "partition": explicit(3)},
+            "'explicit' .* not say who owns a new point of term 'pde'",
+        ),
+    ):
+        strange = replace(problem, **changed)
+        with pytest.raises(ValueError, match=message):
+            chosen(strange)
+        with pytest.raises(ValueError, match=message):
+            run(strange, Resampled(methods.load("fipa"), every=9), rounds=1)
+    assert chosen(strange, everywhere=True) == [0]
 
 
 @pytest.mark.parametrize("name", problems.names())

@@ -25,6 +25,10 @@ from fedsciml.warmup import Warmup
 
 EDGES = (0, 0.3, 0.8, 1)
 
+REGRESSIONS = {
+    *("sine2", "sine4", "sine8", "gaussians2d", "gramacy_lee", "schaffer", "terrain")
+}
+
 
 def sample(n: int, generator: Generator) -> Tensor:
     return uniform(n, [0], [1], generator)
@@ -260,6 +264,27 @@ def test_what_cannot_be_drawn_again_is_refused_before_the_first_round() -> None:
         with pytest.raises(ValueError, match=message):
             run(strange, Resampled(methods.load("fipa"), every=9), rounds=1)
     assert chosen(strange, everywhere=True) == [0]
+
+
+@pytest.mark.parametrize("name", sorted({*problems.names()} - REGRESSIONS))
+def test_every_equation_can_be_asked_for_at_new_points(name: str) -> None:
+    problem = problems.load(name)
+    numbers = chosen(problem)
+    for rows in (problem.pooled().rows[k] for k in numbers):
+        term = problem.terms[rows.term]
+        same = problem.moved(rows, rows.points[:5])
+        points = term.sample(40, Generator())[:5]
+        assert len(points) == 5
+        assert len(set(problem.partition.owner(points).tolist())) > 1
+        other = problem.moved(rows, points)
+        assert same.weight == other.weight == rows.weight
+        assert torch.equal(other.points, points)
+        if rows.target is None:
+            assert other.target is None
+        else:
+            assert torch.equal(same.target, rows.target[:5])
+            known = term.target(points) if callable(term.target) else 0 * points[:, 0]
+            assert torch.equal(other.target, known)
 
 
 @pytest.mark.parametrize("name", problems.names())

@@ -299,6 +299,7 @@ def test_a_problem_s_samples_lie_in_its_domain(name: str) -> None:
         replace(problem, terms=samples, exact=None, reference=None, test_points=None)
 
 
+@pytest.mark.slow
 def test_new_points_resolve_a_steep_front_that_fixed_ones_miss() -> None:
     # u_t + u u_x = nu u_xx, u = -sin(pi x) at t = 0; against Cole and Hopf's solution.
     nu = 0.05 / math.pi

@@ -47,7 +47,7 @@ SENSORS = "sensors"
 
 
 class Evidence(NamedTuple):
-    """What a client sends.
+    """What a client sends to the server, once.
 
     Attributes:
         rows: Sketch of all its rows, [k, p].
@@ -166,6 +166,10 @@ def laplace(
     problem: Problem, theta: Tensor, data: str = SENSORS, damping: float = DAMPING
 ) -> Laplace:
     """Uncertainty of the trained theta, from each client's sketches.
+
+    ``evidence`` is what a client computes and sends, ``combine`` what the server makes
+    of it. Here both happen in one process that holds all shards, and no bytes are
+    counted: for study, as ``gn_gap`` is; apart, the two functions are one exchange.
 
     Args:
         problem: What was trained.

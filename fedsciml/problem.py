@@ -102,6 +102,21 @@ class Term:
     partner: Tensor | np.ndarray | Sequence[Tensor] | None = None
     sample: Sampler | None = None
 
+    def check_movable(self) -> None:
+        """Raise ValueError if targets or partners are known at its own points alone."""
+        known = self.target
+        if not (known is None or callable(known) or isinstance(known, (int, float))):
+            raise ValueError(
+                f"Targets of term '{self.name}' are values at its own points; at "
+                "others they are not known. Give Term(target=...) as a function of "
+                "the points, or do not resample this term."
+            )
+        if self.partner is not None:
+            raise ValueError(
+                f"Term '{self.name}' pairs its points with partners; at others those "
+                "are not known. Do not resample this term."
+            )
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -249,22 +264,10 @@ class Problem:
         """The rows at other points [n, d]: the targets there, and the same weight.
 
         Raises:
-            ValueError: If the term's targets are values at its own points, or its
-                points have partners.
+            ValueError: As ``Term.check_movable``.
         """
         term = self.terms[rows.term]
-        known = term.target
-        if not (known is None or callable(known) or isinstance(known, (int, float))):
-            raise ValueError(
-                f"Targets of term '{term.name}' are values at its own points; at "
-                "others they are not known. Give Term(target=...) as a function of "
-                "the points, or do not resample this term."
-            )
-        if rows.partner is not None:
-            raise ValueError(
-                f"Term '{term.name}' pairs its points with partners; at others those "
-                "are not known. Do not resample this term."
-            )
+        term.check_movable()
         return replace(rows, points=points, target=_target(term, points))
 
     def alone(self, client: int) -> "Problem":

@@ -15,6 +15,7 @@ gradients and gramians still add up to those of all rows. But points do not move
 clients: p is normalised within a client's part.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from torch import Generator, Tensor
 from fedsciml.method import Info, Message, Method, State
 from fedsciml.methods._sketching import generator
 from fedsciml.methods._uploads import number, tensor, without
-from fedsciml.problem import Problem, Rows, Shard
+from fedsciml.problem import Problem, Rows, Shard, Term
 from fedsciml.residual import System
 
 CANDIDATES = 10
@@ -39,23 +40,54 @@ _MARK = "resample."  # prefix of what the resampling itself keeps and sends
 _ROUND, _SEED, _POINTS = _MARK + "round", _MARK + "seed", _MARK + "points."
 
 
-def chosen(problem: Problem, names: Sequence[str] = ()) -> list[int]:
-    """Numbers of the terms of these names; without names, of all that can be drawn.
+def chosen(
+    problem: Problem, names: Sequence[str] = (), everywhere: bool = False
+) -> list[int]:
+    """Numbers of the terms of these names; without names, of all that have ``sample``.
+
+    Args:
+        problem: Whose terms.
+        names: Of terms.
+        everywhere: One party holds the points of all clients.
 
     Raises:
-        ValueError: If there is none, or a term does not say how it is sampled.
+        ValueError: If there is none, a term does not say how it is sampled, its targets
+            or partners are known at its own points alone, or, unless ``everywhere``,
+            the partition has no rule for the owner of a new point.
     """
     known = {t.name: k for k, t in enumerate(problem.terms) if t.sample is not None}
     wanted = names or list(known)
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
-        raise ValueError(
-            f"{', '.join(unknown) or 'Nothing'} of problem '{problem.name}' cannot be "
-            f"drawn again; what can: {', '.join(known) or 'nothing'}. Give a "
-            "Term(sample=...), a function (n, generator) -> points [n, d] of the whole "
-            "domain."
+        what = (
+            f"{', '.join(unknown)} of problem '{problem.name}' cannot be drawn again; "
+            f"what can: {', '.join(known)}"
+            if known
+            else f"No term of problem '{problem.name}' can be drawn again"
         )
-    return [known[name] for name in wanted]
+        raise ValueError(
+            f"{what}. Give a Term(sample=...), a function (n, generator) -> points "
+            "[n, d] of the whole domain."
+        )
+    numbers = [known[name] for name in wanted]
+    for term in (problem.terms[k] for k in numbers):
+        term.check_movable()
+        if not (everywhere or isinstance(term.points, Tensor)):
+            _check_owner(problem, term)
+    return numbers
+
+
+def _check_owner(problem: Problem, term: Term) -> None:
+    """Raise ValueError if the partition does not say who owns a point of the term."""
+    first = next(torch.as_tensor(part)[:1] for part in term.points if len(part))
+    try:
+        problem.partition.owner(first)
+    except ValueError as error:
+        raise ValueError(
+            f"Partition '{problem.partition.name}' of problem '{problem.name}' does "
+            f"not say who owns a new point of term '{term.name}'. Give strips, boxes, "
+            "sectors or pieces that cover its points, or do not resample this term."
+        ) from error
 
 
 def redrawn(
@@ -140,15 +172,15 @@ class Resampled:
     Args:
         method: One whose first broadcast carries ``theta``.
         every: Rounds between two drawings, at least 1.
-        power: k, at least 0; the more, the more of the points go where |r| is largest.
-            With 0 points are drawn evenly.
-        offset: c, at least 0; the more, the more evenly the points are spread.
+        power: k, finite and at least 0; the more, the more of the points go where |r|
+            is largest. With 0 points are drawn evenly.
+        offset: c, finite and at least 0; the more, the more evenly the points are
+            spread.
         terms: Names of the terms that are drawn again; none stands for all that can.
 
     Raises:
-        ValueError: If a number is out of range. In the first round, as ``chosen``, if
-            a term's targets are values at its own points, or if no candidate lies in a
-            client's part.
+        ValueError: If a number is out of range; in the first round, as ``chosen``; when
+            points are drawn, if too few candidates lie in a client's part.
     """
 
     method: Method
@@ -160,9 +192,9 @@ class Resampled:
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ValueError(f"Points last at least 1 round, got every = {self.every}.")
-        if not (self.power >= 0 and self.offset >= 0):
+        if not (0 <= self.power < math.inf and 0 <= self.offset < math.inf):
             raise ValueError(
-                "Resampling needs power and offset of at least 0; got "
+                "Resampling needs finite power and offset of at least 0; got "
                 f"{self.power} and {self.offset}."
             )
 
@@ -185,7 +217,7 @@ class Resampled:
         self, system: System, broadcast: Message, memory: State
     ) -> tuple[Message, State]:
         """New points where they are due; the method's part on those of the client."""
-        terms = chosen(system.problem, self.terms)
+        terms = chosen(system.problem, self.terms, self.pooled)
         if _ROUND in broadcast:
             memory = self._drawn(system, terms, broadcast)
         points = {

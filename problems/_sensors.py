@@ -17,7 +17,7 @@ from fedsciml.laplace import SENSORS
 from fedsciml.network import PointFunction
 from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Residual, Term
-from problems._suite import given
+from problems._suite import given, sampler
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def inverse(
         name,
         network,
         [
-            Term("equation", equation, inside),
+            Term("equation", equation, inside, sample=sampler(*corners)),
             Term(SENSORS, given, data.points, data.target, made.weight),
         ],
         sites,

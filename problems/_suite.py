@@ -28,7 +28,7 @@ from fedsciml.collocation import (
 from fedsciml.jet import Jet
 from fedsciml.names import suggestion
 from fedsciml.network import MLP, PointFunction
-from fedsciml.problem import Problem, Residual, Row, Term
+from fedsciml.problem import Problem, Residual, Row, Sampler, Term
 
 LIMITS = {"clients": 10**6, "points": 10**4, "width": 10**5}
 """The largest values of a setting: beyond them memory ends before any message."""
@@ -239,6 +239,26 @@ def only(inside: Callable[[Tensor], Tensor], solution: PointFunction) -> PointFu
     return lambda points: torch.where(inside(points), solution(points), math.nan)
 
 
+def sampler(
+    lower: Sequence[float],
+    upper: Sequence[float],
+    inside: Callable[[Tensor], Tensor] | None = None,
+) -> Sampler:
+    """Draws n points evenly spread over a box; with ``inside``, those of them in it.
+
+    Args:
+        lower: Lower corner.
+        upper: Upper corner.
+        inside: Maps points [n, d] to booleans [n].
+    """
+
+    def sample(n: int, generator: Generator) -> Tensor:
+        points = uniform(n, lower, upper, generator)
+        return points if inside is None else points[inside(points)]
+
+    return sample
+
+
 def faces(
     n: int,
     lower: Sequence[float],
@@ -354,14 +374,11 @@ def dirichlet(
         for part in (halves if axis else [(zero, one)])
     ]
 
-    def sample(n: int, generator: Generator) -> Tensor:
-        return uniform(n, zero, one, generator)
-
     return Problem(
         name,
         made.network(d, 3, 32),
         [
-            Term("pde", pde, torch.cat(inside), target=source, sample=sample),
+            Term("pde", pde, torch.cat(inside), source, sample=sampler(zero, one)),
             Term("boundary", given, torch.cat(around), target=solution, weight=weight),
         ],
         made.divide(zero, one),

@@ -17,6 +17,7 @@ from torch import Tensor
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._fedpinn import Options, grid, setting
+from problems._suite import sampler
 
 DIFFUSIVITY = 0.001
 TABLE = Path(__file__).with_name("data") / "allen_cahn_time.npz"
@@ -56,7 +57,14 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     return Problem(
         "allen_cahn_time",
         made.network(2, 3, 64, lift=start, distance=distance),
-        [Term("pde", allen_cahn, grid(made.count(80**2), *domain))],
+        [
+            Term(
+                "pde",
+                allen_cahn,
+                grid(made.count(80**2), *domain),
+                sample=sampler(*domain),
+            )
+        ],
         made.deal(*domain, axis=0),
         coordinates="xt",
         test_points=points,

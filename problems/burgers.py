@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.collocation import uniform
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, setting
+from problems._suite import Options, sampler, setting
 
 NU = 0.01 / pi
 
@@ -54,9 +53,10 @@ def solution(points: Tensor, nu: float = NU, nodes: int = 100) -> Tensor:
     return -(mean * torch.sin(pi * y)).sum(1)
 
 
-def sample(n: int, generator: Generator) -> Tensor:
-    """Points (x, t) [n, 2], evenly spread."""
-    return uniform(n, [-1.0, 0.0], [1.0, 1.0], generator)
+LOWER, UPPER = [-1.0, 0.0], [1.0, 1.0]
+"""Corners of the domain."""
+
+sample = sampler(LOWER, UPPER)
 
 
 def crowded(n: int, generator: Generator) -> Tensor:
@@ -70,7 +70,6 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     """The problem in equal strips along x; see ``problems._suite.Setting``."""
     made = setting(clients, options)
     generator = made.generator()
-    lower, upper = [-1.0, 0.0], [1.0, 1.0]
     return Problem(
         "burgers",
         made.network(
@@ -81,10 +80,10 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
             distance=lambda points: points[:, 1] * (1 - points[:, 0] ** 2),
         ),
         [Term("burgers", burgers, crowded(made.count(2000), generator), sample=sample)],
-        made.divide(lower, upper),
+        made.divide(LOWER, UPPER),
         coordinates="xt",
         exact=solution,
         test_points=sample(4000, generator),
-        domain=(lower, upper),
+        domain=(LOWER, UPPER),
         parameters=made.parameters(),
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._fedpinn import Options, grid, setting
+from problems._suite import sampler
 
 
 def beam(u: Jet, row: Row) -> Tensor:
@@ -38,7 +39,10 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     return Problem(
         "euler_beam",
         made.network(1, 3, 20, distance=lambda x: x**2),
-        [Term("beam", beam, points), Term("free end", free, points[-1:])],
+        [
+            Term("beam", beam, points, sample=sampler(*domain)),
+            Term("free end", free, points[-1:]),
+        ],
         made.deal(*domain),
         exact=solution,
         test_points=grid(100, *domain),

@@ -8,13 +8,13 @@ from math import pi
 from typing import Unpack
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from fedsciml.collocation import boundary, interior, uniform
 from fedsciml.deepxde import deepxde
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, given, setting
+from problems._suite import Options, given, sampler, setting
 
 NU = 0.1
 
@@ -28,11 +28,6 @@ def solution(points: Tensor) -> Tensor:
     """exp(-nu pi^2 t) sin(pi x), in K."""
     x, t = points.unbind(1)
     return torch.exp(-NU * pi**2 * t) * torch.sin(pi * x)
-
-
-def sample(n: int, generator: Generator) -> Tensor:
-    """Points (x, t) [n, 2], evenly spread."""
-    return uniform(n, [0, 0], [1, 1], generator)
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
@@ -53,13 +48,13 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
             distance=lambda points: points[:, 1],  # vanishes at t = 0
         ),
         [
-            Term("heat", heat, inside, sample=sample),
+            Term("heat", heat, inside, sample=sampler(lower, upper)),
             Term("ends", given, ends, target=0.0, weight=10.0),
         ],
         made.divide(lower, upper),
         coordinates="xt",
         exact=solution,
-        test_points=sample(1000, made.generator()),
+        test_points=uniform(1000, lower, upper, made.generator()),
         domain=(lower, upper),
         parameters=made.parameters(),
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._fedpinn import Options, grid, hammersley, setting
-from problems._suite import sinpi
+from problems._suite import sampler, sinpi
 
 K = 4 * pi
 
@@ -48,7 +48,15 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     return Problem(
         "helmholtz",
         network,
-        [Term("pde", helmholtz, torch.cat([inside, around]), target=source)],
+        [
+            Term(
+                "pde",
+                helmholtz,
+                torch.cat([inside, around]),
+                target=source,
+                sample=sampler(*domain),
+            )
+        ],
         made.deal(*domain),
         coordinates="xy",
         exact=solution,

@@ -18,6 +18,7 @@ from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from problems._chebyshev import collocation
 from problems._fedpinn import Options, grid, setting
+from problems._suite import sampler
 
 DIFFUSIVITY = 0.01
 
@@ -64,7 +65,13 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
         "inverse_diffusion_reaction",
         Parallel([u, made.network(1, 3, 20)]),
         [
-            Term("pde", diffusion_reaction, grid(made.count(10), *domain), source),
+            Term(
+                "pde",
+                diffusion_reaction,
+                grid(made.count(10), *domain),
+                target=source,
+                sample=sampler(*domain),
+            ),
             Term("observed u", observed, grid(made.count(24), *domain), state),
         ],
         made.deal(*domain),

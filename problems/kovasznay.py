@@ -17,7 +17,7 @@ from torch import Tensor
 from fedsciml.collocation import face, uniform
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, faces, setting
+from problems._suite import Options, faces, sampler, setting
 
 RE = 40.0
 LAMBDA = RE / 2 - sqrt(RE**2 / 4 + 4 * pi**2)
@@ -67,7 +67,7 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
         "kovasznay",
         made.network(2, 2, 40, outputs=3),
         [
-            Term("navier_stokes", navier_stokes, inside),
+            Term("navier_stokes", navier_stokes, inside, sample=sampler(lower, upper)),
             Term("velocity", velocity, around, target=solution, weight=10.0),
             Term("pressure", pressure, outflow, target=solution, weight=10.0),
         ],

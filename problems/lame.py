@@ -18,7 +18,7 @@ from torch import Tensor
 from fedsciml.collocation import face, uniform
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, all_given, setting
+from problems._suite import Options, all_given, sampler, setting
 
 LAMBDA, MU = 1.0, 0.5
 
@@ -86,7 +86,9 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
         "lame",
         made.network(2, 2, 30, outputs=2),
         [
-            Term("equilibrium", equilibrium, inside, target=force),
+            Term(
+                "equilibrium", equilibrium, inside, force, sample=sampler(lower, upper)
+            ),
             Term("displacement", all_given, held, target=solution, weight=100.0),
             Term("traction", traction, top, target=load, weight=10.0),
         ],

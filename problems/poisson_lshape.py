@@ -10,13 +10,13 @@ from math import pi
 from typing import Unpack
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from fedsciml.collocation import SLACK, boundary, interior, uniform
+from fedsciml.collocation import SLACK, boundary, interior
 from fedsciml.deepxde import deepxde
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, given, only, setting
+from problems._suite import Options, given, only, sampler, setting
 
 
 def poisson(u: Jet, row: Row) -> Tensor:
@@ -38,11 +38,10 @@ def corner(points: Tensor) -> Tensor:
     return (x**2 + y**2) ** (1 / 3) * torch.sin(2 * phi / 3)
 
 
-def sample(n: int, generator: Generator) -> Tensor:
-    """Points evenly spread, three quarters of n."""
-    points = uniform(n, [-1.0, -1.0], [1.0, 1.0], generator)
+def strictly(points: Tensor) -> Tensor:
+    """Which points are in the L-shape: in a sector, without any slack."""
     x, y = points.unbind(1)
-    return points[(x < 0) | (y > 0)]
+    return (x < 0) | (y > 0)
 
 
 def inside(points: Tensor) -> Tensor:
@@ -73,7 +72,7 @@ def make(
                 poisson,
                 within,
                 target=0.0 if singular else lambda x: 2 * pi**2 * smooth(x),
-                sample=sample,
+                sample=sampler(lower, upper, strictly),
             ),
             Term("boundary", given, around, target=solution, weight=100.0),
         ],

@@ -14,6 +14,7 @@ from torch import Tensor
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._fedpinn import Options, grid, setting
+from problems._suite import sampler
 
 FREQUENCIES = (1, 2, 3, 4, 8)
 
@@ -49,7 +50,15 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     return Problem(
         "poisson_multiscale",
         network,
-        [Term("pde", poisson, grid(made.count(32), *domain), target=source)],
+        [
+            Term(
+                "pde",
+                poisson,
+                grid(made.count(32), *domain),
+                target=source,
+                sample=sampler(*domain),
+            )
+        ],
         made.deal(*domain),
         exact=solution,
         test_points=grid(100, *domain),

@@ -14,7 +14,7 @@ from torch import Tensor
 from fedsciml.collocation import SLACK, boundary, interior
 from fedsciml.deepxde import deepxde
 from fedsciml.problem import Problem, Term
-from problems._suite import Options, given, only, setting
+from problems._suite import Options, given, only, sampler, setting
 from problems.poisson_lshape import poisson, smooth
 
 
@@ -46,7 +46,9 @@ def make(clients: int = 4, **options: Unpack[Options]) -> Problem:
         "poisson_ring",
         made.network(2, 2, 30),
         [
-            Term("poisson", poisson, within, target=source),
+            Term(
+                "poisson", poisson, within, source, sample=sampler(lower, upper, inside)
+            ),
             Term("boundary", given, circles, target=solution, weight=100.0),
         ],
         made.divide(lower, upper, "sectors", angles=(0.0, 2 * pi)),

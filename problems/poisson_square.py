@@ -15,7 +15,7 @@ from torch import Tensor
 from fedsciml.collocation import uniform
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, given, setting
+from problems._suite import Options, given, sampler, setting
 
 
 def poisson(u: Jet, row: Row) -> Tensor:
@@ -44,7 +44,13 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
         "poisson_square",
         made.network(2, 1, 64),
         [
-            Term("pde", poisson, torch.cartesian_prod(inner, inner), target=source),
+            Term(
+                "pde",
+                poisson,
+                torch.cartesian_prod(inner, inner),
+                target=source,
+                sample=sampler([0.0, 0.0], [1.0, 1.0]),
+            ),
             Term("boundary", given, around, target=0.0),
         ],
         made.divide([0.0, 0.0], [1.0, 1.0]),

@@ -23,7 +23,7 @@ from torch import Tensor
 from fedsciml.collocation import face, uniform
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, faces, setting
+from problems._suite import Options, faces, sampler, setting
 from problems.kovasznay import pressure, velocity
 
 NU = 0.01
@@ -75,7 +75,7 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
         "taylor_green",
         made.network(3, 3, 25, outputs=3, lift=start, distance=since),
         [
-            Term("navier_stokes", navier_stokes, inside),
+            Term("navier_stokes", navier_stokes, inside, sample=sampler(lower, upper)),
             Term("velocity", velocity, walls, target=solution, weight=10.0),
             Term("pressure", pressure, side, target=solution, weight=10.0),
         ],

@@ -402,7 +402,7 @@ def _made(todo: Command) -> tuple[Problem, Method]:
     method = methods.load(todo.method, **todo.options)
     if todo.resample is not None:
         method = _resampled(method, todo.resample)
-        chosen(problem)  # complain now if no term can be
+        chosen(problem, everywhere=method.pooled)  # complain now if none can be
     if todo.warmup is not None:
         first, rounds = _first(todo.warmup)
         if rounds >= todo.rounds:

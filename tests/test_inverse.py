@@ -1,13 +1,15 @@
 """Inverse problems: sensors' data, made and from files, and what is found from them."""
 
 import json
-from math import pi
+from math import nan, pi
 from pathlib import Path
 
+import numpy as np
 import pytest
 import run as run_script
 import sensors
 import torch
+from scipy.special import ive
 
 import problems
 from fedsciml import methods, run
@@ -128,5 +130,22 @@ def test_made_data_have_the_viscosity_asked_for() -> None:
     assert other.parameters["viscosity"] == 0.2
     # Thick fluid has lost more of its motion.
     assert measured(other)[1].norm() < 0.9 * measured(first)[1].norm()
-    with pytest.raises(ValueError, match="0.01 / pi and more; got 0.001"):
-        problems.load("burgers_inverse", viscosity=0.001)
+    for viscosity in (0.001, 0.31, nan):
+        with pytest.raises(ValueError, match=f"0.0031 and up to 0.3, .*{viscosity}"):
+            problems.load("burgers_inverse", viscosity=viscosity)
+
+
+@pytest.mark.parametrize(("viscosity", "error"), [(0.1, 1e-10), (0.3, 3e-8)])
+def test_made_data_are_of_the_bessel_fourier_series(
+    viscosity: float, error: float
+) -> None:
+    # u = -2 nu phi_x / phi, phi = exp(-cos(pi x) / (2 pi nu)) diffused (Cole, 1951).
+    points, values = measured(problems.load("burgers_inverse", viscosity=viscosity))
+    x, t = points.numpy().T
+    n = np.arange(1, 40)[:, None]
+    argument = 1 / (2 * pi * viscosity)
+    wave = 2.0 * (-1.0) ** n * ive(n, argument) * np.exp(-viscosity * (n * pi) ** 2 * t)
+    phi = ive(0, argument) + (wave * np.cos(n * pi * x)).sum(0)
+    slope = -(n * pi * wave * np.sin(n * pi * x)).sum(0)
+    # Measured at 3000 points: 1.7e-11 and 1.7e-8, the quadrature's.
+    assert np.abs(values.numpy() + 2 * viscosity * slope / phi).max() < error

@@ -25,6 +25,10 @@ from fedsciml.warmup import Warmup
 
 EDGES = (0, 0.3, 0.8, 1)
 
+REGRESSIONS = {
+    *("sine2", "sine4", "sine8", "gaussians2d", "gramacy_lee", "schaffer", "terrain")
+}
+
 
 def sample(n: int, generator: Generator) -> Tensor:
     return uniform(n, [0], [1], generator)
@@ -220,17 +224,21 @@ def test_a_term_that_is_not_moved_stays_where_it_was() -> None:
 def test_what_cannot_be_drawn_again_is_refused() -> None:
     problem, method = reaction(), methods.load("fipa")
     pde, ends = problem.terms
-    for every, power, offset in ((0, 1, 1), (5, -1, 1), (5, 1, math.nan)):
+    for every, power, offset in (
+        (0, 1, 1),
+        (5, -1, 1),
+        (5, 1, math.nan),
+        (5, math.inf, 1),
+        (5, 1, math.inf),
+    ):
         with pytest.raises(ValueError, match="at least"):
             Resampled(method, every, power, offset)
     assert chosen(problem) == [0]
     with pytest.raises(ValueError, match="^ends of .* what can: pde"):
         run(problem, Resampled(method, terms=("ends",)), 1)
-    with pytest.raises(ValueError, match="^Nothing of .*: nothing"):
+    with pytest.raises(ValueError, match="^No term of problem 'reaction' can be"):
         chosen(replace(problem, terms=[replace(pde, sample=None), ends]))
     for changed, message in (
-        (replace(pde, target=torch.ones(23)), "values at its own points"),
-        (replace(pde, partner=pde.points), "pairs its points with partners"),
         (replace(pde, sample=lambda n, g: sample(n, g) / 4), "only 0 lie in the part"),
         (replace(pde, sample=lambda n, g: sample(n, g)[:, 0]), r"must be \[n, 1\]"),
     ):
@@ -240,6 +248,51 @@ def test_what_cannot_be_drawn_again_is_refused() -> None:
                 Resampled(method, every=1),
                 rounds=2,
             )
+
+
+def test_what_cannot_be_drawn_again_is_refused_before_the_first_round() -> None:
+    problem = reaction()
+    pde, ends = problem.terms
+    pieces = [[rows.points for rows in shard.rows] for shard in problem.shards()]
+    own = [
+        replace(term, points=list(points))
+        for term, points in zip(problem.terms, zip(*pieces, strict=True), strict=True)
+    ]
+    for changed, message in (
+        ({"terms": [replace(pde, target=torch.ones(23)), ends]}, "values at its own"),
+        ({"terms": [replace(pde, partner=pde.points), ends]}, "pairs its points"),
+        (
+            {"terms": own, "partition": explicit(3)},
+            "'explicit' .* not say who owns a new point of term 'pde'",
+        ),
+    ):
+        strange = replace(problem, **changed)
+        with pytest.raises(ValueError, match=message):
+            chosen(strange)
+        with pytest.raises(ValueError, match=message):
+            run(strange, Resampled(methods.load("fipa"), every=9), rounds=1)
+    assert chosen(strange, everywhere=True) == [0]
+
+
+@pytest.mark.parametrize("name", sorted({*problems.names()} - REGRESSIONS))
+def test_every_equation_can_be_asked_for_at_new_points(name: str) -> None:
+    problem = problems.load(name)
+    numbers = chosen(problem)
+    for rows in (problem.pooled().rows[k] for k in numbers):
+        term = problem.terms[rows.term]
+        same = problem.moved(rows, rows.points[:5])
+        points = term.sample(40, Generator())[:5]
+        assert len(points) == 5
+        assert len(set(problem.partition.owner(points).tolist())) > 1
+        other = problem.moved(rows, points)
+        assert same.weight == other.weight == rows.weight
+        assert torch.equal(other.points, points)
+        if rows.target is None:
+            assert other.target is None
+        else:
+            assert torch.equal(same.target, rows.target[:5])
+            known = term.target(points) if callable(term.target) else 0 * points[:, 0]
+            assert torch.equal(other.target, known)
 
 
 @pytest.mark.parametrize("name", problems.names())
@@ -254,6 +307,7 @@ def test_a_problem_s_samples_lie_in_its_domain(name: str) -> None:
         replace(problem, terms=samples, exact=None, reference=None, test_points=None)
 
 
+@pytest.mark.slow
 def test_new_points_resolve_a_steep_front_that_fixed_ones_miss() -> None:
     # u_t + u u_x = nu u_xx, u = -sin(pi x) at t = 0; against Cole and Hopf's solution.
     nu = 0.05 / math.pi

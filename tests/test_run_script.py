@@ -273,7 +273,10 @@ def test_help_lists_problems_methods_and_their_options(
         ((*SMALL, "--resample", "often"), ["EVERY[,power=K,offset=C]", "'often'"]),
         ((*SMALL, "--resample", "5,powr=2"), ["unknown option powr"]),
         ((*SMALL, "--resample", "0"), ["at least 1 round, got every = 0"]),
-        (("sine2", "--resample", "5"), ["Nothing of problem 'sine2' cannot"]),
+        (
+            ("sine2", "--resample", "5"),
+            ["No term of problem 'sine2' can be drawn again"],
+        ),
         (("--resume", "nowhere"), ["No run to resume in nowhere"]),
         (("--resume", "nowhere", "--out", "x"), ["leave --out away"]),
     ],

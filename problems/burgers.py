@@ -19,6 +19,10 @@ from fedsciml.problem import Problem, Row, Term
 from problems._suite import Options, sampler, setting
 
 NU = 0.01 / pi
+LOWER, UPPER = [-1.0, 0.0], [1.0, 1.0]
+"""Corners of the domain."""
+
+sample = sampler(LOWER, UPPER)
 
 
 def burgers(u: Jet, row: Row) -> Tensor:
@@ -51,12 +55,6 @@ def solution(points: Tensor, nu: float = NU, nodes: int = 100) -> Tensor:
     y = x - torch.sqrt(4 * nu * t) * z
     mean = torch.softmax(torch.log(weights) - torch.cos(pi * y) / (2 * pi * nu), 1)
     return -(mean * torch.sin(pi * y)).sum(1)
-
-
-LOWER, UPPER = [-1.0, 0.0], [1.0, 1.0]
-"""Corners of the domain."""
-
-sample = sampler(LOWER, UPPER)
 
 
 def crowded(n: int, generator: Generator) -> Tensor:

@@ -138,9 +138,8 @@ EXTRA = {
 MORE = (
     "poisson_multiscale:points=4",
     "inverse_diffusion_reaction:points=4",
-    "schaffer:activation=tanh",
 )
-"""Problems of ``FEDPINN`` with four times the points, or a smooth activation."""
+"""Problems of ``FEDPINN`` with four times the points."""
 
 FEDAVG = FEDPINN | EXTRA
 

@@ -8,21 +8,27 @@ from _tables import Cell, Table, error, megabytes, middle, plain
 
 
 def reached(
-    name: str, entries: Sequence[Entry], asked: Mapping[str, float], rounds: int
+    name: str,
+    problems: Sequence[str],
+    entries: Sequence[Entry],
+    asked: Mapping[str, float],
+    rounds: int,
 ) -> Table:
     """A row per problem: FIPA's error beside centralised Gauss-Newton's and FedAvg's.
 
     Args:
         name: Of the suite.
+        problems: Its problems.
         entries: Its runs; the longest of each start.
         asked: The errors aimed at.
         rounds: After so many FIPA and Gauss-Newton are compared; of FedAvg the lowest
             error of all its rounds counts.
     """
     rows: list[Sequence[Cell]] = []
-    for problem in dict.fromkeys(entry["problem"] for entry in entries):
+    ranked = sorted(entries, key=lambda e: e["seed"])
+    for problem in problems:
         runs = {
-            method: [e for e in entries if (e["problem"], e["method"]) == key]
+            method: [e for e in ranked if (e["problem"], e["method"]) == key]
             for method in ("fipa", "gauss_newton", "fedavg")
             if (key := (problem, method))
         }

@@ -193,8 +193,8 @@ def longest(entries: Sequence[Entry]) -> list[Entry]:
 def tables(entries: Sequence[Entry], suite: str = "fipa") -> list[Table]:
     """All tables of a record."""
     if suite not in ("fipa", "fipa-1d"):
-        rounds = SUITES[suite].rounds
-        return [reached(suite, longest(entries), ASKED, rounds)]
+        problems, rounds = SUITES[suite].problems, SUITES[suite].rounds
+        return [reached(suite, problems, longest(entries), ASKED, rounds)]
     runs, names = Runs(longest(entries)), list(ROWS)
     authors = json.loads(AUTHORS.read_text())
     found = [

@@ -185,7 +185,7 @@ def test_a_suite_is_told_beside_centralised_gauss_newton_and_fedavg() -> None:
         entry("gauss_newton", [0.5, 1e-9], 0, **shared),
         entry("fedavg", [0.5, 0.1, 0.3], 1, **shared),
     ]
-    table = reached("extra", runs, {"heat": 1e-8}, rounds=2)
+    table = reached("extra", ["heat"], runs, {"heat": 1e-8}, rounds=2)
     (row,) = table.rows
     named = dict(zip(table.heads, row, strict=True))
     assert named["FIPA"] == pytest.approx(1e-7)  # the logarithm is interpolated

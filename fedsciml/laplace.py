@@ -94,7 +94,7 @@ def evidence(problem: Problem, shard: Shard, theta: Tensor, data: str) -> Eviden
     """A client's part: its sketches at theta [p], not truncated.
 
     Raises:
-        ValueError: If the problem has no term ``data``.
+        ValueError: If the problem has no term ``data``, or that has no target.
     """
     number = _term(problem, data)
     rows = tuple(rows for rows in shard.rows if rows.term == number)
@@ -180,8 +180,13 @@ def laplace(
             smaller eigenvalues count as known.
 
     Raises:
-        ValueError: As ``evidence`` and ``combine``.
+        ValueError: If theta is not of the problem, or as ``evidence`` and ``combine``.
     """
+    if len(theta) != problem.network.size:
+        raise ValueError(
+            f"theta has {len(theta)} numbers, but problem '{problem.name}' has "
+            f"{problem.network.size} parameters; give the theta that it was trained to."
+        )
     parts = [evidence(problem, shard, theta, data) for shard in problem.shards()]
     return combine(problem, theta, parts, data, damping)
 
@@ -193,4 +198,10 @@ def _term(problem: Problem, name: str) -> int:
             f"Problem '{problem.name}' has no term '{name}' with measurements; its "
             f"terms are {', '.join(names)}."
         )
-    return names.index(name)
+    number = names.index(name)
+    if problem.terms[number].target is None:
+        raise ValueError(
+            f"Term '{name}' of problem '{problem.name}' has no target: it holds no "
+            "measurements, whose errors could be told."
+        )
+    return number

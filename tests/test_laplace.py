@@ -127,6 +127,11 @@ def test_what_cannot_be_known_is_refused() -> None:
         laplace(problem, at, "pde")
     with pytest.raises(ValueError, match="must be positive, got 0"):
         laplace(problem, at, damping=0.0)
+    with pytest.raises(ValueError, match=f"theta has {len(at) - 1} numbers"):
+        laplace(problem, at[:-1])
+    heat = problems.load("heat_inverse", measurements=40, points=20)
+    with pytest.raises(ValueError, match="'equation' .* has no target"):
+        laplace(heat, theta(heat), "equation")
 
 
 def test_measurements_that_are_all_fitted_tell_no_noise() -> None:

@@ -43,6 +43,8 @@ MAKERS = {
     "cost.json": "python scripts/benchmark_cost.py",
     "coverage.json": "python scripts/study_coverage.py",
     "deepxde.json": "python scripts/benchmark_deepxde.py",
+    "extra.json": "python scripts/benchmark.py extra",
+    "fedpinn.json": "python scripts/benchmark.py fedpinn",
     "inverse.json": "python scripts/study_inverse.py",
     "partitions.json": "python scripts/partitions.py",
     "paths.json": "python scripts/benchmark_paths.py",

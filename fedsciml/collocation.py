@@ -182,7 +182,7 @@ def pieces(
                 f"Axis {axis} of a box with {len(low)} axes; they count from 0."
             )
         along = axis
-        cuts = _equal(low[axis], high[axis], piece * clients)
+        cuts = equal(float(low[axis]), float(high[axis]), piece * clients)
         return Partition(
             "pieces", clients, lambda x: _interval(x, cuts, along) % clients
         )
@@ -191,7 +191,7 @@ def pieces(
             f"({piece} + 1)^2 blocks dealt by (i + j) mod {clients} leave nothing for "
             f"client {2 * piece + 1}. Use piece >= {clients // 2}, or an axis."
         )
-    grid = [_equal(low[k], high[k], piece + 1) for k in range(2)]
+    grid = [equal(float(low[k]), float(high[k]), piece + 1) for k in range(2)]
 
     def owner(points: Tensor) -> Tensor:
         i, j = (_interval(points, grid[k], k) for k in range(2))
@@ -401,9 +401,10 @@ def _edges(edges: Sequence[float] | Tensor, axis: int) -> Tensor:
     return checked
 
 
-def _equal(lower: Tensor, upper: Tensor, intervals: int) -> Tensor:
+def equal(lower: float, upper: float, intervals: int) -> Tensor:
+    """Edges of equal intervals, shape [intervals + 1]."""
     return torch.linspace(
-        float(lower), float(upper), intervals + 1, dtype=torch.float64, device="cpu"
+        lower, upper, intervals + 1, dtype=torch.float64, device="cpu"
     )
 
 

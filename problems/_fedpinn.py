@@ -76,19 +76,6 @@ def setting(clients: int, options: Options, activation: str = "tanh") -> Setting
     return Setting(clients, **chosen)
 
 
-def grid(n: int, lower: Sequence[float], upper: Sequence[float]) -> Tensor:
-    """About n points of an equispaced grid of a box, faces included, shape [n, d].
-
-    In d dimensions the grid has round(n^(1/d)) lines along each axis, at least 2.
-    """
-    lines = max(2, round(n ** (1 / len(lower))))
-    axes = [
-        torch.linspace(a, b, lines, dtype=torch.float64, device="cpu")
-        for a, b in zip(lower, upper, strict=True)
-    ]
-    return torch.cartesian_prod(*axes).reshape(-1, len(axes))
-
-
 def hammersley(n: int) -> Tensor:
     """The first n Hammersley points of the unit square, shape [n, 2].
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.collocation import Partition, strips, uniform
+from fedsciml.collocation import Partition, equal, strips, uniform
 from fedsciml.datafiles import Points, load_points
 from fedsciml.laplace import SENSORS
 from fedsciml.network import PointFunction
@@ -73,9 +73,7 @@ def inverse(
     if made.clients < 1:
         raise ValueError(f"Sensors need at least 1 site, got {made.clients}.")
     (left, _), (right, _) = corners
-    sites = strips(
-        torch.linspace(left, right, made.clients + 1, dtype=torch.float64, device="cpu")
-    )
+    sites = strips(equal(left, right, made.clients))
     generator = Generator().manual_seed(made.seed)
     inside = uniform(made.points, *corners, generator)
     test = uniform(1000, *corners, generator)

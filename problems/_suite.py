@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from fedsciml.collocation import (
     Partition,
     boxes,
+    equal,
     face,
     pieces,
     sectors,
@@ -177,15 +178,15 @@ class Setting:
         if kind == "strips" and edges is not None and m == len(edges) - 1:
             return strips(edges)
         if kind in ("strips", "slabs") or (kind == "boxes" and len(lower) == 1):
-            return strips(_equal(lower[axis], upper[axis], m), axis)
+            return strips(equal(lower[axis], upper[axis], m), axis)
         if kind == "boxes":
             second = max(k for k in range(1, math.isqrt(m) + 1) if m % k == 0)
             counts = (m // second, second)
-            return boxes([_equal(lower[k], upper[k], n) for k, n in enumerate(counts)])
+            return boxes([equal(lower[k], upper[k], n) for k, n in enumerate(counts)])
         if kind == "pieces" and piece.isdigit():
             return pieces(lower, upper, int(piece), m)
         if kind == "sectors" and angles is not None:
-            return sectors(_equal(*angles, m))
+            return sectors(equal(*angles, m))
         also = "" if angles is None else "sectors, "
         raise ValueError(
             f"Unknown partition '{self.partition}'; choose strips, slabs, boxes, "
@@ -276,6 +277,19 @@ def faces(
     )
 
 
+def grid(n: int, lower: Sequence[float], upper: Sequence[float]) -> Tensor:
+    """About n points of an equispaced grid of a box, faces included, shape [n, d].
+
+    In d dimensions the grid has round(n^(1/d)) lines along each axis, at least 2.
+    """
+    lines = max(2, round(n ** (1 / len(lower))))
+    axes = [
+        torch.linspace(a, b, lines, dtype=torch.float64, device="cpu")
+        for a, b in zip(lower, upper, strict=True)
+    ]
+    return torch.cartesian_prod(*axes).reshape(-1, len(axes))
+
+
 def sinpi(y: Tensor) -> Tensor:
     """sin(pi y), its period taken off y exactly: pi y rounds away digits of large y."""
     return torch.sin(math.pi * (y - 2 * torch.round(y / 2)))
@@ -296,7 +310,7 @@ def sine(k: int, edges: Sequence[float], clients: int, options: Options) -> Prob
         [Term("data", given, torch.cat(drawn), target=solution)],
         made.divide([0.0], [1.0], edges=edges),
         exact=solution,
-        test_points=_grid(1024, 1),
+        test_points=grid(1024, [0.0], [1.0]),
         domain=([0.0], [1.0]),
         parameters=made.parameters(),
     )
@@ -324,7 +338,7 @@ def square(
         ),
         coordinates="xy",
         exact=solution,
-        test_points=_grid(256, 2),
+        test_points=grid(256**2, [0.0, 0.0], [1.0, 1.0]),
         domain=([0.0, 0.0], [1.0, 1.0]),
         parameters=made.parameters(),
     )
@@ -384,7 +398,9 @@ def dirichlet(
         made.divide(zero, one),
         coordinates="xyz"[:d] if d <= 3 else [f"x{i + 1}" for i in range(d)],
         exact=solution,
-        test_points=_grid(test, 1) if d == 1 else uniform(test, zero, one, generator),
+        test_points=(
+            grid(test, zero, one) if d == 1 else uniform(test, zero, one, generator)
+        ),
         domain=(zero, one),
         parameters=made.parameters(),
     )
@@ -406,15 +422,3 @@ def poisson(
 
     name = f"poisson{d}d"
     return dirichlet(name, pde, solution, source, clients, options, d=d, **counts)
-
-
-def _equal(lower: float, upper: float, intervals: int) -> Tensor:
-    return torch.linspace(
-        lower, upper, intervals + 1, dtype=torch.float64, device="cpu"
-    )
-
-
-def _grid(n: int, d: int) -> Tensor:
-    """All n^d points of an equispaced grid on [0, 1]^d."""
-    axis = torch.linspace(0, 1, n, dtype=torch.float64, device="cpu")
-    return torch.cartesian_prod(*[axis] * d).reshape(-1, d)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._fedpinn import Options, grid, setting
-from problems._suite import sampler
+from problems._fedpinn import Options, setting
+from problems._suite import grid, sampler
 
 
 def beam(u: Jet, row: Row) -> Tensor:

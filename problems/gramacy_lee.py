@@ -9,8 +9,8 @@ from typing import Unpack
 from torch import Tensor
 
 from fedsciml.problem import Problem, Term
-from problems._fedpinn import Options, grid, setting
-from problems._suite import given, sinpi
+from problems._fedpinn import Options, setting
+from problems._suite import given, grid, sinpi
 
 
 def solution(points: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._fedpinn import Options, grid, hammersley, setting
-from problems._suite import sampler, sinpi
+from problems._fedpinn import Options, hammersley, setting
+from problems._suite import grid, sampler, sinpi
 
 K = 4 * pi
 

@@ -17,8 +17,8 @@ from fedsciml.jet import Jet
 from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from problems._chebyshev import collocation
-from problems._fedpinn import Options, grid, setting
-from problems._suite import sampler
+from problems._fedpinn import Options, setting
+from problems._suite import grid, sampler
 
 DIFFUSIVITY = 0.01
 

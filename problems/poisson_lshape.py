@@ -14,20 +14,10 @@ from torch import Tensor
 
 from fedsciml.collocation import SLACK, boundary, interior
 from fedsciml.deepxde import deepxde
-from fedsciml.jet import Jet
-from fedsciml.problem import Problem, Row, Term
+from fedsciml.problem import Problem, Term
 from problems._suite import Options, given, only, sampler, setting
-
-
-def poisson(u: Jet, row: Row) -> Tensor:
-    """-u_xx - u_yy - f."""
-    return -u.laplacian - row.target
-
-
-def smooth(points: Tensor) -> Tensor:
-    """sin(pi x) sin(pi y), shape [n]."""
-    x, y = points.unbind(1)
-    return torch.sin(pi * x) * torch.sin(pi * y)
+from problems.poisson_square import poisson, source
+from problems.poisson_square import solution as smooth
 
 
 def corner(points: Tensor) -> Tensor:
@@ -71,7 +61,7 @@ def make(
                 "poisson",
                 poisson,
                 within,
-                target=0.0 if singular else lambda x: 2 * pi**2 * smooth(x),
+                target=0.0 if singular else source,
                 sample=sampler(lower, upper, strictly),
             ),
             Term("boundary", given, around, target=solution, weight=100.0),

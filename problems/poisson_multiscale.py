@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fedsciml.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._fedpinn import Options, grid, setting
-from problems._suite import sampler
+from problems._fedpinn import Options, setting
+from problems._suite import grid, sampler
 
 FREQUENCIES = (1, 2, 3, 4, 8)
 

@@ -15,17 +15,13 @@ from fedsciml.collocation import SLACK, boundary, interior
 from fedsciml.deepxde import deepxde
 from fedsciml.problem import Problem, Term
 from problems._suite import Options, given, only, sampler, setting
-from problems.poisson_lshape import poisson, smooth
+from problems.poisson_square import poisson, source
+from problems.poisson_square import solution as smooth
 
 
 def solution(points: Tensor) -> Tensor:
     """log r + sin(pi x) sin(pi y), shape [n]."""
     return torch.log((points**2).sum(1)) / 2 + smooth(points)
-
-
-def source(points: Tensor) -> Tensor:
-    """f = 2 pi^2 sin(pi x) sin(pi y), shape [n]."""
-    return 2 * pi**2 * smooth(points)
 
 
 def inside(points: Tensor) -> Tensor:

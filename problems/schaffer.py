@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from fedsciml.problem import Problem, Term
-from problems._fedpinn import Options, grid, hammersley, setting
-from problems._suite import given
+from problems._fedpinn import Options, hammersley, setting
+from problems._suite import given, grid
 
 
 def solution(points: Tensor) -> Tensor:

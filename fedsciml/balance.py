@@ -22,7 +22,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from fedsciml.method import Info, Message, Method, State
+from fedsciml.method import Info, Message, Method, State, Wrapped
 from fedsciml.methods._uploads import number, tensor, total, without
 from fedsciml.residual import System
 
@@ -59,7 +59,7 @@ def factors(traces: Tensor, by: Balance) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Balanced:
+class Balanced(Wrapped):
     """A method on scaled rows.
 
     The first round has one exchange more: the clients send their traces at the start
@@ -81,7 +81,6 @@ class Balanced:
         ValueError: If ``by`` is none of its words.
     """
 
-    method: Method
     by: Balance
 
     def __post_init__(self) -> None:
@@ -90,16 +89,6 @@ class Balanced:
                 f"Rows are balanced by one of {', '.join(get_args(Balance))}; got "
                 f"'{self.by}'."
             )
-
-    @property
-    def name(self) -> str:
-        """The method's own."""
-        return self.method.name
-
-    @property
-    def pooled(self) -> bool:
-        """Whether the method is centralised."""
-        return self.method.pooled
 
     def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
         """The question for the traces at theta; the method starts after the answer."""

@@ -261,10 +261,10 @@ class AutogradLinear(NamedTuple):
                 (rows,) = torch.autograd.grad(total, copies, retain_graph=True)
                 out[q * n : (q + 1) * n] = rows
         except RuntimeError:  # for example, `if x.max() > 5` in the network
-            self._by_products(out)
+            self.products(out)
 
-    def _by_products(self, out: Tensor) -> None:
-        """Write J into ``out`` [q n, p] by products e_i^T J, some of them at once."""
+    def products(self, out: Tensor) -> None:
+        """Write the first rows of J into ``out`` by products e_i^T J, some at once."""
         for start in range(0, len(out), PRODUCTS):
             rows = out[start : start + PRODUCTS]
             unit = self.graph.new_zeros(len(rows), len(self.graph))
@@ -380,7 +380,7 @@ def _stacked(parts: object, n: int, term: str) -> Tensor:
 
 
 def _traced(
-    evaluate: Callable[[Callable[[Channel], Tensor]], Tensor],
+    evaluate: Callable[[Read], Tensor],
     points: Tensor,
     columns: int,
 ) -> list[Channel]:

@@ -78,3 +78,20 @@ class Method(Protocol):
         self, state: State, uploads: list[Message]
     ) -> tuple[State, Message, Info | None]:
         """Next state and broadcast; ``Info`` when the round is complete."""
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """What stands around a method and goes by its name."""
+
+    method: Method
+
+    @property
+    def name(self) -> str:
+        """The method's own."""
+        return self.method.name
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the method is centralised."""
+        return self.method.pooled

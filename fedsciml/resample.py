@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.method import Info, Message, Method, State
+from fedsciml.method import Info, Message, State, Wrapped
 from fedsciml.methods._sketching import generator
 from fedsciml.methods._uploads import number, tensor, without
 from fedsciml.problem import Problem, Rows, Shard, Term
@@ -161,7 +161,7 @@ def _candidates(
 
 
 @dataclass(frozen=True)
-class Resampled:
+class Resampled(Wrapped):
     """A method whose clients draw their points again from time to time.
 
     After every ``every`` rounds the method starts anew from the theta reached, on new
@@ -183,7 +183,6 @@ class Resampled:
             points are drawn, if too few candidates lie in a client's part.
     """
 
-    method: Method
     every: int = 20
     power: float = 1.0
     offset: float = 1.0
@@ -197,16 +196,6 @@ class Resampled:
                 "Resampling needs finite power and offset of at least 0; got "
                 f"{self.power} and {self.offset}."
             )
-
-    @property
-    def name(self) -> str:
-        """The method's own."""
-        return self.method.name
-
-    @property
-    def pooled(self) -> bool:
-        """Whether the method is centralised."""
-        return self.method.pooled
 
     def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
         """The method's start, on the problem's own points."""

@@ -83,22 +83,17 @@ def pointwise(network: MLP, x: Tensor) -> Way:
     return lambda theta: vmap(jacrev(residual), in_dims=(None, 0))(theta, x)
 
 
-def products(linear: AutogradLinear, rows: int, at_once: int) -> Tensor:
-    """The first rows of the Jacobian by vector-Jacobian products."""
-    parts = []
-    for start in range(0, rows, at_once):
-        seeds = torch.zeros(min(at_once, rows - start), len(linear.graph)).double()
-        seeds[:, start:].fill_diagonal_(1)
-        batched = at_once > 1
-        (part,) = torch.autograd.grad(
-            linear.graph,
-            linear.theta,
-            seeds if batched else seeds[0],
-            retain_graph=True,
-            is_grads_batched=batched,
-        )
-        parts.append(part.view(-1, linear.theta.numel()))
-    return torch.cat(parts)
+def batched(linear: AutogradLinear, rows: int) -> Tensor:
+    """The first rows of the Jacobian by vector-Jacobian products, many at once."""
+    out = linear.theta.new_empty(rows, linear.theta.numel())
+    linear.products(out)
+    return out
+
+
+def one_by_one(linear: AutogradLinear, rows: int) -> Tensor:
+    """The same, one product after the other."""
+    units = torch.eye(rows, len(linear.graph), dtype=linear.graph.dtype)
+    return torch.stack([linear.vjp(unit) for unit in units])
 
 
 def ways(rows: int) -> tuple[dict[str, Way], dict[str, int], Tensor]:
@@ -121,11 +116,11 @@ def ways(rows: int) -> tuple[dict[str, Way], dict[str, int], Tensor]:
         "DeepXDE's pde on jets": system(script),
         "DeepXDE's pde and net, general path": system(general),
         "vmap(jacrev) of a point": pointwise(network, held.points),
-        "nested autograd, batched products": lambda theta: products(
-            block.linearise(theta), rows, 64
+        "nested autograd, batched products": lambda theta: batched(
+            block.linearise(theta), rows
         ),
-        "nested autograd, row by row": lambda theta: products(
-            block.linearise(theta), rows, 1
+        "nested autograd, row by row": lambda theta: one_by_one(
+            block.linearise(theta), rows
         ),
     }
     few = {name: rows for name in found if name.startswith("nested")}

@@ -20,6 +20,25 @@ Solution = Callable[[np.ndarray], np.ndarray]
 """Maps points [n, d] to values [n, c], as ``dde.data.PDE(solution=...)`` takes it."""
 
 
+@contextmanager
+def _one_precision() -> Iterator[None]:
+    """Say what to do where torch refuses to mix float64 and float32."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        # Problem says of a network's error which problem it is.
+        cause = error if isinstance(error, RuntimeError) else error.__cause__
+        words = set(re.findall("[a-z]+", str(cause).lower()))
+        if not (isinstance(cause, RuntimeError) and {"double", "float"} <= words):
+            raise
+        raise ValueError(
+            "The model computes with float32 tensors, but is trained in float64; call "
+            "dde.config.set_default_float('float64') before building them, the net "
+            f"and constant tensors that it or the pde reads. Torch says: {cause}"
+        ) from error
+
+
+@_one_precision()
 def problem(
     data: Data,
     net: Net,
@@ -64,31 +83,7 @@ def problem(
             of another precision than float64 where torch does not convert them.
         ModuleNotFoundError: If DeepXDE is not installed.
     """
-    with _one_precision():
-        return _problem(
-            data,
-            net,
-            loss_weights,
-            named(external_trainable_variables),
-            clients,
-            partition,
-            solution,
-            test_points,
-            name,
-        )
-
-
-def _problem(
-    data: Data,
-    net: Net,
-    loss_weights: Sequence[float] | None,
-    variables: dict[str, Tensor],
-    clients: int,
-    partition: Partition | None,
-    solution: Solution | None,
-    test_points: Tensor | np.ndarray | None,
-    name: str,
-) -> Problem:
+    variables = named(external_trainable_variables)
     terms = _terms(data, loss_weights, variables)
     points = torch.cat([_points(term) for term in terms])
     solution = solution or getattr(data, "soln", None) or getattr(data, "func", None)
@@ -115,24 +110,6 @@ def _problem(
     )
     _check_rows(made)
     return made
-
-
-@contextmanager
-def _one_precision() -> Iterator[None]:
-    """Say what to do where torch refuses to mix float64 and float32."""
-    try:
-        yield
-    except (RuntimeError, ValueError) as error:
-        # Problem says of a network's error which problem it is.
-        cause = error if isinstance(error, RuntimeError) else error.__cause__
-        words = set(re.findall("[a-z]+", str(cause).lower()))
-        if not (isinstance(cause, RuntimeError) and {"double", "float"} <= words):
-            raise
-        raise ValueError(
-            "The model computes with float32 tensors, but is trained in float64; call "
-            "dde.config.set_default_float('float64') before building them, the net "
-            f"and constant tensors that it or the pde reads. Torch says: {cause}"
-        ) from error
 
 
 def _terms(

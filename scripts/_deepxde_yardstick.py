@@ -33,6 +33,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 import problems
 from fedsciml.deepxde import deepxde
+from fedsciml.deepxde.package import double_precision
 from fedsciml.metrics import errors
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Rows
@@ -196,9 +197,8 @@ def training(
 @contextmanager
 def as_a_script(seed: int) -> Iterator[None]:
     """DeepXDE in float64, seeded and silent; all is put back at the end."""
-    dde = deepxde()
-    precision, dtype = dde.config.default_float(), torch.get_default_dtype()
     with (
+        double_precision(),
         Path(os.devnull).open("w") as nowhere,
         redirect_stdout(nowhere),
         warnings.catch_warnings(),
@@ -207,12 +207,7 @@ def as_a_script(seed: int) -> Iterator[None]:
         # NNCG's line search makes numbers of losses that are on the graph.
         warnings.filterwarnings("ignore", "Converting a tensor with requires_grad")
         torch.default_generator.manual_seed(seed)
-        dde.config.set_default_float("float64")
-        try:
-            yield
-        finally:
-            dde.config.set_default_float(precision)
-            torch.set_default_dtype(dtype)
+        yield
 
 
 def model(problem: Problem, theta: Tensor) -> Model:

@@ -5,7 +5,6 @@ Each is a script as DeepXDE's users write them: it defines ``data`` and ``net``,
 trains with stands under ``__main__`` and is not run here.
 """
 
-import math
 import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from _deepxde_yardstick import Data, Stage, as_a_script, training
+from _deepxde_yardstick import LBFGS, Data, Stage, as_a_script, training
 from torch import Tensor
 
 from fedsciml.deepxde import deepxde
@@ -22,9 +21,7 @@ from fedsciml.record import Line
 SCRIPTS = Path(__file__).with_name("deepxde_examples")
 
 ADAM = Stage("adam", 500, 10, 0.5, rate=1e-3)
-LBFGS = Stage("L-BFGS", 100, math.inf, 1.0, 2.0**60)
-"""DeepXDE's usual training: at most 5000 iterations of Adam, then L-BFGS to its end.
-``_deepxde_yardstick`` says why the loss has a factor."""
+"""DeepXDE's usual training: at most 5000 iterations, then L-BFGS to its end."""
 
 
 class Example(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from _common import Entry
-from _tables import Cell, Table, error, megabytes, middle, plain
+from _tables import Cell, Runs, Table, megabytes, middle, plain
 
 
 def reached(
@@ -25,18 +25,13 @@ def reached(
             error of all its rounds counts.
     """
     rows: list[Sequence[Cell]] = []
-    ranked = sorted(entries, key=lambda e: e["seed"])
+    runs = Runs(sorted(entries, key=lambda e: e["seed"]))
     for problem in problems:
-        runs = {
-            method: [e for e in ranked if (e["problem"], e["method"]) == key]
-            for method in ("fipa", "gauss_newton", "fedavg")
-            if (key := (problem, method))
-        }
-        mine = runs["fipa"]
+        mine = runs.of(problem, "fipa")
         if not mine:
             continue
-        ours = middle([error(e, "round", rounds) for e in mine])
-        central = middle([error(e, "round", rounds) for e in runs["gauss_newton"]])
+        ours = middle(runs.errors(problem, "fipa", rounds))
+        central = middle(runs.errors(problem, "gauss_newton", rounds))
         last = mine[0]
         rows.append(
             [
@@ -48,7 +43,7 @@ def reached(
                 _each(last),
                 central,
                 f"{ours / central:.2g}" if ours and central else None,
-                *_averaging(runs["fedavg"]),
+                *_averaging(runs.of(problem, "fedavg")),
                 f"{mean(mean(e['rank']) for e in mine):.0f}" if last["rank"] else None,
                 megabytes(middle([e["bytes"][-1] for e in mine])),
                 f"{mean(e['seconds'][-1] / e['round'][-1] for e in mine):.2g}",

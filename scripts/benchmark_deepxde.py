@@ -15,7 +15,6 @@ The record is figures/data/deepxde.json, the tables are those of docs/deepxde.md
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -166,10 +165,8 @@ def main() -> None:
         for which in todo.runs
         for name in todo.examples
     ]
-    if todo.table:
-        entries: list[Entry] = json.loads(todo.out.read_text())
-    else:
-        entries = _common.completed(todo.out, KEY, keys, measured, 1, 1, todo.fresh)
+    wanted = [] if todo.table else keys
+    entries = _common.completed(todo.out, KEY, wanted, measured, 1, 1, todo.fresh)
     found = tables(entries)
     if todo.out == RECORD:
         publish(found)

@@ -261,7 +261,7 @@ def _agree(
 def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
     """The result as plain data; numbers that are not finite become None."""
     last = result.history[-1]
-    relative_l2, mse = result.errors()
+    relative_l2, mse, each = measure(result.problem, result.theta)
     ranks = [rank for line in result.history for rank in line["ranks"]]
     configuration = json.loads((out / "run.json").read_text())
     content: dict[str, Any] = {
@@ -277,7 +277,7 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
         "loss": result.loss,
         "relative_l2": relative_l2,
         "mse": mse,
-        "unknowns": _unknowns(result),
+        "unknowns": _unknowns(result, each),
         "bytes_up": last["bytes_up"],
         "bytes_down": last["bytes_down"],
         "messages": last["messages"],
@@ -297,13 +297,14 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
     }
 
 
-def _unknowns(result: Result) -> dict[str, dict[str, float | None]]:
+def _unknowns(
+    result: Result, each: Mapping[str, float]
+) -> dict[str, dict[str, float | None]]:
     """The unknown numbers found, and what is known of their errors.
 
     Standard deviations where sensors tell them, relative errors where the truth is.
     """
     deviation: dict[str, float] = {}
-    each = measure(result.problem, result.theta).each
     if any(term.name == SENSORS for term in result.problem.terms):
         with suppress(ValueError):  # too few measurements to know their noise
             deviation = laplace(result.problem, result.theta).deviation

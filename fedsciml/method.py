@@ -14,9 +14,11 @@ dictionaries of tensors, numbers and strings, so a checkpoint, a resumed run and
 message on a wire need no code of their own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from fedsciml.residual import System
@@ -29,6 +31,28 @@ Message = dict[str, Value]
 
 State = dict[str, Value]
 """What a server or a client keeps from one exchange to the next."""
+
+
+class Field(NamedTuple):
+    """What an upload must hold under a key, for the server to merge it.
+
+    Attributes:
+        shape: Of a tensor: numbers, or words for sizes that are the client's own, such
+            as the rank "k"; a word means the same size throughout a client's round.
+            None for a plain number.
+        finite: Whether every entry must be finite, or else one at least.
+        scale: Whether its norm is held against those of the other clients.
+        dtype: Of the tensor; None for that of theta.
+    """
+
+    shape: tuple[int | str, ...] | None = None
+    finite: bool = True
+    scale: bool = False
+    dtype: torch.dtype | None = None
+
+
+Fields = Mapping[str, Field]
+"""All that an upload must hold, by its keys, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +97,9 @@ class Method(Protocol):
         self, system: System, broadcast: Message, memory: State
     ) -> tuple[Message, State]:
         """A client's upload and what it remembers; memory is empty at first."""
+
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """What every client's upload to this broadcast holds; theta is [size]."""
 
     def server(
         self, state: State, uploads: list[Message]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fedsciml import methods
 from fedsciml.balance import Balanced
+from fedsciml.compress import Compressed
 from fedsciml.method import Fields, Message, Method, State
 from fedsciml.problem import Problem
 from fedsciml.resample import Resampled
@@ -24,6 +25,9 @@ OTHERS: dict[str, Method] = {
     "balanced clients": Balanced(FIPA, "clients"),
     "warm-up": Warmup(FEDAVG, 1, FIPA),
     "resampled": Resampled(FIPA, every=1),
+    "compressed": Compressed(FIPA),
+    "compressed with feedback": Compressed(FIPA, "bfloat16", feedback=True),
+    "compressed updates": Compressed(FEDAVG, "bfloat16", feedback=True),
     "fedfisher of diagonals": methods.load("fedfisher", tau=2, fisher="diagonal"),
     "fedpm of gramians": methods.load("fedpm", tau=2, preconditioner="gramian"),
     "fipa_paper of a budget": methods.load("fipa_paper", tau=2, rank="bytes:30000"),

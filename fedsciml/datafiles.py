@@ -30,7 +30,7 @@ class Points(NamedTuple):
 
 
 def load_points(
-    paths: Sequence[Path | str],
+    paths: Sequence[Path | str | None],
     coordinates: Sequence[str],
     targets: Sequence[str] = (),
 ) -> Points:
@@ -38,6 +38,7 @@ def load_points(
 
     Args:
         paths: One file per client, in the order of the clients; ``.csv`` or ``.npz``.
+            None for a client whose file is elsewhere: it has no rows here.
         coordinates: Columns of the points, in the order of ``Problem.coordinates``.
         targets: Columns of the known values, if any.
 
@@ -61,7 +62,10 @@ def load_points(
         )
     wanted = [*coordinates, *targets]
     d = len(coordinates)
-    tables = [_table(Path(path), wanted) for path in paths]
+    elsewhere = torch.empty(0, len(wanted), dtype=torch.float64, device="cpu")
+    tables = [
+        elsewhere if path is None else _table(Path(path), wanted) for path in paths
+    ]
     if not targets:
         return Points(tables, None)
     values = [table[:, d:] for table in tables]

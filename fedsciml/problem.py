@@ -177,6 +177,8 @@ class Problem:
         truth: The unknown numbers' values, as far as they are known, to compare with.
         domain: Corners (lower, upper) of a box that holds all points; checked if given.
         parameters: What the problem was made with, for the record.
+        partial: It is made at one party, or at a server without data: terms and
+            clients may lack points that are elsewhere.
 
     Raises:
         ValueError: If the parts do not fit together, a point is not finite or outside
@@ -195,6 +197,7 @@ class Problem:
     truth: Mapping[str, float] = field(default_factory=dict)
     domain: tuple[Sequence[float], Sequence[float]] | None = None
     parameters: dict[str, object] = field(default_factory=dict)
+    partial: bool = False
     _targets: tuple[Tensor | None, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -220,7 +223,7 @@ class Problem:
                 values = _matrix(self.reference, len(points), c, "reference")
                 object.__setattr__(self, "reference", values)
         empty = [s.client for s in self.shards() if s.points == 0]
-        if empty:
+        if empty and not self.partial:
             raise ValueError(
                 f"Partition '{self.partition.name}' of problem '{self.name}' leaves "
                 f"client {empty[0]} of {self.clients} without any point. Use fewer "
@@ -241,16 +244,44 @@ class Problem:
     def shards(self) -> list[Shard]:
         """What each client holds, in the order of the clients."""
         owners = [self._owners(term) for term in self.terms]
-        total = sum(len(owner) for owner in owners)
-        result = []
-        for client in range(self.clients):
-            rows = tuple(
-                self._rows(t, (owner == client).nonzero().squeeze(-1))
-                for t, owner in enumerate(owners)
-            )
-            share = sum(len(r.points) for r in rows) / total
-            result.append(Shard(client, rows, share))
-        return result
+        return [
+            self._shard(m, [owner == m for owner in owners])
+            for m in range(self.clients)
+        ]
+
+    def shard(self, client: int, totals: Sequence[int] | None = None) -> Shard:
+        """What one client holds.
+
+        Args:
+            client: Its number.
+            totals: Points of each term at all clients together, where those of the
+                others are not here: row weights and share are of these.
+
+        Raises:
+            ValueError: If there is no such client.
+        """
+        self._check_client(client)
+        own = [self._owners(term) == client for term in self.terms]
+        return self._shard(client, own, totals)
+
+    def counts(self, client: int) -> list[int]:
+        """How many points of each term a client holds.
+
+        Raises:
+            ValueError: If there is no such client.
+        """
+        return [len(rows.points) for rows in self.shard(client).rows]
+
+    def _shard(
+        self, client: int, own: list[Tensor], totals: Sequence[int] | None = None
+    ) -> Shard:
+        totals = [len(mine) for mine in own] if totals is None else totals
+        rows = tuple(
+            self._rows(t, mine.nonzero().squeeze(-1), totals[t])
+            for t, mine in enumerate(own)
+        )
+        share = sum(len(r.points) for r in rows) / max(sum(totals), 1)
+        return Shard(client, rows, share)
 
     def pooled(self) -> Shard:
         """All rows in one place: what a centralised method trains on."""
@@ -270,6 +301,15 @@ class Problem:
         term.check_movable()
         return replace(rows, points=points, target=_target(term, points))
 
+    def target(self, number: int, points: Tensor) -> Tensor | None:
+        """The targets of a term at points [n, d]; 1 where they are data."""
+        term, known = self.terms[number], self._targets[number]
+        if known is None or (
+            callable(term.target) and not torch.is_tensor(term.target)
+        ):
+            return _target(term, points)
+        return known.new_ones(len(points), *known.shape[1:])
+
     def alone(self, client: int) -> "Problem":
         """The problem of one party that federates with nobody.
 
@@ -279,11 +319,7 @@ class Problem:
         Raises:
             ValueError: If there is no such client.
         """
-        if not 0 <= client < self.clients:
-            raise ValueError(
-                f"Problem '{self.name}' has the clients 0 to {self.clients - 1}; got "
-                f"{client}."
-            )
+        self._check_client(client)
         terms = [
             replace(
                 self.terms[rows.term],
@@ -370,11 +406,18 @@ class Problem:
                 f"it must be {expected}."
             )
 
-    def _rows(self, number: int, chosen: Tensor) -> Rows:
+    def _check_client(self, client: int) -> None:
+        if not 0 <= client < self.clients:
+            raise ValueError(
+                f"Problem '{self.name}' has the clients 0 to {self.clients - 1}; got "
+                f"{client}."
+            )
+
+    def _rows(self, number: int, chosen: Tensor, total: int | None = None) -> Rows:
         term = self.terms[number]
         points, target = _joined(term.points), self._targets[number]
         partner = None if term.partner is None else _joined(term.partner)
-        weight = (term.weight / len(points)) ** 0.5
+        weight = (term.weight / max(total or len(points), 1)) ** 0.5
         return Rows(number, points, target, weight, partner).part(chosen)
 
     def _owners(self, term: Term) -> Tensor:
@@ -401,7 +444,7 @@ class Problem:
                     "point one partner, in the same form."
                 )
         everything = _joined(points)
-        if len(everything) == 0:
+        if len(everything) == 0 and not self.partial:
             raise ValueError(f"The {where} has no points.")
         target = term.target
         if isinstance(points, tuple) and isinstance(target, (list, tuple)):

@@ -27,6 +27,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fedsciml.backends import Traffic
+from fedsciml.federation import Roll
 from fedsciml.method import Message, State
 
 Line = dict[str, Any]
@@ -42,6 +43,7 @@ class Checkpoint(NamedTuple):
     memories: list[State]
     traffic: Traffic
     seconds: float
+    roll: Roll | None = None
 
 
 class Record:
@@ -173,6 +175,9 @@ class Record:
         }
         parts = {"state": checkpoint.state, "broadcast": checkpoint.broadcast}
         parts |= {f"memory{m}": part for m, part in enumerate(checkpoint.memories)}
+        if checkpoint.roll is not None:
+            plain["members"], last = checkpoint.roll
+            parts |= {f"last{m}": part for m, part in enumerate(last)}
         for part, content in parts.items():
             for key, value in content.items():
                 if isinstance(value, Tensor):
@@ -224,13 +229,18 @@ def _checkpoint(path: Path, device: torch.device | str) -> Checkpoint:
         part, slash, name = key.partition("/")
         if slash:
             parts.setdefault(part, {})[name] = value
+    memories, last = (
+        [parts.get(f"{part}{m}", {}) for m in range(plain["clients"])]
+        for part in ("memory", "last")
+    )
     return Checkpoint(
         plain["round"],
         parts.get("state", {}),
         parts.get("broadcast", {}),
-        [parts.get(f"memory{m}", {}) for m in range(plain["clients"])],
+        memories,
         Traffic(*plain["traffic"]),
         plain["seconds"],
+        Roll(plain["members"], last) if "members" in plain else None,
     )
 
 

@@ -14,10 +14,11 @@ from torch import Generator, Tensor
 
 from fedsciml.backends import Backend
 from fedsciml.backends.inprocess import InProcess
+from fedsciml.federation import Federation, Rules
+from fedsciml.fingerprint import fingerprint
 from fedsciml.jet import Jet
 from fedsciml.method import Info, Message, Method, State
 from fedsciml.metrics import errors, gauss_newton_gap, measure
-from fedsciml.network import MLP
 from fedsciml.parallel import Parallel
 from fedsciml.problem import Problem
 from fedsciml.record import Checkpoint, Line, Record
@@ -39,7 +40,9 @@ class Result:
             ``relative_l2`` and ``mse`` (after it, on the test points), ``errors`` of
             each output and unknown where there are several, ``step``,
             ``damping``, ``cutoff``, ``ranks``, ``epochs``, ``probes``, ``gn_gap`` where
-            asked for, and the running totals ``bytes_up``, ``bytes_down``, ``messages``
+            asked for, ``dropped`` (clients and why) and ``stale`` (clients for whom an
+            earlier sketch stood in, and its age) where there were any, and the running
+            totals ``bytes_up``, ``bytes_down``, ``messages``
             and ``seconds``. Seconds are those of clients, messages and server; that
             for measuring the error is not counted. The loss is that of the point from
             which the round steps. It may rise for some rounds (see docs/steps.md); the
@@ -81,6 +84,7 @@ def run(
     out: Path | str | None = None,
     resume: bool = False,
     backend: Backend | None = None,
+    rules: Rules | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
     gn_gap: bool = False,
@@ -102,6 +106,7 @@ def run(
         out: Directory to record the run in, new or empty; nothing is recorded without.
         resume: Continue the run that ``out`` holds; its configuration must agree.
         backend: Door to the clients; all in this process by default.
+        rules: Which rounds count when clients fail; by default all clients are needed.
         device: Where to compute, ``cpu`` or ``cuda``.
         dtype: ``torch.float64`` or ``torch.float32``.
         gn_gap: Compare every step with the centralised Gauss-Newton step. This pools
@@ -114,8 +119,9 @@ def run(
         notes: Further configuration for the record.
 
     Raises:
-        ValueError: If an argument is out of range, or the directory to resume holds a
-            run of another configuration or problem.
+        ValueError: If an argument is out of range or the rules do not suit, or the
+            directory to resume holds a run of another configuration or problem.
+        TooFewClients: If clients fail and fewer than the rules ask for are left.
         FileExistsError: If ``out`` is not empty and ``resume`` is off.
         FloatingPointError: If theta or the loss stops being finite. The record then
             ends at the last good round and says why. Whatever ends a recorded run
@@ -125,8 +131,14 @@ def run(
         raise ValueError(f"A run needs at least 1 round, got {rounds}.")
     if not 0 <= seed < 2**63:
         raise ValueError(f"The seed must be at least 0 and below 2^63, got {seed}.")
+    if gn_gap and problem.partial:
+        raise ValueError(
+            "gn_gap compares with the step on all rows, but here are not those of all "
+            "clients; leave it out."
+        )
     device = torch.device(device)
     door = backend or InProcess(problem, method, device, dtype)
+    federation = Federation(problem, method, door, rules)
     configuration = {
         "problem": problem.name,
         "problem_parameters": problem.parameters,
@@ -139,6 +151,7 @@ def run(
         "dtype": str(dtype).removeprefix("torch."),
         "gn_gap": gn_gap,
         "backend": door.name,
+        "rules": asdict(federation.rules),
         "parameters": problem.network.size,
         **(notes or {}),
     }
@@ -156,6 +169,7 @@ def run(
         memories = list(door.memories)
         found = Checkpoint(0, state, broadcast, memories, door.traffic, 0.0)
     door.memories, door.traffic = list(found.memories), found.traffic
+    federation.roll = found.roll
     whole = System(problem, problem.pooled(), device, dtype) if gn_gap else None
 
     # What to continue from if the run is interrupted: the last round that is complete
@@ -163,19 +177,19 @@ def run(
     latest, saved = found, time.monotonic()
     try:
         while latest.round < rounds and not (stop and history and stop(history)):
-            line, reached = _round(problem, method, door, latest, whole, clock)
+            line, reached = _round(problem, federation, latest, whole, clock)
             history.append(line)
             if record:
                 record.append(line)
             latest = reached
-            if record and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+            due = door.remote or time.monotonic() - saved >= CHECKPOINT_SECONDS
+            if record and due:
                 record.save(latest)
                 saved = time.monotonic()
             if progress:
                 progress(line)
         theta = _theta(latest.state)
-        shards = [problem.pooled()] if method.pooled else problem.shards()
-        loss = sum(System(problem, s, device, dtype).loss(theta) for s in shards)
+        loss = federation.loss(theta)
         _check(problem, method, rounds, loss, theta)
     except BaseException as error:
         if record:
@@ -192,8 +206,7 @@ def run(
 
 def advance(
     problem: Problem,
-    method: Method,
-    door: Backend,
+    federation: Federation,
     state: State,
     broadcast: Message,
     number: int,
@@ -205,27 +218,24 @@ def advance(
 
     Raises:
         FloatingPointError: If theta or the loss is not finite.
+        Exception: As ``Federation.advance``.
     """
-    info = None
-    while info is None:
-        uploads = door.exchange(broadcast)
-        state, broadcast, info = method.server(state, uploads)
-    _check(problem, method, number, info.loss, _theta(state))
+    state, broadcast, info = federation.advance(state, broadcast, number)
+    _check(problem, federation.method, number, info.loss, _theta(state))
     return state, broadcast, info
 
 
 def _round(
     problem: Problem,
-    method: Method,
-    door: Backend,
+    federation: Federation,
     last: Checkpoint,
     whole: System | None,
     clock: Callable[[], float],
 ) -> tuple[Line, Checkpoint]:
     """One round, from the last one's checkpoint to the next."""
-    begin = clock()
+    begin, door = clock(), federation.backend
     state, broadcast, info = advance(
-        problem, method, door, last.state, last.broadcast, last.round + 1
+        problem, federation, last.state, last.broadcast, last.round + 1
     )
     theta = _theta(state)
     if theta.is_cuda:
@@ -237,13 +247,23 @@ def _round(
     if len(found.each) > 1:
         line["errors"] = found.each
     line |= {**door.traffic._asdict(), "seconds": seconds}
+    if federation.dropped:
+        line["dropped"] = {str(m): str(e) for m, e in federation.dropped.items()}
+    if federation.stale:
+        line["stale"] = {str(m): age for m, age in federation.stale.items()}
     if whole is not None:
         before, after = _point(last.state), _point(state)
         line["gn_gap"] = gauss_newton_gap(
             whole, before, after - before, info.step, info.damping, info.cutoff
         )
     return line, Checkpoint(
-        last.round + 1, state, broadcast, list(door.memories), door.traffic, seconds
+        last.round + 1,
+        state,
+        broadcast,
+        list(door.memories),
+        door.traffic,
+        seconds,
+        federation.roll,
     )
 
 
@@ -258,48 +278,6 @@ def _check(
             f"{loss:.3e}, theta {'finite' if finite else 'not finite'} after it. "
             "Try a smaller learning rate or step, or more damping."
         )
-
-
-def fingerprint(
-    problem: Problem, seed: int = 0, device: torch.device | str = "cpu"
-) -> str:
-    """Hash of what the problem is, so that a run is not resumed on another.
-
-    Covers coordinates and outputs, the network, every client's points, targets and row
-    weights, the test points and reference, and the loss at the start theta, which
-    depends on the residuals' code. Numbers count in float32 and the loss to 6 digits:
-    the last digits of a float64 differ from machine to machine.
-    """
-    total = hashlib.sha256()
-
-    def add(*parts: object) -> None:
-        for part in parts:
-            if isinstance(part, Tensor):
-                plain = part.detach().cpu().float().numpy().astype("<f4") + 0.0
-                add(part.shape, plain.tobytes())
-            else:
-                data = part if isinstance(part, bytes) else repr(part).encode()
-                total.update(len(data).to_bytes(8, "little") + data)
-
-    network = problem.network
-    add(tuple(problem.coordinates), tuple(problem.outputs), type(network).__qualname__)
-    add(network.size)
-    several = network.networks if isinstance(network, Parallel) else [network]
-    for part in several:
-        if isinstance(part, MLP):
-            add(part.widths, part.activation, part.initialisation)
-    if isinstance(network, Parallel):
-        add(network.unknowns)
-    for shard in problem.shards():
-        for rows in shard.rows:
-            add(shard.client, rows.term, f"{rows.weight:.5e}", rows.points, rows.target)
-            if rows.partner is not None:
-                add(rows.partner)
-    add(problem.test_points, problem.reference)
-    start = network.init(Generator().manual_seed(seed), torch.float64).to(device)
-    loss = System(problem, problem.pooled(), device).loss(start)
-    add(f"{loss:.5e}")
-    return total.hexdigest()
 
 
 def describe(method: object) -> dict[str, object]:

@@ -107,7 +107,8 @@ def _words(kind: object) -> str:
     if typing.get_origin(kind) in (UnionType, typing.Union):
         return " or ".join(_words(part) for part in typing.get_args(kind))
     if typing.get_origin(kind) is Sequence:
-        return "a list of numbers"
+        (part,) = typing.get_args(kind)
+        return "a list of numbers" if part is float else "a list of files"
     words: Mapping[object, str] = {
         int: "a whole number",
         float: "a number",

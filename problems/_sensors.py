@@ -30,7 +30,8 @@ class Setting:
         noise: Standard deviation of made measurements over the root mean square of the
             exact ones.
         data: Directory with the sites' files, one ``.csv`` or ``.npz`` each, taken in
-            the order of their names, with the columns x, t and u; None makes data.
+            the order of their names, with the columns x, t and u; or a list of the
+            files, with null for a file that is elsewhere; None makes data.
         measurements: Number of made ones, of all sites together.
         points: Where the equation is asked for.
         weight: Of the measurements in the loss; that of the equation is 1.
@@ -39,7 +40,7 @@ class Setting:
     clients: int
     seed: int
     noise: float
-    data: str | None
+    data: str | Sequence[str | None] | None
     measurements: int
     points: int
     weight: float
@@ -88,6 +89,7 @@ def inverse(
     else:
         data = files(made.data, made.clients, "xt")
     known = made.data is None
+    listed = not (known or isinstance(made.data, str))
     return Problem(
         name,
         network,
@@ -102,6 +104,7 @@ def inverse(
         truth=truth if known else {},
         domain=corners,
         parameters={**asdict(made), **(parameters or {})},
+        partial=listed,
     )
 
 
@@ -130,17 +133,21 @@ def readings(
     return Points([points[mine] for mine in own], [values[mine] for mine in own])
 
 
-def files(directory: str, clients: int, coordinates: Sequence[str]) -> Points:
-    """The sites' data, a file each, in the order of the files' names.
+def files(
+    data: str | Sequence[str | None], clients: int, coordinates: Sequence[str]
+) -> Points:
+    """The sites' data, a file each: those of a directory by name, or as listed.
 
     Raises:
         ValueError: If there are not as many files as clients, or as ``load_points``.
     """
-    every = sorted(Path(directory).glob("*"))
-    paths = [path for path in every if path.suffix.lower() in (".csv", ".npz")]
+    paths: Sequence[Path | str | None] = data
+    if isinstance(data, str):
+        every = sorted(Path(data).glob("*"))
+        paths = [path for path in every if path.suffix.lower() in (".csv", ".npz")]
     if len(paths) != clients:
         raise ValueError(
-            f"{directory} holds {len(paths)} .csv and .npz files, but there are "
+            f"{data} holds {len(paths)} .csv and .npz files, but there are "
             f"{clients} clients; give one file per client."
         )
     return load_points(paths, list(coordinates), ["u"])

@@ -5,6 +5,7 @@ and the viscosity nu is found with it. Data that are made start from -sin(pi x) 
 t = 0, by the formula of Cole and Hopf, see problem ``burgers``.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from math import pi
 
@@ -37,7 +38,7 @@ def make(
     clients: int = 4,
     seed: int = 0,
     noise: float = 0.0,
-    data: str | None = None,
+    data: str | Sequence[str | None] | None = None,
     measurements: int = 400,
     points: int = 1000,
     weight: float = 1.0,

@@ -5,6 +5,8 @@ in K, and the diffusivity nu in m^2/s is found with it. Data that are made are t
 of problem ``heat``: u = exp(-nu pi^2 t) sin(pi x), nu = 0.1.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from fedsciml.jet import Jet
@@ -27,7 +29,7 @@ def make(
     clients: int = 4,
     seed: int = 0,
     noise: float = 0.0,
-    data: str | None = None,
+    data: str | Sequence[str | None] | None = None,
     measurements: int = 200,
     points: int = 400,
     weight: float = 1.0,

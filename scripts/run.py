@@ -17,6 +17,7 @@ import torch
 import problems
 from fedsciml import Problem, Result, methods, policies, run
 from fedsciml.activation import ACTIVATIONS
+from fedsciml.federation import Rules
 from fedsciml.laplace import SENSORS, laplace
 from fedsciml.method import Method
 from fedsciml.methods import Option
@@ -48,6 +49,21 @@ class Command:
     gn_gap: bool
     threads: int
     resample: str | None = None
+    min_clients: int | None = None
+    deadline: float | None = None
+    patience: float = 0.0
+    staleness: int = 0
+
+    @property
+    def rules(self) -> Rules:
+        """Which rounds count.
+
+        Raises:
+            ValueError: If a number is out of range.
+        """
+        return Rules(
+            self.min_clients, self.deadline, self.patience, staleness=self.staleness
+        )
 
 
 EXAMPLES = """examples:
@@ -65,6 +81,10 @@ DEFAULTS: dict[str, object] = {
     "dtype": "float64",
     "gn_gap": False,
     "resample": None,
+    "min_clients": None,
+    "deadline": None,
+    "patience": 0.0,
+    "staleness": 0,
 }
 
 
@@ -149,6 +169,35 @@ def parser() -> Parser:
     )
     add("--no-plots", action="store_true", help="draw no pictures")
     add("--quiet", action="store_true", help="no progress bar")
+
+    group = result.add_argument_group("clients that fail").add_argument
+    group(
+        "--min-clients",
+        type=int,
+        metavar="M",
+        help="a round goes on with so many, without those that fail, are late or send "
+        "what cannot be merged (default all are needed)",
+    )
+    group(
+        "--deadline",
+        type=float,
+        metavar="S",
+        help="seconds that clients have for an exchange (default no limit)",
+    )
+    group(
+        "--patience",
+        type=float,
+        metavar="S",
+        help="seconds for which a round is tried again that too few clients answer "
+        "(default 0)",
+    )
+    group(
+        "--staleness",
+        type=int,
+        metavar="K",
+        help="for so many rounds an absent client's last sketch stands in for it "
+        "(default 0, never)",
+    )
 
     group = result.add_argument_group("problem options").add_argument
     group("--clients", type=int, metavar="M", help="clients (default the published M)")
@@ -281,6 +330,7 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
         "bytes_up": last["bytes_up"],
         "bytes_down": last["bytes_down"],
         "messages": last["messages"],
+        "dropped": sum(len(line.get("dropped", ())) for line in result.history),
         "seconds": last["seconds"],
         "max_rank": max(ranks, default=None),
         "mean_rank": sum(ranks) / len(ranks) if ranks else None,
@@ -346,6 +396,7 @@ def main(arguments: list[str] | None = None) -> int:
                     todo.seed,
                     out=out,
                     resume="resume" in given,
+                    rules=todo.rules,
                     device=todo.device,
                     dtype=DTYPES[todo.dtype],
                     gn_gap=todo.gn_gap,
@@ -573,6 +624,8 @@ def _sentence(content: Mapping[str, Any]) -> str:
             text += f" +- {number['deviation']:.1e}"
         if number["error"] is not None:
             text += f" (relative error {number['error']:.1e})"
+    if content["dropped"]:
+        text += f", {content['dropped']} uploads dropped (see history.jsonl)"
     up, down = _common.size(content["bytes_up"]), _common.size(content["bytes_down"])
     text += f"; {content['seconds']:.1f} s, {up} up, {down} down"
     return f"{text}; {content['out']}"

@@ -59,7 +59,7 @@ class Descent:
     def expects(self, broadcast: Message, size: int) -> Fields:
         if broadcast["stage"] == "gradient":
             return {"gradient": Field((size,), scale=True), "loss": Field()}
-        return {"loss": Field(), "count": Field()}
+        return {"loss": Field(finite=False), "count": Field()}
 
     def server(
         self, state: State, uploads: list[Message]

@@ -9,6 +9,7 @@ from fedsciml import methods
 from fedsciml.backends.inprocess import InProcess
 from fedsciml.deepxde.federation import problem
 from fedsciml.deepxde.weights import Model, restore
+from fedsciml.federation import Federation
 from fedsciml.residual import System
 from fedsciml.rounds import advance
 
@@ -65,7 +66,7 @@ def train(
         clients=1,
     )
     method = methods.load("gauss_newton", policy=policy, sketch=sketch)
-    door = InProcess(made, method)
+    federation = Federation(made, method, InProcess(made, method))
     start = made.network.init(Generator(), torch.float64)
     state, broadcast = method.init(start, 0)
     model.stop_training = False
@@ -81,7 +82,7 @@ def train(
             f"make {ours:.4e}; compile it with loss='MSE'."
         )
     for step in range(1, iterations + 1):
-        state, broadcast, _ = advance(made, method, door, state, broadcast, step)
+        state, broadcast, _ = advance(made, federation, state, broadcast, step)
         progress.iteration += 1
         progress.step += 1
         if step % display_every == 0 or step == iterations:

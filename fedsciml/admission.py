@@ -1,0 +1,99 @@
+"""Which uploads are merged: what is checked before a server reads one.
+
+An upload comes from elsewhere and may be anything. It must hold just what the method
+``expects``, be finite, and be of about the size of the others': a client that scales
+its sketch by 1000 and flips it would turn the step of ten around.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fedsciml.method import Field, Fields, Message
+
+
+def refusal(
+    upload: Message, expected: Fields, sizes: dict[str, int], dtype: torch.dtype
+) -> Exception | None:
+    """Why an upload cannot be merged; None if it can.
+
+    Args:
+        upload: As it came.
+        expected: What the method expects.
+        sizes: What the words in shapes stand for at this client in this round; new
+            ones are added.
+        dtype: Of theta.
+
+    Returns:
+        A ``FloatingPointError`` for what is not finite, else a ``ValueError``.
+    """
+    if missing := sorted(set(expected) - set(upload)):
+        found = ", ".join(upload) or "nothing"
+        return ValueError(f"it has no '{missing[0]}'; it holds {found}")
+    if strange := sorted(set(upload) - set(expected)):
+        return ValueError(f"it holds '{strange[0]}', which nobody asked for")
+    for key, field in expected.items():
+        value = upload[key]
+        if wrong := _wrong(value, field, sizes, dtype):
+            return ValueError(f"its {key} {wrong}")
+        finite = torch.as_tensor(value).isfinite()
+        if not (finite.all() if field.finite else finite.any() or finite.numel() < 2):
+            return FloatingPointError(f"its {key} is not finite")
+    return None
+
+
+def outliers(
+    uploads: Mapping[int, Message], expected: Fields, ratio: float
+) -> dict[int, ValueError]:
+    """Clients whose tensors are far larger than the others', and in what.
+
+    The measure is the lower median of the clients' norms: of two clients, the smaller
+    one is believed.
+
+    Args:
+        uploads: By client; of the right shape and finite.
+        expected: What the method expects; fields with ``scale`` are compared.
+        ratio: Largest norm over the median that is let pass.
+    """
+    found: dict[int, ValueError] = {}
+    for key in (key for key, field in expected.items() if field.scale and uploads):
+        norms = {m: float(upload[key].double().norm()) for m, upload in uploads.items()}
+        median = sorted(norms.values())[(len(norms) - 1) // 2]
+        for m, norm in norms.items():
+            if norm > ratio * median > 0:
+                found[m] = ValueError(
+                    f"its {key} has norm {norm:.1e}, the clients' median is "
+                    f"{median:.1e}; more than {ratio:g} times that is not merged"
+                )
+    return found
+
+
+def _wrong(
+    value: object, field: Field, sizes: dict[str, int], dtype: torch.dtype
+) -> str | None:
+    """What is wrong with a value but for its size, if anything."""
+    if field.shape is None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return f"is a {type(value).__name__}, not a number"
+    elif not isinstance(value, Tensor):
+        return f"is a {type(value).__name__}, not a tensor"
+    elif value.dtype != (field.dtype or dtype):
+        return f"is of {value.dtype}, not {field.dtype or dtype}"
+    elif not _fits(value, field.shape, sizes):
+        wanted = [sizes.get(n, n) if isinstance(n, str) else n for n in field.shape]
+        return (
+            f"has shape {list(value.shape)}, not [{', '.join(map(str, wanted))}]; did "
+            "the client build the same network?"
+        )
+    return None
+
+
+def _fits(value: Tensor, shape: tuple[int | str, ...], sizes: dict[str, int]) -> bool:
+    """Whether the shape agrees; words that are new are learnt."""
+    if value.ndim != len(shape):
+        return False
+    return all(
+        n == (sizes.setdefault(size, n) if isinstance(size, str) else size)
+        for n, size in zip(value.shape, shape, strict=True)
+    )

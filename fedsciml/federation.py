@@ -1,0 +1,351 @@
+"""A federation whose clients may fail: who takes part in a round, and what is merged.
+
+An upload that is missing, late or cannot be merged (see ``admission``) is dropped, and
+its client with it for the round; the round goes on with the others. A method whose
+server compares losses over the rounds cannot compare those of different clients: where
+clients left or came, it begins the round again from what still holds, its ``renewed``
+state. So with a client gone the server solves the least-squares problem of the others,
+and with all of them back, that of the whole.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from fedsciml.admission import outliers, refusal
+from fedsciml.backends import Backend
+from fedsciml.method import Info, Message, Method, State
+from fedsciml.problem import Problem
+
+RETRY = 1.0
+"""Seconds between two attempts at a round that too few clients answer."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which rounds count.
+
+    Args:
+        min_clients: Fewest clients whose uploads make a round; None stands for all.
+        deadline: Seconds that the clients have for an exchange; None for no limit.
+        patience: Seconds for which a round is tried again when fewer than
+            ``min_clients`` take part, before the run ends.
+        outlier: Largest norm of a client's sketch, target or update over the clients'
+            lower median.
+        staleness: For so many rounds an absent client's last sketch stands in for it,
+            in methods that can; 0 for none.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    min_clients: int | None = None
+    deadline: float | None = None
+    patience: float = 0.0
+    outlier: float = 1e4
+    staleness: int = 0
+
+    def __post_init__(self) -> None:
+        if self.min_clients is not None and self.min_clients < 1:
+            raise ValueError(
+                f"A round needs at least 1 client, got min_clients {self.min_clients}."
+            )
+        if self.deadline is not None and not self.deadline > 0:
+            raise ValueError(
+                f"The deadline of an exchange must be positive, got {self.deadline} s."
+            )
+        if not (self.patience >= 0 and self.outlier > 1 and self.staleness >= 0):
+            raise ValueError(
+                "Rules need patience and staleness of at least 0 and an outlier ratio "
+                f"above 1; got {self.patience}, {self.staleness}, {self.outlier}."
+            )
+
+
+class TooFewClients(RuntimeError):
+    """A round that fewer clients than ``Rules.min_clients`` answered in time."""
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """A method whose server compares losses over the rounds."""
+
+    def renewed(self, state: State) -> tuple[State, Message]:
+        """State and broadcast to begin a round with when clients left or came."""
+
+
+@runtime_checkable
+class Standing(Protocol):
+    """A method that can answer for an absent client."""
+
+    def stand_in(self, broadcast: Message, last: State) -> tuple[Message, State]:
+        """The absent client's upload as its last one tells, and what tells the next.
+
+        Args:
+            broadcast: What the client is asked.
+            last: Its last upload to a broadcast of theta, with that ``theta``; or what
+                was returned here.
+        """
+
+
+class Roll(NamedTuple):
+    """Who took part in the last round: what a federation continues from.
+
+    Attributes:
+        members: Clients whose uploads, or whose stand-ins', were merged.
+        last: What each client sent last, where it may have to stand in for the client.
+    """
+
+    members: list[int]
+    last: list[State]
+
+
+class Federation:
+    """The clients of a problem behind a backend, under the rules.
+
+    Args:
+        problem: For messages.
+        method: What is run.
+        backend: Door to the clients.
+        rules: Which rounds count.
+        clock: Seconds.
+        sleep: Waits so many seconds.
+
+    Attributes:
+        roll: Who took part in the last round; None before the first.
+        dropped: Why clients that were asked in the current round are not in it.
+        stale: Rounds since a client was heard of for whom another answered.
+
+    Raises:
+        ValueError: If the rules do not suit the method or the number of clients.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method,
+        backend: Backend,
+        rules: Rules | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.method, self.backend, self.rules = method, backend, rules or Rules()
+        self.roll: Roll | None = None
+        self.dropped: dict[int, Exception] = {}
+        self.stale: dict[int, int] = {}
+        self._label = f"{method.name} on {problem.name}"
+        self._clock, self._sleep = clock, sleep
+        self._last: list[State] = []
+        clients = len(backend.shares)
+        self.need = self.rules.min_clients or clients
+        if self.need > clients:
+            raise ValueError(
+                f"A round of {self.need} clients was asked for, but there are "
+                f"{clients}; give a smaller min_clients."
+            )
+        if self.rules.staleness and not isinstance(method, Standing):
+            raise ValueError(
+                f"Method {method.name} has no sketches that could stand in for an "
+                "absent client; leave out staleness, or take fipa."
+            )
+
+    def advance(
+        self, state: State, broadcast: Message, number: int
+    ) -> tuple[State, Message, Info]:
+        """Round ``number``: exchanges until the server has taken its step.
+
+        Returns:
+            The state after it, the next round's broadcast, and what the round was.
+
+        Raises:
+            TooFewClients: If ``min_clients`` are not there within ``patience``.
+            Exception: Where all clients are needed and one fails, what it raised.
+        """
+        until = self._clock() + self.rules.patience
+        while True:
+            found = self._round(state, broadcast, number)
+            if found is not None:
+                return found
+            if self._clock() >= until:
+                raise self._failure(number)
+            self._sleep(RETRY)
+
+    def loss(self, theta: Tensor) -> float:
+        """Loss at theta, summed over the clients that answer.
+
+        Raises:
+            Exception: As ``advance``.
+        """
+        clients = self.backend.here(0)
+        answers = self.backend.losses(theta, clients, self.rules.deadline)
+        known = [a for a in answers.values() if not isinstance(a, Exception)]
+        self.dropped = {m: a for m, a in answers.items() if isinstance(a, Exception)}
+        if len(known) < self.need:
+            raise self._failure(0)
+        return sum(known)
+
+    def _round(
+        self, state: State, broadcast: Message, number: int
+    ) -> tuple[State, Message, Info] | None:
+        """The round with whoever is there; None if they are too few."""
+        before, roll = list(self.backend.memories), self.roll
+        self.dropped, self.stale = {}, {}
+        everyone, here = range(len(before)), self.backend.here(number)
+        self._last = list(roll.last) if roll else [{} for _ in everyone]
+        members = [m for m in everyone if m in here or self._can_stand_in(m, number)]
+        self.dropped |= {
+            m: ConnectionError(f"Client {m} is not there in round {number}.")
+            for m in everyone
+            if m not in here
+        }
+        known = roll.members if roll else None
+        attempt = state, broadcast
+        while len([m for m in members if m in here]) >= self.need:
+            self.stale = {m: self._age(m, number) for m in members if m not in here}
+            found, members = self._attempt(*attempt, members, known, number)
+            here = [m for m in members if m not in self.stale]
+            if found is not None:
+                after = self.backend.memories
+                # Of the others nothing was merged: they go on from what they were.
+                kept = [after[m] if m in here else before[m] for m in everyone]
+                self.backend.memories = kept
+                self.roll = Roll(members, self._last)
+                return found
+            self.backend.memories = list(before)
+            if isinstance(self.method, Comparing):
+                attempt, known = self.method.renewed(state), members
+        return None
+
+    def _attempt(
+        self,
+        state: State,
+        broadcast: Message,
+        members: list[int],
+        known: list[int] | None,
+        number: int,
+    ) -> tuple[tuple[State, Message, Info] | None, list[int]]:
+        """The exchanges of a round, and the members left; None if it must begin again.
+
+        ``known`` are those whose losses the state knows; None if it knows none.
+        """
+        sizes: list[dict[str, int]] = [{} for _ in self.backend.shares]
+        compares = isinstance(self.method, Comparing) and known is not None
+        opening, info = True, None
+        while info is None:
+            uploads = self._exchange(state, broadcast, members, sizes, number)
+            left = list(uploads)
+            agree = (
+                left == (known if compares else left) if opening else left == members
+            )
+            if not agree or len(left) - len(self.stale) < self.need:
+                return None, left
+            members, opening = left, False
+            state, broadcast, info = self.method.server(state, list(uploads.values()))
+        return (state, broadcast, info), members
+
+    def _exchange(
+        self,
+        state: State,
+        broadcast: Message,
+        members: list[int],
+        sizes: list[dict[str, int]],
+        number: int,
+    ) -> dict[int, Message]:
+        """What is merged, by client, in their order."""
+        asked = [m for m in members if m not in self.stale]
+        rules, theta = self.rules, state["theta"]
+        expected = self.method.expects(broadcast, len(theta))
+        answers = self.backend.ask(broadcast, asked, number, rules.deadline)
+        uploads: dict[int, Message] = {}
+        for m, answer in answers.items():
+            if isinstance(answer, Exception):
+                self.dropped[m] = answer
+                continue
+            wrong = self._untrue(m, answer) or refusal(
+                answer, expected, sizes[m], theta.dtype
+            )
+            if wrong is None:
+                uploads[m] = answer
+            else:
+                self._drop(m, wrong, number)
+        if not self.method.pooled:
+            came = [a for a in answers.values() if not isinstance(a, Exception)]
+            self.backend.traffic = self.backend.traffic.plus(
+                broadcast, len(asked), came
+            )
+        for m, wrong in outliers(uploads, expected, rules.outlier).items():
+            self._drop(m, wrong, number)
+            del uploads[m]
+        if rules.staleness:
+            if "theta" in broadcast:
+                heard = {"theta": broadcast["theta"], "heard": number}
+                for m, upload in uploads.items():
+                    self._last[m] = {**upload, **heard}
+            uploads |= self._stood_in(broadcast, members, uploads, number)
+        return {m: {**uploads[m], "client": m} for m in sorted(uploads)}
+
+    def _stood_in(
+        self,
+        broadcast: Message,
+        members: list[int],
+        uploads: Mapping[int, Message],
+        number: int,
+    ) -> dict[int, Message]:
+        """Uploads in the stead of members from whom there is none."""
+        assert isinstance(self.method, Standing)
+        found: dict[int, Message] = {}
+        for m in members:
+            if m in uploads or not self._can_stand_in(m, number):
+                continue
+            self.stale[m] = self._age(m, number)
+            heard = self._last[m]["heard"]
+            found[m], last = self.method.stand_in(broadcast, self._last[m])
+            self._last[m] = {**last, "heard": heard}
+        return found
+
+    def _can_stand_in(self, m: int, number: int) -> bool:
+        return bool(self._last[m]) and self._age(m, number) <= self.rules.staleness
+
+    def _age(self, m: int, number: int) -> int:
+        return number - int(self._last[m]["heard"])
+
+    def _untrue(self, m: int, upload: Message) -> Exception | None:
+        """What a client says of itself must be what was agreed before."""
+        share = self.backend.shares[m]
+        if upload.get("share", share) != share:
+            return ValueError(
+                f"it says that it holds {upload['share']} of all rows, not {share:.4g}"
+            )
+        return None
+
+    def _drop(self, m: int, wrong: Exception, number: int) -> None:
+        advice = (
+            " Try a smaller learning rate or step, or more damping."
+            if isinstance(wrong, FloatingPointError)
+            else ""
+        )
+        self.dropped[m] = type(wrong)(
+            f"In round {number} of {self._label} the upload of client {m} cannot be "
+            f"merged: {wrong}.{advice}"
+        )
+
+    def _failure(self, number: int) -> Exception:
+        """Why the round cannot be."""
+        clients = len(self.backend.shares)
+        if self.need == clients:
+            m, error = next(iter(self.dropped.items()))
+            error.add_note(
+                f"Raised by client {m} in round {number} of {self._label} (backend "
+                f"{self.backend.name})."
+            )
+            return error
+        reasons = [
+            f"Client {m}: {type(e).__name__}: {e}" for m, e in self.dropped.items()
+        ]
+        return TooFewClients(
+            f"Round {number} of {self._label} needs {self.need} of {clients} clients, "
+            f"{clients - len(self.dropped)} are left. {' '.join(reasons)} Mend them "
+            "and resume the run, or allow fewer clients."
+        )

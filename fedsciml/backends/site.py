@@ -113,7 +113,7 @@ class Site:
                 f"Client {self.client} does not remember exchange {order.base}, in the "
                 "middle of a round. Did its process start again without its memory?"
             )
-        memory = memories[order.base] if order.base in memories else {}
+        memory = memories.get(order.base, {})
         upload, memory = self.method.client(
             self.system(totals), self._here(broadcast), self._here(memory)
         )

@@ -87,16 +87,17 @@ def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
             Order(*(str(order[key]) for key in Order._fields)),
             _memories(context, str(order["run"]), here.client),
         )
-        told = {"remembered": int(remembered), "num-examples": sum(here.counts)}
-        content = RecordDict({**encode(upload), "metrics": MetricRecord(told)})
+        told = MetricRecord({"remembered": int(remembered)})
+        told["num-examples"] = sum(here.counts)
+        content = RecordDict({**encode(upload), "metrics": told})
         return Message(content, reply_to=message)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         here, order = site(context), message.content.config_records["order"]
         loss = here.loss(decode(message.content)["theta"], _totals(order))
-        told = {"loss": loss, "num-examples": sum(here.counts)}
-        content = RecordDict({"metrics": MetricRecord(told)})
+        told = MetricRecord({"loss": loss, "num-examples": sum(here.counts)})
+        content = RecordDict({"metrics": told})
         return Message(content, reply_to=message)
 
     return app
@@ -150,7 +151,7 @@ def _train(
     problem, method = problem_of(config, {}), method_of(config)
     out, resume = str(config.get("out", "")) or None, bool(config.get("resume", False))
     began = _began(Path(out)) if out and resume else {"run": uuid.uuid4().hex[:12]}
-    timing = {k: float(config[k]) for k in ("join", "poll") if k in config}
+    timing: dict[str, Any] = {k: float(config[k]) for k in ("join", "poll") if k in config}
     door = Flower(grid, problem.clients, agreement(problem), **began, **timing)
     rounds = int(config.get("num-server-rounds", 50))
     notes = {"flower": {"run": door.run, "counts": door.counts}}
@@ -219,7 +220,7 @@ def _began(out: Path) -> dict[str, Any]:
 def _rules(config: Config) -> Rules:
     kinds = {"min_clients": int, "staleness": int}
     names = {"min_clients": "min-available-nodes"}
-    given = {
+    given: dict[str, Any] = {
         key: kinds.get(key, float)(config[name])
         for key in Rules.__dataclass_fields__
         if (name := names.get(key, key)) in config

@@ -125,9 +125,9 @@ class Flower:
         found: dict[int, float | Exception] = {}
         for m, reply in replies.items():
             try:
-                known = isinstance(reply, Exception)
-                found[m] = reply if known else _metric(reply, "loss")
-            except Exception as error:
+                failed = isinstance(reply, Exception)
+                found[m] = reply if failed else _metric(reply, "loss")
+            except ValueError as error:
                 found[m] = error
         return found
 

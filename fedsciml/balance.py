@@ -22,8 +22,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from fedsciml.method import Info, Message, Method, State, Wrapped
-from fedsciml.methods._uploads import number, tensor, total, without
+from fedsciml.method import Field, Fields, Info, Message, Method, State, Wrapped
+from fedsciml.methods._uploads import clients, number, tensor, total, without
 from fedsciml.residual import System
 
 Balance = Literal["none", "terms", "clients"]
@@ -101,7 +101,8 @@ class Balanced(Wrapped):
         if _ASK in broadcast:
             return {_TRACES: traces(system, tensor(broadcast, "theta"))}, memory
         found = tensor(broadcast if _FACTORS in broadcast else memory, _FACTORS)
-        scaled = system.scaled(found[system.shard.client].tolist())
+        own = found[min(system.shard.client, len(found) - 1)]
+        scaled = system.scaled(own.tolist())
         upload, kept = self.method.client(
             scaled, without(broadcast, _MARK), without(memory, _MARK)
         )
@@ -109,13 +110,19 @@ class Balanced(Wrapped):
             upload = {**upload, _LOSS: system.loss(tensor(broadcast, "theta"))}
         return upload, {**kept, _FACTORS: found}
 
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """The traces of all terms; afterwards of the method, and the own loss."""
+        if _ASK in broadcast:
+            return {_TRACES: Field(("terms",), dtype=torch.float64)}
+        inner = self.method.expects(without(broadcast, _MARK), size)
+        return {**inner, _LOSS: Field()} if "theta" in broadcast else inner
+
     def server(
         self, state: State, uploads: list[Message]
     ) -> tuple[State, Message, Info | None]:
         """The factors; afterwards the method's part, with the own loss reported."""
         if _TRACES in uploads[0]:
-            rows = torch.stack([tensor(upload, _TRACES) for upload in uploads])
-            found = factors(rows, self.by)
+            found = self._factors(uploads)
             theta, seed = tensor(state, "theta"), int(number(state, _SEED))
             state, opening = self.method.init(theta, seed)
             return state, {**opening, _FACTORS: found}, None
@@ -127,6 +134,16 @@ class Balanced(Wrapped):
         if info is not None:
             return inner, broadcast, replace(info, loss=number(state, _LOSS))
         return {**inner, _LOSS: number(state, _LOSS)}, broadcast, info
+
+    def _factors(self, uploads: list[Message]) -> Tensor:
+        """A row for all clients, or one for each and a last one for those missing."""
+        found = factors(torch.stack([tensor(u, _TRACES) for u in uploads]), self.by)
+        if self.by == "terms":
+            return found[:1]
+        numbers = clients(uploads)
+        rows = found.new_ones(max(numbers) + 2, found.shape[1])
+        rows[numbers] = found
+        return rows
 
 
 def balanced(method: Method, by: Balance) -> Method:

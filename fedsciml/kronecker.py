@@ -38,10 +38,15 @@ class Factors(NamedTuple):
     inputs: list[Tensor]
     outputs: list[Tensor]
 
+    @property
+    def widths(self) -> list[int]:
+        """Those of the network."""
+        return [len(a[0]) - 1 for a in self.inputs] + [len(self.outputs[-1][0])]
+
     def product(self, vector: Tensor) -> Tensor:
         """J^T J v, shape [p]."""
-        widths = [len(a[0]) - 1 for a in self.inputs] + [len(self.outputs[-1][0])]
-        triples = zip(self.outputs, matrices(widths, vector), self.inputs, strict=True)
+        parts = matrices(self.widths, vector)
+        triples = zip(self.outputs, parts, self.inputs, strict=True)
         return joined([(g @ v @ a).sum(0) for g, v, a in triples])
 
 
@@ -60,6 +65,18 @@ def joined(matrices: Sequence[Tensor]) -> Tensor:
     return torch.cat(
         [part for m in matrices for part in (m[:, :-1].flatten(), m[:, -1])]
     )
+
+
+def packed(squares: Sequence[Tensor]) -> Tensor:
+    """Stacks of square matrices [T, k, k], with any k each, as one flat tensor."""
+    return torch.cat([square.flatten() for square in squares])
+
+
+def unpacked(flat: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """The inverse of ``packed`` for T as found; ``sizes`` are the k."""
+    squares = [k * k for k in sizes]
+    stacked = flat.split([square * (len(flat) // sum(squares)) for square in squares])
+    return [part.view(-1, k, k) for part, k in zip(stacked, sizes, strict=True)]
 
 
 def merge(parts: Sequence[Factors]) -> Factors:

@@ -40,7 +40,7 @@ class Field(NamedTuple):
         shape: Of a tensor: numbers, or words for sizes that are the client's own, such
             as the rank "k"; a word means the same size throughout a client's round.
             None for a plain number.
-        finite: Whether every entry must be finite, or else one at least.
+        finite: Whether every entry must be finite; else, of several, one at least.
         scale: Whether its norm is held against those of the other clients.
         dtype: Of the tensor; None for that of theta.
     """

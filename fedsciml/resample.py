@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.method import Info, Message, State, Wrapped
+from fedsciml.method import Fields, Info, Message, State, Wrapped
 from fedsciml.methods._sketching import generator
 from fedsciml.methods._uploads import number, tensor, without
 from fedsciml.problem import Problem, Rows, Shard, Term
@@ -232,6 +232,10 @@ class Resampled(Wrapped):
             for rows in system.shard.rows
             if rows.term in terms and len(rows.points)
         }
+
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """Of the method."""
+        return self.method.expects(without(broadcast, _MARK), size)
 
     def server(
         self, state: State, uploads: list[Message]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedsciml.method import Info, Message, Method, State
+from fedsciml.method import Fields, Info, Message, Method, State
 from fedsciml.methods._uploads import without
 from fedsciml.residual import System
 
@@ -63,6 +63,11 @@ class Warmup:
             system, without(broadcast, _MARK), without(memory, _MARK)
         )
         return upload, {**memory, **({_MARK + "left": 1} if warm else {})}
+
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """Of the method whose turn it is."""
+        method = self.first if _MARK + "left" in broadcast else self.then
+        return method.expects(without(broadcast, _MARK), size)
 
     def server(
         self, state: State, uploads: list[Message]

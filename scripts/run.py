@@ -188,7 +188,8 @@ def parser() -> Parser:
         "--patience",
         type=float,
         metavar="S",
-        help="seconds for which a round with too few clients is tried again (default 0)",
+        help="seconds for which a round is tried again that too few clients answer "
+        "(default 0)",
     )
     group(
         "--staleness",

@@ -20,7 +20,7 @@ import fedsciml.record
 from fedsciml import methods, rounds, run
 from fedsciml.collocation import strips
 from fedsciml.jet import Jet
-from fedsciml.method import Info, Message, Method, State
+from fedsciml.method import Field, Fields, Info, Message, Method, State
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Residual, Row, Term
 from fedsciml.record import Line, Record
@@ -55,6 +55,11 @@ class Descent:
 
     def in_round(self, k: int) -> None:
         """For trouble, in client 1's second exchange: as half-finished as can be."""
+
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        if broadcast["stage"] == "gradient":
+            return {"gradient": Field((size,), scale=True), "loss": Field()}
+        return {"loss": Field(finite=False), "count": Field()}
 
     def server(
         self, state: State, uploads: list[Message]

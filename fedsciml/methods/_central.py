@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fedsciml.local import Local, minimise
-from fedsciml.method import Info, Message, State
+from fedsciml.method import Field, Fields, Info, Message, State
 from fedsciml.methods._uploads import tensor, total
 from fedsciml.residual import System
 
@@ -34,6 +34,11 @@ class Central:
         theta = tensor(broadcast, "theta")
         trained = minimise(system, theta, self.local, memory)
         return {"theta": trained.theta, "loss": trained.loss}, trained.memory
+
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """theta and the loss before the steps."""
+        del broadcast
+        return {"theta": Field((size,)), "loss": Field()}
 
     def server(
         self, state: State, uploads: list[Message]

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.method import Message, State
-from fedsciml.methods._uploads import tensor
+from fedsciml.methods._uploads import clients, tensor
 from fedsciml.ranks import share
 from fedsciml.residual import System
 from fedsciml.sketch import (
@@ -61,17 +61,24 @@ def limit(system: System, broadcast: Message, rows: int) -> int:
         broadcast: Holds the ``limits`` of all clients after the first round.
         rows: Of all clients together.
     """
-    if "limits" in broadcast:
-        return int(tensor(broadcast, "limits")[system.shard.client])
-    return rows // system.problem.clients
+    if "limits" not in broadcast:
+        return rows // system.problem.clients
+    known = tensor(broadcast, "limits")[system.shard.client :]
+    return int(known[0]) if len(known) else 0
 
 
 def limits(uploads: list[Message], rows: int) -> State:
-    """The ``limits`` of the next round, from the spectra reported; none without."""
+    """The ``limits`` of the next round, from the spectra reported; none without.
+
+    Of those that did not report, 0: a round of other clients starts without limits.
+    """
     if "spectrum" not in uploads[0]:
         return {}
+    numbers = clients(uploads)
+    found = torch.zeros(max(numbers) + 1, dtype=torch.int64, device="cpu")
     spectra = [tensor(upload, "spectrum") for upload in uploads]
-    return {"limits": torch.tensor(share(spectra, rows), device="cpu")}
+    found[numbers] = torch.tensor(share(spectra, rows), device="cpu")
+    return {"limits": found}
 
 
 def sketched(

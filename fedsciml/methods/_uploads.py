@@ -1,5 +1,7 @@
 """Typed reading and adding up of messages."""
 
+import math
+
 from torch import Tensor
 
 from fedsciml.method import Message
@@ -34,6 +36,14 @@ def without(message: Message, prefix: str) -> Message:
     return {k: v for k, v in message.items() if not k.startswith(prefix)}
 
 
+def clients(uploads: list[Message]) -> list[int]:
+    """Numbers of the clients that sent them: their order, where the server says none.
+
+    Whoever asks the clients writes the number in; some of them may be missing.
+    """
+    return [int(upload.get("client", m)) for m, upload in enumerate(uploads)]
+
+
 def total(uploads: list[Message], key: str) -> float:
     """Sum over the clients."""
     return sum(number(upload, key) for upload in uploads)
@@ -45,10 +55,16 @@ def added(uploads: list[Message], key: str) -> Tensor:
     return sum(rest, first)
 
 
-def mean(uploads: list[Message], key: str) -> Tensor:
-    """Mean over the clients, weighted by their shares: sum of share_m x_m."""
+def shared(uploads: list[Message], key: str) -> Tensor:
+    """Sum of share_m x_m: the mean over all clients, x_m = 0 for those missing."""
     first, *rest = (number(u, "share") * tensor(u, key) for u in uploads)
     return sum(rest, first)
+
+
+def mean(uploads: list[Message], key: str) -> Tensor:
+    """Mean over the clients that answered, weighted by their shares."""
+    present = math.fsum(number(u, "share") for u in uploads)
+    return shared(uploads, key) / present
 
 
 def _missing(message: Message, key: str, kind: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from fedsciml.local import Local, Solver, train
-from fedsciml.method import Info, Message, State
+from fedsciml.method import Field, Fields, Info, Message, State
 from fedsciml.methods._uploads import mean, tensor, total
 from fedsciml.residual import System
 
@@ -51,6 +51,11 @@ class FedAvg:
         theta = tensor(broadcast, "theta")
         delta, loss, memory = train(system, theta, self.local, memory)
         return {"delta": delta, "loss": loss, "share": system.shard.share}, memory
+
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """The update, the loss before it, and the client's part of all rows."""
+        del broadcast
+        return {"delta": Field((size,), scale=True), "loss": Field(), "share": Field()}
 
     def server(
         self, state: State, uploads: list[Message]

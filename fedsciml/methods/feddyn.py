@@ -26,14 +26,14 @@ from torch import Tensor
 
 from fedsciml.local import Local, train
 from fedsciml.method import Info, Message, State
-from fedsciml.methods._uploads import mean, tensor
+from fedsciml.methods._uploads import shared, tensor
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.residual import System
 
 
 @dataclass(frozen=True)
 class FedDyn(FedAvg):
-    """FedDyn with all clients in every round.
+    """FedDyn.
 
     Args:
         local: How the clients train; ``local.proximal`` is alpha, positive. Not by
@@ -78,10 +78,13 @@ class FedDyn(FedAvg):
     def server(
         self, state: State, uploads: list[Message]
     ) -> tuple[State, Message, Info | None]:
-        """The mean of the clients, less h / alpha."""
+        """The mean of the clients, less h / alpha.
+
+        The gradients of clients that are missing stay, as in the paper's algorithm 1.
+        """
         after, _, info = super().server(state, uploads)
         alpha = self.local.proximal
-        gradient = tensor(state, "gradient") - alpha * mean(uploads, "delta")
+        gradient = tensor(state, "gradient") - alpha * shared(uploads, "delta")
         theta = tensor(after, "theta") - gradient / alpha
         return {"theta": theta, "gradient": gradient}, {"theta": theta}, info
 

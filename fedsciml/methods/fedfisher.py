@@ -25,7 +25,7 @@ from torch import Tensor
 from fedsciml import kronecker
 from fedsciml.kronecker import Factors
 from fedsciml.local import Local, Solver, train
-from fedsciml.method import Info, Message, State
+from fedsciml.method import Field, Fields, Info, Message, State
 from fedsciml.methods._uploads import added, mean, number, tensor, total
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.residual import System
@@ -76,9 +76,23 @@ class FedFisher(FedAvg):
             upload["fisher"] = linear.jacobian().square().sum(0)
         else:
             found = kronecker.factors(system, linear)
-            upload |= {f"inputs.{k}": a for k, a in enumerate(found.inputs)}
-            upload |= {f"outputs.{k}": g for k, g in enumerate(found.outputs)}
+            upload |= {
+                "inputs": kronecker.packed(found.inputs),
+                "outputs": kronecker.packed(found.outputs),
+                "widths": torch.tensor(found.widths, device="cpu"),
+            }
         return upload, memory
+
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """As FedAvg, and the matrix; then the losses along the path."""
+        if "path" in broadcast:
+            return {"losses": Field((len(tensor(broadcast, "path")),), finite=False)}
+        expected = dict(super().expects(broadcast, size))
+        if self.fisher == "diagonal":
+            return {**expected, "fisher": Field((size,), scale=True)}
+        for key in Factors._fields:
+            expected[key] = Field((key,), scale=True)
+        return {**expected, "widths": Field(("widths",), dtype=torch.int64)}
 
     def server(
         self, state: State, uploads: list[Message]
@@ -124,12 +138,12 @@ def _diagonal(uploads: list[Message]) -> Callable[[Tensor], Tensor]:
 
 def _kronecker(uploads: list[Message]) -> Callable[[Tensor], Tensor]:
     """The same with Kronecker factors."""
-    layers = range(sum(key.startswith("inputs.") for key in uploads[0]))
     parts, products = [], []
     for upload in uploads:
-        inputs, outputs = (
-            [tensor(upload, f"{kind}.{k}") for k in layers] for kind in Factors._fields
-        )
+        widths = tensor(upload, "widths").tolist()
+        before, after = [width + 1 for width in widths[:-1]], widths[1:]
+        inputs = kronecker.unpacked(tensor(upload, "inputs"), before)
+        outputs = kronecker.unpacked(tensor(upload, "outputs"), after)
         parts.append(Factors(inputs, outputs))
         products.append(parts[-1].product(tensor(upload, "delta")))
     matrix, right = kronecker.merge(parts), torch.stack(products).sum(0)

@@ -21,6 +21,7 @@ sends a square root of J_m^T J_m of small rank, and searches step and damping.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor
 
 from fedsciml import kronecker
-from fedsciml.method import Info, Message, State
+from fedsciml.method import Field, Fields, Info, Message, State
 from fedsciml.methods._uploads import number, tensor, total
 from fedsciml.network import MLP
 from fedsciml.residual import Linearisation, System
@@ -78,13 +79,13 @@ class FedPM:
     def client(
         self, system: System, broadcast: Message, memory: State
     ) -> tuple[Message, State]:
-        """Preconditioned steps; the way, and the last preconditioner, by parts.
+        """Preconditioned steps; the way, and the last preconditioner.
 
         Raises:
             FloatingPointError: If the loss, or a preconditioner, runs away.
         """
         theta, loss = tensor(broadcast, "theta"), 0.0
-        x = theta
+        x, widths = theta, self._widths(system)
         for step in range(self.epochs):
             linear = system.linearise(x)
             loss = loss if step else linear.loss
@@ -94,22 +95,21 @@ class FedPM:
                     f"{linear.loss}. Try a smaller learning rate or more damping."
                 )
             p = self._preconditioner(system, linear)
-            gradient = self._parts(system, linear.gradient / system.shard.share)
+            gradient = _parts(widths, linear.gradient / system.shard.share)
             moves = [_divided(g, a) for g, a in zip(gradient, p, strict=True)]
             x = x - self.learning_rate * kronecker.joined(moves)
-        delta = self._parts(system, x - theta)
         upload: Message = {"loss": loss, "share": system.shard.share}
-        upload |= {f"preconditioner.{k}": part for k, part in enumerate(p)}
-        upload |= {f"delta.{k}": part for k, part in enumerate(delta)}
+        upload |= {"delta": x - theta, "preconditioner": kronecker.packed(p)}
+        if widths:
+            upload["widths"] = torch.tensor(widths, device="cpu")
         return upload, memory
 
-    def _parts(self, system: System, vector: Tensor) -> list[Tensor]:
-        """A vector [p] as the matrices on which the preconditioner acts."""
+    def _widths(self, system: System) -> Sequence[int]:
+        """Of the layers that have a matrix each; none where theta has one."""
         network = system.problem.network
-        if self.preconditioner == "gramian":
-            return [vector.unsqueeze(0)]
-        assert isinstance(network, MLP)
-        return kronecker.matrices(network.widths, vector)
+        if self.preconditioner == "foof" and isinstance(network, MLP):
+            return network.widths
+        return ()
 
     def _preconditioner(self, system: System, linear: Linearisation) -> list[Tensor]:
         """P of one client, damped."""
@@ -129,19 +129,30 @@ class FedPM:
             block.diagonal().add_(self.damping)
         return blocks
 
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """The way, the last preconditioner, the loss, the client's part of all rows.
+
+        With ``foof`` also the network's widths, by which both fall into layers.
+        """
+        del broadcast
+        gramian = self.preconditioner == "gramian"
+        numbers: int | str = size**2 if gramian else "numbers"
+        expected = {
+            "delta": Field((size,), scale=True),
+            "preconditioner": Field((numbers,), scale=True),
+            "loss": Field(),
+            "share": Field(),
+        }
+        if not gramian:
+            expected["widths"] = Field(("widths",), dtype=torch.int64)
+        return expected
+
     def server(
         self, state: State, uploads: list[Message]
     ) -> tuple[State, Message, Info | None]:
         """Mix."""
-        moves, shares = [], [number(upload, "share") for upload in uploads]
-        for k in range(sum(key.startswith("delta.") for key in uploads[0])):
-            pairs = [
-                (
-                    s * tensor(upload, f"preconditioner.{k}"),
-                    tensor(upload, f"delta.{k}"),
-                )
-                for s, upload in zip(shares, uploads, strict=True)
-            ]
+        moves = []
+        for pairs in zip(*map(_weighed, uploads), strict=True):
             whole = torch.stack([p for p, _ in pairs]).sum(0)
             mixed = torch.stack([delta @ p for p, delta in pairs]).sum(0)
             moves.append(_divided(mixed, whole))
@@ -154,6 +165,21 @@ class FedPM:
             epochs=self.epochs,
         )
         return {"theta": theta}, {"theta": theta}, info
+
+
+def _parts(widths: Sequence[int], vector: Tensor) -> list[Tensor]:
+    """A vector [p] as the matrices on which the preconditioner acts."""
+    return kronecker.matrices(widths, vector) if widths else [vector.unsqueeze(0)]
+
+
+def _weighed(upload: Message) -> list[tuple[Tensor, Tensor]]:
+    """share_m P_m and the way, part by part."""
+    widths = tensor(upload, "widths").tolist() if "widths" in upload else []
+    delta = tensor(upload, "delta")
+    sizes = [width + 1 for width in widths[:-1]] or [len(delta)]
+    matrices = kronecker.unpacked(tensor(upload, "preconditioner"), sizes)
+    weighed = (number(upload, "share") * p[0] for p in matrices)
+    return list(zip(weighed, _parts(widths, delta), strict=True))
 
 
 def _divided(left: Tensor, p: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor
 from fedsciml import policies
 from fedsciml.balance import Balance, balanced
 from fedsciml.local import Local, Solver, train
-from fedsciml.method import Info, Message, Method, State
+from fedsciml.method import Field, Fields, Info, Message, Method, State
 from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
@@ -139,6 +139,28 @@ class Fipa:
             return 0
         numbers = len(theta) + (1 if self.local is None else 2)  # target, aim
         return self.rank.rows(clients, numbers, theta.element_size(), fixed=8)
+
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """The sketch; then losses and targets at the candidates, which may overflow.
+
+        With local training also the aim B delta; with a byte budget the spectrum.
+        """
+        if "steps" in broadcast:
+            shape = tuple(len(tensor(broadcast, key)) for key in ("steps", "lengths"))
+            return {
+                "losses": Field(shape, finite=False),
+                "targets": Field((*shape, "k"), finite=False),
+            }
+        expected = {
+            "factor": Field(("k", size), scale=True),
+            "target": Field(("k",), scale=True),
+            "loss": Field(),
+        }
+        if self.local is not None:
+            expected["aim"] = Field(("k",), scale=True)
+        if isinstance(self.rank, Budget):
+            expected["spectrum"] = Field(("values",))
+        return expected
 
     def server(
         self, state: State, uploads: list[Message]

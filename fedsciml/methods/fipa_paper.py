@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.local import Local, Solver, train
-from fedsciml.method import Info, Message, State
+from fedsciml.method import Field, Fields, Info, Message, State
 from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
@@ -141,6 +141,21 @@ class FipaPaper:
             return 0
         size, p = theta.element_size(), len(theta)
         return self.rank.rows(clients, p + 1, size, fixed=size * p + 8)
+
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """Eigenpairs, update and loss; by schedule, gradient or spectrum."""
+        del broadcast
+        expected = {
+            "vectors": Field(("k", size)),
+            "eigenvalues": Field(("k",), scale=True),
+            "delta": Field((size,), scale=True),
+            "loss": Field(),
+        }
+        if isinstance(self.rank, Published):
+            expected["gradient"] = Field((size,), scale=True)
+        if isinstance(self.rank, Budget):
+            expected["spectrum"] = Field(("values",))
+        return expected
 
     def server(
         self, state: State, uploads: list[Message]

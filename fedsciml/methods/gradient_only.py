@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedsciml.method import Info, Message, State
+from fedsciml.method import Field, Fields, Info, Message, State
 from fedsciml.methods._uploads import added, number, tensor, total
 from fedsciml.residual import System
 from fedsciml.steps import MOST, lowest
@@ -97,6 +97,13 @@ class GradientOnly:
         lengths, direction = (tensor(broadcast, k) for k in ("lengths", "direction"))
         steps = lengths.unsqueeze(1) * direction
         return {"losses": system.losses(tensor(memory, "theta") + steps)}, {}
+
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """Gradient and loss; then the losses at the lengths, which may overflow."""
+        if "direction" not in broadcast:
+            return {"gradient": Field((size,), scale=True), "loss": Field()}
+        lengths = len(tensor(broadcast, "lengths"))
+        return {"losses": Field((lengths,), finite=False)}
 
     def server(
         self, state: State, uploads: list[Message]

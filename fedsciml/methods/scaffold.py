@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 
 from fedsciml.local import Local, minimise
-from fedsciml.method import Info, Message, State
-from fedsciml.methods._uploads import mean, tensor
+from fedsciml.method import Field, Fields, Info, Message, State
+from fedsciml.methods._uploads import shared, tensor
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.residual import System
 
 
 @dataclass(frozen=True)
 class Scaffold(FedAvg):
-    """SCAFFOLD with all clients in every round: FedAvg on corrected gradients.
+    """SCAFFOLD: FedAvg on corrected gradients.
 
     Args:
         local: How the clients train; ``sgd`` or ``adam``.
@@ -70,12 +70,19 @@ class Scaffold(FedAvg):
         }
         return upload, {**trained.memory, "variate": trained.gradient}
 
+    def expects(self, broadcast: Message, size: int) -> Fields:
+        """As FedAvg, and the change of the control variate."""
+        return {**super().expects(broadcast, size), "change": Field((size,))}
+
     def server(
         self, state: State, uploads: list[Message]
     ) -> tuple[State, Message, Info | None]:
-        """theta as FedAvg's; the control variate moves by the mean change."""
+        """theta as FedAvg's; the control variate moves by the mean change.
+
+        The variates of clients that are missing stay, as in the paper's algorithm 1.
+        """
         after, _, info = super().server(state, uploads)
-        after["variate"] = tensor(state, "variate") + mean(uploads, "change")
+        after["variate"] = tensor(state, "variate") + shared(uploads, "change")
         return after, dict(after), info
 
 

@@ -337,8 +337,8 @@ class Federation:
         if self.need == clients:
             m, error = next(iter(self.dropped.items()))
             error.add_note(
-                f"Client {m}, round {number} of {self._label}, backend "
-                f"{self.backend.name}."
+                f"Raised by client {m} in round {number} of {self._label} (backend "
+                f"{self.backend.name})."
             )
             return error
         reasons = [

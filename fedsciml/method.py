@@ -40,7 +40,7 @@ class Field(NamedTuple):
         shape: Of a tensor: numbers, or words for sizes that are the client's own, such
             as the rank "k"; a word means the same size throughout a client's round.
             None for a plain number.
-        finite: Whether every entry must be finite, or else one at least.
+        finite: Whether every entry must be finite; else, of several, one at least.
         scale: Whether its norm is held against those of the other clients.
         dtype: Of the tensor; None for that of theta.
     """
@@ -105,6 +105,13 @@ class Method(Protocol):
         self, state: State, uploads: list[Message]
     ) -> tuple[State, Message, Info | None]:
         """Next state and broadcast; ``Info`` when the round is complete."""
+
+    def renewed(self, state: State) -> tuple[State, Message]:
+        """State and broadcast where the next round has other clients than the last.
+
+        theta stays. Losses of other clients cannot be compared with those of before, so
+        what was concluded from them is forgotten.
+        """
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,9 @@ def run(
         notes: Further configuration for the record.
 
     Raises:
-        ValueError: If an argument is out of range, or the directory to resume holds a
-            run of another configuration or problem.
+        ValueError: If an argument is out of range or the rules do not suit, or the
+            directory to resume holds a run of another configuration or problem.
+        TooFewClients: If clients fail and fewer than the rules ask for are left.
         FileExistsError: If ``out`` is not empty and ``resume`` is off.
         FloatingPointError: If theta or the loss stops being finite. The record then
             ends at the last good round and says why. Whatever ends a recorded run
@@ -130,6 +131,11 @@ def run(
         raise ValueError(f"A run needs at least 1 round, got {rounds}.")
     if not 0 <= seed < 2**63:
         raise ValueError(f"The seed must be at least 0 and below 2^63, got {seed}.")
+    if gn_gap and problem.partial:
+        raise ValueError(
+            "gn_gap compares with the step on all rows, but here are not those of all "
+            "clients; leave it out."
+        )
     device = torch.device(device)
     door = backend or InProcess(problem, method, device, dtype)
     federation = Federation(problem, method, door, rules)

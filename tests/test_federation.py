@@ -108,7 +108,7 @@ def test_by_default_a_client_s_error_ends_the_round_as_it_is() -> None:
     federation = Federation(problem, method, Faulty(problem, method, {GONE: raises}))
     with pytest.raises(RuntimeError, match="disk on fire") as caught:
         advanced(federation)
-    assert "Client 1, round 1 of fipa on scalar" in caught.value.__notes__[0]
+    assert "client 1 in round 1 of fipa on scalar" in caught.value.__notes__[0]
 
 
 def test_too_few_clients_are_named_with_their_reasons() -> None:

@@ -59,7 +59,7 @@ class Descent:
     def expects(self, broadcast: Message, size: int) -> Fields:
         if broadcast["stage"] == "gradient":
             return {"gradient": Field((size,), scale=True), "loss": Field()}
-        return {"loss": Field(), "count": Field()}
+        return {"loss": Field(finite=False), "count": Field()}
 
     def server(
         self, state: State, uploads: list[Message]
@@ -72,6 +72,9 @@ class Descent:
         state = {**state, "round": state["round"] + 1}
         info = Info(loss=state["loss"], ranks=[u["count"] for u in uploads])
         return state, {"theta": state["theta"], "stage": "gradient"}, info
+
+    def renewed(self, state: State) -> tuple[State, Message]:
+        return state, {"theta": state["theta"], "stage": "gradient"}
 
 
 @cache

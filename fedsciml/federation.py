@@ -9,7 +9,7 @@ and with all of them back, that of the whole.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fedsciml.admission import outliers, refusal
 from fedsciml.backends import Backend
-from fedsciml.method import Info, Message, Method, State
+from fedsciml.method import Comparing, Info, Message, Method, State
 from fedsciml.problem import Problem
 
 RETRY = 1.0
@@ -66,14 +66,6 @@ class Rules:
 
 class TooFewClients(RuntimeError):
     """A round that fewer clients than ``Rules.min_clients`` answered in time."""
-
-
-@runtime_checkable
-class Comparing(Protocol):
-    """A method whose server compares losses over the rounds."""
-
-    def renewed(self, state: State) -> tuple[State, Message]:
-        """State and broadcast to begin a round with when clients left or came."""
 
 
 @runtime_checkable
@@ -200,7 +192,7 @@ class Federation:
             for m in everyone
             if m not in here
         }
-        known = roll.members if roll else None
+        known = merged = self._merged(here, number)
         attempt = state, broadcast
         while len([m for m in members if m in here]) >= self.need:
             self.stale = {m: self._age(m, number) for m in members if m not in here}
@@ -215,8 +207,20 @@ class Federation:
                 return found
             self.backend.memories = list(before)
             if isinstance(self.method, Comparing):
-                attempt, known = self.method.renewed(state), members
+                known, attempt = members, (state, broadcast)
+                if members != merged:
+                    attempt = self.method.renewed(state, broadcast)
         return None
+
+    def _merged(self, here: Collection[int], number: int) -> list[int] | None:
+        """Whose losses the state knows; None before the first round.
+
+        Not those of a client that is back: what its stand-in told is not true of it.
+        """
+        if self.roll is None:
+            return None
+        back = {m for m in here if self._last[m] and self._age(m, number) > 1}
+        return [m for m in self.roll.members if m not in back]
 
     def _attempt(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor
 from fedsciml import methods
 from fedsciml.backends import payload
 from fedsciml.balance import Balanced
+from fedsciml.compress import Compressed
 from fedsciml.method import Fields, Message, Method, State
 from fedsciml.methods._sketching import limit, limits
 from fedsciml.problem import Problem
@@ -31,6 +32,11 @@ OTHERS: dict[str, Method] = {
     "balanced clients": Balanced(EXACT, "clients"),
     "warm-up": Warmup(methods.load("fedavg", tau=2), 1, EXACT),
     "resampled": Resampled(EXACT, every=1),
+    "compressed": Compressed(EXACT),
+    "compressed with feedback": Compressed(EXACT, "bfloat16", feedback=True),
+    "compressed updates": Compressed(
+        methods.load("fedavg", tau=2), "bfloat16", feedback=True
+    ),
     "fedfisher of diagonals": methods.load("fedfisher", tau=2, fisher="diagonal"),
     "fedpm of gramians": methods.load("fedpm", tau=2, preconditioner="gramian"),
     "fipa_paper of a budget": methods.load("fipa_paper", tau=2, rank=BUDGET),

@@ -9,7 +9,7 @@ and with all of them back, that of the whole.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fedsciml.admission import outliers, refusal
 from fedsciml.backends import Backend
-from fedsciml.method import Comparing, Info, Message, Method, State
+from fedsciml.method import Comparing, Info, Message, Method, State, renewed
 from fedsciml.problem import Problem
 
 RETRY = 1.0
@@ -192,11 +192,10 @@ class Federation:
             for m in everyone
             if m not in here
         }
-        known = merged = self._merged(here, number)
-        attempt = state, broadcast
+        attempt, fresh = (state, broadcast), roll is None
         while len([m for m in members if m in here]) >= self.need:
             self.stale = {m: self._age(m, number) for m in members if m not in here}
-            found, members = self._attempt(*attempt, members, known, number)
+            found, members = self._attempt(*attempt, members, fresh, number)
             here = [m for m in members if m not in self.stale]
             if found is not None:
                 after = self.backend.memories
@@ -206,43 +205,44 @@ class Federation:
                 self.roll = Roll(members, self._last)
                 return found
             self.backend.memories = list(before)
-            if isinstance(self.method, Comparing):
-                known, attempt = members, (state, broadcast)
-                if members != merged:
-                    attempt = self.method.renewed(state, broadcast)
+            fresh = not self._comparable(members, number)
+            attempt = (state, broadcast)
+            if fresh:
+                attempt = renewed(self.method, state, broadcast)
         return None
 
-    def _merged(self, here: Collection[int], number: int) -> list[int] | None:
-        """Whose losses the state knows; None before the first round.
+    def _comparable(self, members: list[int], number: int) -> bool:
+        """Whether losses of these clients can be compared with those of before.
 
-        Not those of a client that is back: what its stand-in told is not true of it.
+        Not where a client is back: what its stand-in told is not true of it.
         """
-        if self.roll is None:
-            return None
-        back = {m for m in here if self._last[m] and self._age(m, number) > 1}
-        return [m for m in self.roll.members if m not in back]
+        if self.roll is None or members != self.roll.members:
+            return False
+        heard = (m for m in members if m not in self.stale and self.roll.last[m])
+        return all(number - int(self.roll.last[m]["heard"]) <= 1 for m in heard)
 
     def _attempt(
         self,
         state: State,
         broadcast: Message,
         members: list[int],
-        known: list[int] | None,
+        fresh: bool,
         number: int,
     ) -> tuple[tuple[State, Message, Info] | None, list[int]]:
         """The exchanges of a round, and the members left; None if it must begin again.
 
-        ``known`` are those whose losses the state knows; None if it knows none.
+        A ``fresh`` state knows no losses of before.
         """
         sizes: list[dict[str, int]] = [{} for _ in self.backend.shares]
-        compares = isinstance(self.method, Comparing) and known is not None
+        fresh |= not isinstance(self.method, Comparing)
         opening, info = True, None
         while info is None:
             uploads = self._exchange(state, broadcast, members, sizes, number)
             left = list(uploads)
-            agree = (
-                left == (known if compares else left) if opening else left == members
-            )
+            if opening:
+                agree = fresh or self._comparable(left, number)
+            else:
+                agree = left == members
             if not agree or len(left) - len(self.stale) < self.need:
                 return None, left
             members, opening = left, False

@@ -106,6 +106,13 @@ class Method(Protocol):
     ) -> tuple[State, Message, Info | None]:
         """Next state and broadcast; ``Info`` when the round is complete."""
 
+    def renewed(self, state: State) -> tuple[State, Message]:
+        """State and broadcast where the next round has other clients than the last.
+
+        theta stays. Losses of other clients cannot be compared with those of before, so
+        what was concluded from them is forgotten.
+        """
+
 
 @dataclass(frozen=True)
 class Wrapped:

@@ -247,5 +247,17 @@ class Resampled(Wrapped):
             done += 1
             if done % self.every == 0:
                 inner, broadcast = self.method.init(tensor(inner, "theta"), seed)
-                broadcast = {**broadcast, _SEED: seed, _ROUND: done}
+            broadcast = {**broadcast, **self._due(seed, done)}
         return {**inner, _SEED: seed, _ROUND: done}, broadcast, info
+
+    def renewed(self, state: State) -> tuple[State, Message]:
+        """The method's; points that are due are drawn all the same."""
+        done, seed = (int(number(state, key)) for key in (_ROUND, _SEED))
+        inner, broadcast = self.method.renewed(without(state, _MARK))
+        broadcast = {**broadcast, **self._due(seed, done)}
+        return {**inner, _SEED: seed, _ROUND: done}, broadcast
+
+    def _due(self, seed: int, done: int) -> Message:
+        """What tells clients, after so many rounds, to draw points; else nothing."""
+        due = done > 0 and done % self.every == 0
+        return {_SEED: seed, _ROUND: done} if due else {}

@@ -87,3 +87,12 @@ class Warmup:
             return state, broadcast, info
         mark[_MARK + "left"] = left
         return {**inner, **mark}, {**broadcast, _MARK + "left": left}, info
+
+    def renewed(self, state: State) -> tuple[State, Message]:
+        """The method's whose turn it is."""
+        if _MARK + "left" not in state:
+            return self.then.renewed(state)
+        mark = {key: value for key, value in state.items() if key.startswith(_MARK)}
+        inner, broadcast = self.first.renewed(without(state, _MARK))
+        left = {_MARK + "left": mark[_MARK + "left"]}
+        return {**inner, **mark}, {**broadcast, **left}

@@ -17,6 +17,7 @@ import torch
 import problems
 from fedsciml import Problem, Result, methods, policies, run
 from fedsciml.activation import ACTIVATIONS
+from fedsciml.compress import compressed
 from fedsciml.federation import Rules
 from fedsciml.laplace import SENSORS, laplace
 from fedsciml.method import Method
@@ -49,6 +50,7 @@ class Command:
     gn_gap: bool
     threads: int
     resample: str | None = None
+    compress: str = "none"
     min_clients: int | None = None
     deadline: float | None = None
     patience: float = 0.0
@@ -82,6 +84,7 @@ DEFAULTS: dict[str, object] = {
     "dtype": "float64",
     "gn_gap": False,
     "resample": None,
+    "compress": "none",
     "min_clients": None,
     "deadline": None,
     "patience": 0.0,
@@ -158,6 +161,12 @@ def parser() -> Parser:
         metavar="EVERY[,power=K,offset=C]",
         help="clients draw their points again every so many rounds, more of them where "
         "the residual is large (default never; power and offset 1)",
+    )
+    add(
+        "--compress",
+        metavar="DTYPE[,feedback]",
+        help="clients send sketches and updates in float32 or bfloat16, with feedback "
+        "as changes since the round before (default none)",
     )
     add(
         "--tuned",
@@ -327,6 +336,7 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
         "options": todo.options,
         "warmup": todo.warmup,
         "resample": todo.resample,
+        "compress": todo.compress,
         "clients": configuration["clients"],
         "rounds": todo.rounds,
         "seed": todo.seed,
@@ -472,7 +482,7 @@ def _made(todo: Command) -> tuple[Problem, Method]:
                 f"{todo.method} would never begin. Give it fewer than --rounds."
             )
         method = Warmup(first, rounds, method)
-    return problem, method
+    return problem, compressed(method, todo.compress)
 
 
 def _trainer(backend: str) -> Callable[..., Result]:
@@ -631,6 +641,8 @@ def _sentence(content: Mapping[str, Any]) -> str:
         method += f" after {content['warmup']}"
     if content["resample"] is not None:
         method += f", points drawn again every {content['resample']} rounds"
+    if content["compress"] != "none":
+        method += f", uploads in {content['compress']}"
     given = ", ".join(f"{_flag(k)} {v}" for k, v in _changed(content).items())
     text = (
         f"{content['problem']}, {method}{f' ({given})' if given else ''}, "

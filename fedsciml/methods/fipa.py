@@ -239,6 +239,17 @@ class Fipa:
             state["lowest"] = lowest
         return state, self._opening(state), info
 
+    def renewed(self, state: State) -> tuple[State, Message]:
+        """From theta, with a policy that starts again.
+
+        The lowest loss is forgotten, and the clients' limits of a byte budget, which
+        are shared anew.
+        """
+        theta = tensor(state, "theta")
+        after, _ = self.init(theta, int(number(state, "seed")))
+        after |= {key: state[key] for key in ("round", "top", "gradient")}
+        return after, self._opening(after)
+
 
 def _probe(system: System, broadcast: Message, memory: State) -> tuple[Message, State]:
     """Losses [T, S] and targets [T, S, k] at theta + t D for all steps and lengths."""

@@ -194,6 +194,11 @@ class FipaPaper:
         after |= limits(uploads, self._rows(tensor(state, "theta"), len(uploads)))
         return after, after, info
 
+    def renewed(self, state: State) -> tuple[State, Message]:
+        """Without the clients' limits of a byte budget, which are shared anew."""
+        after = {k: v for k, v in state.items() if k != "limits"}
+        return after, after
+
 
 def make(
     tau: int = 20,

@@ -145,7 +145,9 @@ def _train(
     problem, method = problem_of(config, {}), method_of(config)
     out, resume = str(config.get("out", "")) or None, bool(config.get("resume", False))
     began = _began(Path(out)) if out and resume else {"run": uuid.uuid4().hex[:12]}
-    timing: dict[str, Any] = {k: float(config[k]) for k in ("join", "poll") if k in config}
+    timing: dict[str, Any] = {
+        k: float(config[k]) for k in ("join", "poll") if k in config
+    }
     door = Flower(grid, problem.clients, agreement(problem), **began, **timing)
     rounds = int(config.get("num-server-rounds", 50))
     notes = {"flower": {"run": door.run, "counts": door.counts}}

@@ -171,6 +171,11 @@ def _site(
     problem_of: ProblemOf, method_of: MethodOf, config: Config, node: Config
 ) -> Site:
     client, clients = _client(node), node.get("num-partitions")
+    if client < 0:
+        raise ValueError(
+            "Its node config needs a partition-id, the client's number counted from 0; "
+            f"it has {node.get('partition-id')!r}."
+        )
     problem = problem_of(config, node)
     if clients != problem.clients:
         raise ValueError(

@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
     load_ssh_public_key,
 )
-
 from flower_keys import main, server_certificate, site_key
 
 

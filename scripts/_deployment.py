@@ -35,9 +35,6 @@ instead of 1 s; one thread each, as the last bits depend on their number."""
 PATIENCE = 60.0
 """Seconds within which a process must be up, or a command answer."""
 
-GRACE = 10.0
-"""Seconds that a process has to end when it is asked to."""
-
 SUPERLINK = "superlink"
 
 
@@ -55,13 +52,16 @@ class Deployment:
     context is left.
 
     Args:
-        directory: New directory for keys, logs and Flower's own files.
+        directory: For keys and Flower's own files.
         sites: Node config of each SuperNode: ``{"partition-id": 0, "data": "a.csv"}``.
+        logs: New directory for the logs.
     """
 
-    def __init__(self, directory: Path, sites: Sequence[Mapping[str, object]]) -> None:
-        self.directory, self.sites = directory, sites
-        (directory / "logs").mkdir(parents=True)
+    def __init__(
+        self, directory: Path, sites: Sequence[Mapping[str, object]], logs: Path
+    ) -> None:
+        self.directory, self.sites, self.logs = directory, sites, logs
+        logs.mkdir(parents=True)
         self.port, *self.ports = _free_ports(1 + len(sites))
         self.door = self.port  # where the sites knock
         self.certificate, self.key = server_certificate(directory / "keys", [HOST])
@@ -148,6 +148,11 @@ class Deployment:
         """Of a run: ``running``, ``finished:completed``, ``finished:failed``, ..."""
         return str(self.flwr("list", "--run-id", run)["runs"][0]["status"])
 
+    def ended(self, run: str) -> bool:
+        """Whether a run has; cheap to ask while it goes on."""
+        goes_on = self.running(SUPERLINK, "flwr-serverapp")
+        return not goes_on and self.status(run).startswith("finished")
+
     def online(self) -> int:
         """Number of SuperNodes that the SuperLink reaches."""
         nodes = self.flwr("supernode", "list")["nodes"]
@@ -169,7 +174,7 @@ class Deployment:
 
     def tails(self, lines: int = 20) -> str:
         """The last lines of every process's log."""
-        logs = sorted((self.directory / "logs").iterdir())
+        logs = sorted(self.logs.iterdir())
         ends = {log: log.read_text(errors="replace").splitlines() for log in logs}
         return "\n".join(
             f"--- {log}\n" + "\n".join(end[-lines:]) for log, end in ends.items()
@@ -196,7 +201,7 @@ class Deployment:
                 raise TimeoutError(
                     f"Waited {seconds:.0f} s for {what}.\n{self.tails()}"
                 )
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     def running(self, name: str, command: str) -> list[int]:
         """Processes with ``command`` in their command line that ``name`` started."""
@@ -205,33 +210,18 @@ class Deployment:
 
     def kill(self, name: str) -> None:
         """Kill a process and all that it started, at once (SIGKILL)."""
-        process = self._processes.pop(name)
-        for pid in _family(_table(), [process.pid]):
-            _kill(pid)
+        process = self._processes[name]
+        family = _family(_table(), [process.pid])
+        for pid in family:  # the eldest first: who is dead starts no other
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
+        del self._processes[name]
 
     def end(self) -> None:
-        """End every process: ask first, then kill. May be called again."""
-        started = self._processes.values()
-        family = _family(_table(), [process.pid for process in started])
-        for process in started:
-            process.terminate()
-        end = time.monotonic() + GRACE
-        while family:
-            if time.monotonic() > end:
-                for pid in family:
-                    _kill(pid)
-            time.sleep(0.1)
-            for process in started:
-                process.poll()
-            table = _table()
-            still = [
-                pid
-                for pid, process in family.items()
-                if pid in table and table[pid].command == process.command
-            ]
-            family = _family(table, still)
-        self._processes.clear()
+        """Kill all: nothing that they hold is needed any more."""
+        for name in list(self._processes):
+            self.kill(name)
 
     def _listens(self) -> bool:
         with socket.socket() as door:
@@ -250,7 +240,7 @@ class Deployment:
         }
 
     def _start(self, name: str, *command: str) -> None:
-        with (self.directory / "logs" / f"{name}.log").open("ab") as log:
+        with (self.logs / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 command,
                 env=self._environment(name),
@@ -312,9 +302,3 @@ def _family(table: Mapping[int, Process], members: Sequence[int]) -> dict[int, P
             if process.parent == pid and child not in found
         ]
     return {pid: table[pid] for pid in found}
-
-
-def _kill(pid: int) -> None:
-    """Kill a process that may have ended."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

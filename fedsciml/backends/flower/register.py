@@ -1,0 +1,143 @@
+"""Which node is which client: the hello that comes before everything else."""
+
+import time
+from collections.abc import Sequence
+from logging import getLogger
+
+from flwr.app import ConfigRecord, RecordDict
+
+from fedsciml.backends.flower.post import Post
+
+log = getLogger("flwr")
+"""Flower's own logger: ``flwr run --stream`` shows what it is told."""
+
+
+class Refused(ValueError):
+    """A site that cannot take part."""
+
+
+class Register:
+    """The nodes that answered a hello.
+
+    Every node that is not known to be there gets a hello. Its reply says which client
+    it is, what its problem is, and how many points of each term it has.
+
+    Args:
+        post: Way to the nodes.
+        clients: How many clients there are.
+        agreement: What their problems must be.
+        join: Seconds that a node has for its reply.
+        counts: Points of each term at each client, as far as they are known.
+
+    Attributes:
+        nodes: Of the clients that are there.
+        counts: Points of each term, by client.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        clients: int,
+        agreement: str,
+        join: float,
+        counts: Sequence[Sequence[int]] = (),
+    ) -> None:
+        self.nodes: dict[int, int] = {}
+        self.counts = {m: list(own) for m, own in enumerate(counts)}
+        self._post, self._clients, self._join = post, clients, join
+        self._agreement = agreement
+        self._asked: dict[int, tuple[str, float]] = {}  # node: hello, until when
+        self._refused: set[int] = set()
+
+    def gather(self) -> None:
+        """Wait for the first hello of all clients.
+
+        Raises:
+            Refused: If a site cannot take part.
+            TimeoutError: If too few answer; those whose counts are known may be missing
+                as long as one client is there.
+        """
+        until = time.monotonic() + self._join
+        self.greet()
+        while len(self.nodes) < self._clients and time.monotonic() < until:
+            time.sleep(self._post.poll)
+            self.greet()
+        missing = [m for m in range(self._clients) if m not in self.nodes]
+        if not self.nodes or any(m not in self.counts for m in missing):
+            raise TimeoutError(
+                f"Of {self._clients} clients {len(self.nodes)} answered within "
+                f"{self._join:g} s; there is no word from {missing}. Start a node with "
+                "each of these numbers as its partition-id, or wait longer."
+            )
+        if missing:
+            log.warning("The run goes on without the clients %s.", missing)
+
+    def greet(self) -> None:
+        """Take in what nodes reply to a hello, and send one to others; at once.
+
+        Raises:
+            Refused: If a site cannot take part; it is not asked again for now.
+        """
+        there, now = set(self._post.grid.get_node_ids()), time.monotonic()
+        for m in [m for m, node in self.nodes.items() if node not in there]:
+            self.forget(m)
+        letter = RecordDict({"config": ConfigRecord({"action": "hello"})})
+        known = self._refused | set(self._asked) | set(self.nodes.values())
+        for node in sorted(there - known):
+            sent = self._post.send(node, "query.hello", letter, self._join)
+            if sent is not None:
+                self._asked[node] = sent, now + self._join
+        refusals = []
+        for node, (sent, until) in list(self._asked.items()):
+            reply = self._post.take(sent)
+            if reply is not None or now > until:
+                del self._asked[node]
+            # A node that is gone gets another hello when it is back.
+            if reply is None or isinstance(reply, ConnectionError):
+                continue
+            try:
+                self._enter(node, reply)
+            except Refused as error:
+                self._refused.add(node)
+                refusals.append(str(error))
+        if refusals:
+            raise Refused(" ".join(refusals))
+
+    def forget(self, client: int) -> None:
+        """The client must answer a hello before it is there again."""
+        self.nodes.pop(client, None)
+        self._refused.clear()  # one of them may be its new node
+
+    def _enter(self, node: int, reply: RecordDict | Exception) -> None:
+        if isinstance(reply, Exception):
+            raise Refused(f"Node {node} cannot take part: {reply}")
+        told = reply.get("config")
+        told = told if isinstance(told, ConfigRecord) else ConfigRecord()
+        m, counts = told.get("partition-id"), told.get("counts")
+        if error := told.get("error"):
+            raise Refused(f"Client {m} (node {node}) cannot take part: {error}")
+        if not (isinstance(m, int) and isinstance(counts, list)):
+            raise Refused(f"Node {node} is no site of this federation; it says {told}.")
+        if not 0 <= m < self._clients:
+            raise Refused(
+                f"Node {node} says that it is client {m}, but the clients are 0 to "
+                f"{self._clients - 1}; correct its partition-id."
+            )
+        if m in self.nodes:
+            raise Refused(
+                f"Client {m} is there twice, as node {self.nodes[m]} and as node "
+                f"{node}; give each site a partition-id of its own."
+            )
+        if told.get("agreement") != self._agreement:
+            raise Refused(
+                f"Client {m} (node {node}) has another problem than the server: "
+                "equation, network, terms, weights or options differ. Run the same "
+                "version with the same options everywhere."
+            )
+        own = [n for n in counts if isinstance(n, int) and n >= 0]
+        if own != self.counts.get(m, counts):
+            raise Refused(
+                f"Client {m} (node {node}) has {counts} points of the terms, but came "
+                f"with {self.counts.get(m)}. Put back its data, or start another run."
+            )
+        self.counts[m], self.nodes[m] = own, node

@@ -1,0 +1,207 @@
+"""What a site far from the server does with a message; knows no transport.
+
+A ``Site`` has the problem, its own rows and the method. What it remembers from one
+exchange to the next it keeps itself, under *stamps*: "7.2" is what it remembered after
+the second exchange of round 7. The server names the stamp to start from, so a server
+that crashed, or that begins a round again, finds the site as it was. Where the process
+of a site does not live from message to message, ``Files`` is what does.
+"""
+
+import json
+import re
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fedsciml.fingerprint import agreement
+from fedsciml.method import Message, Method, State
+from fedsciml.problem import Problem
+from fedsciml.record import replace_file
+from fedsciml.residual import System
+
+Memories = MutableMapping[str, State]
+"""What a site remembers, by stamps."""
+
+
+class Order(NamedTuple):
+    """How an exchange is to be remembered.
+
+    Attributes:
+        stamp: Where to put what is remembered afterwards.
+        base: What to start from; "" for nothing.
+        keep: The site's stamp at the start of the round; older ones may be forgotten.
+    """
+
+    stamp: str
+    base: str
+    keep: str
+
+
+class Site:
+    """One client of a problem, at home.
+
+    Args:
+        problem: With this client's rows; those of others may be missing.
+        method: Whose ``client`` function is run.
+        client: Its number.
+        device: Where to compute.
+        dtype: ``torch.float64`` or ``torch.float32``.
+
+    Raises:
+        ValueError: If there is no such client, or the method is centralised.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method,
+        client: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        if method.pooled:
+            raise ValueError(
+                f"Method {method.name} is centralised: it needs all rows in one place. "
+                "Run it in process, or take a federated method."
+            )
+        self.problem, self.method, self.client = problem, method, client
+        self.counts = problem.counts(client)
+        self.agreement = agreement(problem)
+        self._how = (device, dtype)
+        self._bound: tuple[list[int], System] | None = None
+
+    def system(self, totals: list[int]) -> System:
+        """The residual of the site's rows; made once.
+
+        Args:
+            totals: Points of each term over all clients, for the rows' weights.
+
+        Raises:
+            ValueError: If the site has more points than all clients together.
+        """
+        if self._bound is None or self._bound[0] != totals:
+            if len(totals) != len(self.counts) or any(
+                own > total for own, total in zip(self.counts, totals, strict=True)
+            ):
+                raise ValueError(
+                    f"Client {self.client} holds {self.counts} points of the terms, "
+                    f"all clients together {totals}. Did its data change in the run?"
+                )
+            shard = self.problem.shard(self.client, totals)
+            self._bound = totals, System(self.problem, shard, *self._how)
+        return self._bound[1]
+
+    def exchange(
+        self, broadcast: Message, totals: list[int], order: Order, memories: Memories
+    ) -> tuple[Message, bool]:
+        """The upload, and whether the site remembered what it was to start from.
+
+        What is not remembered is started without, in the first exchange of a round.
+
+        Raises:
+            LookupError: If it is not remembered in a later one.
+            Exception: What the method raises.
+        """
+        known = order.base in memories or not order.base
+        if not known and order.base != order.keep:
+            raise LookupError(
+                f"Client {self.client} does not remember exchange {order.base}, in the "
+                "middle of a round. Did its process start again without its memory?"
+            )
+        memory = memories[order.base] if order.base in memories else {}
+        upload, memory = self.method.client(
+            self.system(totals), self._here(broadcast), self._here(memory)
+        )
+        for stamp in [s for s in memories if _age(s) < _age(order.keep)]:
+            del memories[stamp]
+        memories[order.stamp] = memory
+        return upload, known
+
+    def loss(self, theta: Tensor, totals: list[int]) -> float:
+        """1/2 |r(theta)|^2 of the site's rows."""
+        return self.system(totals).loss(theta.to(self._how[0]))
+
+    def _here(self, content: Message) -> Message:
+        """The same on the site's device."""
+        return {
+            key: value.to(self._how[0]) if isinstance(value, Tensor) else value
+            for key, value in content.items()
+        }
+
+
+class Files(Memories):
+    """Memories in files ``DIRECTORY/RUN.CLIENT-STAMP.safetensors``.
+
+    A file is replaced as a whole.
+
+    Args:
+        directory: Made when the first is written.
+        run: Name of the run, letters and digits.
+        client: The site's number.
+
+    Raises:
+        ValueError: If the name of the run, or a stamp, could lead out of the directory.
+    """
+
+    def __init__(self, directory: Path | str, run: str, client: int) -> None:
+        if not run.isalnum():
+            raise ValueError(f"A run's name is of letters and digits, got {run!r}.")
+        self.directory, self._prefix = Path(directory), f"{run}.{client}-"
+
+    def __getitem__(self, stamp: str) -> State:
+        path = self._path(stamp)
+        if not path.is_file():
+            raise KeyError(stamp)
+        try:
+            with safe_open(path, "pt") as file:
+                plain: State = json.loads(file.metadata()["plain"])
+                # A clone is aligned as fresh tensors are, which the last digit of a dot
+                # product depends on.
+                return {**plain, **{k: file.get_tensor(k).clone() for k in file.keys()}}  # noqa: SIM118
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is damaged: {error}. Remove it; the site then starts its "
+                "round without memory."
+            ) from error
+
+    def __setitem__(self, stamp: str, memory: State) -> None:
+        tensors, plain = {}, {}
+        for key, value in memory.items():
+            if isinstance(value, Tensor):
+                tensors[key] = value.detach().cpu().contiguous().clone()
+            else:
+                plain[key] = value
+        self.directory.mkdir(parents=True, exist_ok=True)
+        replace_file(self._path(stamp), save(tensors, {"plain": json.dumps(plain)}))
+
+    def __delitem__(self, stamp: str) -> None:
+        self._path(stamp).unlink()
+
+    def __contains__(self, stamp: object) -> bool:
+        return stamp in list(self)
+
+    def __iter__(self) -> Iterator[str]:
+        for path in sorted(self.directory.glob(f"{self._prefix}*.safetensors")):
+            yield path.stem.removeprefix(self._prefix)
+
+    def __len__(self) -> int:
+        return len(list(self))
+
+    def _path(self, stamp: str) -> Path:
+        _age(stamp)
+        return self.directory / f"{self._prefix}{stamp}.safetensors"
+
+
+def _age(stamp: str) -> tuple[int, int]:
+    """Round and exchange of a stamp; (0, 0) of none."""
+    if not stamp:
+        return 0, 0
+    if not re.fullmatch(r"\d+\.\d+", stamp):
+        raise ValueError(f"A stamp is ROUND.EXCHANGE, such as 7.2; got {stamp!r}.")
+    round_, _, exchange = stamp.partition(".")
+    return int(round_), int(exchange)

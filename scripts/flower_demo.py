@@ -103,6 +103,7 @@ def follow(deployment: Deployment, number: str, directory: Path, rounds: int) ->
         return deployment.ended(number)
 
     deployment.wait(f"run {number} to end", ended, SECONDS)
+    (deployment.logs / "server.log").write_text(deployment.log(number))
     if deployment.status(number) != "finished:completed":
         raise RuntimeError(f"The run failed.\n{deployment.tails()}")
 

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 import problems
 from fedsciml import methods
 from fedsciml.backends.flower import client_app
-from fedsciml.compress import Compressed
 from fedsciml.method import Method
 from fedsciml.problem import Problem
 
@@ -65,6 +64,8 @@ def method_of(run: Config) -> Method:
     options |= {option: run[key] for key, option in OPTIONS.items() if run[key]}
     method = methods.load(str(run["method"]), **options)
     if run["compression"]:
+        from fedsciml.compress import Compressed
+
         return Compressed(method, str(run["compression"]))
     return method
 

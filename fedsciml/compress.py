@@ -153,12 +153,6 @@ class Compressed(Wrapped):
         inner, opening = renewed(self.method, without(state, _MARK), broadcast)
         return {**inner, **own(state, _MARK)}, opening
 
-    def renewed(self, state: State) -> tuple[State, Message]:
-        """The method's; what was sent last is still known on both sides."""
-        own = {key: v for key, v in state.items() if key.startswith(_MARK)}
-        inner, broadcast = self.method.renewed(without(state, _MARK))
-        return {**inner, **own}, broadcast
-
     def _widened(self, upload: Message, dtype: torch.dtype) -> Message:
         """With what was rounded in the precision of theta."""
         return {

@@ -130,7 +130,9 @@ class Federation:
         self._label = f"{method.name} on {problem.name}"
         self._clock, self._sleep = clock, sleep
         self._last: list[State] = []
-        clients = len(backend.shares)
+        # A client without rows has nothing to say, and an average no weight for it.
+        self._clients = [m for m, share in enumerate(backend.shares) if share > 0]
+        clients = len(self._clients)
         self.need = self.rules.min_clients or clients
         if self.need > clients:
             raise ValueError(
@@ -170,7 +172,8 @@ class Federation:
         Raises:
             Exception: As ``advance``.
         """
-        clients = self.backend.here(0)
+        there = self.backend.here(0)
+        clients = [m for m in self._clients if m in there]
         answers = self.backend.losses(theta, clients, self.rules.deadline)
         known = [a for a in answers.values() if not isinstance(a, Exception)]
         self.dropped = {m: a for m, a in answers.items() if isinstance(a, Exception)}
@@ -184,8 +187,9 @@ class Federation:
         """The round with whoever is there; None if they are too few."""
         before, roll = list(self.backend.memories), self.roll
         self.dropped, self.stale = {}, {}
-        everyone, here = range(len(before)), self.backend.here(number)
-        self._last = list(roll.last) if roll else [{} for _ in everyone]
+        everyone, there = self._clients, self.backend.here(number)
+        here = [m for m in everyone if m in there]
+        self._last = list(roll.last) if roll else [{} for _ in before]
         members = [m for m in everyone if m in here or self._can_stand_in(m, number)]
         self.dropped |= {
             m: ConnectionError(f"Client {m} is not there in round {number}.")
@@ -200,8 +204,9 @@ class Federation:
             if found is not None:
                 after = self.backend.memories
                 # Of the others nothing was merged: they go on from what they were.
-                kept = [after[m] if m in here else before[m] for m in everyone]
-                self.backend.memories = kept
+                self.backend.memories = [
+                    after[m] if m in here else before[m] for m in range(len(before))
+                ]
                 self.roll = Roll(members, self._last)
                 return found
             self.backend.memories = list(before)
@@ -337,7 +342,7 @@ class Federation:
 
     def _failure(self, number: int) -> Exception:
         """Why the round cannot be."""
-        clients = len(self.backend.shares)
+        clients = len(self._clients)
         if self.need == clients:
             m, error = next(iter(self.dropped.items()))
             error.add_note(

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +55,7 @@ class Command:
     deadline: float | None = None
     patience: float = 0.0
     staleness: int = 0
+    backend: str = "inprocess"
 
     @property
     def rules(self) -> Rules:
@@ -88,6 +89,7 @@ DEFAULTS: dict[str, object] = {
     "deadline": None,
     "patience": 0.0,
     "staleness": 0,
+    "backend": "inprocess",
 }
 
 
@@ -175,6 +177,12 @@ def parser() -> Parser:
         "--gn-gap",
         action="store_true",
         help="record how far each step is from the centralised Gauss-Newton step",
+    )
+    add(
+        "--backend",
+        choices=("inprocess", "flower-local"),
+        help="what carries the messages: function calls, or Flower's records between "
+        "a ServerApp and ClientApps in this process (default inprocess)",
     )
     add("--no-plots", action="store_true", help="draw no pictures")
     add("--quiet", action="store_true", help="no progress bar")
@@ -390,6 +398,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise ValueError("--resume DIR writes to DIR; leave --out away.")
             todo = recorded(given) if "resume" in given else command(given)
             problem, method = _made(todo)
+            train = _trainer(todo.backend)
             if "resume" in given:
                 out = given.resume
             elif "out" in given:
@@ -399,7 +408,7 @@ def main(arguments: list[str] | None = None) -> int:
             label = f"{todo.problem} {todo.method}"
             quiet = "quiet" in given or (out / "model.safetensors").exists()
             with _common.progress(label, todo.rounds, quiet) as show:
-                result = run(
+                result = train(
                     problem,
                     method,
                     todo.rounds,
@@ -474,6 +483,20 @@ def _made(todo: Command) -> tuple[Problem, Method]:
             )
         method = Warmup(first, rounds, method)
     return problem, compressed(method, todo.compress)
+
+
+def _trainer(backend: str) -> Callable[..., Result]:
+    """``fedsciml.run`` or what does the same over Flower."""
+    if backend == "inprocess":
+        return run
+    try:
+        from fedsciml.backends import flower  # an extra, and it takes a while
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--backend {backend} needs Flower: pip install -c constraints.txt -e "
+            f"'.[flower]' ({error})."
+        ) from error
+    return flower.run
 
 
 def _first(text: str) -> tuple[Method, int]:

@@ -38,7 +38,7 @@ from fedsciml.methods._uploads import number, tensor, total
 from fedsciml.policies.natural import Natural
 from fedsciml.ranks import AboveCutoff, Budget, Context, Predictive, Schedule, parse
 from fedsciml.residual import System
-from fedsciml.sketch import Sketch, merge, truncate
+from fedsciml.sketch import Sketch, gather, truncate
 from fedsciml.solve import Spectrum, spectrum
 from fedsciml.steps import MARGIN, Candidates, Policy, PolicyState, Probed
 
@@ -172,8 +172,10 @@ class Fipa:
             Sketch(tensor(upload, "factor"), tensor(upload, "target"))
             for upload in uploads
         ]
-        whole = merge(sketches)
+        whole = gather(sketches)
         problem = spectrum(whole)
+        if whole.left is not None:
+            problem = problem._replace(left=whole.left @ problem.left)
         state = {**state, "top": problem.top, "gradient": float(whole.gradient.norm())}
         state |= {"loss": total(uploads, "loss"), **problem._asdict()}
         state |= {"ranks": torch.tensor([s.rank for s in sketches], device="cpu")}

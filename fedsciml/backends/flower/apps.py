@@ -115,7 +115,7 @@ def server_app(
     Args:
         problem_of: Makes the problem.
         method_of: Makes the method.
-        done: Called with the result.
+        done: Called with the result; by default that is logged.
         options: For ``fedsciml.run``, such as ``progress``, which replaces the log's
             lines.
     """
@@ -123,14 +123,8 @@ def server_app(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        try:
-            result = _train(grid, context.run_config, problem_of, method_of, options)
-        except Exception as error:
-            log.error("The run failed: %s: %s", type(error).__name__, error)
-            raise
-        log.info("Done: loss %.3e, theta %s.", result.loss, result.theta_sha256())
-        if done:
-            done(result)
+        result = _train(grid, context.run_config, problem_of, method_of, options)
+        (done or _finish)(result)
 
     return app
 
@@ -177,6 +171,11 @@ def _site(
     problem_of: ProblemOf, method_of: MethodOf, config: Config, node: Config
 ) -> Site:
     client, clients = _client(node), node.get("num-partitions")
+    if client < 0:
+        raise ValueError(
+            "Its node config needs a partition-id, the client's number counted from 0; "
+            f"it has {node.get('partition-id')!r}."
+        )
     problem = problem_of(config, node)
     if clients != problem.clients:
         raise ValueError(
@@ -225,7 +224,7 @@ def _rules(config: Config) -> Rules:
     given: dict[str, Any] = {
         key: kinds.get(key, float)(config[name])
         for key in Rules.__dataclass_fields__
-        if (name := names.get(key, key)) in config
+        if config.get(name := names.get(key, key))
     }
     return Rules(**given)
 
@@ -240,6 +239,10 @@ def _dtype(config: Config) -> torch.dtype:
 def _set_threads(config: Config) -> None:
     if "threads" in config:
         torch.set_num_threads(int(config["threads"]))
+
+
+def _finish(result: Result) -> None:
+    log.info("Done: loss %.3e, theta %s.", result.loss, result.theta_sha256())
 
 
 def _report(rounds: int, line: Line) -> None:

@@ -53,7 +53,7 @@ class Site:
         dtype: ``torch.float64`` or ``torch.float32``.
 
     Raises:
-        ValueError: If there is no such client, or the method is centralised.
+        ValueError: If there is no such client.
     """
 
     def __init__(
@@ -64,11 +64,6 @@ class Site:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        if method.pooled:
-            raise ValueError(
-                f"Method {method.name} is centralised: it needs all rows in one place. "
-                "Run it in process, or take a federated method."
-            )
         self.problem, self.method, self.client = problem, method, client
         self.counts = problem.counts(client)
         self.agreement = agreement(problem)

@@ -143,6 +143,11 @@ def _train(
             f"1.0, got {config['fraction-train']}."
         )
     problem, method = problem_of(config, {}), method_of(config)
+    if method.pooled:
+        raise ValueError(
+            f"Method {method.name} is centralised: it needs all rows in one place. Run "
+            "it in process, or take a federated method."
+        )
     out, resume = str(config.get("out", "")) or None, bool(config.get("resume", False))
     began = _began(Path(out)) if out and resume else {"run": uuid.uuid4().hex[:12]}
     timing: dict[str, Any] = {

@@ -22,7 +22,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from fedsciml.method import Field, Fields, Info, Message, Method, State, Wrapped
+from fedsciml.method import (
+    Field,
+    Fields,
+    Info,
+    Message,
+    Method,
+    State,
+    Wrapped,
+    renewed,
+)
 from fedsciml.methods._uploads import clients, number, tensor, total, without
 from fedsciml.residual import System
 
@@ -138,13 +147,15 @@ class Balanced(Wrapped):
             kept[_LOSS] = number(state, _LOSS)
         return {**inner, **kept}, broadcast, info
 
-    def renewed(self, state: State) -> tuple[State, Message]:
-        """The method's; who is new learns the factors."""
+    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+        """Of the method; clients that are new learn the factors."""
         if _FACTORS not in state:
-            return self.init(tensor(state, "theta"), int(number(state, _SEED)))
+            return state, broadcast
         kept = {_FACTORS: state[_FACTORS]}
-        inner, broadcast = self.method.renewed(without(state, _MARK))
-        return {**inner, **kept}, {**broadcast, **kept}
+        inner, opening = renewed(
+            self.method, without(state, _MARK), without(broadcast, _MARK)
+        )
+        return {**inner, **kept}, {**opening, **kept}
 
     def _factors(self, uploads: list[Message]) -> Tensor:
         """A row for all clients, or one for each and a last one for those missing."""

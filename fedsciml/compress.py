@@ -33,8 +33,17 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from fedsciml.method import Field, Fields, Info, Message, Method, State, Wrapped
-from fedsciml.methods._uploads import tensor, without
+from fedsciml.method import (
+    Field,
+    Fields,
+    Info,
+    Message,
+    Method,
+    State,
+    Wrapped,
+    renewed,
+)
+from fedsciml.methods._uploads import own, tensor, without
 from fedsciml.residual import System
 
 Precision = Literal["float32", "bfloat16"]
@@ -90,20 +99,20 @@ class Compressed(Wrapped):
     ) -> tuple[Message, State]:
         """The method's upload, rounded."""
         plain, kept = self.method.client(system, broadcast, without(memory, _MARK))
-        own = {key: v for key, v in memory.items() if key.startswith(_MARK)}
+        copies = own(memory, _MARK)
         upload = dict(plain)
         for key in _long(self.method.expects(broadcast, system.size), system.size):
             value = tensor(plain, key)
             if self.feedback:
-                known = own.get(_MARK + key, value.new_zeros(0, system.size))
+                known = copies.get(_MARK + key, value.new_zeros(0, system.size))
                 weights = _weights(value, known)
                 upload[_MARK + key] = weights
                 value = value - weights.to(value) @ known
                 upload[key] = value.to(self._dtype)
-                own[_MARK + key] = _directions(_read(upload, key, known))
+                copies[_MARK + key] = _directions(_read(upload, key, known))
             else:
                 upload[key] = value.to(self._dtype)
-        return upload, {**kept, **own}
+        return upload, {**kept, **copies}
 
     def expects(self, broadcast: Message, size: int) -> Fields:
         """The method's fields; the long ones in ``dtype``, with feedback and W."""
@@ -123,21 +132,26 @@ class Compressed(Wrapped):
     ) -> tuple[State, Message, Info | None]:
         """The method's part on what was sent, in the precision of theta."""
         theta = tensor(state, "theta")
-        own = {key: v for key, v in state.items() if key.startswith(_MARK)}
+        copies = own(state, _MARK)
         whole: list[Message] = []
         for m, upload in enumerate(uploads):
             client = upload.get("client", m)
             message = self._widened(upload, theta.dtype)
             for mark in (key for key in upload if key.startswith(_MARK)):
                 key, copy = mark.removeprefix(_MARK), f"{mark}.{client}"
-                known = own.get(copy, theta.new_zeros(0, len(theta)))
+                known = copies.get(copy, theta.new_zeros(0, len(theta)))
                 if not tensor(upload, mark).shape[-1]:  # the client has no memory
                     known = known[:0]
                 message[key] = _read(message, key, known)
-                own[copy] = _directions(tensor(message, key))
+                copies[copy] = _directions(tensor(message, key))
             whole.append(without(message, _MARK))
         inner, broadcast, info = self.method.server(without(state, _MARK), whole)
-        return {**inner, **own}, broadcast, info
+        return {**inner, **copies}, broadcast, info
+
+    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+        """Of the method; the clients' last sketches stay known."""
+        inner, opening = renewed(self.method, without(state, _MARK), broadcast)
+        return {**inner, **own(state, _MARK)}, opening
 
     def _widened(self, upload: Message, dtype: torch.dtype) -> Message:
         """With what was rounded in the precision of theta."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fedsciml.admission import outliers, refusal
 from fedsciml.backends import Backend
-from fedsciml.method import Info, Message, Method, State
+from fedsciml.method import Comparing, Info, Message, Method, State, renewed
 from fedsciml.problem import Problem
 
 RETRY = 1.0
@@ -66,14 +66,6 @@ class Rules:
 
 class TooFewClients(RuntimeError):
     """A round that fewer clients than ``Rules.min_clients`` answered in time."""
-
-
-@runtime_checkable
-class Comparing(Protocol):
-    """A method whose server compares losses over the rounds."""
-
-    def renewed(self, state: State) -> tuple[State, Message]:
-        """State and broadcast to begin a round with when clients left or came."""
 
 
 @runtime_checkable
@@ -204,11 +196,10 @@ class Federation:
             for m in everyone
             if m not in here
         }
-        known = roll.members if roll else None
-        attempt = state, broadcast
+        attempt, fresh = (state, broadcast), roll is None
         while len([m for m in members if m in here]) >= self.need:
             self.stale = {m: self._age(m, number) for m in members if m not in here}
-            found, members = self._attempt(*attempt, members, known, number)
+            found, members = self._attempt(*attempt, members, fresh, number)
             here = [m for m in members if m not in self.stale]
             if found is not None:
                 after = self.backend.memories
@@ -219,31 +210,44 @@ class Federation:
                 self.roll = Roll(members, self._last)
                 return found
             self.backend.memories = list(before)
-            if isinstance(self.method, Comparing):
-                attempt, known = self.method.renewed(state), members
+            fresh = not self._comparable(members, number)
+            attempt = (state, broadcast)
+            if fresh:
+                attempt = renewed(self.method, state, broadcast)
         return None
+
+    def _comparable(self, members: list[int], number: int) -> bool:
+        """Whether losses of these clients can be compared with those of before.
+
+        Not where a client is back: what its stand-in told is not true of it.
+        """
+        if self.roll is None or members != self.roll.members:
+            return False
+        heard = (m for m in members if m not in self.stale and self.roll.last[m])
+        return all(number - int(self.roll.last[m]["heard"]) <= 1 for m in heard)
 
     def _attempt(
         self,
         state: State,
         broadcast: Message,
         members: list[int],
-        known: list[int] | None,
+        fresh: bool,
         number: int,
     ) -> tuple[tuple[State, Message, Info] | None, list[int]]:
         """The exchanges of a round, and the members left; None if it must begin again.
 
-        ``known`` are those whose losses the state knows; None if it knows none.
+        A ``fresh`` state knows no losses of before.
         """
         sizes: list[dict[str, int]] = [{} for _ in self.backend.shares]
-        compares = isinstance(self.method, Comparing) and known is not None
+        fresh |= not isinstance(self.method, Comparing)
         opening, info = True, None
         while info is None:
             uploads = self._exchange(state, broadcast, members, sizes, number)
             left = list(uploads)
-            agree = (
-                left == (known if compares else left) if opening else left == members
-            )
+            if opening:
+                agree = fresh or self._comparable(left, number)
+            else:
+                agree = left == members
             if not agree or len(left) - len(self.stale) < self.need:
                 return None, left
             members, opening = left, False

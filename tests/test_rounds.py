@@ -73,9 +73,6 @@ class Descent:
         info = Info(loss=state["loss"], ranks=[u["count"] for u in uploads])
         return state, {"theta": state["theta"], "stage": "gradient"}, info
 
-    def renewed(self, state: State) -> tuple[State, Message]:
-        return state, {"theta": state["theta"], "stage": "gradient"}
-
 
 @cache
 def problem() -> Problem:

@@ -185,7 +185,7 @@ class Files(Memories):
             yield path.stem.removeprefix(self._prefix)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return sum(1 for _ in self)  # list(self) would ask for the length
 
     def _path(self, stamp: str) -> Path:
         _age(stamp)

@@ -47,7 +47,3 @@ class Central:
         theta = tensor(uploads[0], "theta")
         info = Info(loss=total(uploads, "loss"), epochs=self.local.epochs)
         return {**state, "theta": theta}, {"theta": theta}, info
-
-    def renewed(self, state: State) -> tuple[State, Message]:
-        """As it is."""
-        return state, {"theta": state["theta"]}

@@ -69,10 +69,6 @@ class FedAvg:
         )
         return {"theta": theta}, {"theta": theta}, info
 
-    def renewed(self, state: State) -> tuple[State, Message]:
-        """As it is: updates are averaged over whoever is there."""
-        return state, {"theta": state["theta"]}
-
 
 def make(
     tau: int = 100,

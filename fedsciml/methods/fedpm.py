@@ -166,10 +166,6 @@ class FedPM:
         )
         return {"theta": theta}, {"theta": theta}, info
 
-    def renewed(self, state: State) -> tuple[State, Message]:
-        """As it is: ways are mixed over whoever is there."""
-        return state, {"theta": state["theta"]}
-
 
 def _parts(widths: Sequence[int], vector: Tensor) -> list[Tensor]:
     """A vector [p] as the matrices on which the preconditioner acts."""

@@ -194,9 +194,10 @@ class FipaPaper:
         after |= limits(uploads, self._rows(tensor(state, "theta"), len(uploads)))
         return after, after, info
 
-    def renewed(self, state: State) -> tuple[State, Message]:
+    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
         """Without the clients' limits of a byte budget, which are shared anew."""
-        after = {k: v for k, v in state.items() if k != "limits"}
+        del broadcast
+        after = {key: value for key, value in state.items() if key != "limits"}
         return after, after
 
 

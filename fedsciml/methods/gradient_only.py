@@ -152,10 +152,9 @@ class GradientOnly:
         info = Info(loss, length, epochs=1, probes=len(losses))
         return after, {"theta": theta}, info
 
-    def renewed(self, state: State) -> tuple[State, Message]:
+    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
         """No pairs, and no step before: they are of another sum of losses."""
-        theta = tensor(state, "theta")
-        fresh, broadcast = self.init(theta, 0)
+        fresh, _ = self.init(tensor(state, "theta"), 0)
         return {**fresh, "length": state["length"]}, broadcast
 
 

@@ -85,10 +85,6 @@ class Scaffold(FedAvg):
         after["variate"] = tensor(state, "variate") + shared(uploads, "change")
         return after, dict(after), info
 
-    def renewed(self, state: State) -> tuple[State, Message]:
-        """As it is; clients that are missing keep their variates."""
-        return state, dict(state)
-
 
 def make(
     tau: int = 100,

@@ -229,7 +229,7 @@ def _rules(config: Config) -> Rules:
     given: dict[str, Any] = {
         key: kinds.get(key, float)(config[name])
         for key in Rules.__dataclass_fields__
-        if (name := names.get(key, key)) in config
+        if config.get(name := names.get(key, key))
     }
     return Rules(**given)
 

@@ -1,0 +1,304 @@
+"""Flower's processes on this machine, for the demo and the tests.
+
+A SuperLink and its SuperNodes speak TLS on free ports of the loopback interface, and
+the SuperNodes are known by their keys, as between real sites (docs/deploy.md).
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from flower_keys import server_certificate, site_key
+
+HOST = "127.0.0.1"
+
+ENVIRONMENT = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+}
+"""Nothing is reported to Flower's makers or installed; work is looked for every 0.1 s
+instead of 1 s; one thread each, as the last bits depend on their number."""
+
+PATIENCE = 60.0
+"""Seconds within which a process must be up, or a command answer."""
+
+SUPERLINK = "superlink"
+
+
+class Process(NamedTuple):
+    """A process as ``ps`` shows it; ``command`` begins with when it was started."""
+
+    parent: int
+    command: str
+
+
+class Deployment:
+    """A SuperLink and SuperNodes, each a process with a log and a home of its own.
+
+    Used as a context, it ends all processes that it started, and theirs, however the
+    context is left.
+
+    Args:
+        directory: For keys and Flower's own files.
+        sites: Node config of each SuperNode: ``{"partition-id": 0, "data": "a.csv"}``.
+        logs: New directory for the logs.
+    """
+
+    def __init__(
+        self, directory: Path, sites: Sequence[Mapping[str, object]], logs: Path
+    ) -> None:
+        self.directory, self.sites, self.logs = directory, sites, logs
+        logs.mkdir(parents=True)
+        self.port, *self.ports = _free_ports(1 + len(sites))
+        self.door = self.port  # where the sites knock
+        self.certificate, self.key = server_certificate(directory / "keys", [HOST])
+        for m in range(len(sites)):
+            site_key(self.private_key(m))
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        home = self._environment(SUPERLINK)["FLWR_HOME"]
+        Path(home, "config.toml").write_text(
+            '[superlink]\ndefault = "here"\n\n[superlink.here]\n'
+            f'address = "{HOST}:{self.port}"\n'
+            f"root-certificates = {json.dumps(str(self.certificate))}\n"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    def private_key(self, site: int) -> Path:
+        """Of a site."""
+        return self.directory / "keys" / f"site{site}"
+
+    def start(self) -> None:
+        """Start all, and wait until all are up.
+
+        Raises:
+            RuntimeError: If a process ends at once; the message holds the logs' ends.
+            TimeoutError: If one is not up in time.
+        """
+        self.start_superlink()
+        for m in range(len(self.sites)):
+            self.register(m)
+            self.start_site(m)
+        self.wait("all sites to be up", lambda: self.online() == len(self.sites))
+
+    def start_superlink(self) -> None:
+        """Start the SuperLink and wait until it listens.
+
+        What it knows of its sites is in a file, for when it is killed and started anew.
+        """
+        self._start(
+            SUPERLINK,
+            "flower-superlink",
+            *("--host", HOST, "--port", str(self.port)),
+            *("--ssl-ca-certfile", str(self.certificate)),
+            *("--ssl-certfile", str(self.certificate)),
+            *("--ssl-keyfile", str(self.key)),
+            *("--database", str(self.directory / "superlink.db")),
+            "--enable-supernode-auth",
+            "--disable-runtime-dependency-installation",
+        )
+        self.wait("the SuperLink to listen", self._listens)
+
+    def register(self, site: int) -> None:
+        """Tell the SuperLink of a site's public key."""
+        key = self.private_key(site)
+        self.flwr("supernode", "register", str(key.with_name(f"{key.name}.pub")))
+
+    def start_site(self, site: int) -> None:
+        """Start a site's SuperNode."""
+        config = (f"{key}={json.dumps(v)}" for key, v in self.sites[site].items())
+        self._start(
+            f"site{site}",
+            "flower-supernode",
+            *("--superlink", f"{HOST}:{self.door}"),
+            *("--host", HOST, "--port", str(self.ports[site])),
+            *("--root-certificates", str(self.certificate)),
+            *("--auth-supernode-private-key", str(self.private_key(site))),
+            *("--node-config", " ".join(config)),
+        )
+
+    def submit(self, app: Path, config: Mapping[str, object]) -> str:
+        """Start a run and return its number."""
+        given = " ".join(f"{key}={json.dumps(value)}" for key, value in config.items())
+        return str(self.flwr("run", str(app), "--run-config", given)["run-id"])
+
+    def status(self, run: str) -> str:
+        """Of a run: ``running``, ``finished:completed``, ``finished:failed``, ..."""
+        return str(self.flwr("list", "--run-id", run)["runs"][0]["status"])
+
+    def ended(self, run: str) -> bool:
+        """Whether a run has; cheap to ask while it goes on."""
+        goes_on = self.running(SUPERLINK, "flwr-serverapp")
+        return not goes_on and self.status(run).startswith("finished")
+
+    def online(self) -> int:
+        """Number of SuperNodes that the SuperLink reaches."""
+        nodes = self.flwr("supernode", "list")["nodes"]
+        return sum(node["status"] == "online" for node in nodes)
+
+    def flwr(self, *arguments: str) -> dict[str, Any]:
+        """What a command of ``flwr`` answers.
+
+        Raises:
+            RuntimeError: If it fails.
+        """
+        answer = self._ask(*arguments, "--format", "json")
+        found: dict[str, Any] = json.loads(answer[answer.index("{") :])
+        return found
+
+    def log(self, run: str) -> str:
+        """What the server's part of a run has printed."""
+        return self._ask("log", run, "--show")
+
+    def tails(self, lines: int = 20) -> str:
+        """The last lines of every process's log."""
+        logs = sorted(self.logs.iterdir())
+        ends = {log: log.read_text(errors="replace").splitlines() for log in logs}
+        return "\n".join(
+            f"--- {log}\n" + "\n".join(end[-lines:]) for log, end in ends.items()
+        )
+
+    def wait(
+        self, what: str, there: Callable[[], bool], seconds: float = PATIENCE
+    ) -> None:
+        """Wait for something.
+
+        Raises:
+            RuntimeError: If one of the processes ends meanwhile.
+            TimeoutError: If it takes longer than ``seconds``.
+        """
+        end = time.monotonic() + seconds
+        while not there():
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise RuntimeError(
+                        f"{name} ended with {process.returncode} while waiting for "
+                        f"{what}.\n{self.tails()}"
+                    )
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"Waited {seconds:.0f} s for {what}.\n{self.tails()}"
+                )
+            time.sleep(0.3)
+
+    def running(self, name: str, command: str) -> list[int]:
+        """Processes with ``command`` in their command line that ``name`` started."""
+        family = _family(_table(), [self._processes[name].pid])
+        return [pid for pid, process in family.items() if command in process.command]
+
+    def kill(self, name: str) -> None:
+        """Kill a process and all that it started, at once (SIGKILL)."""
+        process = self._processes[name]
+        family = _family(_table(), [process.pid])
+        for pid in family:  # the eldest first: who is dead starts no other
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+        del self._processes[name]
+
+    def end(self) -> None:
+        """Kill all: nothing that they hold is needed any more."""
+        for name in list(self._processes):
+            self.kill(name)
+
+    def _listens(self) -> bool:
+        with socket.socket() as door:
+            return door.connect_ex((HOST, self.port)) == 0
+
+    def _environment(self, name: str) -> dict[str, str]:
+        """Of a process: its own home, and this Python's programs first."""
+        home = self.directory / "homes" / name
+        home.mkdir(parents=True, exist_ok=True)
+        programs = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        return {
+            **os.environ,
+            **ENVIRONMENT,
+            "FLWR_HOME": str(home),
+            "PATH": os.pathsep.join(programs),
+        }
+
+    def _start(self, name: str, *command: str) -> None:
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                command,
+                env=self._environment(name),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the demo alone
+            )
+
+    def _ask(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["flwr", *arguments],
+            env=self._environment(SUPERLINK),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        if done.returncode:
+            raise RuntimeError(
+                f"flwr {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}"
+                f"{self.tails()}"
+            )
+        return done.stdout
+
+
+def _free_ports(number: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on."""
+    doors = [socket.create_server((HOST, 0)) for _ in range(number)]
+    ports = [door.getsockname()[1] for door in doors]
+    for door in doors:
+        door.close()
+    return ports
+
+
+def _table() -> dict[int, Process]:
+    """Every process of the machine that has not ended, by its number."""
+    listing = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,lstart=,args="],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    table = {}
+    for line in listing.stdout.splitlines():
+        pid, parent, state, command = line.split(None, 3)
+        if not state.startswith("Z"):
+            table[int(pid)] = Process(int(parent), command)
+    return table
+
+
+def _family(table: Mapping[int, Process], members: Sequence[int]) -> dict[int, Process]:
+    """The members that are in the table, their children, and so on."""
+    found = [pid for pid in members if pid in table]
+    for pid in found:
+        found += [
+            child
+            for child, process in table.items()
+            if process.parent == pid and child not in found
+        ]
+    return {pid: table[pid] for pid in found}

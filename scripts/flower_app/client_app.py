@@ -1,0 +1,91 @@
+"""What a site runs: its client of the problem that the run config names.
+
+A Flower app of three files, which imports the fedsciml that is installed at the site.
+The keys of the run config are in pyproject.toml; those of a site's node config are
+
+    partition-id     which client the site is, from 0
+    num-partitions   how many there are
+    data             file with the site's rows, where site-data is true
+    memory           directory for what a method's client remembers between rounds
+"""
+
+import json
+from collections.abc import Mapping
+
+import problems
+from fedsciml import methods
+from fedsciml.backends.flower import client_app
+from fedsciml.method import Method
+from fedsciml.problem import Problem
+
+Config = Mapping[str, bool | int | float | str]
+
+OPTIONS = {
+    "rank": "rank",
+    "policy": "policy",
+    "local-epochs": "tau",
+    "learning-rate": "learning_rate",
+}
+"""Keys of the run config that are options of methods."""
+
+
+def problem_of(run: Config, node: Config) -> Problem:
+    """The problem, with the rows of one site; with nobody's at the server.
+
+    Raises:
+        ValueError: If the problem cannot be made, or the site has no data file.
+    """
+    options = pairs(str(run["problem-options"]))
+    if run["site-data"]:
+        clients = options.get("clients")
+        if not isinstance(clients, int):
+            raise ValueError(
+                "With site-data, problem-options must say how many sites there are, "
+                f"such as 'clients=3'; got '{run['problem-options']}'."
+            )
+        files: list[str | None] = [None] * clients
+        if node:
+            if "data" not in node:
+                raise ValueError(
+                    "This site's node config has no data; give data=\"FILE\"."
+                )
+            files[int(node["partition-id"])] = str(node["data"])
+        options["data"] = files
+    return problems.load(str(run["problem"]), **options)
+
+
+def method_of(run: Config) -> Method:
+    """The method.
+
+    Raises:
+        ValueError: If there is no such method, or it has no such option.
+    """
+    options = pairs(str(run["method-options"]))
+    options |= {option: run[key] for key, option in OPTIONS.items() if run[key]}
+    method = methods.load(str(run["method"]), **options)
+    if run["compression"]:
+        from fedsciml.compress import Compressed
+
+        return Compressed(method, str(run["compression"]))
+    return method
+
+
+def pairs(text: str) -> dict[str, object]:
+    """``a=1 b=[0,0.5,1] c=word``: values are JSON, or else words.
+
+    Raises:
+        ValueError: If there is another thing than KEY=VALUE between two blanks.
+    """
+    found: dict[str, object] = {}
+    for pair in text.split():
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise ValueError(f"Options are KEY=VALUE ..., got '{pair}' in '{text}'.")
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
+
+
+app = client_app(problem_of, method_of)

@@ -1,0 +1,7 @@
+"""What the server runs: rounds of the method, over the sites that are there."""
+
+from client_app import method_of, problem_of
+
+from fedsciml.backends.flower import server_app
+
+app = server_app(problem_of, method_of)

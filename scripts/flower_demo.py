@@ -1,0 +1,142 @@
+"""A federation of three sites, each a process of its own: ``make flower-demo``.
+
+Three sites hold sensors' data of a heated rod, each in a file of its own, and look for
+its diffusivity. They talk to the server as hospitals would over the internet: TLS, and
+a key for every site. Then the same is done in one process: theta is the same, bit for
+bit. All processes that are started here are ended here.
+"""
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import _common  # before torch, see there
+import sensors
+import torch
+from _deployment import Deployment
+from safetensors.torch import load_file
+from torch import Tensor
+
+import problems
+from fedsciml import methods, run
+from fedsciml.record import Line, Record
+
+APP = Path(__file__).parent / "flower_app"
+PROBLEM, SITES = "heat_inverse", 3
+SECONDS = 600.0
+"""After which the demo gives up."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="default 3")
+    given = parser.parse_args(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    torch.set_num_threads(1)  # as the processes: the last bits depend on it
+    out = _common.new_directory("flower-demo")
+    sensors.main([PROBLEM, "--clients", str(SITES), "--out", str(out / "sites")])
+    apart = over_processes(out, given.rounds)
+    together = run(
+        problems.load(PROBLEM, clients=SITES, data=str(out / "sites")),
+        methods.load("fipa"),
+        given.rounds,
+    ).theta
+    if wrong := difference(apart, together):
+        print(f"theta is not what one process finds: {wrong}", file=sys.stderr)
+        return 1
+    print(f"theta [{len(apart)}] is what one process finds, bit for bit; see {out}")
+    return 0
+
+
+def over_processes(out: Path, rounds: int) -> Tensor:
+    """Theta [p] of a run whose sites are processes; the data are in ``out/sites``."""
+    files = sorted((out / "sites").iterdir())
+    with tempfile.TemporaryDirectory(prefix="fedsciml-") as name:
+        scratch = Path(name)
+        sites = [
+            {
+                "partition-id": m,
+                "num-partitions": len(files),
+                "data": str(file.resolve()),
+                "memory": str(scratch / f"memory{m}"),
+            }
+            for m, file in enumerate(files)
+        ]
+        config = {
+            "problem": PROBLEM,
+            "problem-options": f"clients={len(files)}",
+            "site-data": True,
+            "num-server-rounds": rounds,
+            "out": str((out / "run").resolve()),
+        }
+        with Deployment(scratch, sites, out / "logs") as deployment:
+            print(f"Starting a server and {len(files)} sites; logs in {deployment.logs}")
+            deployment.start()
+            number = deployment.submit(APP, config)
+            follow(deployment, number, out / "run", rounds)
+    return load_file(out / "run" / "model.safetensors")["theta"]
+
+
+def follow(deployment: Deployment, number: str, directory: Path, rounds: int) -> None:
+    """Show the rounds of a run as they are recorded, until it has ended.
+
+    Raises:
+        RuntimeError: If it fails.
+    """
+    record = Record(directory, {})
+    shown = 0
+
+    def ended() -> bool:
+        nonlocal shown
+        for line in record.history()[shown:]:
+            print(_sentence(line, rounds), flush=True)
+            shown += 1
+        return deployment.ended(number)
+
+    deployment.wait(f"run {number} to end", ended, SECONDS)
+    (deployment.logs / "server.log").write_text(deployment.log(number))
+    if deployment.status(number) != "finished:completed":
+        raise RuntimeError(f"The run failed.\n{deployment.tails()}")
+
+
+def difference(one: Tensor, other: Tensor) -> str:
+    """Where two tensors differ; nothing if they are the same bit for bit."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return f"{one.dtype} {[*one.shape]} is not {other.dtype} {[*other.shape]}"
+    bits = torch.int64 if one.dtype == torch.float64 else torch.int32
+    (where,) = (one.view(bits) != other.view(bits)).nonzero(as_tuple=True)
+    if not len(where):
+        return ""
+    i = int(where[0])
+    return (
+        f"{len(where)} of {len(one)} numbers differ, first number {i}: "
+        f"{one[i].item()!r} is not {other[i].item()!r}"
+    )
+
+
+def _sentence(line: Line, rounds: int) -> str:
+    return (
+        f"round {line['round']} of {rounds}: loss {line['loss']:.3e}, "
+        f"{line['seconds']:.0f} s"
+    )
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    """End the program, and first what it started; a second signal does not disturb."""
+    del frame
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

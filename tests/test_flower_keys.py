@@ -1,0 +1,112 @@
+"""Certificates and keys of a federation over Flower."""
+
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("cryptography", reason="comes with fedsciml[flower]")
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    load_ssh_private_key,
+    load_ssh_public_key,
+)
+from flower_keys import main, server_certificate, site_key
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """New files may be read and written by all."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def handshake(certificate: Path, key: Path, host: str, trusted: Path) -> None:
+    """TLS in memory, as strict as Python 3.13 is, with one certificate trusted."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    client = ssl.create_default_context(cafile=str(trusted))
+    client.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    site = client.wrap_bio(down, up, server_hostname=host)
+    other = server.wrap_bio(up, down, server_side=True)
+    for end in 3 * [site, other]:
+        with suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    site.do_handshake()  # raises if it is not complete
+
+
+def test_a_site_that_has_the_certificate_reaches_the_server_by_any_of_its_hosts(
+    tmp_path: Path,
+) -> None:
+    hosts = ["fed.example.org", "10.0.0.5", "::1"]
+    certificate, key = server_certificate(tmp_path, hosts)
+    for host in hosts:
+        handshake(certificate, key, host, trusted=certificate)
+
+
+def test_a_server_is_not_believed_to_be_another(tmp_path: Path) -> None:
+    certificate, key = server_certificate(tmp_path, ["fed.example.org"])
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        handshake(certificate, key, "example.org", trusted=certificate)
+    other, _ = server_certificate(tmp_path / "other", ["fed.example.org"])
+    with pytest.raises(ssl.SSLCertVerificationError, match="self.signed"):
+        handshake(certificate, key, "fed.example.org", trusted=other)
+
+
+def test_a_site_s_halves_belong_together(tmp_path: Path) -> None:
+    public, private = site_key(tmp_path / "keys" / "clinic.a")
+    assert public.name == "clinic.a.pub"
+    key = load_ssh_private_key(private.read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert key.curve.name == "secp384r1"
+    assert load_ssh_public_key(public.read_bytes()) == key.public_key()
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_private_halves_are_their_owner_s_alone(tmp_path: Path) -> None:
+    for public, private in (
+        server_certificate(tmp_path, ["localhost"]),
+        site_key(tmp_path / "site"),
+    ):
+        assert private.stat().st_mode & 0o777 == 0o600
+        assert public.stat().st_mode & 0o777 == 0o644
+
+
+def test_no_key_is_replaced(tmp_path: Path) -> None:
+    made = [
+        *server_certificate(tmp_path, ["localhost"]),
+        *site_key(tmp_path / "site"),
+    ]
+    before = [path.read_bytes() for path in made]
+    for make in (
+        lambda: server_certificate(tmp_path, ["localhost"]),
+        lambda: site_key(tmp_path / "site"),
+    ):
+        with pytest.raises(FileExistsError, match="not replaced"):
+            make()
+    assert [path.read_bytes() for path in made] == before
+
+
+def test_a_certificate_for_nobody_or_no_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one host"):
+        server_certificate(tmp_path, [])
+    with pytest.raises(ValueError, match="0 days"):
+        server_certificate(tmp_path, ["localhost"], days=0)
+
+
+def test_the_program_prints_what_it_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["site", str(tmp_path / "a")])
+    main(["server", str(tmp_path), "--host", "localhost"])
+    made = list(map(Path, capsys.readouterr().out.split()))
+    assert sorted(made) == sorted(tmp_path.iterdir())
+    with pytest.raises(SystemExit):
+        main(["site", str(tmp_path / "a")])
+    assert "not replaced" in capsys.readouterr().err

@@ -110,7 +110,9 @@ class Site:
             )
         memory = memories[order.base] if order.base and known else {}
         upload, memory = self.method.client(
-            self.system(totals), self._here(broadcast), self._here(memory)
+            self.system(totals),
+            placed(broadcast, self._how[0]),
+            placed(memory, self._how[0]),
         )
         for stamp in [s for s in memories if _age(s) < _age(order.keep)]:
             del memories[stamp]
@@ -120,13 +122,6 @@ class Site:
     def loss(self, theta: Tensor, totals: list[int]) -> float:
         """1/2 |r(theta)|^2 of the site's rows."""
         return self.system(totals).loss(theta.to(self._how[0]))
-
-    def _here(self, content: Message) -> Message:
-        """The same on the site's device."""
-        return {
-            key: value.to(self._how[0]) if isinstance(value, Tensor) else value
-            for key, value in content.items()
-        }
 
 
 class Files(Memories):
@@ -190,6 +185,14 @@ class Files(Memories):
     def _path(self, stamp: str) -> Path:
         _age(stamp)
         return self.directory / f"{self._prefix}{stamp}.safetensors"
+
+
+def placed(content: Message, device: torch.device | str) -> Message:
+    """A message or a memory with its tensors on a device."""
+    return {
+        key: value.to(device) if isinstance(value, Tensor) else value
+        for key, value in content.items()
+    }
 
 
 def _age(stamp: str) -> tuple[int, int]:

@@ -49,7 +49,7 @@ MethodOf = Callable[[Config], Method]
 
 
 def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
-    """What runs at a site: answers a hello, exchanges, and asks for its loss.
+    """What runs at a site: answers a hello, exchanges, and what its loss is.
 
     Where the process lives from message to message, so do the site's jets and data.
     """
@@ -153,7 +153,8 @@ def _train(
     timing: dict[str, Any] = {
         k: float(config[k]) for k in ("join", "poll") if k in config
     }
-    door = Flower(grid, problem.clients, agreement(problem), **began, **timing)
+    own = {**began, **timing, "device": options.get("device", "cpu")}
+    door = Flower(grid, problem.clients, agreement(problem), **own)
     rounds = int(config.get("num-server-rounds", 50))
     notes = {"flower": {"run": door.run, "counts": door.counts}}
     given = {"progress": partial(_report, rounds), **options}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
@@ -10,6 +11,7 @@ from fedsciml.backends import Traffic
 from fedsciml.backends.flower.codec import decode, encode
 from fedsciml.backends.flower.post import Post
 from fedsciml.backends.flower.register import Refused, Register, log
+from fedsciml.backends.site import placed
 from fedsciml.method import Message, State
 
 
@@ -29,6 +31,7 @@ class Flower:
             goes on without clients that do not answer.
         join: Seconds that the clients have for a hello.
         poll: Seconds between two looks for replies.
+        device: Where the uploads are needed.
 
     Attributes:
         counts: As above, of all clients.
@@ -52,8 +55,9 @@ class Flower:
         counts: Sequence[Sequence[int]] = (),
         join: float = 300.0,
         poll: float = 0.1,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.run = run
+        self.run, self.device = run, device
         self.memories: list[State] = [{} for _ in range(clients)]
         self.traffic = Traffic()
         self._post = Post(grid, poll)
@@ -102,7 +106,7 @@ class Flower:
             if isinstance(remembered, Exception):
                 return remembered
             try:
-                found = decode(reply)
+                found = placed(decode(reply), self.device)
             except Exception as error:
                 return error
             if not remembered:

@@ -7,21 +7,18 @@ that crashed, or that begins a round again, finds the site as it was. Where the 
 of a site does not live from message to message, ``Files`` is what does.
 """
 
-import json
 import re
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from fedsciml.fingerprint import agreement
 from fedsciml.method import Message, Method, State
 from fedsciml.problem import Problem
-from fedsciml.record import replace_file
+from fedsciml.record import pack, replace_file, unpack
 from fedsciml.residual import System
 
 Memories = MutableMapping[str, State]
@@ -148,26 +145,16 @@ class Files(Memories):
         if not path.is_file():
             raise KeyError(stamp)
         try:
-            with safe_open(path, "pt") as file:
-                plain: State = json.loads(file.metadata()["plain"])
-                # A clone is aligned as fresh tensors are, which the last digit of a dot
-                # product depends on.
-                return {**plain, **{k: file.get_tensor(k).clone() for k in file.keys()}}  # noqa: SIM118
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            return unpack(path)
+        except ValueError as error:
             raise ValueError(
                 f"{path} is damaged: {error}. Remove it; the site then starts its "
                 "round without memory."
             ) from error
 
     def __setitem__(self, stamp: str, memory: State) -> None:
-        tensors, plain = {}, {}
-        for key, value in memory.items():
-            if isinstance(value, Tensor):
-                tensors[key] = value.detach().cpu().contiguous().clone()
-            else:
-                plain[key] = value
         self.directory.mkdir(parents=True, exist_ok=True)
-        replace_file(self._path(stamp), save(tensors, {"plain": json.dumps(plain)}))
+        replace_file(self._path(stamp), pack(memory))
 
     def __delitem__(self, stamp: str) -> None:
         self._path(stamp).unlink()

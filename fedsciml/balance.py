@@ -22,7 +22,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from fedsciml.method import Field, Fields, Info, Message, Method, State, Wrapped
+from fedsciml.method import (
+    Field,
+    Fields,
+    Info,
+    Message,
+    Method,
+    State,
+    Wrapped,
+    renewed,
+)
 from fedsciml.methods._uploads import clients, number, tensor, total, without
 from fedsciml.residual import System
 
@@ -125,15 +134,28 @@ class Balanced(Wrapped):
             found = self._factors(uploads)
             theta, seed = tensor(state, "theta"), int(number(state, _SEED))
             state, opening = self.method.init(theta, seed)
-            return state, {**opening, _FACTORS: found}, None
+            return {**state, _FACTORS: found}, {**opening, _FACTORS: found}, None
         if _LOSS in uploads[0]:
             state = {**state, _LOSS: total(uploads, _LOSS)}
         inner, broadcast, info = self.method.server(
             without(state, _MARK), [without(upload, _MARK) for upload in uploads]
         )
+        kept = {_FACTORS: state[_FACTORS]}
         if info is not None:
-            return inner, broadcast, replace(info, loss=number(state, _LOSS))
-        return {**inner, _LOSS: number(state, _LOSS)}, broadcast, info
+            info = replace(info, loss=number(state, _LOSS))
+        else:
+            kept[_LOSS] = number(state, _LOSS)
+        return {**inner, **kept}, broadcast, info
+
+    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+        """Of the method; clients that are new learn the factors."""
+        if _FACTORS not in state:
+            return state, broadcast
+        kept = {_FACTORS: state[_FACTORS]}
+        inner, opening = renewed(
+            self.method, without(state, _MARK), without(broadcast, _MARK)
+        )
+        return {**inner, **kept}, {**opening, **kept}
 
     def _factors(self, uploads: list[Message]) -> Tensor:
         """A row for all clients, or one for each and a last one for those missing."""

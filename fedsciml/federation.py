@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fedsciml.admission import outliers, refusal
 from fedsciml.backends import Backend
-from fedsciml.method import Info, Message, Method, State
+from fedsciml.method import Comparing, Info, Message, Method, State, renewed
 from fedsciml.problem import Problem
 
 RETRY = 1.0
@@ -66,14 +66,6 @@ class Rules:
 
 class TooFewClients(RuntimeError):
     """A round that fewer clients than ``Rules.min_clients`` answered in time."""
-
-
-@runtime_checkable
-class Comparing(Protocol):
-    """A method whose server compares losses over the rounds."""
-
-    def renewed(self, state: State) -> tuple[State, Message]:
-        """State and broadcast to begin a round with when clients left or came."""
 
 
 @runtime_checkable
@@ -138,7 +130,9 @@ class Federation:
         self._label = f"{method.name} on {problem.name}"
         self._clock, self._sleep = clock, sleep
         self._last: list[State] = []
-        clients = len(backend.shares)
+        # A client without rows has nothing to say, and an average no weight for it.
+        self._clients = [m for m, share in enumerate(backend.shares) if share > 0]
+        clients = len(self._clients)
         self.need = self.rules.min_clients or clients
         if self.need > clients:
             raise ValueError(
@@ -178,7 +172,8 @@ class Federation:
         Raises:
             Exception: As ``advance``.
         """
-        clients = self.backend.here(0)
+        there = self.backend.here(0)
+        clients = [m for m in self._clients if m in there]
         answers = self.backend.losses(theta, clients, self.rules.deadline)
         known = [a for a in answers.values() if not isinstance(a, Exception)]
         self.dropped = {m: a for m, a in answers.items() if isinstance(a, Exception)}
@@ -192,53 +187,67 @@ class Federation:
         """The round with whoever is there; None if they are too few."""
         before, roll = list(self.backend.memories), self.roll
         self.dropped, self.stale = {}, {}
-        everyone, here = range(len(before)), self.backend.here(number)
-        self._last = list(roll.last) if roll else [{} for _ in everyone]
+        everyone, there = self._clients, self.backend.here(number)
+        here = [m for m in everyone if m in there]
+        self._last = list(roll.last) if roll else [{} for _ in before]
         members = [m for m in everyone if m in here or self._can_stand_in(m, number)]
         self.dropped |= {
             m: ConnectionError(f"Client {m} is not there in round {number}.")
             for m in everyone
             if m not in here
         }
-        known = roll.members if roll else None
-        attempt = state, broadcast
+        attempt, fresh = (state, broadcast), roll is None
         while len([m for m in members if m in here]) >= self.need:
             self.stale = {m: self._age(m, number) for m in members if m not in here}
-            found, members = self._attempt(*attempt, members, known, number)
+            found, members = self._attempt(*attempt, members, fresh, number)
             here = [m for m in members if m not in self.stale]
             if found is not None:
                 after = self.backend.memories
                 # Of the others nothing was merged: they go on from what they were.
-                kept = [after[m] if m in here else before[m] for m in everyone]
-                self.backend.memories = kept
+                self.backend.memories = [
+                    after[m] if m in here else before[m] for m in range(len(before))
+                ]
                 self.roll = Roll(members, self._last)
                 return found
             self.backend.memories = list(before)
-            if isinstance(self.method, Comparing):
-                attempt, known = self.method.renewed(state), members
+            fresh = not self._comparable(members, number)
+            attempt = (state, broadcast)
+            if fresh:
+                attempt = renewed(self.method, state, broadcast)
         return None
+
+    def _comparable(self, members: list[int], number: int) -> bool:
+        """Whether losses of these clients can be compared with those of before.
+
+        Not where a client is back: what its stand-in told is not true of it.
+        """
+        if self.roll is None or members != self.roll.members:
+            return False
+        heard = (m for m in members if m not in self.stale and self.roll.last[m])
+        return all(number - int(self.roll.last[m]["heard"]) <= 1 for m in heard)
 
     def _attempt(
         self,
         state: State,
         broadcast: Message,
         members: list[int],
-        known: list[int] | None,
+        fresh: bool,
         number: int,
     ) -> tuple[tuple[State, Message, Info] | None, list[int]]:
         """The exchanges of a round, and the members left; None if it must begin again.
 
-        ``known`` are those whose losses the state knows; None if it knows none.
+        A ``fresh`` state knows no losses of before.
         """
         sizes: list[dict[str, int]] = [{} for _ in self.backend.shares]
-        compares = isinstance(self.method, Comparing) and known is not None
+        fresh |= not isinstance(self.method, Comparing)
         opening, info = True, None
         while info is None:
             uploads = self._exchange(state, broadcast, members, sizes, number)
             left = list(uploads)
-            agree = (
-                left == (known if compares else left) if opening else left == members
-            )
+            if opening:
+                agree = fresh or self._comparable(left, number)
+            else:
+                agree = left == members
             if not agree or len(left) - len(self.stale) < self.need:
                 return None, left
             members, opening = left, False
@@ -333,7 +342,7 @@ class Federation:
 
     def _failure(self, number: int) -> Exception:
         """Why the round cannot be."""
-        clients = len(self.backend.shares)
+        clients = len(self._clients)
         if self.need == clients:
             m, error = next(iter(self.dropped.items()))
             error.add_note(

@@ -16,7 +16,7 @@ message on a wire need no code of their own.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -122,3 +122,26 @@ class Wrapped:
     def pooled(self) -> bool:
         """Whether the method is centralised."""
         return self.method.pooled
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """A method whose server compares losses over the rounds."""
+
+    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+        """State and broadcast to begin a round with when clients left or came.
+
+        theta stays. Losses of other clients cannot be compared with those of before:
+        what was concluded from them is forgotten.
+
+        Args:
+            state: That the round would have begun with.
+            broadcast: Likewise.
+        """
+
+
+def renewed(method: Method, state: State, broadcast: Message) -> tuple[State, Message]:
+    """``Comparing.renewed``; as they are for a method that compares no losses."""
+    if isinstance(method, Comparing):
+        return method.renewed(state, broadcast)
+    return state, broadcast

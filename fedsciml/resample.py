@@ -22,9 +22,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.method import Fields, Info, Message, State, Wrapped
+from fedsciml.method import Fields, Info, Message, State, Wrapped, renewed
 from fedsciml.methods._sketching import generator
-from fedsciml.methods._uploads import number, tensor, without
+from fedsciml.methods._uploads import number, own, tensor, without
 from fedsciml.problem import Problem, Rows, Shard, Term
 from fedsciml.residual import System
 
@@ -217,8 +217,7 @@ class Resampled(Wrapped):
         upload, kept = self.method.client(
             system.moved(points), without(broadcast, _MARK), without(memory, _MARK)
         )
-        own = {key: v for key, v in memory.items() if key.startswith(_MARK)}
-        return upload, {**kept, **own}
+        return upload, {**kept, **own(memory, _MARK)}
 
     def _drawn(self, system: System, terms: list[int], broadcast: Message) -> State:
         """A memory with new points and nothing else."""
@@ -249,3 +248,10 @@ class Resampled(Wrapped):
                 inner, broadcast = self.method.init(tensor(inner, "theta"), seed)
                 broadcast = {**broadcast, _SEED: seed, _ROUND: done}
         return {**inner, _SEED: seed, _ROUND: done}, broadcast, info
+
+    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+        """Of the method; points that are due are drawn all the same."""
+        inner, opening = renewed(
+            self.method, without(state, _MARK), without(broadcast, _MARK)
+        )
+        return {**inner, **own(state, _MARK)}, {**opening, **own(broadcast, _MARK)}

@@ -11,7 +11,7 @@ alone; it knows no problem.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,9 @@ from torch import Generator, Tensor
 
 OVERSAMPLE = 8
 """Columns a randomised method draws beyond the rank it is asked for (Halko et al.)."""
+
+BATCH = 64
+"""Sketches that are stacked at once; of more, the sum is compressed in between."""
 
 
 class Sketch(NamedTuple):
@@ -133,6 +136,42 @@ def merge(sketches: Iterable[Sketch]) -> Sketch:
         torch.block_diag(*lefts) if len(lefts) == len(parts) else None,
         sum(s.error for s in parts),
     )
+
+
+def gather(sketches: Sequence[Sketch]) -> Sketch:
+    """The sum of many problems, at a cost that grows linearly with their number.
+
+    Up to ``BATCH`` sketches are stacked as by ``merge``. Of more, one batch after the
+    other is added to the sum of those before, without the singular values that are
+    rounding errors of the largest: as the sum has far fewer directions than there are
+    rows, no decomposition grows with the number of sketches.
+
+    Args:
+        sketches: Without ``left``.
+
+    Returns:
+        Sketch of the sum. ``left`` is None if all rows are stacked, else W [rows of all
+        sketches, k] with orthonormal columns: the target of stacked targets c is W^T c.
+
+    Raises:
+        ValueError: As ``merge``.
+    """
+    batches = [
+        merge(sketches[k : k + BATCH]) for k in range(0, len(sketches), BATCH)
+    ] or [merge(sketches)]
+    if len(batches) == 1:
+        return batches[0]
+    whole, *rest = map(_resolved, batches)
+    for batch in rest:
+        whole = _resolved(merge([whole, batch]))
+    return whole
+
+
+def _resolved(sketch: Sketch) -> Sketch:
+    """Compressed, without what is rounding error of the largest singular value."""
+    found = compress(sketch)
+    s = found.singular_values
+    return truncate(found, int((s > torch.finfo(s.dtype).eps * s[:1]).sum()))
 
 
 def range_finder(

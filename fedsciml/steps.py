@@ -99,6 +99,10 @@ class Policy(Protocol):
     def probes(self) -> bool:
         """Whether the candidates are probed; if not, there must be only one."""
 
+    @property
+    def remembers(self) -> tuple[str, ...]:
+        """What of its state comes from losses, and means nothing for other clients."""
+
     def start(self, eps: float) -> PolicyState:
         """The state before the first round, in arithmetic of relative accuracy eps."""
 

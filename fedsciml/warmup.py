@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedsciml.method import Fields, Info, Message, Method, State
-from fedsciml.methods._uploads import without
+from fedsciml.method import Fields, Info, Message, Method, State, renewed
+from fedsciml.methods._uploads import own, without
 from fedsciml.residual import System
 
 _MARK = "warmup."  # prefix of what the warm-up itself keeps and sends
@@ -73,7 +73,7 @@ class Warmup:
         self, state: State, uploads: list[Message]
     ) -> tuple[State, Message, Info | None]:
         """The part of the method whose turn it is; in the end, the change."""
-        mark = {key: value for key, value in state.items() if key.startswith(_MARK)}
+        mark = own(state, _MARK)
         if not mark:
             return self.then.server(state, uploads)
         inner, broadcast, info = self.first.server(without(state, _MARK), uploads)
@@ -87,3 +87,13 @@ class Warmup:
             return state, broadcast, info
         mark[_MARK + "left"] = left
         return {**inner, **mark}, {**broadcast, _MARK + "left": left}, info
+
+    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+        """Of the method whose turn it is."""
+        mark = own(state, _MARK)
+        inner, opening = renewed(
+            self.first if mark else self.then,
+            without(state, _MARK),
+            without(broadcast, _MARK),
+        )
+        return {**inner, **mark}, {**opening, **own(broadcast, _MARK)}

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 import problems
 from fedsciml import Problem, Result, methods, policies, run
 from fedsciml.activation import ACTIVATIONS
+from fedsciml.compress import compressed
 from fedsciml.federation import Rules
 from fedsciml.laplace import SENSORS, laplace
 from fedsciml.method import Method
@@ -49,10 +50,12 @@ class Command:
     gn_gap: bool
     threads: int
     resample: str | None = None
+    compress: str = "none"
     min_clients: int | None = None
     deadline: float | None = None
     patience: float = 0.0
     staleness: int = 0
+    backend: str = "inprocess"
 
     @property
     def rules(self) -> Rules:
@@ -81,10 +84,12 @@ DEFAULTS: dict[str, object] = {
     "dtype": "float64",
     "gn_gap": False,
     "resample": None,
+    "compress": "none",
     "min_clients": None,
     "deadline": None,
     "patience": 0.0,
     "staleness": 0,
+    "backend": "inprocess",
 }
 
 
@@ -158,6 +163,12 @@ def parser() -> Parser:
         "the residual is large (default never; power and offset 1)",
     )
     add(
+        "--compress",
+        metavar="DTYPE[,feedback]",
+        help="clients send sketches and updates in float32 or bfloat16, with feedback "
+        "as changes since the round before (default none)",
+    )
+    add(
         "--tuned",
         action="store_true",
         help="method options from figures/data/tuning.json; flags go before them",
@@ -166,6 +177,12 @@ def parser() -> Parser:
         "--gn-gap",
         action="store_true",
         help="record how far each step is from the centralised Gauss-Newton step",
+    )
+    add(
+        "--backend",
+        choices=("inprocess", "flower-local"),
+        help="what carries the messages: function calls, or Flower's records between "
+        "a ServerApp and ClientApps in this process (default inprocess)",
     )
     add("--no-plots", action="store_true", help="draw no pictures")
     add("--quiet", action="store_true", help="no progress bar")
@@ -319,6 +336,7 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
         "options": todo.options,
         "warmup": todo.warmup,
         "resample": todo.resample,
+        "compress": todo.compress,
         "clients": configuration["clients"],
         "rounds": todo.rounds,
         "seed": todo.seed,
@@ -380,6 +398,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise ValueError("--resume DIR writes to DIR; leave --out away.")
             todo = recorded(given) if "resume" in given else command(given)
             problem, method = _made(todo)
+            train = _trainer(todo.backend)
             if "resume" in given:
                 out = given.resume
             elif "out" in given:
@@ -389,7 +408,7 @@ def main(arguments: list[str] | None = None) -> int:
             label = f"{todo.problem} {todo.method}"
             quiet = "quiet" in given or (out / "model.safetensors").exists()
             with _common.progress(label, todo.rounds, quiet) as show:
-                result = run(
+                result = train(
                     problem,
                     method,
                     todo.rounds,
@@ -463,7 +482,21 @@ def _made(todo: Command) -> tuple[Problem, Method]:
                 f"{todo.method} would never begin. Give it fewer than --rounds."
             )
         method = Warmup(first, rounds, method)
-    return problem, method
+    return problem, compressed(method, todo.compress)
+
+
+def _trainer(backend: str) -> Callable[..., Result]:
+    """``fedsciml.run`` or what does the same over Flower."""
+    if backend == "inprocess":
+        return run
+    try:
+        from fedsciml.backends import flower  # an extra, and it takes a while
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--backend {backend} needs Flower: pip install -c constraints.txt -e "
+            f"'.[flower]' ({error})."
+        ) from error
+    return flower.run
 
 
 def _first(text: str) -> tuple[Method, int]:
@@ -608,6 +641,8 @@ def _sentence(content: Mapping[str, Any]) -> str:
         method += f" after {content['warmup']}"
     if content["resample"] is not None:
         method += f", points drawn again every {content['resample']} rounds"
+    if content["compress"] != "none":
+        method += f", uploads in {content['compress']}"
     given = ", ".join(f"{_flag(k)} {v}" for k, v in _changed(content).items())
     text = (
         f"{content['problem']}, {method}{f' ({given})' if given else ''}, "

@@ -1,7 +1,7 @@
 """FIPA as a method: exchanges, messages, memory, options, and where it gets to."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -25,6 +25,7 @@ from fedsciml.policies.line_search import LineSearch
 from fedsciml.problem import Problem, Shard
 from fedsciml.ranks import AboveCutoff
 from fedsciml.residual import System
+from fedsciml.sketch import BATCH
 from fedsciml.solve import Spectrum
 from fedsciml.steps import Candidates, Choice, PolicyState, Probed
 
@@ -38,6 +39,12 @@ def scalar() -> Problem:
 @cache
 def allen_cahn(points: float = 0.25) -> Problem:
     return problems.load("allen_cahn", points=points)
+
+
+@cache
+def crowd() -> Problem:
+    """More clients than are stacked at once."""
+    return problems.load("allen_cahn", clients=BATCH + 10, width=6)
 
 
 def linear(problem: Problem, client: int) -> tuple[Tensor, Tensor]:
@@ -110,22 +117,26 @@ class Standing(LineSearch):
         return None, {}
 
 
-@pytest.mark.parametrize("rank", ["cutoff", "3"])
+@pytest.mark.parametrize(
+    ("problem", "rank"),
+    [(scalar, "cutoff"), (scalar, "3"), (crowd, "cutoff")],
+    ids=["cutoff", "3", "many clients"],
+)
 def test_a_policy_sees_the_clients_targets_in_the_basis_of_the_spectrum(
-    rank: str,
+    problem: Callable[[], Problem], rank: str
 ) -> None:
-    policy = Standing(lengths=(0.0, 1e-7))
+    policy = Standing(lengths=(0.0, 1e-9))
     method = replace(methods.load("fipa", rank=rank, sketch="svd"), policy=policy)
-    state, info, _, _ = one_round(scalar(), method)
+    state, info, _, _ = one_round(problem(), method)
     ((found, probed),) = policy.seen
     here, near = probed.targets[0]
     torch.testing.assert_close(here, found.c, rtol=1e-12, atol=1e-13)
     assert float(probed.losses[0, 0]) == pytest.approx(info.loss, rel=1e-14)
     # A small step t D changes the targets by -t S (coordinates of D).
     step = found.inverse(0.0, 1e-10) * found.c
-    change = (near - here) / 1e-7
+    change = (near - here) / 1e-9
     torch.testing.assert_close(change, -found.s * step, rtol=1e-3, atol=1e-3)
-    assert torch.equal(state["theta"], theta(scalar()))
+    assert torch.equal(state["theta"], theta(problem()))
     assert info.step == 0
 
 

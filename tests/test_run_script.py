@@ -272,6 +272,7 @@ def test_help_lists_problems_methods_and_their_options(
         ),
         ((*SMALL, "--resample", "often"), ["EVERY[,power=K,offset=C]", "'often'"]),
         ((*SMALL, "--resample", "5,powr=2"), ["unknown option powr"]),
+        ((*SMALL, "--compress", "float16"), ["float32, bfloat16", "'float16'"]),
         ((*SMALL, "--resample", "0"), ["at least 1 round, got every = 0"]),
         (
             ("sine2", "--resample", "5"),
@@ -333,7 +334,7 @@ def test_a_run_that_diverges_in_its_last_round_fails_with_a_record(
 def test_numbers_that_are_not_finite_can_be_said() -> None:
     content = dict.fromkeys(KEYS, 0)
     content |= {"method": "fedavg", "options": {}, "warmup": None, "dtype": "float64"}
-    content |= {"resample": None, "unknowns": {}}
+    content |= {"resample": None, "compress": "none", "dropped": 0, "unknowns": {}}
     content |= {"loss": None, "relative_l2": 0.5, "mse": None}
     line = run._sentence(content)
     assert "loss not finite, relative L2 error 5.00e-01;" in line
@@ -358,6 +359,20 @@ def test_points_are_drawn_again_on_demand(capsys: pytest.CaptureFixture[str]) ->
     content = json.loads((Path(str(found["out"])) / "run.json").read_text())
     options = content["method_options"]
     assert (options["every"], options["power"], options["offset"]) == (1, 2, 1)
+
+
+def test_uploads_are_compressed_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = result(capsys, *FEDAVG)
+    found = result(capsys, *FEDAVG, "--compress", "bfloat16,feedback")
+    assert found["compress"] == "bfloat16,feedback"
+    p = found["parameters"]
+    # Two uploads of p numbers, a loss and a share; the second has W too, one number.
+    assert whole["bytes_up"] == 2 * 2 * (8 * p + 16)
+    assert found["bytes_up"] == 2 * (2 * (2 * p + 16) + 4)
+    content = json.loads((Path(str(found["out"])) / "run.json").read_text())
+    options = content["method_options"]
+    assert (options["dtype"], options["feedback"]) == ("bfloat16", True)
+    assert options["method"]["local"]["epochs"] == 3
 
 
 def test_a_problem_that_has_changed_is_not_resumed(

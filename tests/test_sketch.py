@@ -15,9 +15,11 @@ from fedsciml.methods._sketching import Sketcher, sketched
 from fedsciml.problem import Problem, Rows, Shard
 from fedsciml.residual import System
 from fedsciml.sketch import (
+    BATCH,
     Sketch,
     compress,
     from_jacobian,
+    gather,
     merge,
     range_finder,
     subspace_iteration,
@@ -221,6 +223,30 @@ def test_a_merge_without_left_parts_has_none() -> None:
     assert merge([full, full._replace(left=None)]).left is None
 
 
+@pytest.mark.parametrize("p", [40, 700])
+def test_many_sketches_gathered_have_the_normal_equations_of_all_their_rows(
+    p: int,
+) -> None:
+    jacobian, c = decaying(3 * BATCH + 30, p, 0.5), random(3 * BATCH + 30, seed=3)
+    parts = [Sketch(jacobian[k : k + 1], c[k : k + 1]) for k in range(len(jacobian))]
+    found, stacked = gather(parts), merge(parts)
+    # 0.5^52 is a rounding unit; a few more are left of the sum of rounding errors.
+    assert found.rank <= 60
+    assert spectral(gramian(found) - gramian(stacked)) <= 1e-14
+    assert relative(found.gradient, stacked.gradient) < 1e-14
+    assert found.left is not None
+    assert relative(found.left.mT @ jacobian, found.factor) < 1e-14
+    assert relative(found.left.mT @ c, found.target) < 1e-14
+
+
+def test_few_sketches_gathered_are_stacked() -> None:
+    parts = [Sketch(random(2, 9, seed=k), random(2, seed=-k)) for k in range(BATCH)]
+    found, stacked = gather(parts), merge(parts)
+    assert torch.equal(found.factor, stacked.factor)
+    assert torch.equal(found.target, stacked.target)
+    assert found.left is None
+
+
 def test_sketches_of_different_networks_are_not_merged() -> None:
     parts = [from_jacobian(random(3, p), random(3)) for p in (5, 4, 5)]
     with pytest.raises(ValueError, match="p = 4, 5 parameters .* same network"):
@@ -230,6 +256,8 @@ def test_sketches_of_different_networks_are_not_merged() -> None:
 def test_nothing_cannot_be_merged() -> None:
     with pytest.raises(ValueError, match="at least one"):
         merge([])
+    with pytest.raises(ValueError, match="at least one"):
+        gather([])
 
 
 @pytest.mark.parametrize("shape", [(80, 200), (200, 80)])

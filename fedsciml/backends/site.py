@@ -107,13 +107,13 @@ class Site:
             LookupError: If it is not remembered in a later one.
             Exception: What the method raises.
         """
-        known = order.base in memories or not order.base
+        known = not order.base or order.base in memories
         if not known and order.base != order.keep:
             raise LookupError(
                 f"Client {self.client} does not remember exchange {order.base}, in the "
                 "middle of a round. Did its process start again without its memory?"
             )
-        memory = memories[order.base] if order.base in memories else {}
+        memory = memories[order.base] if order.base and known else {}
         upload, memory = self.method.client(
             self.system(totals), self._here(broadcast), self._here(memory)
         )
@@ -183,7 +183,7 @@ class Files(Memories):
         self._path(stamp).unlink()
 
     def __contains__(self, stamp: object) -> bool:
-        return stamp in list(self)
+        return isinstance(stamp, str) and self._path(stamp).is_file()
 
     def __iter__(self) -> Iterator[str]:
         for path in sorted(self.directory.glob(f"{self._prefix}*.safetensors")):

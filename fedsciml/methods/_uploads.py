@@ -36,6 +36,11 @@ def without(message: Message, prefix: str) -> Message:
     return {k: v for k, v in message.items() if not k.startswith(prefix)}
 
 
+def own(message: Message, prefix: str) -> Message:
+    """The entries of a method that wraps another."""
+    return {k: v for k, v in message.items() if k.startswith(prefix)}
+
+
 def clients(uploads: list[Message]) -> list[int]:
     """Numbers of the clients that sent them: their order, where the server says none.
 

@@ -38,7 +38,7 @@ from fedsciml.methods._uploads import number, tensor, total
 from fedsciml.policies.natural import Natural
 from fedsciml.ranks import AboveCutoff, Budget, Context, Predictive, Schedule, parse
 from fedsciml.residual import System
-from fedsciml.sketch import Sketch, merge, truncate
+from fedsciml.sketch import Sketch, gather, truncate
 from fedsciml.solve import Spectrum, spectrum
 from fedsciml.steps import MARGIN, Candidates, Policy, PolicyState, Probed
 
@@ -172,8 +172,10 @@ class Fipa:
             Sketch(tensor(upload, "factor"), tensor(upload, "target"))
             for upload in uploads
         ]
-        whole = merge(sketches)
+        whole = gather(sketches)
         problem = spectrum(whole)
+        if whole.left is not None:
+            problem = problem._replace(left=whole.left @ problem.left)
         state = {**state, "top": problem.top, "gradient": float(whole.gradient.norm())}
         state |= {"loss": total(uploads, "loss"), **problem._asdict()}
         state |= {"ranks": torch.tensor([s.rank for s in sketches], device="cpu")}
@@ -238,6 +240,50 @@ class Fipa:
         if lowest < inf:
             state["lowest"] = lowest
         return state, self._opening(state), info
+
+    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+        """From theta, with what the policy knows but for losses.
+
+        The lowest loss is forgotten, and the clients' limits of a byte budget, which
+        are shared anew. The policy keeps its damping: from the first one it would take
+        several rounds back.
+        """
+        del broadcast
+        fresh, _ = self.init(tensor(state, "theta"), int(number(state, "seed")))
+        lost = {"at", "lowest", "limits"}
+        lost |= {_POLICY + key for key in self.policy.remembers}
+        after = {**fresh, **{k: v for k, v in state.items() if k not in lost}}
+        return after, self._opening(after)
+
+    def stand_in(self, broadcast: Message, last: State) -> tuple[Message, State]:
+        """An absent client's upload, as if its residual were linear in theta.
+
+        From the last theta on, by D, the target is c - B D, and of the loss that part
+        changes which the sketch sees, |c|^2/2. With local training the aim B delta
+        becomes B (delta - D): the client still wants to get where it wanted to.
+
+        Args:
+            broadcast: What the client is asked.
+            last: Its last sketch and the ``theta`` of that; or what was returned here.
+
+        Returns:
+            The upload; the sketch moved to the theta of the broadcast.
+        """
+        factor, target = tensor(last, "factor"), tensor(last, "target")
+        unseen = number(last, "loss") - float(target @ target) / 2
+        if "steps" in broadcast:
+            steps, lengths = tensor(broadcast, "steps"), tensor(broadcast, "lengths")
+            targets = target - lengths[:, None] * (steps @ factor.mT)[:, None]
+            losses = (unseen + targets.square().sum(-1) / 2).clamp(min=0)
+            return {"losses": losses, "targets": targets}, last
+        theta = tensor(broadcast, "theta")
+        moved = factor @ (theta - tensor(last, "theta"))
+        upload = {k: last[k] for k in self.expects(broadcast, len(theta))}
+        upload["target"] = target - moved
+        upload["loss"] = max(unseen + float(upload["target"].square().sum()) / 2, 0.0)
+        if "aim" in upload:
+            upload["aim"] = upload["aim"] - moved
+        return upload, {**upload, "theta": theta}
 
 
 def _probe(system: System, broadcast: Message, memory: State) -> tuple[Message, State]:

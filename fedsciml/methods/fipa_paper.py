@@ -194,6 +194,12 @@ class FipaPaper:
         after |= limits(uploads, self._rows(tensor(state, "theta"), len(uploads)))
         return after, after, info
 
+    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+        """Without the clients' limits of a byte budget, which are shared anew."""
+        del broadcast
+        after = {key: value for key, value in state.items() if key != "limits"}
+        return after, after
+
 
 def make(
     tau: int = 20,

@@ -152,6 +152,11 @@ class GradientOnly:
         info = Info(loss, length, epochs=1, probes=len(losses))
         return after, {"theta": theta}, info
 
+    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+        """No pairs, and no step before: they are of another sum of losses."""
+        fresh, _ = self.init(tensor(state, "theta"), 0)
+        return {**fresh, "length": state["length"]}, broadcast
+
 
 def make(
     direction: Direction = "lbfgs", history: int = 50, lengths: int = 14

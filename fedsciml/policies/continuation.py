@@ -44,6 +44,7 @@ class Continuation:
     floor: float = 1e-12
     lengths: tuple[float, ...] = HALVINGS
     probes: ClassVar[bool] = True
+    remembers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_fractions(self, "cutoff", "factor", "floor")

@@ -23,6 +23,7 @@ class Fixed(OneStep):
     damping: float = 0.0
     cutoff: float = 1e-10
     probes: ClassVar[bool] = False
+    remembers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,6 +34,7 @@ class Gain:
     fraction: float = 0.075
     floor: float = 1e-11
     probes: ClassVar[bool] = True
+    remembers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_fractions(self, "fraction", "floor")

@@ -58,6 +58,7 @@ class LevenbergMarquardt:
     acceleration: bool = False
     floor: float = 1e-11
     probes: ClassVar[bool] = True
+    remembers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_fractions(self, "floor")

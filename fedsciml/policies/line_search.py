@@ -43,6 +43,7 @@ class LineSearch(OneStep):
     lengths: tuple[float, ...] = HALVINGS
     memory: int = 0
     probes: ClassVar[bool] = True
+    remembers: ClassVar[tuple[str, ...]] = ("losses",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

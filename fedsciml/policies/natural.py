@@ -117,6 +117,7 @@ class Natural:
     directions: int = 700
     hops: bool = True
     probes: ClassVar[bool] = True
+    remembers: ClassVar[tuple[str, ...]] = ("ceiling", "best", "peak", "slow")
 
     def __post_init__(self) -> None:
         check_fractions(self, "slack", "newton", "sufficient", "floor")

@@ -39,6 +39,7 @@ class Progress:
     cutoff: float = 1e-11
     lengths: tuple[float, ...] = (1.0, 0.5, 0.25, 2.0**-4, 2.0**-7)
     probes: ClassVar[bool] = True
+    remembers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_fractions(self, "sufficient", "cutoff")

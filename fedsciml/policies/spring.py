@@ -40,6 +40,7 @@ class Spring:
     momentum: float = 0.5
     lengths: tuple[float, ...] = HALVINGS
     probes: ClassVar[bool] = True
+    remembers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_fractions(self, "damping")

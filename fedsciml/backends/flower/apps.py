@@ -87,16 +87,17 @@ def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
             Order(*(str(order[key]) for key in Order._fields)),
             _memories(context, str(order["run"]), here.client),
         )
-        told = {"remembered": int(remembered), "num-examples": sum(here.counts)}
-        content = RecordDict({**encode(upload), "metrics": MetricRecord(told)})
+        told = MetricRecord({"remembered": int(remembered)})
+        told["num-examples"] = sum(here.counts)
+        content = RecordDict({**encode(upload), "metrics": told})
         return Message(content, reply_to=message)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         here, order = site(context), message.content.config_records["order"]
         loss = here.loss(decode(message.content)["theta"], _totals(order))
-        told = {"loss": loss, "num-examples": sum(here.counts)}
-        content = RecordDict({"metrics": MetricRecord(told)})
+        told = MetricRecord({"loss": loss, "num-examples": sum(here.counts)})
+        content = RecordDict({"metrics": told})
         return Message(content, reply_to=message)
 
     return app
@@ -114,7 +115,7 @@ def server_app(
     Args:
         problem_of: Makes the problem.
         method_of: Makes the method.
-        done: Called with the result.
+        done: Called with the result; by default that is logged.
         options: For ``fedsciml.run``, such as ``progress``, which replaces the log's
             lines.
     """
@@ -122,14 +123,8 @@ def server_app(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        try:
-            result = _train(grid, context.run_config, problem_of, method_of, options)
-        except Exception as error:
-            log.error("The run failed: %s: %s", type(error).__name__, error)
-            raise
-        log.info("Done: loss %.3e, theta %s.", result.loss, result.theta_sha256())
-        if done:
-            done(result)
+        result = _train(grid, context.run_config, problem_of, method_of, options)
+        (done or _finish)(result)
 
     return app
 
@@ -150,7 +145,9 @@ def _train(
     problem, method = problem_of(config, {}), method_of(config)
     out, resume = str(config.get("out", "")) or None, bool(config.get("resume", False))
     began = _began(Path(out)) if out and resume else {"run": uuid.uuid4().hex[:12]}
-    timing = {k: float(config[k]) for k in ("join", "poll") if k in config}
+    timing: dict[str, Any] = {
+        k: float(config[k]) for k in ("join", "poll") if k in config
+    }
     door = Flower(grid, problem.clients, agreement(problem), **began, **timing)
     rounds = int(config.get("num-server-rounds", 50))
     notes = {"flower": {"run": door.run, "counts": door.counts}}
@@ -174,6 +171,11 @@ def _site(
     problem_of: ProblemOf, method_of: MethodOf, config: Config, node: Config
 ) -> Site:
     client, clients = _client(node), node.get("num-partitions")
+    if client < 0:
+        raise ValueError(
+            "Its node config needs a partition-id, the client's number counted from 0; "
+            f"it has {node.get('partition-id')!r}."
+        )
     problem = problem_of(config, node)
     if clients != problem.clients:
         raise ValueError(
@@ -219,7 +221,7 @@ def _began(out: Path) -> dict[str, Any]:
 def _rules(config: Config) -> Rules:
     kinds = {"min_clients": int, "staleness": int}
     names = {"min_clients": "min-available-nodes"}
-    given = {
+    given: dict[str, Any] = {
         key: kinds.get(key, float)(config[name])
         for key in Rules.__dataclass_fields__
         if config.get(name := names.get(key, key))
@@ -237,6 +239,10 @@ def _dtype(config: Config) -> torch.dtype:
 def _set_threads(config: Config) -> None:
     if "threads" in config:
         torch.set_num_threads(int(config["threads"]))
+
+
+def _finish(result: Result) -> None:
+    log.info("Done: loss %.3e, theta %s.", result.loss, result.theta_sha256())
 
 
 def _report(rounds: int, line: Line) -> None:

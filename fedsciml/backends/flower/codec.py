@@ -86,7 +86,7 @@ class Kept(Memories):
                 yield stamp
 
     def __len__(self) -> int:
-        return len(list(self))
+        return sum(1 for _ in self)
 
 
 def _array(tensor: Tensor) -> Array:

@@ -61,19 +61,21 @@ class Flower:
         self._register.gather()
         self.counts = [self._register.counts[m] for m in range(clients)]
         self.totals = [sum(column) for column in zip(*self.counts, strict=True)]
+        if not sum(self.totals):
+            raise ValueError("No client has any rows; there is nothing to train on.")
         self.shares = [sum(own) / sum(self.totals) for own in self.counts]
         self._round, self._exchange, self._keep = -1, 0, [""] * clients
         for m in (m for m, share in enumerate(self.shares) if share == 0):
             log.warning("Client %d has no rows; it takes no part.", m)
 
     def here(self, number: int) -> list[int]:
-        """Clients with rows that answered their last hello; others get one."""
+        """Clients that answered their last hello; others get one."""
         del number
         try:
             self._register.greet()
         except Refused as error:
             log.warning("%s", error)
-        return [m for m in sorted(self._register.nodes) if self.shares[m] > 0]
+        return sorted(self._register.nodes)
 
     def ask(
         self,
@@ -125,9 +127,9 @@ class Flower:
         found: dict[int, float | Exception] = {}
         for m, reply in replies.items():
             try:
-                known = isinstance(reply, Exception)
-                found[m] = reply if known else _metric(reply, "loss")
-            except Exception as error:
+                failed = isinstance(reply, Exception)
+                found[m] = reply if failed else _metric(reply, "loss")
+            except ValueError as error:
                 found[m] = error
         return found
 

@@ -115,7 +115,7 @@ class Register:
         told = told if isinstance(told, ConfigRecord) else ConfigRecord()
         m, counts = told.get("partition-id"), told.get("counts")
         if error := told.get("error"):
-            raise Refused(f"Client {m} (node {node}) cannot take part: {error}")
+            raise Refused(f"Client {m} (node {node}) cannot take part: {error!s}")
         if not (isinstance(m, int) and isinstance(counts, list)):
             raise Refused(f"Node {node} is no site of this federation; it says {told}.")
         if not 0 <= m < self._clients:

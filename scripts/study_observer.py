@@ -1,0 +1,263 @@
+r"""What the receiver of a sketch learns of a client's points and measured values.
+
+Four clients with sensors in the unit square train a network by FIPA, u(x) = y at their
+sensors. The server knows the network, theta, the weight w of a row and how many points
+a client has, and receives B [k, p] and c [k] of client 0. It goes through the square
+for points x whose row J(x) of the Jacobian lies in the row space of B:
+
+    f(x) = |J(x) - J(x) B^+ B| / |J(x)|,
+
+which is zero at the client's points while nothing is truncated and k < p. The n lowest
+minima are taken for the points; the values are read from the client's own Gauss-Newton
+step D = B^+ c, as B D = c says J(x) D = y - u(x) there. The same D is the client's own
+model, u(x) + J(x) D, everywhere.
+
+A point counts as found if a guess lies within ``NEAR`` of it. The sketches: of the
+whole Jacobian, cut at relative singular values, and what FIPA sends by default, rounded
+too. The table goes to docs/wire.md.
+
+    python scripts/study_observer.py                    # 3 minutes of one core
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, median
+from typing import NamedTuple
+
+import _common  # before torch, see there
+import torch
+from _common import Entry, short
+from _tables import paste
+from torch import Generator, Tensor
+
+from fedsciml import MLP, Problem, Term, methods
+from fedsciml.backends.inprocess import InProcess
+from fedsciml.collocation import explicit, uniform
+from fedsciml.jet import Jet
+from fedsciml.problem import Row
+from fedsciml.residual import System
+from fedsciml.sketch import Sketch, from_jacobian, truncate
+from fedsciml.solve import spectrum
+
+ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "figures" / "data" / "observer.json"
+PAGE = ROOT / "docs" / "wire.md"
+NETWORK = MLP((2, 16, 16, 1))
+POINTS = (1, 5, 20, 60, 400)
+"""Of client 0."""
+
+OTHERS = 100
+"""Points of each of the three other clients."""
+
+NOISE = 0.1
+"""Standard deviation of the measured values, of a field of about 0.5."""
+
+SENDS = ("first round", "default", "default, float32", "default, bfloat16")
+CUTS = ("0", "1e-8", "1e-6", "1e-4", "1e-2")
+ROUND = 10
+"""When all but the sketches of the first round are taken."""
+
+SEEDS = 3
+GRID, STEPS, SHRINK, APART = 100, 40, 0.6, 1e-3
+"""Points of the grid a side; steps of the refinement, each smaller by a factor; how far
+two guesses must be from each other."""
+
+NEAR = 0.01
+KEY = ("points", "sketch", "seed")
+
+
+class Observed(NamedTuple):
+    """What the server has: theta [p], the client's sketch, its n and row weight."""
+
+    theta: Tensor
+    sketch: Sketch
+    points: int
+    weight: float
+
+
+def field(x: Tensor) -> Tensor:
+    """What is measured, at points [n, 2]."""
+    return torch.sin(3 * x[:, 0]) * torch.cos(2 * x[:, 1])
+
+
+def given(u: Jet, row: Row) -> Tensor:
+    """u - y."""
+    return u.value - row.target
+
+
+def federation(points: int, seed: int) -> Problem:
+    """Client 0 with so many sensors, and the three others."""
+    random = Generator().manual_seed(seed)
+    places, values = [], []
+    for n in (points, OTHERS, OTHERS, OTHERS):
+        x = uniform(n, [0, 0], [1, 1], random)
+        noise = torch.randn(n, generator=random, dtype=x.dtype)
+        places.append(x)
+        values.append(field(x) + NOISE * noise)
+    return Problem(
+        "sensors",
+        NETWORK,
+        [Term("sensors", given, places, values)],
+        explicit(4),
+        coordinates="xy",
+    )
+
+
+def sent(problem: Problem, word: str, seed: int) -> Observed:
+    """What client 0 sends, by a word of ``SENDS`` or a relative cut-off."""
+    fipa = methods.load("fipa")
+    door = InProcess(problem, fipa)
+    start = problem.network.init(Generator().manual_seed(seed), torch.float64)
+    state, broadcast = fipa.init(start, seed)
+    done = 1
+    while done < (1 if word == "first round" else ROUND):
+        state, broadcast, info = fipa.server(state, door.exchange(broadcast))
+        done += info is not None
+    theta = broadcast["theta"]
+    rows = problem.shards()[0].rows[0]
+    if word in SENDS:
+        upload, _ = fipa.client(door.systems[0], broadcast, door.memories[0])
+        sketch = Sketch(upload["factor"], upload["target"])
+        if "," in word:
+            dtype = getattr(torch, word.split()[-1])
+            sketch = sketch._replace(factor=sketch.factor.to(dtype).double())
+    else:
+        linear = door.systems[0].linearise(theta)
+        whole = from_jacobian(linear.jacobian(), linear.residual)
+        s = whole.singular_values
+        sketch = truncate(whole, int((s > float(word) * s[0]).sum()))
+    return Observed(theta, sketch, len(rows.points), rows.weight)
+
+
+def linearised(theta: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """J(x) [m, p] and u(x) [m] at points [m, 2], not weighted."""
+    m = len(points)
+    term = Term("u", given, [points], torch.zeros(m, dtype=theta.dtype), weight=m)
+    whole = Problem("points", NETWORK, [term], explicit(1), coordinates="xy")
+    linear = System(whole, whole.pooled()).linearise(theta)
+    return linear.jacobian(), linear.residual
+
+
+def guessed(seen: Observed) -> tuple[Tensor, Tensor]:
+    """The points [n, 2] and values [n] that the server takes for the client's.
+
+    There may be fewer where f has fewer minima.
+    """
+    basis, _ = torch.linalg.qr(seen.sketch.factor.mT)
+
+    def f(points: Tensor) -> Tensor:
+        rows, _ = linearised(seen.theta, points)
+        return (rows - rows @ basis @ basis.mT).norm(dim=1) / rows.norm(dim=1)
+
+    axis = (torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID
+    grid = torch.cartesian_prod(axis, axis)
+    on_grid = f(grid)
+    square = on_grid.view(1, GRID, GRID)
+    lowest = -torch.nn.functional.max_pool2d(-square, 3, stride=1, padding=1)
+    minima = (square == lowest).flatten().nonzero().flatten()
+    minima = minima[on_grid[minima].argsort()][: 2 * seen.points + 20]
+    x, step = grid[minima], 0.5 / GRID
+    ways = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0], dtype=x.dtype)] * 2)
+    each = torch.arange(len(x))
+    for _ in range(STEPS):
+        around = (x[:, None] + step * ways).clamp(0, 1)
+        x = around[each, f(around.flatten(0, 1)).view(len(x), -1).argmin(1)]
+        step *= SHRINK
+    kept: list[Tensor] = []
+    for point in x[f(x).argsort()]:
+        if all((point - other).norm() > APART for other in kept):
+            kept.append(point)
+    points = torch.stack(kept[: seen.points])
+    return points, own_model(seen, points)
+
+
+def own_model(seen: Observed, points: Tensor) -> Tensor:
+    """u(x) + J(x) B^+ c at points [m, 2]: shape [m]."""
+    rows, u = linearised(seen.theta, points)
+    return u + rows @ spectrum(seen.sketch).step(cutoff=1e-10)
+
+
+def measured(points: int, sketch: str, seed: int) -> Entry:
+    """How much of client 0 the server has, to four digits."""
+    begin = time.process_time()
+    problem = federation(points, seed)
+    seen = sent(problem, sketch, seed)
+    truth = problem.shards()[0].rows[0]
+    assert truth.target is not None
+    x, y = truth.points, truth.target.flatten()
+    guesses, values = guessed(seen)
+    distance, nearest = torch.cdist(x, guesses).min(1)
+    hit = distance <= NEAR
+    wrong = (values[nearest] - y)[hit].abs()
+    own = own_model(seen, x)
+    return {
+        **dict(zip(KEY, (points, sketch, seed), strict=True)),
+        "rank": seen.sketch.rank,
+        "parameters": len(seen.theta),
+        "found": short(float(hit.double().mean())),
+        "distance": short(float(distance.median())),
+        "value": short(float(wrong.median())) if len(wrong) else None,
+        "model": short(float((own - field(x)).square().mean().sqrt())),
+        "seconds": short(time.process_time() - begin),
+    }
+
+
+def chance(points: int) -> float:
+    """Part of the points that as many random guesses would find."""
+    return 1 - math.exp(-points * math.pi * NEAR**2)
+
+
+def table(entries: Sequence[Entry]) -> str:
+    """Markdown: means over the seeds, medians of errors."""
+    heads = ["points n", "sketch", "rank k", "points found", "by chance"]
+    heads += ["median distance", "error of a value", "error of the client's own model"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for points in POINTS:
+        for word in (*CUTS, *SENDS):
+            mine = [e for e in entries if (e["points"], e["sketch"]) == (points, word)]
+            if not mine:
+                continue
+            name = "whole" if word == "0" else word
+            cells = [str(points), f"cut at {name}" if name[0] == "1" else name]
+            cells.append(f"{mean(e['rank'] for e in mine):.0f}")
+            cells.append(f"{mean(e['found'] for e in mine):.0%}")
+            cells.append(f"{chance(points):.0%}")
+            cells.append(f"{median(e['distance'] for e in mine):.0e}")
+            values = [e["value"] for e in mine if e["value"] is not None]
+            cells.append(f"{median(values):.0e}" if values else "")
+            cells.append(f"{median(e['model'] for e in mine):.2g}")
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run what is missing and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--points", type=int, nargs="+", default=POINTS)
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"default {SEEDS}")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    parser.add_argument("--threads", type=int, default=1, help="of each run; default 1")
+    parser.add_argument("--fresh", action="store_true", help="run again what is there")
+    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
+    parser.add_argument("--page", type=Path, default=PAGE, help=f"default {PAGE}")
+    todo = parser.parse_args()
+    keys = [
+        (points, word, seed)
+        for points in todo.points
+        for word in (*CUTS, *SENDS)
+        for seed in range(todo.seeds)
+    ]
+    entries = _common.completed(
+        todo.out, KEY, keys, measured, todo.jobs, todo.threads, todo.fresh
+    )
+    paste(todo.page, "observer", table(entries))
+    print(f"{todo.out}: {len(entries)} sketches; table in {todo.page}.")
+
+
+if __name__ == "__main__":
+    main()

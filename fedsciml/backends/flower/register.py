@@ -114,8 +114,9 @@ class Register:
         told = reply.get("config")
         told = told if isinstance(told, ConfigRecord) else ConfigRecord()
         m, counts = told.get("partition-id"), told.get("counts")
-        if error := told.get("error"):
-            raise Refused(f"Client {m} (node {node}) cannot take part: {error!s}")
+        if "error" in told:
+            wrong = str(told["error"])
+            raise Refused(f"Client {m!r} (node {node}) cannot take part: {wrong}")
         if not (isinstance(m, int) and isinstance(counts, list)):
             raise Refused(f"Node {node} is no site of this federation; it says {told}.")
         if not 0 <= m < self._clients:

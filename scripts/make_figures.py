@@ -20,6 +20,7 @@ import _figures_ranks
 import _figures_steps
 import _figures_studies
 import _figures_suite
+import _figures_wire
 from _figures import DATA, Drawing, MissingRecordError
 
 from fedsciml import plot
@@ -32,20 +33,24 @@ DRAWINGS: dict[str, Drawing] = {
     **_figures_studies.DRAWINGS,
     **_figures_steps.DRAWINGS,
     **_figures_inverse.DRAWINGS,
+    **_figures_wire.DRAWINGS,
 }
 MAKERS = {
     "allen_cahn-fedavg.jsonl": "make demo",
     "allen_cahn-fipa.jsonl": "make demo",
     "allen_cahn-gauss_newton.jsonl": "make demo",
+    "backends.json": "python scripts/benchmark_backends.py",
     "balance.json": "python scripts/benchmark_steps.py --out figures/data/balance.json "
     "--policies 'natural balance=terms' 'natural balance=clients'",
     "clients.json": "python scripts/benchmark_clients.py",
+    "compression.json": "python scripts/benchmark_compression.py",
     "cost.json": "python scripts/benchmark_cost.py",
     "coverage.json": "python scripts/study_coverage.py",
     "deepxde.json": "python scripts/benchmark_deepxde.py",
     "extra.json": "python scripts/benchmark.py extra",
     "fedpinn.json": "python scripts/benchmark.py fedpinn",
     "inverse.json": "python scripts/study_inverse.py",
+    "observer.json": "python scripts/study_observer.py",
     "partitions.json": "python scripts/partitions.py",
     "paths.json": "python scripts/benchmark_paths.py",
     "published.json": "the program of the authors of arXiv 2601.13608",
@@ -70,6 +75,7 @@ MAKERS = {
 TABLES = {
     "balance.json": "docs/scoreboard.md",
     "deepxde.json": "docs/deepxde.md",
+    "observer.json": "docs/wire.md",
     "paths.json": "README.md",
     "published.json": "docs/benchmark.md",
     "precision.json": "docs/scoreboard.md",

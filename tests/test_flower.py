@@ -12,7 +12,15 @@ import pytest
 import torch
 from cases import given, inverse, scalar, system, theta
 from faults import Faulty, raises
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Error,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
 from grids import FaultyGrid
 from test_federation import advanced, same
 
@@ -291,6 +299,44 @@ def test_a_client_that_raises_is_named_with_code_and_reason() -> None:
     for said in ("client 0 (node 1)", "error 2", "by zero"):
         assert said in str(caught.value)
     assert door.here(2) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("code", [3, 4, 5, 8])
+def test_a_client_whose_node_or_process_is_gone_must_say_hello_again(code: int) -> None:
+    grid = FaultyGrid(scalar(), fipa())
+    door = grid.door()
+    grid.faults.replies[NODE] = lambda reply: Message(
+        error=Error(code, "Traceback ...\nno such node"),
+        metadata=reply.metadata,  # type: ignore[call-overload]
+    )
+    _, broadcast = fipa().init(theta(scalar()), 0)
+    answer = door.ask(broadcast, [0, 1, 2], 1, 60.0)[GONE]
+    assert isinstance(answer, ConnectionError)
+    assert str(answer) == f"client 1 (node 2): Flower's error {code}: no such node"
+    grid.faults.replies.clear()
+    assert door.here(2) == [0, 1, 2]
+    assert grid.sent[-1] == ("query.hello", NODE)
+
+
+def test_a_node_that_was_refused_is_asked_again_once_it_was_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    problems: dict[int, Problem | Exception] = {}
+    grid = FaultyGrid(scalar(), fipa(), problems)
+    door = grid.door(join=60)
+    grid.faults.away.add(NODE)
+    assert door.here(2) == [0, 2]
+    problems[NODE] = OSError("disk full")
+    grid.app = FaultyGrid(scalar(), fipa(), problems).app  # a new process
+    grid.faults.away.clear()
+    assert door.here(3) == door.here(4) == [0, 2]
+    assert grid.sent.count(("query.hello", NODE)) == 2
+    assert "disk full" in caplog.text
+    problems.clear()
+    grid.faults.away.add(NODE)
+    assert door.here(5) == [0, 2]
+    grid.faults.away.clear()
+    assert door.here(6) == [0, 1, 2]
 
 
 def test_a_late_client_is_not_waited_for_and_comes_back() -> None:

@@ -141,14 +141,13 @@ class Balanced(Wrapped):
             without(state, _MARK), [without(upload, _MARK) for upload in uploads]
         )
         kept = {_FACTORS: state[_FACTORS]}
-        if info is not None:
-            info = replace(info, loss=number(state, _LOSS))
-        else:
-            kept[_LOSS] = number(state, _LOSS)
-        return {**inner, **kept}, broadcast, info
+        if info is None:
+            return {**inner, **kept, _LOSS: number(state, _LOSS)}, broadcast, None
+        info = replace(info, loss=number(state, _LOSS))
+        return {**inner, **kept}, {**broadcast, **kept}, info
 
     def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
-        """Of the method; clients that are new learn the factors."""
+        """Of the method; the factors stay."""
         if _FACTORS not in state:
             return state, broadcast
         kept = {_FACTORS: state[_FACTORS]}

@@ -7,12 +7,14 @@ from functools import cache
 import pytest
 import torch
 from cases import small, theta
+from faults import Faulty
 from torch import Tensor
 
 from fedsciml import methods
 from fedsciml.backends import payload
 from fedsciml.balance import Balanced
 from fedsciml.compress import Compressed
+from fedsciml.federation import Federation, Rules
 from fedsciml.method import Fields, Message, Method, State
 from fedsciml.methods._sketching import limit, limits
 from fedsciml.problem import Problem
@@ -26,7 +28,9 @@ BUDGET = "bytes:16000"
 
 OTHERS: dict[str, Method] = {
     "fipa with local training": methods.load("fipa", sketch="svd", local="sgd", tau=2),
-    "fipa without probes": methods.load("fipa", sketch="svd", policy="fixed"),
+    "fipa without probes": methods.load(
+        "fipa", sketch="svd", policy="fixed:damping=1e-3"
+    ),
     "fipa of a budget": methods.load("fipa", rank=BUDGET),
     "balanced terms": Balanced(EXACT, "terms"),
     "balanced clients": Balanced(EXACT, "clients"),
@@ -203,3 +207,19 @@ def test_a_budget_holds_whoever_is_missing(name: str) -> None:
         assert "limits" not in {**after, **opening}
     assert max(spent) <= 16000
     assert spent[2] > 14400
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, method in METHODS.items() if not method.pooled]
+)
+def test_a_method_goes_on_when_clients_leave_and_come(name: str) -> None:
+    method = METHODS[name]
+    door = Faulty(problem(), method, away={1: range(2, 4), 0: range(3, 5)})
+    federation = Federation(problem(), method, door, Rules(min_clients=1))
+    state, broadcast = method.init(theta(problem()), 0)
+    for number in range(1, 7):
+        state, broadcast, _ = federation.advance(state, broadcast, number)
+        assert federation.roll is not None
+        present = [m for m in range(3) if number not in door.away.get(m, ())]
+        assert federation.roll.members == present
+        assert state["theta"].isfinite().all()

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import _common  # before torch, see there
 import torch
@@ -59,7 +60,9 @@ def door(name: str, problem: Problem, method: Method) -> Backend:
 
     app = client_app(lambda *configs: problem, lambda config: method)
     m = problem.clients
-    nodes = [{"partition-id": k, "num-partitions": m} for k in range(m)]
+    nodes: list[dict[str, Any]] = [
+        {"partition-id": k, "num-partitions": m} for k in range(m)
+    ]
     grid = LocalGrid(app, nodes, {})
     return Flower(grid, m, agreement(problem), run="benchmark")
 
@@ -216,9 +219,9 @@ def main() -> None:
     todo = parser.parse_args()
     torch.set_num_threads(todo.threads)
     if todo.measure:
-        kind, backend, clients = *todo.measure[:2], int(todo.measure[2])
-        found = overhead(clients) if kind == "overhead" else scaling(backend, clients)
-        print(json.dumps(found))
+        kind, backend, number = todo.measure
+        m = int(number)
+        print(json.dumps(overhead(m) if kind == "overhead" else scaling(backend, m)))
         return
     keys = [("scaling", name, m) for name in todo.backends for m in todo.clients]
     if "flower-local" in todo.backends:

@@ -236,6 +236,15 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tmp_path: Path) -> None
     assert torch.equal(resumed.theta, whole.theta)
 
 
+def test_over_flower_the_bytes_are_those_in_process() -> None:
+    flower = pytest.importorskip("fedsciml.backends.flower", exc_type=ImportError)
+    problem = small("allen_cahn", points=0.05, width=6)
+    method = compressed(methods.load("fipa"), "bfloat16,feedback")
+    here, there = run(problem, method, 3), flower.run(problem, method, 3)
+    assert torch.equal(here.theta, there.theta)
+    assert here.history[-1]["bytes_up"] == there.history[-1]["bytes_up"]
+
+
 def test_a_word_names_a_compression() -> None:
     fipa = methods.load("fipa")
     assert compressed(fipa, "none") is fipa

@@ -56,9 +56,8 @@ _MARK = "compress."  # prefix of what the compression itself keeps and sends
 class Compressed(Wrapped):
     """A federated method whose clients round what they send.
 
-    Rounded is what is as long as theta: sketches, updates, gradients. With feedback the
-    size of a change says nothing and is not held against the other clients'; that of a
-    sketch's target still is.
+    Rounded is what is as long as theta: sketches, updates, gradients. With feedback W
+    is held against the other clients' instead of them, as the size of R says nothing.
 
     Args:
         method: Any federated one.
@@ -124,7 +123,9 @@ class Compressed(Wrapped):
             fields[key] = field._replace(dtype=self._dtype, scale=scale)
             if self.feedback:
                 shape = (*field.shape[:-1], f"{_MARK}{key}.known")
-                fields[_MARK + key] = Field(shape, dtype=torch.float32)
+                fields[_MARK + key] = Field(
+                    shape, scale=field.scale, dtype=torch.float32
+                )
         return fields
 
     def server(

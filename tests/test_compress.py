@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from cases import scalar, small, theta
+from faults import Faulty, opening
 from torch import Generator, Tensor
 
 from fedsciml import methods, run
 from fedsciml.backends import payload
 from fedsciml.compress import Compressed, Precision, compressed
+from fedsciml.federation import Rules
 from fedsciml.method import Field, Fields, Info, Message, State
 from fedsciml.residual import System
 
@@ -260,3 +262,27 @@ def test_nothing_is_compressed_where_nothing_is_sent() -> None:
         compressed(methods.load("gauss_newton"), "float32")
     with pytest.raises(ValueError, match="rounded to one of float32, bfloat16; got"):
         Compressed(methods.load("fipa"), "float64")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("word", ["float32", "bfloat16,feedback"])
+def test_a_client_that_scales_its_sketch_is_dropped(word: str) -> None:
+    problem = small("allen_cahn", points=0.1, width=8, clients=3)
+    method = compressed(methods.load("fipa"), word)
+
+    def scaled(upload: Message) -> Message:
+        keys = [key for key in upload if "factor" in key]
+        return {**upload, **{key: 1e6 * upload[key] for key in keys}}
+
+    door = Faulty(problem, method, {1: scaled}, rounds=range(2, 4), when=opening)
+    history = run(problem, method, 4, backend=door, rules=Rules(2)).history
+    dropped = [[], ["1"], ["1"], []]
+    assert [list(line.get("dropped", {})) for line in history] == dropped
+
+
+def test_with_feedback_clients_come_and_go() -> None:
+    problem = small("allen_cahn", points=0.1, width=8, clients=3)
+    method = compressed(methods.load("fipa"), "bfloat16,feedback")
+    away = {0: range(4, 6), 2: range(5, 9)}
+    door = Faulty(problem, method, away=away)
+    found = run(problem, method, 40, backend=door, rules=Rules(1))
+    assert found.loss < 1e-16 * found.history[0]["loss"]

@@ -9,8 +9,8 @@ so weak directions stay as well known as strong ones. Targets are not rounded, t
 k numbers for k p of B: where all residuals vanish the step is zero whatever B is, so
 the method still converges to the solution, and every round asks anew for what the last
 one missed. Where they do not, as with noise in data, B^T c is wrong by u at a point of
-rest. And E turns a direction that two clients share into two, whose difference is fitted
-by damping below (u s_1)^2: a quadratic convergence becomes a linear one.
+rest. And E turns a direction that two clients share into two, whose difference damping
+below (u s_1)^2 fits: a quadratic convergence becomes a linear one.
 
 Feedback, off by default. What rounding drops is usually added to the next message
 (Seide, Fu, Droppo, Li, Yu, Interspeech 2014), which helps where messages add up.

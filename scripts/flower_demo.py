@@ -79,7 +79,9 @@ def over_processes(out: Path, rounds: int) -> Tensor:
             "out": str((out / "run").resolve()),
         }
         with Deployment(scratch, sites, out / "logs") as deployment:
-            print(f"Starting a server and {len(files)} sites; logs in {deployment.logs}")
+            print(
+                f"Starting a server and {len(files)} sites; logs in {deployment.logs}"
+            )
             deployment.start()
             number = deployment.submit(APP, config)
             follow(deployment, number, out / "run", rounds)

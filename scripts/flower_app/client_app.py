@@ -47,7 +47,7 @@ def problem_of(run: Config, node: Config) -> Problem:
         if node:
             if "data" not in node:
                 raise ValueError(
-                    "This site's node config has no data; give data=\"FILE\"."
+                    'This site\'s node config has no data; give data="FILE".'
                 )
             files[int(node["partition-id"])] = str(node["data"])
         options["data"] = files

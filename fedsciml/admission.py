@@ -37,7 +37,9 @@ def refusal(
         value = upload[key]
         if wrong := _wrong(value, field, sizes, dtype):
             return ValueError(f"its {key} {wrong}")
-        finite = torch.as_tensor(value).isfinite()
+        if not isinstance(value, Tensor):
+            value = torch.tensor(float(value), device="cpu")
+        finite = value.isfinite()
         if not (finite.all() if field.finite else finite.any() or finite.numel() < 2):
             return FloatingPointError(f"its {key} is not finite")
     return None

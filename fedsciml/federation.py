@@ -34,7 +34,8 @@ class Rules:
         patience: Seconds for which a round is tried again when fewer than
             ``min_clients`` take part, before the run ends.
         outlier: Largest norm of a client's sketch, target or update over the clients'
-            lower median.
+            lower median. Of honest clients of FIPA at most 104 was seen, in any problem
+            and partition; of any method 220.
         staleness: For so many rounds an absent client's last sketch stands in for it,
             in methods that can; 0 for none.
 
@@ -45,7 +46,7 @@ class Rules:
     min_clients: int | None = None
     deadline: float | None = None
     patience: float = 0.0
-    outlier: float = 1e4
+    outlier: float = 1e3
     staleness: int = 0
 
     def __post_init__(self) -> None:

@@ -166,8 +166,7 @@ class Record:
         """Replace the checkpoint."""
         with (self.directory / "history.jsonl").open("a") as file:
             os.fsync(file.fileno())  # a checkpoint must not outlive its history
-        tensors: dict[str, Tensor] = {}
-        plain: dict[str, object] = {
+        content: dict[str, Any] = {
             "round": checkpoint.round,
             "traffic": list(checkpoint.traffic),
             "seconds": checkpoint.seconds,
@@ -176,17 +175,11 @@ class Record:
         parts = {"state": checkpoint.state, "broadcast": checkpoint.broadcast}
         parts |= {f"memory{m}": part for m, part in enumerate(checkpoint.memories)}
         if checkpoint.roll is not None:
-            plain["members"], last = checkpoint.roll
+            content["members"], last = checkpoint.roll
             parts |= {f"last{m}": part for m, part in enumerate(last)}
-        for part, content in parts.items():
-            for key, value in content.items():
-                if isinstance(value, Tensor):
-                    # A clone, as two entries may be the same tensor.
-                    tensors[f"{part}/{key}"] = value.detach().cpu().contiguous().clone()
-                else:
-                    plain[f"{part}/{key}"] = value
-        data = save(tensors, {"plain": json.dumps(plain)})
-        replace_file(self.directory / "checkpoint.safetensors", data)
+        for name, part in parts.items():
+            content |= {f"{name}/{key}": value for key, value in part.items()}
+        replace_file(self.directory / "checkpoint.safetensors", pack(content))
 
     def load(self, device: torch.device | str = "cpu") -> Checkpoint | None:
         """The checkpoint, or None before the first.
@@ -198,8 +191,8 @@ class Record:
         if not path.exists():
             return None
         try:
-            return _checkpoint(path, device)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            return _checkpoint(unpack(path, device))
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is damaged: {error}. Remove it to do the run again from its "
                 "first round, or start another run in a new directory."
@@ -218,17 +211,43 @@ class Record:
         )
 
 
-def _checkpoint(path: Path, device: torch.device | str) -> Checkpoint:
-    parts: dict[str, State] = {}
-    with safe_open(path, "pt", device=str(device)) as file:
-        plain = json.loads(file.metadata()["plain"])
-        # Clones: the file's tensors may be aligned otherwise than fresh ones, and the
-        # last digit of a dot product depends on that.
-        values = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
-    for key, value in {**plain, **values}.items():
+def pack(content: Mapping[str, Any]) -> bytes:
+    """Tensors, numbers and words as a safetensors file."""
+    tensors, plain = {}, {}
+    for key, value in content.items():
+        if isinstance(value, Tensor):
+            # A clone, as two entries may be the same tensor.
+            tensors[key] = value.detach().cpu().contiguous().clone()
+        else:
+            plain[key] = value
+    return save(tensors, {"plain": json.dumps(plain)})
+
+
+def unpack(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What was packed into a file.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            plain: dict[str, Any] = json.loads(file.metadata()["plain"])
+            # Clones: the file's tensors may be aligned otherwise than fresh ones, and
+            # the last digit of a dot product depends on that.
+            tensors = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    return {**plain, **tensors}
+
+
+def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
+    plain, parts = dict[str, Any](), dict[str, State]()
+    for key, value in content.items():
         part, slash, name = key.partition("/")
         if slash:
             parts.setdefault(part, {})[name] = value
+        else:
+            plain[key] = value
     memories, last = (
         [parts.get(f"{part}{m}", {}) for m in range(plain["clients"])]
         for part in ("memory", "last")

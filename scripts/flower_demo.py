@@ -41,15 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
-    torch.set_num_threads(1)  # as the processes: the last bits depend on it
     out = _common.new_directory("flower-demo")
     sensors.main([PROBLEM, "--clients", str(SITES), "--out", str(out / "sites")])
     apart = over_processes(out, given.rounds)
-    together = run(
-        problems.load(PROBLEM, clients=SITES, data=str(out / "sites")),
-        methods.load("fipa"),
-        given.rounds,
-    ).theta
+    together = in_process(out / "sites", given.rounds)
     if wrong := difference(apart, together):
         print(f"theta is not what one process finds: {wrong}", file=sys.stderr)
         return 1
@@ -60,32 +55,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def over_processes(out: Path, rounds: int) -> Tensor:
     """Theta [p] of a run whose sites are processes; the data are in ``out/sites``."""
     files = sorted((out / "sites").iterdir())
-    with tempfile.TemporaryDirectory(prefix="fedsciml-") as name:
-        scratch = Path(name)
-        sites = [
-            {
-                "partition-id": m,
-                "num-partitions": len(files),
-                "data": str(file.resolve()),
-                "memory": str(scratch / f"memory{m}"),
-            }
-            for m, file in enumerate(files)
-        ]
-        config = {
-            "problem": PROBLEM,
-            "problem-options": f"clients={len(files)}",
-            "site-data": True,
-            "num-server-rounds": rounds,
-            "out": str((out / "run").resolve()),
-        }
-        with Deployment(scratch, sites, out / "logs") as deployment:
-            print(
-                f"Starting a server and {len(files)} sites; logs in {deployment.logs}"
-            )
-            deployment.start()
-            number = deployment.submit(APP, config)
-            follow(deployment, number, out / "run", rounds)
+    with (
+        tempfile.TemporaryDirectory(prefix="fedsciml-") as scratch,
+        Deployment(
+            Path(scratch), node_configs(files, Path(scratch)), out / "logs"
+        ) as deployment,
+    ):
+        print(f"Starting a server and {len(files)} sites; logs in {deployment.logs}")
+        deployment.start()
+        config = run_config(len(files), out / "run") | {"num-server-rounds": rounds}
+        number = deployment.submit(APP, config)
+        follow(deployment, number, out / "run", rounds)
     return load_file(out / "run" / "model.safetensors")["theta"]
+
+
+def in_process(sites: Path, rounds: int) -> Tensor:
+    """Theta [p] of the same run here, on all files of a directory."""
+    torch.set_num_threads(1)  # as the processes: the last bits depend on it
+    problem = problems.load(PROBLEM, clients=SITES, data=str(sites))
+    return run(problem, methods.load("fipa"), rounds).theta
+
+
+def node_configs(files: Sequence[Path], memory: Path) -> list[dict[str, object]]:
+    """What each site is told when it is started."""
+    return [
+        {
+            "partition-id": m,
+            "num-partitions": len(files),
+            "data": str(file.resolve()),
+            "memory": str(memory / f"memory{m}"),
+        }
+        for m, file in enumerate(files)
+    ]
+
+
+def run_config(sites: int, out: Path) -> dict[str, object]:
+    """What is run, on the data of so many sites, and where it is recorded."""
+    return {
+        "problem": PROBLEM,
+        "problem-options": f"clients={sites}",
+        "site-data": True,
+        "out": str(out.resolve()),
+    }
 
 
 def follow(deployment: Deployment, number: str, directory: Path, rounds: int) -> None:

@@ -398,7 +398,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise ValueError("--resume DIR writes to DIR; leave --out away.")
             todo = recorded(given) if "resume" in given else command(given)
             problem, method = _made(todo)
-            train = _trainer(todo.backend)
+            train = _trainer(todo.backend, method)
             if "resume" in given:
                 out = given.resume
             elif "out" in given:
@@ -485,10 +485,15 @@ def _made(todo: Command) -> tuple[Problem, Method]:
     return problem, compressed(method, todo.compress)
 
 
-def _trainer(backend: str) -> Callable[..., Result]:
-    """``fedsciml.run`` or what does the same over Flower."""
+def _trainer(backend: str, method: Method) -> Callable[..., Result]:
+    """``fedsciml.run``, or what does the same over Flower."""
     if backend == "inprocess":
         return run
+    if method.pooled:
+        raise ValueError(
+            f"Method {method.name} is centralised and has no clients; leave out "
+            f"--backend {backend}."
+        )
     try:
         from fedsciml.backends import flower  # an extra, and it takes a while
     except ModuleNotFoundError as error:

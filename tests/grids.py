@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from flwr.app import Message, UserConfig
+from flwr.app import Message, RecordDict, UserConfig
 
 from fedsciml.backends.flower import Flower, LocalGrid, client_app
 from fedsciml.fingerprint import agreement
@@ -27,6 +27,13 @@ class Faults:
     replies: dict[int, Fault] = field(default_factory=dict)
     kind: str = "train"
     away: set[int] = field(default_factory=set)
+
+
+GONE = 1
+"""The client that fails, of three."""
+
+NODE = GONE + 1
+"""Its node."""
 
 
 class FaultyGrid(LocalGrid):
@@ -99,3 +106,12 @@ class FaultyGrid(LocalGrid):
                     self._replies[identity] = reply
             sent.append(identity)
         return sent
+
+
+def instead(content: RecordDict) -> Callable[[Message], Message]:
+    """Another reply than the site's."""
+
+    def fault(reply: Message) -> Message:
+        return Message(content, metadata=reply.metadata)  # type: ignore[call-overload]
+
+    return fault

@@ -1,20 +1,18 @@
 """Federations over Flower's records, in one process."""
 
-import io
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from cases import given, inverse, scalar, system, theta
 from faults import Faulty, raises
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from grids import FaultyGrid
+from flwr.app import Error, Message, RecordDict
+from grids import GONE, NODE, FaultyGrid, instead
 from test_federation import advanced, same
+from test_flower_codec import BROKEN, LIES, with_array
 
 from fedsciml import MLP, Problem, Term, methods, run
 from fedsciml.backends import flower
@@ -23,9 +21,6 @@ from fedsciml.collocation import explicit
 from fedsciml.federation import Federation, Rules
 from fedsciml.method import Method
 
-GONE = 1
-"""The client that fails, of three; its node has the number 2."""
-NODE = GONE + 1
 OTHERS = Rules(min_clients=2)
 
 
@@ -88,117 +83,6 @@ def test_a_round_costs_a_message_per_client_and_exchange() -> None:
     ]
 
 
-VALUES = {
-    "matrix": torch.randn(3, 4, dtype=torch.float64),
-    "turned": torch.randn(3, 4, dtype=torch.float64).mT,
-    "part": torch.randn(3, 4, dtype=torch.float64)[:, :2],
-    "number": torch.tensor(1e-300, dtype=torch.float64),
-    "nothing": torch.zeros(0, 5),
-    "extremes": torch.tensor([torch.inf, -torch.inf, torch.nan, -0.0, 5e-324]),
-    "single": torch.randn(5),
-    "rounded": torch.randn(2, 3).bfloat16(),
-    "whole": torch.tensor([-(2**63), 2**63 - 1]),
-    "mask": torch.tensor([True, False]),
-}
-
-
-@pytest.mark.parametrize("key", VALUES)
-def test_a_tensor_arrives_bit_for_bit(key: str) -> None:
-    sent = VALUES[key]
-    (found,) = decode(encode({key: sent})).values()
-    assert (found.dtype, found.shape) == (sent.dtype, sent.shape)
-    bits = sent.contiguous().view(torch.uint8) if sent.ndim else sent.reshape(1)
-    other = found.contiguous().view(torch.uint8) if sent.ndim else found.reshape(1)
-    assert torch.equal(bits, other)
-    assert found.data_ptr() % 64 == 0
-
-
-def test_numbers_and_words_arrive_as_they_are() -> None:
-    sent = {"a": 2**63 - 1, "b": -(2**63), "c": 0.1, "d": "word", "e": True, "f": -0.0}
-    found = decode(encode(sent))
-    assert found == sent
-    assert list(map(type, found.values())) == list(map(type, sent.values()))
-
-
-def saved(array: np.ndarray, *, pickled: bool = False) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=pickled)
-    return buffer.getvalue()
-
-
-def archive() -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, delta=np.zeros(3))
-    return buffer.getvalue()
-
-
-GOOD = saved(np.zeros((2, 3)))
-HUGE = b"(1000000000000,)}"
-KIND = "numpy.ndarray"
-LIES = {
-    "garbage": Array("float64", (2, 3), KIND, b"garbage" * 30),
-    "nothing": Array("float64", (2, 3), KIND, b""),
-    "half": Array("float64", (2, 3), KIND, GOOD[:-20]),
-    "shape": Array("float64", (3, 2), KIND, GOOD),
-    "dtype": Array("float32", (2, 3), KIND, GOOD),
-    "bfloat16": Array("bfloat16", (2, 3), KIND, GOOD),
-    "other order": Array("float64", (2, 3), KIND, saved(np.zeros((2, 3), ">f8"))),
-    "complex": Array("complex128", (2, 3), KIND, saved(np.zeros((2, 3), complex))),
-    "objects": Array(
-        "object", (1,), KIND, saved(np.array([{}], dtype=object), pickled=True)
-    ),
-    "archive": Array("float64", (3,), KIND, archive()),
-    "storage": Array("float64", (2, 3), "pickle", GOOD),
-    "huge": Array("float64", (10**12,), KIND, GOOD.replace(b"(2, 3), }       ", HUGE)),
-}
-
-
-def with_array(array: Array) -> RecordDict:
-    return RecordDict(
-        {"arrays": ArrayRecord({"delta": array}), "config": ConfigRecord()}
-    )
-
-
-@pytest.mark.parametrize("lie", LIES)
-def test_an_array_that_is_not_what_it_says_is_refused(lie: str) -> None:
-    with pytest.raises(ValueError, match="array 'delta'"):
-        decode(with_array(LIES[lie]))
-
-
-BROKEN = {
-    "empty": RecordDict(),
-    "other records": RecordDict({"metrics": MetricRecord({"a": 1})}),
-    "swapped": RecordDict({"arrays": ConfigRecord(), "config": ArrayRecord()}),
-    "a list": RecordDict(
-        {"arrays": ArrayRecord(), "config": ConfigRecord({"loss": [1.0]})}
-    ),
-    "bytes": RecordDict(
-        {"arrays": ArrayRecord(), "config": ConfigRecord({"loss": b"1"})}
-    ),
-    "twice": RecordDict(
-        {
-            "arrays": ArrayRecord({"loss": Array(np.zeros(1))}),
-            "config": ConfigRecord({"loss": 1.0}),
-        }
-    ),
-}
-
-
-@pytest.mark.parametrize("what", BROKEN)
-def test_records_that_are_no_message_are_refused(what: str) -> None:
-    with pytest.raises(ValueError, match=r"a message needs|not a number|there twice"):
-        decode(BROKEN[what])
-
-
-def instead(content: RecordDict) -> Callable[[Message], Message]:
-    """Another reply than the site's."""
-
-    def fault(reply: Message) -> Message:
-        return Message(content, metadata=reply.metadata)  # type: ignore[call-overload]
-
-    return fault
-
-
 def changed(change: Callable[[dict[str, object]], object]) -> Callable[..., Message]:
     """The site's upload with something else in it."""
 
@@ -210,11 +94,6 @@ def changed(change: Callable[[dict[str, object]], object]) -> Callable[..., Mess
         return instead(content)(reply)
 
     return fault
-
-
-def unreadable(reply: Message) -> Message:
-    """What Flower itself cannot read raises when it is pulled."""
-    raise AssertionError(reply)
 
 
 SPOILT = {
@@ -293,6 +172,23 @@ def test_a_client_that_raises_is_named_with_code_and_reason() -> None:
     assert door.here(2) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("code", [3, 4, 5, 8])
+def test_a_client_whose_node_or_process_is_gone_must_say_hello_again(code: int) -> None:
+    grid = FaultyGrid(scalar(), fipa())
+    door = grid.door()
+    grid.faults.replies[NODE] = lambda reply: Message(
+        error=Error(code, "Traceback ...\nno such node"),
+        metadata=reply.metadata,  # type: ignore[call-overload]
+    )
+    _, broadcast = fipa().init(theta(scalar()), 0)
+    answer = door.ask(broadcast, [0, 1, 2], 1, 60.0)[GONE]
+    assert isinstance(answer, ConnectionError)
+    assert str(answer) == f"client 1 (node 2): Flower's error {code}: no such node"
+    grid.faults.replies.clear()
+    assert door.here(2) == [0, 1, 2]
+    assert grid.sent[-1] == ("query.hello", NODE)
+
+
 def test_a_late_client_is_not_waited_for_and_comes_back() -> None:
     grid = FaultyGrid(scalar(), fipa())
     door = grid.door()
@@ -309,23 +205,6 @@ def test_a_late_client_is_not_waited_for_and_comes_back() -> None:
     grid.faults.replies.clear()
     assert door.here(2) == [0, 1, 2]
     assert grid.sent[-1] == ("query.hello", NODE)
-
-
-def test_a_lost_client_is_not_there_until_it_has_answered_a_hello() -> None:
-    grid = FaultyGrid(scalar(), fipa())
-    door = grid.door(join=60)
-    grid.faults.away.add(NODE)
-    assert door.here(2) == [0, 2]
-    grid.faults.away.clear()
-    grid.faults.kind = "query.hello"
-    replies: list[Message] = []
-    grid.faults.replies[NODE] = replies.append
-    assert door.here(3) == [0, 2]
-    assert door.here(4) == [0, 2]
-    assert grid.sent.count(("query.hello", NODE)) == 2
-    (reply,) = replies
-    grid._replies[reply.metadata.reply_to_message_id] = reply
-    assert door.here(5) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("remembers", [True, False])
@@ -369,18 +248,6 @@ def test_a_server_that_crashed_in_a_round_does_it_again(tmp_path: Path) -> None:
     assert same(found, advanced(whole, rounds=3)[0])
 
 
-def test_a_run_that_began_goes_on_without_a_client(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    grid = FaultyGrid(scalar(), fipa())
-    counts = grid.door().counts
-    grid.faults.away.add(NODE)
-    door = grid.door(counts=counts)
-    assert door.here(1) == [0, 2]
-    assert "without the clients [1]" in caplog.text
-    assert door.shares == grid.door(counts=counts).shares
-
-
 def test_shares_and_weights_are_those_of_the_whole() -> None:
     problem = scalar()
     door = FaultyGrid(problem, fipa()).door()
@@ -396,74 +263,6 @@ def test_a_loss_that_is_none_is_told(caplog: pytest.LogCaptureFixture) -> None:
     grid.faults.replies = {1: instead(RecordDict()), 2: lambda reply: None}
     losses = door.losses(theta(scalar()), [0, 1, 2], 0.01)
     assert list(map(type, losses.values())) == [ValueError, TimeoutError, float]
-
-
-def test_a_site_that_cannot_make_its_problem_is_named_with_the_reason(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    error = FileNotFoundError("There is no data file b.csv")
-    grid = FaultyGrid(scalar(), fipa(), {NODE: error})
-    with pytest.raises(ValueError, match=r"Client 1 \(node 2\).*no data file b\.csv"):
-        grid.door()
-    assert "This site cannot take part" in caplog.text
-
-
-def test_a_site_with_another_problem_is_refused() -> None:
-    equation, ends = scalar().terms
-    problems = {NODE: replace(scalar(), terms=[equation, replace(ends, weight=11.0)])}
-    with pytest.raises(ValueError, match=r"Client 1 \(node 2\) has another problem"):
-        FaultyGrid(scalar(), fipa(), problems).door()
-
-
-@pytest.mark.parametrize(
-    ("config", "said"),
-    [
-        ({"partition-id": 0}, "Client 0 is there twice, as node 1 and as node 2"),
-        ({"partition-id": 5}, "clients 0 to 2"),
-        ({"partition-id": "one"}, "needs a partition-id"),
-        ({"num-partitions": 4}, "num-partitions 4, but the problem has 3"),
-    ],
-)
-def test_a_node_with_a_wrong_number_is_refused(
-    caplog: pytest.LogCaptureFixture, config: dict[str, int | str], said: str
-) -> None:
-    with pytest.raises(ValueError, match=said):
-        FaultyGrid(scalar(), fipa(), configs={NODE: config}).door()
-
-
-@pytest.mark.parametrize("content", [*BROKEN.values(), with_array(LIES["garbage"])])
-def test_a_node_that_answers_nonsense_is_no_site(content: RecordDict) -> None:
-    grid = FaultyGrid(scalar(), fipa())
-    grid.faults.kind = "query.hello"
-    grid.faults.replies[NODE] = instead(content)
-    with pytest.raises(ValueError, match="Node 2 is no site of this federation"):
-        grid.door()
-
-
-def test_clients_that_do_not_come_are_named() -> None:
-    grid = FaultyGrid(scalar(), fipa())
-    grid.faults.away = {1, 3}
-    with pytest.raises(TimeoutError, match=r"3 clients 1 answered .*\[0, 2\]"):
-        grid.door()
-
-
-def test_a_site_whose_data_changed_in_the_run_is_refused(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    problems: dict[int, Problem | Exception] = {}
-    grid = FaultyGrid(scalar(), fipa(), problems)
-    door = grid.door()
-    grid.faults.away.add(NODE)
-    assert door.here(2) == [0, 2]
-    equation, ends = scalar().terms
-    assert isinstance(equation.points, torch.Tensor)
-    fewer = replace(equation, points=equation.points[:-5])
-    problems[NODE] = replace(scalar(), terms=[fewer, ends])
-    grid.faults.away.clear()
-    grid.move(NODE, to=77)
-    grid.app = FaultyGrid(scalar(), fipa(), problems).app
-    assert door.here(3) == [0, 2]
-    assert "Put back its data" in caplog.text
 
 
 def data(counts: list[int]) -> Problem:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -270,6 +271,10 @@ def test_help_lists_problems_methods_and_their_options(
             (*FEDAVG, "--warmup", "fipa:1,policy=spring:damping=1,memory=2"),
             ["'spring' has no option 'memory'"],
         ),
+        (
+            (*SMALL, "--method", "lbfgs", "--backend", "flower-local"),
+            ["lbfgs is centralised"],
+        ),
         ((*SMALL, "--resample", "often"), ["EVERY[,power=K,offset=C]", "'often'"]),
         ((*SMALL, "--resample", "5,powr=2"), ["unknown option powr"]),
         ((*SMALL, "--compress", "float16"), ["float32, bfloat16", "'float16'"]),
@@ -373,6 +378,39 @@ def test_uploads_are_compressed_on_demand(capsys: pytest.CaptureFixture[str]) ->
     options = content["method_options"]
     assert (options["dtype"], options["feedback"]) == ("bfloat16", True)
     assert options["method"]["local"]["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--warmup", "fedavg:1,tau=2"),
+        ("--resample", "1", "--compress", "float32"),
+        ("--dtype", "float32", "--min-clients", "1", "--deadline", "60"),
+    ],
+)
+def test_a_run_over_flower_ends_where_one_in_process_does(
+    capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    here = result(capsys, *SMALL, *options)
+    there = result(capsys, *SMALL, *options, "--backend", "flower-local", "--out", "f")
+    own = ("backend", "seconds", "out")
+    assert {**there, **{key: here[key] for key in own}} == here
+    assert there["backend"] == "flower"
+    again = result(capsys, "--resume", "f", "--quiet", "--no-plots")
+    assert again["theta_sha256"] == here["theta_sha256"]
+
+
+def test_flower_is_asked_for_where_it_is_not_installed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fedsciml.backends
+
+    for name in [n for n in sys.modules if n.startswith("fedsciml.backends.flower")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(fedsciml.backends, "flower", raising=False)
+    monkeypatch.setitem(sys.modules, "flwr.app", None)
+    line = refusal(capsys, *SMALL, "--backend", "flower-local", "--out", "none")
+    assert "needs Flower: pip install" in line
 
 
 def test_a_problem_that_has_changed_is_not_resumed(

@@ -62,11 +62,6 @@ def test_totals_that_are_fewer_than_the_site_s_points_are_refused() -> None:
         site().system([23, 0])
 
 
-def test_a_centralised_method_has_no_sites() -> None:
-    with pytest.raises(ValueError, match="gauss_newton is centralised"):
-        Site(scalar(), methods.load("gauss_newton"), 0)
-
-
 def test_files_hold_memories_exactly(tmp_path: Path) -> None:
     files: Memories = Files(tmp_path / "new", "abc", 3)
     assert not list(files)

@@ -7,21 +7,18 @@ that crashed, or that begins a round again, finds the site as it was. Where the 
 of a site does not live from message to message, ``Files`` is what does.
 """
 
-import json
 import re
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from fedsciml.fingerprint import agreement
 from fedsciml.method import Message, Method, State
 from fedsciml.problem import Problem
-from fedsciml.record import replace_file
+from fedsciml.record import pack, replace_file, unpack
 from fedsciml.residual import System
 
 Memories = MutableMapping[str, State]
@@ -53,7 +50,7 @@ class Site:
         dtype: ``torch.float64`` or ``torch.float32``.
 
     Raises:
-        ValueError: If there is no such client, or the method is centralised.
+        ValueError: If there is no such client.
     """
 
     def __init__(
@@ -64,11 +61,6 @@ class Site:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        if method.pooled:
-            raise ValueError(
-                f"Method {method.name} is centralised: it needs all rows in one place. "
-                "Run it in process, or take a federated method."
-            )
         self.problem, self.method, self.client = problem, method, client
         self.counts = problem.counts(client)
         self.agreement = agreement(problem)
@@ -115,7 +107,9 @@ class Site:
             )
         memory = memories[order.base] if order.base and known else {}
         upload, memory = self.method.client(
-            self.system(totals), self._here(broadcast), self._here(memory)
+            self.system(totals),
+            placed(broadcast, self._how[0]),
+            placed(memory, self._how[0]),
         )
         for stamp in [s for s in memories if _age(s) < _age(order.keep)]:
             del memories[stamp]
@@ -125,13 +119,6 @@ class Site:
     def loss(self, theta: Tensor, totals: list[int]) -> float:
         """1/2 |r(theta)|^2 of the site's rows."""
         return self.system(totals).loss(theta.to(self._how[0]))
-
-    def _here(self, content: Message) -> Message:
-        """The same on the site's device."""
-        return {
-            key: value.to(self._how[0]) if isinstance(value, Tensor) else value
-            for key, value in content.items()
-        }
 
 
 class Files(Memories):
@@ -158,26 +145,16 @@ class Files(Memories):
         if not path.is_file():
             raise KeyError(stamp)
         try:
-            with safe_open(path, "pt") as file:
-                plain: State = json.loads(file.metadata()["plain"])
-                # A clone is aligned as fresh tensors are, which the last digit of a dot
-                # product depends on.
-                return {**plain, **{k: file.get_tensor(k).clone() for k in file.keys()}}  # noqa: SIM118
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            return unpack(path)
+        except ValueError as error:
             raise ValueError(
                 f"{path} is damaged: {error}. Remove it; the site then starts its "
                 "round without memory."
             ) from error
 
     def __setitem__(self, stamp: str, memory: State) -> None:
-        tensors, plain = {}, {}
-        for key, value in memory.items():
-            if isinstance(value, Tensor):
-                tensors[key] = value.detach().cpu().contiguous().clone()
-            else:
-                plain[key] = value
         self.directory.mkdir(parents=True, exist_ok=True)
-        replace_file(self._path(stamp), save(tensors, {"plain": json.dumps(plain)}))
+        replace_file(self._path(stamp), pack(memory))
 
     def __delitem__(self, stamp: str) -> None:
         self._path(stamp).unlink()
@@ -195,6 +172,14 @@ class Files(Memories):
     def _path(self, stamp: str) -> Path:
         _age(stamp)
         return self.directory / f"{self._prefix}{stamp}.safetensors"
+
+
+def placed(content: Message, device: torch.device | str) -> Message:
+    """A message or a memory with its tensors on a device."""
+    return {
+        key: value.to(device) if isinstance(value, Tensor) else value
+        for key, value in content.items()
+    }
 
 
 def _age(stamp: str) -> tuple[int, int]:

@@ -49,7 +49,7 @@ MethodOf = Callable[[Config], Method]
 
 
 def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
-    """What runs at a site: answers a hello, exchanges, and asks for its loss.
+    """What runs at a site: answers a hello, exchanges, and what its loss is.
 
     Where the process lives from message to message, so do the site's jets and data.
     """
@@ -143,12 +143,18 @@ def _train(
             f"1.0, got {config['fraction-train']}."
         )
     problem, method = problem_of(config, {}), method_of(config)
+    if method.pooled:
+        raise ValueError(
+            f"Method {method.name} is centralised: it needs all rows in one place. Run "
+            "it in process, or take a federated method."
+        )
     out, resume = str(config.get("out", "")) or None, bool(config.get("resume", False))
     began = _began(Path(out)) if out and resume else {"run": uuid.uuid4().hex[:12]}
     timing: dict[str, Any] = {
         k: float(config[k]) for k in ("join", "poll") if k in config
     }
-    door = Flower(grid, problem.clients, agreement(problem), **began, **timing)
+    own = {**began, **timing, "device": options.get("device", "cpu")}
+    door = Flower(grid, problem.clients, agreement(problem), **own)
     rounds = int(config.get("num-server-rounds", 50))
     notes = {"flower": {"run": door.run, "counts": door.counts}}
     given = {"progress": partial(_report, rounds), **options}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
@@ -10,6 +11,7 @@ from fedsciml.backends import Traffic
 from fedsciml.backends.flower.codec import decode, encode
 from fedsciml.backends.flower.post import Post
 from fedsciml.backends.flower.register import Refused, Register, log
+from fedsciml.backends.site import placed
 from fedsciml.method import Message, State
 
 
@@ -29,6 +31,7 @@ class Flower:
             goes on without clients that do not answer.
         join: Seconds that the clients have for a hello.
         poll: Seconds between two looks for replies.
+        device: Where the uploads are needed.
 
     Attributes:
         counts: As above, of all clients.
@@ -52,8 +55,9 @@ class Flower:
         counts: Sequence[Sequence[int]] = (),
         join: float = 300.0,
         poll: float = 0.1,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.run = run
+        self.run, self.device = run, device
         self.memories: list[State] = [{} for _ in range(clients)]
         self.traffic = Traffic()
         self._post = Post(grid, poll)
@@ -97,8 +101,14 @@ class Flower:
             record = ConfigRecord({**order, "totals": self.totals})
             return RecordDict({**content, "order": record})
 
-        def upload(m: int, reply: RecordDict) -> Message:
-            found, remembered = decode(reply), _metric(reply, "remembered")
+        def upload(m: int, reply: RecordDict) -> Message | Exception:
+            remembered = _metric(reply, "remembered")
+            if isinstance(remembered, Exception):
+                return remembered
+            try:
+                found = placed(decode(reply), self.device)
+            except Exception as error:
+                return error
             if not remembered:
                 log.warning(
                     "In round %d client %d goes on without what it remembered after "
@@ -109,13 +119,10 @@ class Flower:
             return found
 
         replies = self._replies("train", {m: letter(m) for m in clients}, deadline)
-        found: dict[int, Message | Exception] = {}
-        for m, reply in replies.items():
-            try:
-                found[m] = reply if isinstance(reply, Exception) else upload(m, reply)
-            except Exception as error:
-                found[m] = error
-        return found
+        return {
+            m: reply if isinstance(reply, Exception) else upload(m, reply)
+            for m, reply in replies.items()
+        }
 
     def losses(
         self, theta: Tensor, clients: Sequence[int], deadline: float | None = None
@@ -124,14 +131,10 @@ class Flower:
         order = ConfigRecord({"totals": self.totals})
         letter = RecordDict({**encode({"theta": theta}), "order": order})
         replies = self._replies("evaluate", dict.fromkeys(clients, letter), deadline)
-        found: dict[int, float | Exception] = {}
-        for m, reply in replies.items():
-            try:
-                failed = isinstance(reply, Exception)
-                found[m] = reply if failed else _metric(reply, "loss")
-            except ValueError as error:
-                found[m] = error
-        return found
+        return {
+            m: reply if isinstance(reply, Exception) else _metric(reply, "loss")
+            for m, reply in replies.items()
+        }
 
     def _replies(
         self, kind: str, letters: dict[int, RecordDict], deadline: float | None
@@ -157,9 +160,9 @@ def _stamp(memory: State) -> str:
     return stamp
 
 
-def _metric(reply: RecordDict, key: str) -> float:
+def _metric(reply: RecordDict, key: str) -> float | Exception:
     metrics = reply.get("metrics")
     value = metrics.get(key) if isinstance(metrics, MetricRecord) else None
-    if not isinstance(value, (int, float)):
-        raise ValueError(f"its reply has no metric '{key}'")
-    return value
+    if isinstance(value, (int, float)):
+        return value
+    return ValueError(f"its reply has no metric '{key}'")

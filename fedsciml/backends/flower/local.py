@@ -1,13 +1,13 @@
 """A whole federation over Flower in one process: no server, no Ray, the real apps."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict, UserConfigValue
 from flwr.app import UserConfig as Config
 from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
@@ -42,11 +42,14 @@ class LocalGrid(Grid):
     """
 
     def __init__(
-        self, app: ClientApp, node_configs: Sequence[Config], run_config: Config
+        self,
+        app: ClientApp,
+        node_configs: Sequence[Mapping[str, UserConfigValue]],
+        run_config: Mapping[str, UserConfigValue],
     ) -> None:
         self.app = app
         self.contexts = {
-            node: Context(1, node, config, RecordDict(), run_config)
+            node: Context(1, node, dict(config), RecordDict(), dict(run_config))
             for node, config in enumerate(node_configs, 1)
         }
         self._replies: dict[str, Message] = {}

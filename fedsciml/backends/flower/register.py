@@ -47,7 +47,7 @@ class Register:
         self._post, self._clients, self._join = post, clients, join
         self._agreement = agreement
         self._asked: dict[int, tuple[str, float]] = {}  # node: hello, until when
-        self._refused: set[int] = set()
+        self._refused: dict[int, float] = {}  # node: until when
 
     def gather(self) -> None:
         """Wait for the first hello of all clients.
@@ -76,21 +76,33 @@ class Register:
         """Take in what nodes reply to a hello, and send one to others; at once.
 
         Raises:
-            Refused: If a site cannot take part; it is not asked again for now.
+            Refused: If a site cannot take part; it is asked again after ``join``
+                seconds, or when it was away or another client is lost.
         """
         there, now = set(self._post.grid.get_node_ids()), time.monotonic()
+        until = now + self._join
         for m in [m for m, node in self.nodes.items() if node not in there]:
             self.forget(m)
+        self._asked = {
+            node: (sent, end)
+            for node, (sent, end) in self._asked.items()
+            if node in there and end > now
+        }
+        self._refused = {
+            node: end
+            for node, end in self._refused.items()
+            if node in there and end > now
+        }
         letter = RecordDict({"config": ConfigRecord({"action": "hello"})})
-        known = self._refused | set(self._asked) | set(self.nodes.values())
+        known = {*self._refused, *self._asked, *self.nodes.values()}
         for node in sorted(there - known):
             sent = self._post.send(node, "query.hello", letter, self._join)
             if sent is not None:
-                self._asked[node] = sent, now + self._join
+                self._asked[node] = sent, until
         refusals = []
-        for node, (sent, until) in list(self._asked.items()):
+        for node, (sent, _) in list(self._asked.items()):
             reply = self._post.take(sent)
-            if reply is not None or now > until:
+            if reply is not None:
                 del self._asked[node]
             # A node that is gone gets another hello when it is back.
             if reply is None or isinstance(reply, ConnectionError):
@@ -98,7 +110,7 @@ class Register:
             try:
                 self._enter(node, reply)
             except Refused as error:
-                self._refused.add(node)
+                self._refused[node] = until
                 refusals.append(str(error))
         if refusals:
             raise Refused(" ".join(refusals))
@@ -114,8 +126,9 @@ class Register:
         told = reply.get("config")
         told = told if isinstance(told, ConfigRecord) else ConfigRecord()
         m, counts = told.get("partition-id"), told.get("counts")
-        if error := told.get("error"):
-            raise Refused(f"Client {m} (node {node}) cannot take part: {error!s}")
+        if "error" in told:
+            wrong = str(told["error"])
+            raise Refused(f"Client {m!r} (node {node}) cannot take part: {wrong}")
         if not (isinstance(m, int) and isinstance(counts, list)):
             raise Refused(f"Node {node} is no site of this federation; it says {told}.")
         if not 0 <= m < self._clients:

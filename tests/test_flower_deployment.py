@@ -1,0 +1,230 @@
+"""Federations over Flower whose sites are processes, and what happens when they die."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
+
+import flower_demo
+import sensors
+from _deployment import SUPERLINK, Deployment
+
+from fedsciml.record import Line, Record
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 420.0
+"""For a run: where the cores have other work too, an exchange takes 20 s."""
+
+DEADLINE = 60.0
+"""For an exchange, so that none is late by itself."""
+
+CLIENT = "flwr-clientapp"
+
+
+@contextmanager
+def federation(directory: Path) -> Iterator[Deployment]:
+    """A SuperLink and three SuperNodes, each with a data file of its own."""
+    made = directory / "sites"
+    sensors.main([flower_demo.PROBLEM, "--clients", "3", "--out", str(made)])
+    sites = flower_demo.node_configs(sorted(made.iterdir()), directory)
+    with Deployment(directory / "flower", sites, directory / "logs") as deployment:
+        deployment.start()
+        yield deployment
+
+
+def begin(deployment: Deployment, directory: Path, **config: object) -> str:
+    """Start a run of two rounds that is recorded in ``directory/run``."""
+    given = {key.replace("_", "-"): value for key, value in config.items()}
+    ours = flower_demo.run_config(3, directory / "run") | {"num-server-rounds": 2}
+    return deployment.submit(flower_demo.APP, ours | given)
+
+
+def finish(deployment: Deployment, run: str, status: str = "completed") -> str:
+    """Wait until a run has ended as expected; the server's log."""
+    deployment.wait(f"run {run} to end", lambda: deployment.ended(run), SECONDS)
+    log = deployment.log(run)
+    assert deployment.status(run) == f"finished:{status}", log + deployment.tails()
+    return log
+
+
+def wait_for_round(deployment: Deployment, directory: Path, number: int) -> int:
+    """Wait until site 0 works in that round; its process."""
+    deployment.wait(
+        f"round {number - 1}", lambda: len(history(directory)) >= number - 1, SECONDS
+    )
+    found: list[int] = []
+
+    def works() -> bool:
+        found[:] = deployment.running("site0", CLIENT)
+        return bool(found)
+
+    deployment.wait("site 0 to work", works)
+    return found[0]
+
+
+def history(directory: Path) -> list[Line]:
+    return Record(directory / "run", {}).history()
+
+
+def assert_undisturbed(directory: Path, rounds: int = 2) -> None:
+    """Theta is that of a run in this process in which nothing fails."""
+    found = load_file(directory / "run" / "model.safetensors")["theta"]
+    expected = flower_demo.in_process(directory / "sites", rounds)
+    assert not flower_demo.difference(found, expected)
+    assert [line["round"] for line in history(directory)] == [1, 2][:rounds]
+
+
+def left_behind(mark: Path) -> list[str]:
+    """Processes whose environment names a directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:  # it has ended, or is not ours
+            continue
+        if str(mark).encode() in environment and state != "Z":
+            found.append((process / "cmdline").read_text())
+    return found
+
+
+def demo(directory: Path) -> subprocess.Popen[str]:
+    """The demo, started there; all that it starts is marked by that directory."""
+    environment = {**os.environ, "TMPDIR": str(directory), "PYTHONPATH": str(ROOT)}
+    program = [sys.executable, str(ROOT / "scripts" / "flower_demo.py"), "--rounds=2"]
+    return subprocess.Popen(
+        program,
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_the_demo_ends_with_the_theta_of_one_process_and_nothing_left_behind(
+    tmp_path: Path,
+) -> None:
+    process = demo(tmp_path)
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, output
+    assert "round 2 of 2: loss" in output
+    assert "bit for bit" in output
+    assert not left_behind(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = demo(tmp_path)
+    end = time.monotonic() + SECONDS
+    while not any(CLIENT in command for command in left_behind(tmp_path)):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, output
+    time.sleep(1)  # a process just begun looks for its parent every 0.2 s
+    assert not left_behind(tmp_path)
+
+
+def test_a_client_that_is_killed_in_a_round_comes_back_to_the_same_theta(
+    tmp_path: Path,
+) -> None:
+    with federation(tmp_path) as deployment:
+        run = begin(deployment, tmp_path, deadline=DEADLINE, patience=240.0)
+        os.kill(wait_for_round(deployment, tmp_path, 2), signal.SIGKILL)
+        finish(deployment, run)
+    assert_undisturbed(tmp_path)
+
+
+def test_a_site_that_is_killed_and_started_again_comes_back_to_the_same_theta(
+    tmp_path: Path,
+) -> None:
+    with federation(tmp_path) as deployment:
+        run = begin(deployment, tmp_path, deadline=DEADLINE, patience=240.0)
+        wait_for_round(deployment, tmp_path, 2)
+        deployment.kill("site0")
+        deployment.start_site(0)
+        finish(deployment, run)
+    assert_undisturbed(tmp_path)
+
+
+def test_the_others_go_on_without_a_site_that_is_killed_for_good(
+    tmp_path: Path,
+) -> None:
+    with federation(tmp_path) as deployment:
+        run = begin(deployment, tmp_path, deadline=DEADLINE, min_available_nodes=2)
+        wait_for_round(deployment, tmp_path, 2)
+        deployment.kill("site0")
+        begun = time.monotonic()
+        log = finish(deployment, run)
+    # One deadline for the round, one for the loss at the end, and the round itself.
+    assert time.monotonic() - begun < 2 * DEADLINE + 60
+    assert "without client 0" in log
+    first, second = history(tmp_path)
+    assert "dropped" not in first
+    assert list(second["dropped"]) == ["0"]
+    assert "deadline" in second["dropped"]["0"] or "reply" in second["dropped"]["0"]
+    theta = load_file(tmp_path / "run" / "model.safetensors")["theta"]
+    assert torch.isfinite(theta).all()
+
+
+def test_a_run_whose_server_is_killed_in_a_round_is_resumed_to_the_same_theta(
+    tmp_path: Path,
+) -> None:
+    with federation(tmp_path) as deployment:
+        begin(deployment, tmp_path)
+        wait_for_round(deployment, tmp_path, 2)
+        deployment.kill(SUPERLINK)
+        assert len(history(tmp_path)) == 1
+        deployment.start_superlink()
+        deployment.wait("the sites", lambda: deployment.online() == 3, SECONDS)
+        finish(deployment, begin(deployment, tmp_path, resume=True))
+    assert_undisturbed(tmp_path)
+
+
+def test_a_site_without_readable_data_is_named_and_may_come_again_with_them(
+    tmp_path: Path,
+) -> None:
+    with federation(tmp_path) as deployment:
+        path = tmp_path / "sites" / "site002.csv"
+        data = path.read_text()
+        path.unlink()
+        log = finish(deployment, begin(deployment, tmp_path, out=""), "failed")
+        assert "Client 1" in log
+        assert f"There is no data file {path}" in log
+
+        path.write_text(data + "0.5,0.5,warm\n")
+        log = finish(deployment, begin(deployment, tmp_path, out=""), "failed")
+        assert "Client 1" in log
+        assert "'warm' is not a number" in log
+
+        path.write_text(data)
+        finish(deployment, begin(deployment, tmp_path, num_server_rounds=1))
+    assert_undisturbed(tmp_path, rounds=1)
+
+
+def test_a_site_whose_key_is_not_known_is_refused(tmp_path: Path) -> None:
+    sites = [{"partition-id": 0, "num-partitions": 1}]
+    with Deployment(tmp_path, sites, tmp_path / "logs") as deployment:
+        deployment.start_superlink()
+        deployment.start_site(0)  # without deployment.register(0)
+        with pytest.raises(RuntimeError, match="site0 ended"):
+            deployment.wait("nothing", lambda: False)
+        assert "Exit Code: 305" in (tmp_path / "logs" / "site0.log").read_text()
+        assert deployment.online() == 0

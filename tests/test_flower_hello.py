@@ -1,0 +1,150 @@
+"""Nodes that say hello: who takes part in a federation over Flower, and who not."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from cases import scalar
+from flwr.app import Message, RecordDict
+from grids import NODE, FaultyGrid, instead
+from test_flower_codec import BROKEN, LIES, with_array
+
+from fedsciml import methods
+from fedsciml.method import Method
+from fedsciml.problem import Problem
+
+
+def fipa() -> Method:
+    return methods.load("fipa")
+
+
+def test_the_reply_to_a_hello_tells_flower_s_users_the_number_of_examples() -> None:
+    grid = FaultyGrid(scalar(), fipa())
+    grid.faults.kind = "query.hello"
+    told: list[object] = []
+
+    def listen(reply: Message) -> Message:
+        told.append(reply.content.metric_records["metrics"]["num-examples"])
+        return reply
+
+    grid.faults.replies = dict.fromkeys((1, 2, 3), listen)
+    grid.door()
+    assert told == [shard.points for shard in scalar().shards()]
+
+
+def test_a_site_that_cannot_make_its_problem_is_named_with_the_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error = FileNotFoundError("There is no data file b.csv")
+    grid = FaultyGrid(scalar(), fipa(), {NODE: error})
+    with pytest.raises(ValueError, match=r"Client 1 \(node 2\).*no data file b\.csv"):
+        grid.door()
+    assert "This site cannot take part" in caplog.text
+
+
+def test_a_site_with_another_problem_is_refused() -> None:
+    equation, ends = scalar().terms
+    problems = {NODE: replace(scalar(), terms=[equation, replace(ends, weight=11.0)])}
+    with pytest.raises(ValueError, match=r"Client 1 \(node 2\) has another problem"):
+        FaultyGrid(scalar(), fipa(), problems).door()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"partition-id": 0}, "Client 0 is there twice, as node 1 and as node 2"),
+        ({"partition-id": 5}, "clients 0 to 2"),
+        ({"partition-id": "one"}, "needs a partition-id"),
+        ({"num-partitions": 4}, "num-partitions 4, but the problem has 3"),
+    ],
+)
+def test_a_node_with_a_wrong_number_is_refused(
+    caplog: pytest.LogCaptureFixture, config: dict[str, int | str], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        FaultyGrid(scalar(), fipa(), configs={NODE: config}).door()
+
+
+@pytest.mark.parametrize("content", [*BROKEN.values(), with_array(LIES["garbage"])])
+def test_a_node_that_answers_nonsense_is_no_site(content: RecordDict) -> None:
+    grid = FaultyGrid(scalar(), fipa())
+    grid.faults.kind = "query.hello"
+    grid.faults.replies[NODE] = instead(content)
+    with pytest.raises(ValueError, match="Node 2 is no site of this federation"):
+        grid.door()
+
+
+def test_clients_that_do_not_come_are_named() -> None:
+    grid = FaultyGrid(scalar(), fipa())
+    grid.faults.away = {1, 3}
+    with pytest.raises(TimeoutError, match=r"3 clients 1 answered .*\[0, 2\]"):
+        grid.door()
+
+
+def test_a_site_whose_data_changed_in_the_run_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    problems: dict[int, Problem | Exception] = {}
+    grid = FaultyGrid(scalar(), fipa(), problems)
+    door = grid.door()
+    grid.faults.away.add(NODE)
+    assert door.here(2) == [0, 2]
+    equation, ends = scalar().terms
+    assert isinstance(equation.points, torch.Tensor)
+    fewer = replace(equation, points=equation.points[:-5])
+    problems[NODE] = replace(scalar(), terms=[fewer, ends])
+    grid.faults.away.clear()
+    grid.move(NODE, to=77)
+    grid.app = FaultyGrid(scalar(), fipa(), problems).app
+    assert door.here(3) == [0, 2]
+    assert "Put back its data" in caplog.text
+
+
+def test_a_run_that_began_goes_on_without_a_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    grid = FaultyGrid(scalar(), fipa())
+    counts = grid.door().counts
+    grid.faults.away.add(NODE)
+    door = grid.door(counts=counts)
+    assert door.here(1) == [0, 2]
+    assert "without the clients [1]" in caplog.text
+    assert door.shares == grid.door(counts=counts).shares
+
+
+def test_a_node_that_was_refused_is_asked_again_once_it_was_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    problems: dict[int, Problem | Exception] = {}
+    grid = FaultyGrid(scalar(), fipa(), problems)
+    door = grid.door(join=60)
+    grid.faults.away.add(NODE)
+    assert door.here(2) == [0, 2]
+    problems[NODE] = OSError("disk full")
+    grid.app = FaultyGrid(scalar(), fipa(), problems).app  # a new process
+    grid.faults.away.clear()
+    assert door.here(3) == door.here(4) == [0, 2]
+    assert grid.sent.count(("query.hello", NODE)) == 2
+    assert "disk full" in caplog.text
+    problems.clear()
+    grid.faults.away.add(NODE)
+    assert door.here(5) == [0, 2]
+    grid.faults.away.clear()
+    assert door.here(6) == [0, 1, 2]
+
+
+def test_a_lost_client_is_not_there_until_it_has_answered_a_hello() -> None:
+    grid = FaultyGrid(scalar(), fipa())
+    door = grid.door(join=60)
+    grid.faults.away.add(NODE)
+    assert door.here(2) == [0, 2]
+    grid.faults.away.clear()
+    grid.faults.kind = "query.hello"
+    replies: list[Message] = []
+    grid.faults.replies[NODE] = replies.append
+    assert door.here(3) == [0, 2]
+    assert door.here(4) == [0, 2]
+    assert grid.sent.count(("query.hello", NODE)) == 2
+    (reply,) = replies
+    grid._replies[reply.metadata.reply_to_message_id] = reply
+    assert door.here(5) == [0, 1, 2]

@@ -26,11 +26,7 @@ def fingerprint(
     """
     parts = _public(problem)
     for shard in problem.shards():
-        for rows in shard.rows:
-            parts += [shard.client, rows.term, f"{rows.weight:.5e}"]
-            parts += [rows.points, rows.target]
-            if rows.partner is not None:
-                parts.append(rows.partner)
+        parts += _contents(shard)
     parts += [problem.test_points, problem.reference]
     start = problem.network.init(Generator().manual_seed(seed), torch.float64)
     system = System(problem, problem.pooled(), device)
@@ -66,6 +62,22 @@ def agreement(problem: Problem) -> str:
     )
     start = problem.network.init(generator, torch.float64)
     return _hash([*parts, f"{System(problem, Shard(0, rows, 1.0)).loss(start):.5e}"])
+
+
+def contents(shard: Shard) -> str:
+    """Hash of a party's rows, for itself alone: a guess could be checked by it."""
+    return _hash(_contents(shard))
+
+
+def _contents(shard: Shard) -> list[object]:
+    """Points, targets and row weights."""
+    parts: list[object] = []
+    for rows in shard.rows:
+        parts += [shard.client, rows.term, f"{rows.weight:.5e}"]
+        parts += [rows.points, rows.target]
+        if rows.partner is not None:
+            parts.append(rows.partner)
+    return parts
 
 
 def _public(problem: Problem) -> list[object]:

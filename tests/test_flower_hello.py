@@ -112,6 +112,23 @@ def test_a_run_that_began_goes_on_without_a_client(
     assert door.shares == grid.door(counts=counts).shares
 
 
+def test_a_run_begins_without_a_site_that_cannot_take_part_if_fewer_may(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    problems: dict[int, Problem | Exception] = {NODE: OSError("disk full")}
+    grid = FaultyGrid(scalar(), fipa(), problems)
+    with pytest.raises(ValueError, match="disk full"):
+        grid.door(join=60)
+    door = grid.door(join=60, need=2)
+    assert door.here(1) == [0, 2]
+    assert "Client 1 (node 2) cannot take part: OSError: disk full" in caplog.text
+    assert door.shares[1] == 0
+    assert sum(door.shares) == pytest.approx(1, rel=1e-15)
+    grid.faults.away.add(3)
+    with pytest.raises(TimeoutError, match="Of 3 clients 1 answered.*disk full"):
+        grid.door(join=0.1, need=2)
+
+
 def test_a_node_that_was_refused_is_asked_again_once_it_was_away(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

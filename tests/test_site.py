@@ -1,5 +1,6 @@
 """What a site does with a message, and how it remembers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def test_a_round_can_begin_without_memory_but_not_go_on() -> None:
     assert torch.equal(upload["delta"], fresh["delta"])
     with pytest.raises(LookupError, match="Client 2 does not remember exchange 4.1"):
         site().exchange(opening(), [23, 3], Order("4.2", "4.1", "3.1"), {})
+
+
+def test_data_that_changed_within_a_run_are_refused() -> None:
+    memories: dict[str, Message] = {}
+    site().exchange(opening(), [23, 3], Order("1.1", "", ""), memories)
+    equation, ends = scalar().terms
+    assert isinstance(equation.points, torch.Tensor)
+    moved = replace(equation, points=equation.points + 1e-3)
+    changed = replace(scalar(), terms=[moved, ends], domain=None)
+    other = Site(changed, methods.load("scaffold", tau=2), 2)
+    with pytest.raises(ValueError, match="client 2 are not those of exchange 1.1"):
+        other.exchange(opening(), [23, 3], Order("2.1", "1.1", "1.1"), memories)
 
 
 def test_totals_that_are_fewer_than_the_site_s_points_are_refused() -> None:

@@ -15,11 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedsciml.fingerprint import agreement
+from fedsciml.fingerprint import agreement, contents
 from fedsciml.method import Message, Method, State
 from fedsciml.problem import Problem
 from fedsciml.record import pack, replace_file, unpack
 from fedsciml.residual import System
+
+_ROWS = "site.rows"  # hash of the rows, beside what the method remembers
 
 Memories = MutableMapping[str, State]
 """What a site remembers, by stamps."""
@@ -64,6 +66,7 @@ class Site:
         self.problem, self.method, self.client = problem, method, client
         self.counts = problem.counts(client)
         self.agreement = agreement(problem)
+        self._rows = contents(problem.shard(client))
         self._how = (device, dtype)
         self._bound: tuple[list[int], System] | None = None
 
@@ -97,6 +100,7 @@ class Site:
 
         Raises:
             LookupError: If it is not remembered in a later one.
+            ValueError: If the site's rows changed since.
             Exception: What the method raises.
         """
         known = not order.base or order.base in memories
@@ -105,7 +109,13 @@ class Site:
                 f"Client {self.client} does not remember exchange {order.base}, in the "
                 "middle of a round. Did its process start again without its memory?"
             )
-        memory = memories[order.base] if order.base and known else {}
+        memory = dict(memories[order.base]) if order.base and known else {}
+        if memory.pop(_ROWS, self._rows) != self._rows:
+            raise ValueError(
+                f"The rows of client {self.client} are not those of exchange "
+                f"{order.base}: its data changed within the run. Put back what they "
+                "were, or start another run."
+            )
         upload, memory = self.method.client(
             self.system(totals),
             placed(broadcast, self._how[0]),
@@ -113,7 +123,7 @@ class Site:
         )
         for stamp in [s for s in memories if _age(s) < _age(order.keep)]:
             del memories[stamp]
-        memories[order.stamp] = memory
+        memories[order.stamp] = {**memory, _ROWS: self._rows}
         return upload, known
 
     def loss(self, theta: Tensor, totals: list[int]) -> float:

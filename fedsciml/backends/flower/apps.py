@@ -153,7 +153,9 @@ def _train(
     timing: dict[str, Any] = {
         k: float(config[k]) for k in ("join", "poll") if k in config
     }
+    rules = _rules(config)
     own = {**began, **timing, "device": options.get("device", "cpu")}
+    own["need"] = rules.min_clients
     door = Flower(grid, problem.clients, agreement(problem), **own)
     rounds = int(config.get("num-server-rounds", 50))
     notes = {"flower": {"run": door.run, "counts": door.counts}}
@@ -167,7 +169,7 @@ def _train(
         out=out,
         resume=resume,
         backend=door,
-        rules=_rules(config),
+        rules=rules,
         dtype=_dtype(config),
         **given,
     )

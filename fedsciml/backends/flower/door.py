@@ -29,6 +29,8 @@ class Flower:
         run: Name of the run, the same after a resume; letters and digits.
         counts: Points of each term at each client, where the run began before. It then
             goes on without clients that do not answer.
+        need: Fewest clients that the run begins with; None for all. Those that do not
+            answer the first hello then take no part in it.
         join: Seconds that the clients have for a hello.
         poll: Seconds between two looks for replies.
         device: Where the uploads are needed.
@@ -53,6 +55,7 @@ class Flower:
         *,
         run: str,
         counts: Sequence[Sequence[int]] = (),
+        need: int | None = None,
         join: float = 300.0,
         poll: float = 0.1,
         device: torch.device | str = "cpu",
@@ -62,7 +65,7 @@ class Flower:
         self.traffic = Traffic()
         self._post = Post(grid, poll)
         self._register = Register(self._post, clients, agreement, join, counts)
-        self._register.gather()
+        self._register.gather(need)
         self.counts = [self._register.counts[m] for m in range(clients)]
         self.totals = [sum(column) for column in zip(*self.counts, strict=True)]
         if not sum(self.totals):

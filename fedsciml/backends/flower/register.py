@@ -49,26 +49,43 @@ class Register:
         self._asked: dict[int, tuple[str, float]] = {}  # node: hello, until when
         self._refused: dict[int, float] = {}  # node: until when
 
-    def gather(self) -> None:
+    def gather(self, need: int | None = None) -> None:
         """Wait for the first hello of all clients.
 
+        Args:
+            need: Fewest that the run begins with; None for all. Clients that are then
+                missing, and whose points nobody knows, have none in this run.
+
         Raises:
-            Refused: If a site cannot take part.
+            Refused: If a site cannot take part, and all are needed.
             TimeoutError: If too few answer; those whose counts are known may be missing
                 as long as one client is there.
         """
         until = time.monotonic() + self._join
-        self.greet()
-        while len(self.nodes) < self._clients and time.monotonic() < until:
+        need, wrong = need or self._clients, list[str]()
+        while True:
+            try:
+                self.greet()
+            except Refused as error:
+                if need >= self._clients:
+                    raise
+                log.warning("%s", error)
+                wrong.append(str(error))
+            came = len(self.nodes) + len(self._refused)
+            if came >= self._clients or time.monotonic() >= until:
+                break
             time.sleep(self._post.poll)
-            self.greet()
         missing = [m for m in range(self._clients) if m not in self.nodes]
-        if not self.nodes or any(m not in self.counts for m in missing):
+        unknown = [m for m in missing if m not in self.counts]
+        if not self.nodes or (unknown and len(self.nodes) < need):
             raise TimeoutError(
                 f"Of {self._clients} clients {len(self.nodes)} answered within "
                 f"{self._join:g} s; there is no word from {missing}. Start a node with "
-                "each of these numbers as its partition-id, or wait longer."
+                "each of these numbers as its partition-id, or wait longer. "
+                + " ".join(wrong)
             )
+        terms = len(next(iter(self.counts.values())))
+        self.counts |= {m: [0] * terms for m in unknown}
         if missing:
             log.warning("The run goes on without the clients %s.", missing)
 

@@ -18,6 +18,7 @@ import _figures_consistency
 import _figures_inverse
 import _figures_ranks
 import _figures_steps
+import _figures_stragglers
 import _figures_studies
 import _figures_suite
 import _figures_wire
@@ -34,6 +35,7 @@ DRAWINGS: dict[str, Drawing] = {
     **_figures_steps.DRAWINGS,
     **_figures_inverse.DRAWINGS,
     **_figures_wire.DRAWINGS,
+    **_figures_stragglers.DRAWINGS,
 }
 MAKERS = {
     "allen_cahn-fedavg.jsonl": "make demo",
@@ -64,6 +66,7 @@ MAKERS = {
     "--problems allen_cahn sine4 --seeds 1 --rounds 60 "
     "--out figures/data/steps-search.json",
     "steps.json": "make steps",
+    "stragglers.json": "python scripts/study_stragglers.py",
     "suite.json": "python scripts/benchmark.py fipa",
     "terrain.json": "python scripts/study_terrain.py",
     "trajectory.json": "make study",

@@ -1,6 +1,10 @@
 """Faults of clients, injected into the backend that runs them in process."""
 
+import math
 from collections.abc import Callable, Container, Mapping, Sequence
+
+import torch
+from torch import Tensor
 
 from fedsciml.backends.inprocess import InProcess
 from fedsciml.method import Message, Method
@@ -72,6 +76,40 @@ def gone(upload: Message) -> Message:
     """The client does not answer."""
     del upload
     raise ConnectionError("the node is gone")
+
+
+def everywhere(change: Callable[[Tensor], object]) -> Fault:
+    """Every tensor of the upload is changed."""
+    return lambda upload: {
+        key: change(value) if isinstance(value, Tensor) else value
+        for key, value in upload.items()
+    }
+
+
+def empty(upload: Message) -> Message:
+    """The record has nothing in it."""
+    del upload
+    return {}
+
+
+def garbage(upload: Message) -> Message:
+    """Bytes instead of tensors, and a tensor that nobody asked for."""
+    return {**dict.fromkeys(upload, b"\x00\xff"), "\x00": torch.zeros(3)}
+
+
+FAULTS: dict[str, Fault] = {
+    "raises": raises,
+    "gone": gone,
+    "nan": everywhere(lambda x: torch.full_like(x, math.nan)),
+    "inf": everywhere(lambda x: torch.full_like(x, math.inf)),
+    "shape": everywhere(lambda x: x[..., None]),
+    "dtype": everywhere(lambda x: x.float()),
+    "another network": everywhere(lambda x: torch.cat([x, x[..., :1]], -1)),
+    "empty": empty,
+    "garbage": garbage,
+    "scaled": everywhere(lambda x: 1e6 * x),
+}
+"""By name. In answers to a probe a scale is not seen."""
 
 
 def opening(broadcast: Message) -> bool:

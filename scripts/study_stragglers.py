@@ -1,0 +1,136 @@
+"""Clients that are missing: how far FIPA gets without them, and with stand-ins.
+
+Five clients, strips of the domain. Two of them are gone for ten rounds; one is gone for
+ever; each is missing at random in a tenth of the rounds. For up to `staleness` rounds
+a client's last sketch stands in for it, as if its residual were linear; 0 is the
+default, without stand-ins. The error is that on the whole domain, also on the part
+whose owner is missing.
+
+The record is `figures/data/stragglers.json`; what is there is not run again:
+
+    python scripts/study_stragglers.py      # 5 minutes of one core
+"""
+
+import argparse
+import time
+from collections.abc import Container, Mapping
+from itertools import product
+from pathlib import Path
+from statistics import median
+
+import _common  # before torch, see there
+import torch
+from _common import Entry, short
+from torch import Generator
+
+import problems
+from fedsciml import methods, run
+from fedsciml.backends.inprocess import InProcess
+from fedsciml.federation import Rules
+from fedsciml.method import Method
+from fedsciml.problem import Problem
+
+RECORD = Path(__file__).parents[1] / "figures" / "data" / "stragglers.json"
+KEY = ("problem", "scenario", "staleness", "seed")
+PROBLEMS = ("allen_cahn", "heat")
+CLIENTS = 5
+ROUNDS = 60
+SEEDS = (0, 1, 2)
+STALENESS = (0, 2, 5, 20)
+RATE = 0.1
+"""How often a client is missing at random."""
+
+Away = Mapping[int, Container[int]]
+"""The rounds in which clients are missing, by client."""
+
+
+def away(scenario: str, seed: int) -> Away:
+    """Who is missing when.
+
+    Raises:
+        KeyError: If there is no such scenario.
+    """
+    generator = Generator().manual_seed(seed)
+    missing = torch.rand(CLIENTS, ROUNDS + 1, generator=generator) < RATE
+    ever = range(6, ROUNDS + 1)
+    return {
+        "nobody": {},
+        "two for ten rounds": {1: range(6, 16), 3: range(6, 16)},
+        "one for ever": {2: ever},
+        "at random": {m: row.nonzero()[:, 0].tolist() for m, row in enumerate(missing)},
+    }[scenario]
+
+
+SCENARIOS = ("nobody", "two for ten rounds", "one for ever", "at random")
+"""Who is missing."""
+
+
+class Patchy(InProcess):
+    """Clients of which some are missing in some rounds."""
+
+    def __init__(self, problem: Problem, method: Method, away: Away) -> None:
+        super().__init__(problem, method)
+        self.away = away
+
+    def here(self, number: int) -> list[int]:
+        """Those that are not missing."""
+        return [m for m in super().here(number) if number not in self.away.get(m, ())]
+
+
+def measured(problem: str, scenario: str, staleness: int, seed: int) -> Entry:
+    """One run."""
+    made, method = problems.load(problem, clients=CLIENTS), methods.load("fipa")
+    history = run(
+        made,
+        method,
+        ROUNDS,
+        seed,
+        backend=Patchy(made, method, away(scenario, seed)),
+        rules=Rules(min_clients=1, staleness=staleness),
+        clock=time.process_time,
+    ).history
+    errors = [short(line["relative_l2"]) for line in history]
+    return {
+        **dict(zip(KEY, (problem, scenario, staleness, seed), strict=True)),
+        "missing": sum(len(line.get("dropped", ())) for line in history),
+        "error": errors[-1],
+        "errors": errors,
+        "seconds": short(history[-1]["seconds"]),
+    }
+
+
+def keys() -> list[tuple[str, str, int, int]]:
+    """Of all runs; where nobody is missing, nobody stands in."""
+    return [
+        (problem, scenario, staleness, seed)
+        for seed, problem, scenario in product(SEEDS, PROBLEMS, SCENARIOS)
+        for staleness in (STALENESS if scenario != "nobody" else (0,))
+    ]
+
+
+def main() -> None:
+    """Run what the record lacks, and print all of it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
+    out = parser.parse_args().out
+    entries = _common.completed(out, KEY, keys(), measured, jobs=1, threads=1)
+    print(f"Relative L2 errors after {ROUNDS} rounds, starts {SEEDS}.")
+    print("| problem | missing | staleness | median | all |")
+    print("| --- | --- | --- | --- | --- |")
+    for problem, scenario, staleness in dict.fromkeys(key[:3] for key in keys()):
+        found = [
+            e["error"]
+            for e in sorted(entries, key=lambda e: int(e["seed"]))
+            if (e["problem"], e["scenario"], e["staleness"])
+            == (problem, scenario, staleness)
+        ]
+        every = ", ".join(f"{e:.1e}" for e in found)
+        print(
+            f"| {problem} | {scenario} | {staleness} | {median(found):.1e} | {every} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

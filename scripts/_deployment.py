@@ -62,9 +62,10 @@ class Deployment:
     ) -> None:
         self.directory, self.sites, self.logs = directory, sites, logs
         logs.mkdir(parents=True)
-        self.port, *self.ports = _free_ports(1 + len(sites))
+        self.port, *self.ports = free_ports(1 + len(sites))
         self.door = self.port  # where the sites knock
-        self.certificate, self.key = server_certificate(directory / "keys", [HOST])
+        hosts = [HOST, "localhost"]
+        self.certificate, self.key = server_certificate(directory / "keys", hosts)
         for m in range(len(sites)):
             site_key(self.private_key(m))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -103,12 +104,12 @@ class Deployment:
             self.start_site(m)
         self.wait("all sites to be up", lambda: self.online() == len(self.sites))
 
-    def start_superlink(self) -> None:
+    def start_superlink(self, *flags: str) -> None:
         """Start the SuperLink and wait until it listens.
 
         What it knows of its sites is in a file, for when it is killed and started anew.
         """
-        self._start(
+        self.launch(
             SUPERLINK,
             "flower-superlink",
             *("--host", HOST, "--port", str(self.port)),
@@ -118,6 +119,7 @@ class Deployment:
             *("--database", str(self.directory / "superlink.db")),
             "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
+            *flags,
         )
         self.wait("the SuperLink to listen", self._listens)
 
@@ -128,21 +130,32 @@ class Deployment:
 
     def start_site(self, site: int) -> None:
         """Start a site's SuperNode."""
-        config = (f"{key}={json.dumps(v)}" for key, v in self.sites[site].items())
-        self._start(
+        self.launch(
             f"site{site}",
             "flower-supernode",
             *("--superlink", f"{HOST}:{self.door}"),
             *("--host", HOST, "--port", str(self.ports[site])),
             *("--root-certificates", str(self.certificate)),
             *("--auth-supernode-private-key", str(self.private_key(site))),
-            *("--node-config", " ".join(config)),
+            *("--node-config", _pairs(self.sites[site])),
         )
 
-    def submit(self, app: Path, config: Mapping[str, object]) -> str:
+    def launch(self, name: str, *command: str) -> None:
+        """Start a process that is ended with the others."""
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                command,
+                env=self._environment(name),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the demo alone
+            )
+
+    def submit(self, app: Path, config: Mapping[str, object], *flags: str) -> str:
         """Start a run and return its number."""
-        given = " ".join(f"{key}={json.dumps(value)}" for key, value in config.items())
-        return str(self.flwr("run", str(app), "--run-config", given)["run-id"])
+        given = ["--run-config", _pairs(config), *flags]
+        return str(self.flwr("run", str(app), *given)["run-id"])
 
     def status(self, run: str) -> str:
         """Of a run: ``running``, ``finished:completed``, ``finished:failed``, ..."""
@@ -150,7 +163,8 @@ class Deployment:
 
     def ended(self, run: str) -> bool:
         """Whether a run has; cheap to ask while it goes on."""
-        goes_on = self.running(SUPERLINK, "flwr-serverapp")
+        programs = "flwr-serverapp", "flwr-simulation"
+        goes_on = any(self.running(SUPERLINK, program) for program in programs)
         return not goes_on and self.status(run).startswith("finished")
 
     def online(self) -> int:
@@ -228,27 +242,19 @@ class Deployment:
             return door.connect_ex((HOST, self.port)) == 0
 
     def _environment(self, name: str) -> dict[str, str]:
-        """Of a process: its own home, and this Python's programs first."""
+        """Of a process: its own home, and this Python's programs and modules first."""
         home = self.directory / "homes" / name
         home.mkdir(parents=True, exist_ok=True)
-        programs = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-        return {
-            **os.environ,
-            **ENVIRONMENT,
-            "FLWR_HOME": str(home),
-            "PATH": os.pathsep.join(programs),
+        first = {
+            "PATH": str(Path(sys.executable).parent),
+            "PYTHONPATH": str(Path(__file__).parents[1]),
         }
-
-    def _start(self, name: str, *command: str) -> None:
-        with (self.logs / f"{name}.log").open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                command,
-                env=self._environment(name),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the demo alone
-            )
+        rest = {key: os.environ[key] for key in first if key in os.environ}
+        paths = {
+            key: os.pathsep.join([path, rest.get(key, "")]).strip(os.pathsep)
+            for key, path in first.items()
+        }
+        return {**os.environ, **ENVIRONMENT, **paths, "FLWR_HOME": str(home)}
 
     def _ask(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -267,7 +273,12 @@ class Deployment:
         return done.stdout
 
 
-def _free_ports(number: int) -> list[int]:
+def _pairs(config: Mapping[str, object]) -> str:
+    """As Flower reads it on its command lines."""
+    return " ".join(f"{key}={json.dumps(value)}" for key, value in config.items())
+
+
+def free_ports(number: int) -> list[int]:
     """Ports of the loopback interface that nobody listens on."""
     doors = [socket.create_server((HOST, 0)) for _ in range(number)]
     ports = [door.getsockname()[1] for door in doors]

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import problems
 from fedsciml import methods
 from fedsciml.backends.flower import client_app
+from fedsciml.compress import compressed
 from fedsciml.method import Method
 from fedsciml.problem import Problem
 
@@ -63,11 +64,7 @@ def method_of(run: Config) -> Method:
     options = pairs(str(run["method-options"]))
     options |= {option: run[key] for key, option in OPTIONS.items() if run[key]}
     method = methods.load(str(run["method"]), **options)
-    if run["compression"]:
-        from fedsciml.compress import Compressed
-
-        return Compressed(method, str(run["compression"]))
-    return method
+    return compressed(method, str(run["compression"]))
 
 
 def pairs(text: str) -> dict[str, object]:

@@ -125,7 +125,7 @@ def test_a_broken_merge_is_found_and_told_by_the_exit_status(
         first, *others = sketches
         return merge([first._replace(factor=first.factor * (1 + 1e-8)), *others])
 
-    monkeypatch.setattr(fipa, "merge", slightly_off)
+    monkeypatch.setattr(fipa, "gather", slightly_off)
     assert ended(monkeypatch, "--problems", "sine2", "--json", "-") == 1
     checks = json.loads(capsys.readouterr().out)
     missed = [c["check"] for c in checks if not c["ok"]]

@@ -25,11 +25,11 @@ ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "passive",
 }
-"""Nothing is reported to Flower's makers or installed; work is looked for every 0.1 s
+"""Nothing is reported to Flower's makers or installed; work is looked for every 0.2 s
 instead of 1 s; one thread each, as the last bits depend on their number."""
 
 PATIENCE = 60.0

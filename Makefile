@@ -10,11 +10,11 @@ OMP_WAIT_POLICY ?= passive
 export OMP_WAIT_POLICY
 READY := $(VENV)/ready
 
-.PHONY: help install demo test test-slow lint verify study benchmark tune figures
-.PHONY: speed steps ranks clean
+.PHONY: help install demo flower-demo test test-slow lint verify study benchmark tune
+.PHONY: figures speed steps ranks clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 install: $(READY)  ## make .venv with everything installed
 
@@ -29,6 +29,9 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 
 demo: $(READY)  ## two problems, three methods: table and pictures, about 2 minutes
 	@$(BIN)/python scripts/demo.py
+
+flower-demo: $(READY)  ## three sites as processes, over Flower; about 2 minutes
+	@$(BIN)/python scripts/flower_demo.py
 
 test: $(READY)  ## run the tests
 	@$(BIN)/python -m pytest -q

@@ -6,18 +6,18 @@ the SuperNodes are known by their keys, as between real sites (docs/deploy.md).
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+from _processes import family, kill
 from flower_keys import server_certificate, site_key
+
+ROOT = Path(__file__).parents[1]
 
 HOST = "127.0.0.1"
 
@@ -36,13 +36,6 @@ PATIENCE = 60.0
 """Seconds within which a process must be up, or a command answer."""
 
 SUPERLINK = "superlink"
-
-
-class Process(NamedTuple):
-    """A process as ``ps`` shows it; ``command`` begins with when it was started."""
-
-    parent: int
-    command: str
 
 
 class Deployment:
@@ -79,13 +72,10 @@ class Deployment:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.end()
+    def __exit__(self, *_: object) -> None:
+        """Kill all: nothing that they hold is needed any more."""
+        for name in list(self._processes):
+            self.kill(name)
 
     def private_key(self, site: int) -> Path:
         """Of a site."""
@@ -219,23 +209,13 @@ class Deployment:
 
     def running(self, name: str, command: str) -> list[int]:
         """Processes with ``command`` in their command line that ``name`` started."""
-        family = _family(_table(), [self._processes[name].pid])
-        return [pid for pid, process in family.items() if command in process.command]
+        found = family(self._processes[name].pid)
+        return [pid for pid, line in found.items() if command in line]
 
     def kill(self, name: str) -> None:
         """Kill a process and all that it started, at once (SIGKILL)."""
-        process = self._processes[name]
-        family = _family(_table(), [process.pid])
-        for pid in family:  # the eldest first: who is dead starts no other
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait()
+        kill(self._processes[name])
         del self._processes[name]
-
-    def end(self) -> None:
-        """Kill all: nothing that they hold is needed any more."""
-        for name in list(self._processes):
-            self.kill(name)
 
     def _listens(self) -> bool:
         with socket.socket() as door:
@@ -245,16 +225,12 @@ class Deployment:
         """Of a process: its own home, and this Python's programs and modules first."""
         home = self.directory / "homes" / name
         home.mkdir(parents=True, exist_ok=True)
-        first = {
-            "PATH": str(Path(sys.executable).parent),
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-        }
-        rest = {key: os.environ[key] for key in first if key in os.environ}
-        paths = {
-            key: os.pathsep.join([path, rest.get(key, "")]).strip(os.pathsep)
-            for key, path in first.items()
-        }
-        return {**os.environ, **ENVIRONMENT, **paths, "FLWR_HOME": str(home)}
+        environment = {**os.environ, **ENVIRONMENT, "FLWR_HOME": str(home)}
+        first = {"PATH": Path(sys.executable).parent, "PYTHONPATH": ROOT}
+        for key, path in first.items():
+            rest = os.environ.get(key)
+            environment[key] = f"{path}{os.pathsep}{rest}" if rest else str(path)
+        return environment
 
     def _ask(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -285,31 +261,3 @@ def free_ports(number: int) -> list[int]:
     for door in doors:
         door.close()
     return ports
-
-
-def _table() -> dict[int, Process]:
-    """Every process of the machine that has not ended, by its number."""
-    listing = subprocess.run(
-        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,lstart=,args="],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    table = {}
-    for line in listing.stdout.splitlines():
-        pid, parent, state, command = line.split(None, 3)
-        if not state.startswith("Z"):
-            table[int(pid)] = Process(int(parent), command)
-    return table
-
-
-def _family(table: Mapping[int, Process], members: Sequence[int]) -> dict[int, Process]:
-    """The members that are in the table, their children, and so on."""
-    found = [pid for pid in members if pid in table]
-    for pid in found:
-        found += [
-            child
-            for child, process in table.items()
-            if process.parent == pid and child not in found
-        ]
-    return {pid: table[pid] for pid in found}

@@ -43,7 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _stop)
     out = _common.new_directory("flower-demo")
     sensors.main([PROBLEM, "--clients", str(SITES), "--out", str(out / "sites")])
-    apart = over_processes(out, given.rounds)
+    try:
+        apart = over_processes(out, given.rounds)
+    except (RuntimeError, TimeoutError) as error:
+        print(f"{error}\nThe whole logs are in {out / 'logs'}.", file=sys.stderr)
+        return 1
     together = in_process(out / "sites", given.rounds)
     if wrong := difference(apart, together):
         print(f"theta is not what one process finds: {wrong}", file=sys.stderr)

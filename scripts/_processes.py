@@ -31,8 +31,8 @@ def family(root: int) -> dict[int, str]:
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and all that it started, at once (SIGKILL).
 
-    The eldest first: who is dead starts no other. Nobody is killed where the process has
-    ended: its number may be another's by now.
+    The eldest first: who is dead starts no other. Where the process has ended nobody is
+    killed: its number may be another's by now.
     """
     for pid in family(process.pid) if process.poll() is None else ():
         with suppress(ProcessLookupError):

@@ -1,0 +1,127 @@
+"""The Flower app that users run on real sites, here in one process."""
+
+import importlib
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
+
+import flower_demo
+import sensors
+from flwr.app import Context, RecordDict
+
+from fedsciml import methods
+from fedsciml.backends.flower import LocalGrid
+from fedsciml.compress import Compressed
+from fedsciml.fingerprint import agreement
+
+Config = dict[str, Any]
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The app's ``client_app``; Flower puts the app's files side by side."""
+    monkeypatch.syspath_prepend(flower_demo.APP)
+    return importlib.import_module("client_app")
+
+
+@pytest.fixture
+def defaults() -> Config:
+    """The run config in the app's pyproject.toml."""
+    content = tomllib.loads((flower_demo.APP / "pyproject.toml").read_text())
+    found: Config = content["tool"]["flwr"]["app"]["config"]
+    return found
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Path:
+    """Three data files."""
+    made = tmp_path / "sites"
+    sensors.main(["heat_inverse", "--clients", "3", "--out", str(made)])
+    return made
+
+
+def test_the_app_on_the_sites_files_ends_with_the_theta_of_one_process(
+    client: ModuleType, defaults: Config, sites: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    config = defaults | flower_demo.run_config(3, out) | {"num-server-rounds": 3}
+    nodes = flower_demo.node_configs(sorted(sites.iterdir()), tmp_path)
+    server = importlib.import_module("server_app").app
+    grid = LocalGrid(client.app, nodes, config)
+    server(grid, Context(1, 1, {}, RecordDict(), config))
+    found = load_file(out / "model.safetensors")["theta"]
+    expected = flower_demo.in_process(sites, 3)
+    assert not flower_demo.difference(found, expected)
+
+
+def test_a_site_reads_its_own_file_and_the_server_none(
+    client: ModuleType, defaults: Config, sites: Path, tmp_path: Path
+) -> None:
+    config = defaults | flower_demo.run_config(3, tmp_path / "run")
+    files = sorted(sites.iterdir())
+    node = flower_demo.node_configs(files, tmp_path)[1]
+    for other in (files[0], files[2]):
+        other.unlink()
+    site, server = client.problem_of(config, node), client.problem_of(config, {})
+    lines = len(files[1].read_text().splitlines()) - 1
+    assert [site.counts(m)[1] for m in range(3)] == [0, lines, 0]
+    assert [server.counts(m)[1] for m in range(3)] == [0, 0, 0]
+    assert agreement(site) == agreement(server)
+
+
+def test_a_site_without_a_file_or_a_run_without_a_number_of_sites_is_refused(
+    client: ModuleType, defaults: Config
+) -> None:
+    config = defaults | {"site-data": True}
+    with pytest.raises(ValueError, match="node config has no data"):
+        client.problem_of(config, {"partition-id": 0})
+    with pytest.raises(ValueError, match="how many sites"):
+        client.problem_of(config | {"problem-options": "seed=1"}, {})
+
+
+def test_the_defaults_of_the_run_config_are_those_of_the_method(
+    client: ModuleType, defaults: Config
+) -> None:
+    assert client.method_of(defaults) == methods.load("fipa")
+
+
+def test_options_of_the_run_config_are_those_of_the_method(
+    client: ModuleType, defaults: Config
+) -> None:
+    given = {"method": "fedavg", "local-epochs": 7, "learning-rate": 0.5}
+    config = defaults | given | {"method-options": "local=sgd momentum=0.9"}
+    expected = methods.load(
+        "fedavg", tau=7, learning_rate=0.5, local="sgd", momentum=0.9
+    )
+    assert client.method_of(config) == expected
+    config |= {"compression": "bfloat16,feedback"}
+    assert client.method_of(config) == Compressed(expected, "bfloat16", feedback=True)
+    with pytest.raises(ValueError, match="no option 'rank'"):
+        client.method_of(config | {"rank": "50"})
+
+
+def test_options_are_json_or_words(client: ModuleType) -> None:
+    expected = {"clients": 3, "edges": [0, 0.5, 1], "partition": "strips", "data": None}
+    text = "clients=3 edges=[0,0.5,1] partition=strips data=null"
+    assert client.pairs(text) == expected
+    with pytest.raises(ValueError, match="got 'three'"):
+        client.pairs("clients=3 three")
+
+
+def test_the_demo_says_where_two_thetas_differ() -> None:
+    theta = torch.arange(4, dtype=torch.float64)
+    other = theta.clone()
+    assert not flower_demo.difference(theta, other)
+    other[2] = torch.nextafter(other[2], torch.tensor(9.0, dtype=torch.float64))
+    assert "1 of 4 numbers differ, first number 2" in flower_demo.difference(
+        theta, other
+    )
+    assert "[3] is not" in flower_demo.difference(theta[:3], theta)
+    assert flower_demo.difference(torch.zeros(1), -torch.zeros(1))  # of other bits

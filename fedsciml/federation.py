@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from fedsciml.admission import outliers, refusal
+from fedsciml.admission import outliers, refusal, usual
 from fedsciml.backends import Backend
 from fedsciml.method import Comparing, Info, Message, Method, State, renewed
 from fedsciml.problem import Problem
@@ -33,9 +33,10 @@ class Rules:
         deadline: Seconds that the clients have for an exchange; None for no limit.
         patience: Seconds for which a round is tried again when fewer than
             ``min_clients`` take part, before the run ends.
-        outlier: Largest norm of a client's sketch, target or update over the clients'
-            lower median. Of honest clients of FIPA at most 104 was seen, in any problem
-            and partition; of any method 220.
+        outlier: Largest norm of a client's sketch, target or update over what is usual,
+            see ``admission.usual``. Of honest clients of FIPA at most 104 times the
+            median of the round was seen where none is missing, in any problem and
+            partition; of any method 220.
         staleness: For so many rounds an absent client's last sketch stands in for it,
             in methods that can; 0 for none.
 
@@ -89,10 +90,12 @@ class Roll(NamedTuple):
     Attributes:
         members: Clients whose uploads, or whose stand-ins', were merged.
         last: What each client sent last, where it may have to stand in for the client.
+        norms: What is usual, see ``admission.usual``.
     """
 
     members: list[int]
     last: list[State]
+    norms: dict[str, float]
 
 
 class Federation:
@@ -131,6 +134,7 @@ class Federation:
         self._label = f"{method.name} on {problem.name}"
         self._clock, self._sleep = clock, sleep
         self._last: list[State] = []
+        self._norms: dict[str, float] = {}
         # A client without rows has nothing to say, and an average no weight for it.
         self._clients = [m for m, share in enumerate(backend.shares) if share > 0]
         clients = len(self._clients)
@@ -191,6 +195,7 @@ class Federation:
         everyone, there = self._clients, self.backend.here(number)
         here = [m for m in everyone if m in there]
         self._last = list(roll.last) if roll else [{} for _ in before]
+        self._norms = roll.norms if roll else {}
         members = [m for m in everyone if m in here or self._can_stand_in(m, number)]
         self.dropped |= {
             m: ConnectionError(f"Client {m} is not there in round {number}.")
@@ -208,7 +213,7 @@ class Federation:
                 self.backend.memories = [
                     after[m] if m in here else before[m] for m in range(len(before))
                 ]
-                self.roll = Roll(members, self._last)
+                self.roll = Roll(members, self._last, self._norms)
                 return found
             self.backend.memories = list(before)
             fresh = not self._comparable(members, number)
@@ -285,7 +290,8 @@ class Federation:
             self.backend.traffic = self.backend.traffic.plus(
                 broadcast, len(asked), came
             )
-        for m, wrong in outliers(uploads, expected, rules.outlier).items():
+        self._norms = usual(uploads, expected, self._norms)
+        for m, wrong in outliers(uploads, self._norms, rules.outlier).items():
             self._drop(m, wrong, number)
             del uploads[m]
         if rules.staleness:

@@ -146,8 +146,9 @@ class Federation:
             )
         if self.rules.staleness and not isinstance(method, Standing):
             raise ValueError(
-                f"Method {method.name} has no sketches that could stand in for an "
-                "absent client; leave out staleness, or take fipa."
+                f"Method {method.name} as it is here cannot stand in for an absent "
+                "client; leave out staleness, or take fipa alone: not compressed, "
+                "balanced, resampled or warmed up."
             )
 
     def advance(

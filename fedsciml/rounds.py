@@ -189,7 +189,7 @@ def run(
             if progress:
                 progress(line)
         theta = _theta(latest.state)
-        loss = federation.loss(theta)
+        loss = federation.loss(theta, rounds)
         _check(problem, method, rounds, loss, theta)
     except BaseException as error:
         if record:

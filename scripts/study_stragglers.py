@@ -1,7 +1,8 @@
 """Clients that are missing: how far FIPA gets without them, and with stand-ins.
 
 Five clients, strips of the domain. Two of them are gone for ten rounds; one is gone for
-ever; each is missing at random in a tenth of the rounds. For up to `staleness` rounds
+ever, that in the middle or one at an end, which alone has that end's boundary values;
+each is missing at random in a tenth of the rounds. For up to `staleness` rounds
 a client's last sketch stands in for it, as if its residual were linear; 0 is the
 default, without stand-ins. The error is that on the whole domain, also on the part
 whose owner is missing.
@@ -57,11 +58,18 @@ def away(scenario: str, seed: int) -> Away:
         "nobody": {},
         "two for ten rounds": {1: range(6, 16), 3: range(6, 16)},
         "one for ever": {2: ever},
+        "an end for ever": {0: ever},
         "at random": {m: row.nonzero()[:, 0].tolist() for m, row in enumerate(missing)},
     }[scenario]
 
 
-SCENARIOS = ("nobody", "two for ten rounds", "one for ever", "at random")
+SCENARIOS = (
+    "nobody",
+    "two for ten rounds",
+    "one for ever",
+    "an end for ever",
+    "at random",
+)
 """Who is missing."""
 
 

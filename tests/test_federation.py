@@ -14,6 +14,7 @@ from fedsciml.backends.inprocess import InProcess
 from fedsciml.federation import Federation, Rules, TooFewClients
 from fedsciml.method import Message, State
 from fedsciml.problem import Problem
+from fedsciml.record import Record
 
 OTHERS = Rules(min_clients=2)
 GONE = 1
@@ -177,6 +178,19 @@ def test_a_round_that_fails_leaves_memories_and_traffic_to_go_on_from() -> None:
         federation.advance(state, broadcast, 2)
     assert all(map(same, door.memories, before))
     assert federation.roll == roll
+
+
+def test_a_client_that_is_away_at_the_end_is_not_in_the_loss(tmp_path: Path) -> None:
+    problem, method = scalar(), methods.load("fipa")
+    door = Faulty(problem, method, away={GONE: range(2, 9)})
+    result = run(problem, method, 3, backend=door, rules=OTHERS)
+    found = InProcess(problem, method).losses(result.theta, [0, 2])
+    assert result.loss == sum(loss for loss in found.values())
+    door = Faulty(problem, method, away={GONE: range(3, 9)})
+    ended = lambda history: len(history) == 2  # noqa: E731
+    with pytest.raises(ConnectionError, match="Client 1 is not there in round 3"):
+        run(problem, method, 3, backend=door, out=tmp_path / "run", stop=ended)
+    assert len(Record.resume(tmp_path / "run").history()) == 2
 
 
 def test_a_run_with_faults_resumes_to_the_same_bytes(tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ class Rules:
             ``min_clients`` take part, before the run ends.
         outlier: Largest norm of a client's sketch, target or update over what is usual,
             see ``admission.usual``. Of honest clients at most 57 was seen with FIPA,
-            108 with any method; a sketch scaled by 1000 may stay below 1000.
+            108 with any method; a sketch scaled by 1000 may stay below 1000, see
+            docs/stragglers.md.
         staleness: For so many rounds an absent client's last sketch stands in for it,
             in methods that can; 0 for none.
 

@@ -45,30 +45,53 @@ def refusal(
     return None
 
 
-def outliers(
-    uploads: Mapping[int, Message], expected: Fields, ratio: float
-) -> dict[int, ValueError]:
-    """Clients whose tensors are far larger than the others', and in what.
+def usual(
+    uploads: Mapping[int, Message],
+    expected: Fields,
+    before: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """What norms are measured by: the largest lower median of the clients' so far.
 
-    The measure is the lower median of the clients' norms: of two clients, the smaller
-    one is believed.
+    Of two clients, the smaller one is believed. Medians of earlier rounds count: a
+    client that is back where the others have solved their part has a target that is far
+    larger than theirs are, but not than theirs were.
 
     Args:
         uploads: By client; of the right shape and finite.
-        expected: What the method expects; fields with ``scale`` are compared.
-        ratio: Largest norm over the median that is let pass.
+        expected: What the method expects; fields with ``scale`` are measured.
+        before: What was returned before.
+    """
+    found = dict(before or {})
+    for key in (key for key, field in expected.items() if field.scale and uploads):
+        norms = sorted(_norm(upload[key]) for upload in uploads.values())
+        found[key] = max(norms[(len(norms) - 1) // 2], found.get(key, 0.0))
+    return found
+
+
+def outliers(
+    uploads: Mapping[int, Message], norms: Mapping[str, float], ratio: float
+) -> dict[int, ValueError]:
+    """Clients whose tensors are far larger than is usual, and in what.
+
+    Args:
+        uploads: By client; of the right shape and finite.
+        norms: The usual ones, by field; nothing is too large where they are zero.
+        ratio: Largest norm over the usual one that is let pass.
     """
     found: dict[int, ValueError] = {}
-    for key in (key for key, field in expected.items() if field.scale and uploads):
-        norms = {m: float(upload[key].double().norm()) for m, upload in uploads.items()}
-        median = sorted(norms.values())[(len(norms) - 1) // 2]
-        for m, norm in norms.items():
-            if norm > ratio * median > 0:
+    for m, upload in uploads.items():
+        for key in norms.keys() & upload.keys():
+            norm = _norm(upload[key])
+            if norm > ratio * norms[key] > 0:
                 found[m] = ValueError(
-                    f"its {key} has norm {norm:.1e}, the clients' median is "
-                    f"{median:.1e}; more than {ratio:g} times that is not merged"
+                    f"its {key} has norm {norm:.1e}, the clients' median at most "
+                    f"{norms[key]:.1e}; more than {ratio:g} times that is not merged"
                 )
     return found
+
+
+def _norm(value: Tensor) -> float:
+    return float(value.double().norm())
 
 
 def _wrong(

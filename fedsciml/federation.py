@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-from fedsciml.admission import outliers, refusal
+from fedsciml.admission import outliers, refusal, usual
 from fedsciml.backends import Backend
 from fedsciml.method import Comparing, Info, Message, Method, State, renewed
 from fedsciml.problem import Problem
@@ -35,9 +35,10 @@ class Rules:
         deadline: Seconds that the clients have for an exchange; None for no limit.
         patience: Seconds for which a round is tried again when fewer than
             ``min_clients`` take part, before the run ends.
-        outlier: Largest norm of a client's sketch, target or update over the clients'
-            lower median. Of honest clients of FIPA at most 104 was seen, in any problem
-            and partition; of any method 220.
+        outlier: Largest norm of a client's sketch, target or update over what is usual,
+            see ``admission.usual``. Of honest clients at most 57 was seen with FIPA,
+            108 with any method; a sketch scaled by 1000 may stay below 1000, see
+            docs/stragglers.md.
         staleness: For so many rounds an absent client's last sketch stands in for it,
             in methods that can; 0 for none.
 
@@ -48,7 +49,7 @@ class Rules:
     min_clients: int | None = None
     deadline: float | None = None
     patience: float = 0.0
-    outlier: float = 1e3
+    outlier: float = 500.0
     staleness: int = 0
 
     def __post_init__(self) -> None:
@@ -91,10 +92,12 @@ class Roll(NamedTuple):
     Attributes:
         members: Clients whose uploads, or whose stand-ins', were merged.
         last: What each client sent last, where it may have to stand in for the client.
+        norms: What is usual, see ``admission.usual``.
     """
 
     members: list[int]
     last: list[State]
+    norms: dict[str, float]
 
 
 class Federation:
@@ -133,6 +136,7 @@ class Federation:
         self._label = f"{method.name} on {problem.name}"
         self._clock, self._sleep = clock, sleep
         self._last: list[State] = []
+        self._norms: dict[str, float] = {}
         # A client without rows has nothing to say, and an average no weight for it.
         self._clients = [m for m, share in enumerate(backend.shares) if share > 0]
         clients = len(self._clients)
@@ -207,6 +211,7 @@ class Federation:
         before, roll = list(self.backend.memories), self.roll
         here, self.stale = self._here(number), {}
         self._last = list(roll.last) if roll else [{} for _ in before]
+        self._norms = roll.norms if roll else {}
         members = [
             m for m in self._clients if m in here or self._can_stand_in(m, number)
         ]
@@ -221,7 +226,7 @@ class Federation:
                 self.backend.memories = [
                     after[m] if m in here else before[m] for m in range(len(before))
                 ]
-                self.roll = Roll(members, self._last)
+                self.roll = Roll(members, self._last, self._norms)
                 return found
             self.backend.memories = list(before)
             fresh = not self._comparable(members, number)
@@ -298,7 +303,8 @@ class Federation:
             self.backend.traffic = self.backend.traffic.plus(
                 broadcast, len(asked), came
             )
-        for m, wrong in outliers(uploads, expected, rules.outlier).items():
+        self._norms = usual(uploads, expected, self._norms)
+        for m, wrong in outliers(uploads, self._norms, rules.outlier).items():
             self._drop(m, wrong, number)
             del uploads[m]
         if rules.staleness:

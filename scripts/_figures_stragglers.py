@@ -23,7 +23,9 @@ def stragglers(entries: Sequence[Entry]) -> plot.Figure:
             mine = [e for e in runs if e["scenario"] == scenario]
             curves = [curve("nobody missing", whole, 7, 1)]
             for k, (staleness, same) in enumerate(grouped(mine, "staleness").items()):
-                label = f"stand-ins for {staleness} rounds" if staleness else "without"
+                label = (
+                    f"stand-ins for {staleness} rounds" if staleness else "no stand-ins"
+                )
                 curves.append(curve(label, same, k, 0))
             parts.append(
                 Panel(
@@ -34,7 +36,7 @@ def stragglers(entries: Sequence[Entry]) -> plot.Figure:
                     xscale="linear",
                 )
             )
-    return plot.panels(parts, 3, height=1.9, legend="below", sharey="row")
+    return plot.panels(parts, 4, height=1.8, legend="below", sharey="row")
 
 
 def curve(label: str, runs: Sequence[Entry], colour: int, dash: int) -> Curve:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedsciml.admission import outliers, refusal
+from fedsciml.admission import outliers, refusal, usual
 from fedsciml.method import Field, Message
 
 SIZE, RANK = 7, 3
@@ -79,9 +79,9 @@ def test_a_word_means_the_same_size_in_all_of_a_round() -> None:
 @pytest.mark.parametrize("clients", [2, 3, 10])
 def test_a_sketch_far_larger_than_the_others_is_found(clients: int) -> None:
     uploads = {m: upload() for m in range(clients)}
-    assert not outliers(uploads, EXPECTED, 1e4)
+    assert not outliers(uploads, usual(uploads, EXPECTED), 1e4)
     uploads[1] = upload(factor=1e6 * drawn(RANK, SIZE))
-    (client, error), *others = outliers(uploads, EXPECTED, 1e4).items()
+    (client, error), *others = outliers(uploads, usual(uploads, EXPECTED), 1e4).items()
     assert client == 1
     assert "its factor has norm" in str(error)
     assert not others
@@ -89,10 +89,20 @@ def test_a_sketch_far_larger_than_the_others_is_found(clients: int) -> None:
 
 def test_what_is_not_compared_may_be_of_any_size() -> None:
     uploads = {m: upload(loss=10.0**m) for m in range(20)}
-    assert not outliers(uploads, EXPECTED, 1e4)
+    assert not outliers(uploads, usual(uploads, EXPECTED), 1e4)
 
 
 def test_where_most_are_zero_nothing_is_too_large() -> None:
     uploads = {m: upload(target=torch.zeros(RANK).double()) for m in range(3)}
     uploads[2] = upload()
-    assert not outliers(uploads, EXPECTED, 1e4)
+    assert not outliers(uploads, usual(uploads, EXPECTED), 1e4)
+
+
+def test_a_client_that_is_back_is_measured_by_what_was_usual() -> None:
+    solved = {m: upload(target=1e-12 * drawn(RANK)) for m in range(3)}
+    back = {**solved, 3: upload(target=1e-3 * drawn(RANK))}
+    assert list(outliers(back, usual(back, EXPECTED), 1e4)) == [3]
+    first = usual({m: upload() for m in range(3)}, EXPECTED)
+    assert not outliers(back, usual(back, EXPECTED, first), 1e4)
+    back[3] = upload(target=1e5 * drawn(RANK))
+    assert list(outliers(back, usual(back, EXPECTED, first), 1e4)) == [3]

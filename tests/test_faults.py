@@ -37,7 +37,7 @@ REASONS = {
     "another network": "has shape",
     "empty": "it has no '",
     "garbage": "it holds '\x00'",
-    "scaled": "the clients' median is",
+    "scaled": "the clients' median at most",
 }
 
 

@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+
+pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
+
 from cases import scalar
 from flwr.app import Message, RecordDict
 from grids import NODE, FaultyGrid, instead

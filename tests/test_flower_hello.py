@@ -143,6 +143,22 @@ def test_a_site_whose_data_changed_in_the_run_is_refused(
     assert "Put back its data" in caplog.text
 
 
+def test_a_site_that_misses_the_first_hello_is_told_to_wait_for_another_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    grid = FaultyGrid(scalar(), fipa())
+    grid.faults.away.add(NODE)
+    door = grid.door(need=2)
+    grid.faults.away.clear()
+    assert door.here(1) == door.here(2) == [0, 2]
+    assert f"without rows of client 1 (node 2), which has {scalar().counts(1)}" in (
+        caplog.text
+    )
+    assert "Put back" not in caplog.text
+    again = grid.door(join=60, need=2, counts=door.counts)
+    assert again.here(3) == [0, 2]
+
+
 def test_a_run_that_began_goes_on_without_a_client(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

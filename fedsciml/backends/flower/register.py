@@ -175,9 +175,16 @@ class Register:
                 f"{self._terms} terms it has, a number of less than {MOST:.0e}; it "
                 f"says {counts}."
             )
-        if own != self.counts.get(m, own):
+        known = self.counts.get(m, own)
+        if own != known and not any(known):
+            raise Refused(
+                f"This run began without rows of client {m} (node {node}), which has "
+                f"{own} points of the terms now. It takes no part; start another run "
+                "to count them in."
+            )
+        if own != known:
             raise Refused(
                 f"Client {m} (node {node}) has {own} points of the terms, but came "
-                f"with {self.counts[m]}. Put back its data, or start another run."
+                f"with {known}. Put back its data, or start another run."
             )
         self.counts[m], self.nodes[m] = own, node

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -115,6 +116,25 @@ def test_what_each_site_says_that_it_holds_is_in_the_log(
     for m, share in enumerate(("0.0", "100.0", "0.0")):
         own = [10**9, 10**9] if m == 1 else scalar().counts(m)
         assert f"Client {m} has {own} points of the terms, {share} %" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"error": "disk full\nINFO: Round 9\x1b[2J" + "x" * 10**6},
+        {"x" * 10**6: 1, "line\nfeed": "\r"},
+        {"partition-id": 1, "counts": [7] * 10**6},
+    ],
+)
+def test_what_a_node_says_is_one_line_of_the_log(told: dict[str, Any]) -> None:
+    grid = FaultyGrid(scalar(), fipa())
+    grid.faults.kind = "query.hello"
+    grid.faults.replies[NODE] = instead(RecordDict({"config": ConfigRecord(told)}))
+    with pytest.raises(ValueError, match="ode 2") as refusal:
+        grid.door()
+    said = str(refusal.value)
+    assert said.isprintable()
+    assert len(said) < 520
 
 
 def test_clients_that_do_not_come_are_named() -> None:

@@ -14,6 +14,9 @@ log = getLogger("flwr")
 MOST = 10**12
 """Points of a term at a client are fewer: sums over the clients fit in 64 bits."""
 
+LONGEST = 500
+"""Letters of a refusal, of which a node may have written most."""
+
 
 class Refused(ValueError):
     """A site that cannot take part."""
@@ -132,7 +135,7 @@ class Register:
                 self._enter(node, reply)
             except Refused as error:
                 self._refused[node] = until
-                refusals.append(str(error))
+                refusals.append(_line(str(error)))
         if refusals:
             raise Refused(" ".join(refusals))
 
@@ -188,3 +191,9 @@ class Register:
                 f"with {known}. Put back its data, or start another run."
             )
         self.counts[m], self.nodes[m] = own, node
+
+
+def _line(text: str) -> str:
+    """A line for the log, where part of the text is what a node says."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text[:LONGEST])
+    return line if len(text) <= LONGEST else f"{line} ..."

@@ -17,6 +17,7 @@ import problems
 from fedsciml import methods, policies
 from fedsciml.activation import ACTIVATIONS
 from fedsciml.federation import Rules
+from fedsciml.method import Method
 from fedsciml.problem import Problem
 from fedsciml.rounds import Result
 
@@ -548,9 +549,9 @@ def test_a_run_is_resumed_under_the_rules_that_are_asked_for(
     rules: list[Rules] = []
     train = run.run
 
-    def told(*arguments: Any, **options: Any) -> Result:
-        rules.append(options["rules"])
-        return train(*arguments, **options)
+    def told(problem: Problem, method: Method, *counts: int, **others: Any) -> Result:  # noqa: ANN401
+        rules.append(others["rules"])
+        return train(problem, method, *counts, **others)
 
     monkeypatch.setattr(run, "run", told)
     result(capsys, "--resume", "run")

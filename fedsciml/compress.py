@@ -200,8 +200,10 @@ def _weights(value: Tensor, known: Tensor) -> Tensor:
     if not (value.numel() and len(known)):
         return value.new_zeros(*value.shape[:-1], len(known), dtype=torch.float32)
     rows = value if value.ndim > 1 else value[None]
-    found = torch.linalg.lstsq(known.mT, rows.mT).solution.mT.float()
-    return found if value.ndim > 1 else found[0]
+    # Of the default, gelsy, torch leaves the first pivots to what is in the memory.
+    found = torch.linalg.lstsq(known.mT.cpu(), rows.mT.cpu(), driver="gelsd")
+    weights = found.solution.mT.to(value.device, torch.float32)
+    return weights if value.ndim > 1 else weights[0]
 
 
 def _read(message: Message, key: str, known: Tensor) -> Tensor:

@@ -57,8 +57,8 @@ _MARK = "compress."  # prefix of what the compression itself keeps and sends
 class Compressed(Wrapped):
     """A federated method whose clients round what they send.
 
-    Rounded is what is as long as theta: sketches, updates, gradients. With feedback W
-    is held against the other clients' instead of them, as the size of R says nothing.
+    Rounded is what is as long as theta: sketches, updates, gradients. With feedback the
+    sizes of W and of R are held against the other clients' in their stead.
 
     Args:
         method: Any federated one.
@@ -120,8 +120,7 @@ class Compressed(Wrapped):
         for key in _long(fields, size):
             field = fields[key]
             assert field.shape is not None
-            scale = field.scale and not self.feedback
-            fields[key] = field._replace(dtype=self._dtype, scale=scale)
+            fields[key] = field._replace(dtype=self._dtype)
             if self.feedback:
                 shape = (*field.shape[:-1], f"{_MARK}{key}.known")
                 fields[_MARK + key] = Field(

@@ -294,6 +294,21 @@ def test_a_client_that_scales_its_sketch_is_dropped(word: str) -> None:
     assert [list(line.get("dropped", {})) for line in history] == dropped
 
 
+@pytest.mark.parametrize(("name", "key"), [("fipa", "factor"), ("fedavg", "delta")])
+def test_a_client_that_scales_all_that_is_new_is_never_merged(
+    name: str, key: str
+) -> None:
+    problem = small("allen_cahn", points=0.1, width=8, clients=3)
+    alone = methods.load(name, **({"tau": 2} if name == "fedavg" else {}))
+    method = compressed(alone, "float32,feedback")
+    door = Faulty(
+        problem, method, {1: lambda u: {**u, key: 1e6 * u[key]}}, when=opening
+    )
+    history = run(problem, method, 2, backend=door, rules=Rules(2)).history
+    assert [list(line.get("dropped", {})) for line in history] == [["1"], ["1"]]
+    assert f"its {key} has norm" in history[0]["dropped"]["1"]
+
+
 def test_with_feedback_clients_come_and_go() -> None:
     problem = small("allen_cahn", points=0.1, width=8, clients=3)
     method = compressed(methods.load("fipa"), "bfloat16,feedback")

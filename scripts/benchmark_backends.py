@@ -64,7 +64,7 @@ def door(name: str, problem: Problem, method: Method) -> Backend:
         {"partition-id": k, "num-partitions": m} for k in range(m)
     ]
     grid = LocalGrid(app, nodes, {})
-    return Flower(grid, m, agreement(problem), run="benchmark")
+    return Flower(grid, m, len(problem.terms), agreement(problem), run="benchmark")
 
 
 def exchanges(

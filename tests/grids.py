@@ -77,7 +77,9 @@ class FaultyGrid(LocalGrid):
     def door(self, **options: object) -> Flower:
         """The server's side, which says hello at once."""
         given = {"run": "test", "join": 0.05, "poll": 0.001, **options}
-        return Flower(self, self.problem.clients, agreement(self.problem), **given)
+        problem = self.problem
+        sizes = problem.clients, len(problem.terms)
+        return Flower(self, *sizes, agreement(problem), **given)
 
     def move(self, node: int, to: int) -> None:
         """The node comes back under another number, with an empty state."""

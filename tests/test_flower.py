@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
+pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
+
 from cases import given, inverse, scalar, system, theta
 from faults import Faulty, raises
 from flwr.app import Error, Message, RecordDict

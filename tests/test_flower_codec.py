@@ -5,6 +5,9 @@ import io
 import numpy as np
 import pytest
 import torch
+
+pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
+
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Generator, Tensor
 

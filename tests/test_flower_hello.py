@@ -1,11 +1,16 @@
 """Nodes that say hello: who takes part in a federation over Flower, and who not."""
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
+
+pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
+
 from cases import scalar
-from flwr.app import Message, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 from grids import NODE, FaultyGrid, instead
 from test_flower_codec import BROKEN, LIES, with_array
 
@@ -72,6 +77,44 @@ def test_a_node_that_answers_nonsense_is_no_site(content: RecordDict) -> None:
     grid.faults.replies[NODE] = instead(content)
     with pytest.raises(ValueError, match="Node 2 is no site of this federation"):
         grid.door()
+
+
+def saying(counts: list[int]) -> Callable[[Message], Message]:
+    """A hello with other counts."""
+
+    def fault(reply: Message) -> Message:
+        told = {**reply.content.config_records["config"], "counts": counts}
+        return instead(RecordDict({"config": ConfigRecord(told)}))(reply)
+
+    return fault
+
+
+@pytest.mark.parametrize("counts", [[], [1], [1, 2, 3], [-1, 2], [2**62, 2**62]])
+def test_a_site_that_cannot_have_so_many_points_is_named(
+    caplog: pytest.LogCaptureFixture, counts: list[int]
+) -> None:
+    grid = FaultyGrid(scalar(), fipa())
+    grid.faults.kind = "query.hello"
+    grid.faults.replies[NODE] = saying(counts)
+    said = r"Client 1 \(node 2\) must say .* the 2 terms"
+    with pytest.raises(ValueError, match=said):
+        grid.door()
+    door = grid.door(join=60, need=2)
+    assert door.here(1) == [0, 2]
+    assert len(re.findall(said, caplog.text)) == 1
+
+
+def test_what_each_site_says_that_it_holds_is_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    grid = FaultyGrid(scalar(), fipa())
+    grid.faults.kind = "query.hello"
+    grid.faults.replies[NODE] = saying([10**9, 10**9])
+    with caplog.at_level("INFO", "flwr"):
+        grid.door()
+    for m, share in enumerate(("0.0", "100.0", "0.0")):
+        own = [10**9, 10**9] if m == 1 else scalar().counts(m)
+        assert f"Client {m} has {own} points of the terms, {share} %" in caplog.text
 
 
 def test_clients_that_do_not_come_are_named() -> None:

@@ -156,7 +156,8 @@ def _train(
     rules = _rules(config)
     own = {**began, **timing, "device": options.get("device", "cpu")}
     own["need"] = rules.min_clients
-    door = Flower(grid, problem.clients, agreement(problem), **own)
+    terms = len(problem.terms)
+    door = Flower(grid, problem.clients, terms, agreement(problem), **own)
     rounds = int(config.get("num-server-rounds", 50))
     notes = {"flower": {"run": door.run, "counts": door.counts}}
     given = {"progress": partial(_report, rounds), **options}

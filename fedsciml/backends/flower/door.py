@@ -25,6 +25,7 @@ class Flower:
     Args:
         grid: Flower's way to the nodes.
         clients: How many clients there are.
+        terms: How many terms their problems have.
         agreement: What their problems must be, see ``fingerprint.agreement``.
         run: Name of the run, the same after a resume; letters and digits.
         counts: Points of each term at each client, where the run began before. It then
@@ -51,6 +52,7 @@ class Flower:
         self,
         grid: Grid,
         clients: int,
+        terms: int,
         agreement: str,
         *,
         run: str,
@@ -64,7 +66,7 @@ class Flower:
         self.memories: list[State] = [{} for _ in range(clients)]
         self.traffic = Traffic()
         self._post = Post(grid, poll)
-        self._register = Register(self._post, clients, agreement, join, counts)
+        self._register = Register(self._post, clients, terms, agreement, join, counts)
         self._register.gather(need)
         self.counts = [self._register.counts[m] for m in range(clients)]
         self.totals = [sum(column) for column in zip(*self.counts, strict=True)]
@@ -72,8 +74,12 @@ class Flower:
             raise ValueError("No client has any rows; there is nothing to train on.")
         self.shares = [sum(own) / sum(self.totals) for own in self.counts]
         self._round, self._exchange, self._keep = -1, 0, [""] * clients
-        for m in (m for m, share in enumerate(self.shares) if share == 0):
-            log.warning("Client %d has no rows; it takes no part.", m)
+        for m, (own, share) in enumerate(zip(self.counts, self.shares, strict=True)):
+            if share:
+                told = "Client %d has %s points of the terms, %.1f %% of all rows."
+                log.info(told, m, own, 100 * share)
+            else:
+                log.warning("Client %d has no rows; it takes no part.", m)
 
     def here(self, number: int) -> list[int]:
         """Clients that answered their last hello; others get one."""

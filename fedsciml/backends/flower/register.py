@@ -11,6 +11,9 @@ from fedsciml.backends.flower.post import Post
 log = getLogger("flwr")
 """Flower's own logger: ``flwr run --stream`` shows what it is told."""
 
+MOST = 10**12
+"""Points of a term at a client are fewer: sums over the clients fit in 64 bits."""
+
 
 class Refused(ValueError):
     """A site that cannot take part."""
@@ -25,6 +28,7 @@ class Register:
     Args:
         post: Way to the nodes.
         clients: How many clients there are.
+        terms: How many terms their problems have.
         agreement: What their problems must be.
         join: Seconds that a node has for its reply.
         counts: Points of each term at each client, as far as they are known.
@@ -38,14 +42,15 @@ class Register:
         self,
         post: Post,
         clients: int,
+        terms: int,
         agreement: str,
         join: float,
         counts: Sequence[Sequence[int]] = (),
     ) -> None:
         self.nodes: dict[int, int] = {}
         self.counts = {m: list(own) for m, own in enumerate(counts)}
-        self._post, self._clients, self._join = post, clients, join
-        self._agreement = agreement
+        self._post, self._clients, self._terms = post, clients, terms
+        self._agreement, self._join = agreement, join
         self._asked: dict[int, tuple[str, float]] = {}  # node: hello, until when
         self._refused: dict[int, float] = {}  # node: until when
 
@@ -84,8 +89,7 @@ class Register:
                 "each of these numbers as its partition-id, or wait longer. "
                 + " ".join(wrong)
             )
-        terms = len(next(iter(self.counts.values())))
-        self.counts |= {m: [0] * terms for m in unknown}
+        self.counts |= {m: [0] * self._terms for m in unknown}
         if missing:
             log.warning("The run goes on without the clients %s.", missing)
 
@@ -164,10 +168,16 @@ class Register:
                 "equation, network, terms, weights or options differ. Run the same "
                 "version with the same options everywhere."
             )
-        own = [n for n in counts if isinstance(n, int) and n >= 0]
-        if own != self.counts.get(m, counts):
+        own = [n for n in counts if isinstance(n, int) and 0 <= n < MOST]
+        if not len(own) == len(counts) == self._terms:
             raise Refused(
-                f"Client {m} (node {node}) has {counts} points of the terms, but came "
-                f"with {self.counts.get(m)}. Put back its data, or start another run."
+                f"Client {m} (node {node}) must say how many points of each of the "
+                f"{self._terms} terms it has, a number of less than {MOST:.0e}; it "
+                f"says {counts}."
+            )
+        if own != self.counts.get(m, own):
+            raise Refused(
+                f"Client {m} (node {node}) has {own} points of the terms, but came "
+                f"with {self.counts[m]}. Put back its data, or start another run."
             )
         self.counts[m], self.nodes[m] = own, node

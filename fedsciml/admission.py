@@ -38,7 +38,7 @@ def refusal(
         if wrong := _wrong(value, field, sizes, dtype):
             return ValueError(f"its {key} {wrong}")
         if not isinstance(value, Tensor):
-            value = torch.tensor(float(value), device="cpu")
+            value = torch.tensor(float(value), dtype=torch.float64, device="cpu")
         finite = value.isfinite()
         if not (finite.all() if field.finite else finite.any() or finite.numel() < 2):
             return FloatingPointError(f"its {key} is not finite")

@@ -57,8 +57,8 @@ _MARK = "compress."  # prefix of what the compression itself keeps and sends
 class Compressed(Wrapped):
     """A federated method whose clients round what they send.
 
-    Rounded is what is as long as theta: sketches, updates, gradients. With feedback W
-    is held against the other clients' instead of them, as the size of R says nothing.
+    Rounded is what is as long as theta: sketches, updates, gradients. With feedback the
+    sizes of W and of R are held against the other clients' in their stead.
 
     Args:
         method: Any federated one.
@@ -120,8 +120,7 @@ class Compressed(Wrapped):
         for key in _long(fields, size):
             field = fields[key]
             assert field.shape is not None
-            scale = field.scale and not self.feedback
-            fields[key] = field._replace(dtype=self._dtype, scale=scale)
+            fields[key] = field._replace(dtype=self._dtype)
             if self.feedback:
                 shape = (*field.shape[:-1], f"{_MARK}{key}.known")
                 fields[_MARK + key] = Field(
@@ -200,8 +199,10 @@ def _weights(value: Tensor, known: Tensor) -> Tensor:
     if not (value.numel() and len(known)):
         return value.new_zeros(*value.shape[:-1], len(known), dtype=torch.float32)
     rows = value if value.ndim > 1 else value[None]
-    found = torch.linalg.lstsq(known.mT, rows.mT).solution.mT.float()
-    return found if value.ndim > 1 else found[0]
+    # Of the default, gelsy, torch leaves the first pivots to what is in the memory.
+    found = torch.linalg.lstsq(known.mT.cpu(), rows.mT.cpu(), driver="gelsd")
+    weights = found.solution.mT.to(value.device, torch.float32)
+    return weights if value.ndim > 1 else weights[0]
 
 
 def _read(message: Message, key: str, known: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ state. So with a client gone the server solves the least-squares problem of the 
 and with all of them back, that of the whole.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,13 +18,16 @@ from torch import Tensor
 
 from fedsciml.admission import outliers, refusal, usual
 from fedsciml.backends import Backend
-from fedsciml.method import Comparing, Info, Message, Method, State, renewed
+from fedsciml.method import Info, Message, Method, State, compares, renewed
 from fedsciml.problem import Problem
 
 Found = TypeVar("Found")
 
 RETRY = 1.0
 """Seconds between two attempts at a round that too few clients answer."""
+
+LONGEST = 500
+"""Letters of what is told of a client."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,13 @@ class Roll(NamedTuple):
 
     Attributes:
         members: Clients whose uploads, or whose stand-ins', were merged.
+        stale: Those of them for whom a stand-in answered.
         last: What each client sent last, where it may have to stand in for the client.
         norms: What is usual, see ``admission.usual``.
     """
 
     members: list[int]
+    stale: list[int]
     last: list[State]
     norms: dict[str, float]
 
@@ -175,15 +181,27 @@ class Federation:
         """
 
         def found() -> float | None:
-            here = self._here(number)
+            here, known = self._here(number), list[float]()
             answers = self.backend.losses(theta, here, self.rules.deadline)
-            known = [a for a in answers.values() if not isinstance(a, Exception)]
-            self.dropped |= {
-                m: a for m, a in answers.items() if isinstance(a, Exception)
-            }
+            for m, answer in answers.items():
+                if isinstance(answer, Exception):
+                    self.dropped[m] = answer
+                elif not (math.isfinite(answer) and answer >= 0):
+                    wrong = f"its loss at the end is {answer}"
+                    self._drop(m, FloatingPointError(wrong), number)
+                else:
+                    known.append(answer)
             return sum(known) if len(known) >= self.need else None
 
         return self._patiently(found, number)
+
+    def reasons(self) -> dict[str, str]:
+        """Why clients were dropped, by their numbers, in a line each of bounded length.
+
+        What a client says of itself can be anything.
+        """
+        lines = {m: " ".join(str(e).split()) for m, e in self.dropped.items()}
+        return {str(m): line[:LONGEST] for m, line in lines.items()}
 
     def _patiently(self, attempt: Callable[[], Found | None], number: int) -> Found:
         """What an attempt finds, tried again for as long as patience lasts."""
@@ -216,6 +234,8 @@ class Federation:
             m for m in self._clients if m in here or self._can_stand_in(m, number)
         ]
         attempt, fresh = (state, broadcast), roll is None
+        if roll and not set(roll.members) <= set(members) and compares(self.method):
+            attempt, fresh = renewed(self.method, state, broadcast), True
         while len([m for m in members if m in here]) >= self.need:
             self.stale = {m: self._age(m, number) for m in members if m not in here}
             found, members = self._attempt(*attempt, members, fresh, number)
@@ -223,27 +243,28 @@ class Federation:
             if found is not None:
                 after = self.backend.memories
                 # Of the others nothing was merged: they go on from what they were.
+                heard = {*here, *(m for m, age in self.stale.items() if age == 0)}
                 self.backend.memories = [
-                    after[m] if m in here else before[m] for m in range(len(before))
+                    after[m] if m in heard else before[m] for m in range(len(before))
                 ]
-                self.roll = Roll(members, self._last, self._norms)
+                stale = sorted(self.stale)
+                self.roll = Roll(members, stale, self._last, self._norms)
                 return found
             self.backend.memories = list(before)
-            fresh = not self._comparable(members, number)
+            fresh = not self._comparable(members)
             attempt = (state, broadcast)
             if fresh:
                 attempt = renewed(self.method, state, broadcast)
         return None
 
-    def _comparable(self, members: list[int], number: int) -> bool:
+    def _comparable(self, members: list[int]) -> bool:
         """Whether losses of these clients can be compared with those of before.
 
         Not where a client is back: what its stand-in told is not true of it.
         """
         if self.roll is None or members != self.roll.members:
             return False
-        heard = (m for m in members if m not in self.stale and self.roll.last[m])
-        return all(number - int(self.roll.last[m]["heard"]) <= 1 for m in heard)
+        return set(self.roll.stale) <= set(self.stale)
 
     def _attempt(
         self,
@@ -258,15 +279,12 @@ class Federation:
         A ``fresh`` state knows no losses of before.
         """
         sizes: list[dict[str, int]] = [{} for _ in self.backend.shares]
-        fresh |= not isinstance(self.method, Comparing)
+        fresh |= not compares(self.method)
         opening, info = True, None
         while info is None:
             uploads = self._exchange(state, broadcast, members, sizes, number)
             left = list(uploads)
-            if opening:
-                agree = fresh or self._comparable(left, number)
-            else:
-                agree = left == members
+            agree = fresh or self._comparable(left) if opening else left == members
             if not agree or len(left) - len(self.stale) < self.need:
                 return None, left
             members, opening = left, False
@@ -291,9 +309,8 @@ class Federation:
             if isinstance(answer, Exception):
                 self.dropped[m] = answer
                 continue
-            wrong = self._untrue(m, answer) or refusal(
-                answer, expected, sizes[m], theta.dtype
-            )
+            wrong = refusal(answer, expected, sizes[m], theta.dtype)
+            wrong = wrong or self._untrue(m, answer)
             if wrong is None:
                 uploads[m] = answer
             else:
@@ -371,7 +388,8 @@ class Federation:
             )
             return error
         reasons = [
-            f"Client {m}: {type(e).__name__}: {e}" for m, e in self.dropped.items()
+            f"Client {m}: {type(self.dropped[int(m)]).__name__}: {told}"
+            for m, told in self.reasons().items()
         ]
         return TooFewClients(
             f"Round {number} of {self._label} needs {self.need} of {clients} clients, "

@@ -140,6 +140,13 @@ class Comparing(Protocol):
         """
 
 
+def compares(method: Method) -> bool:
+    """Whether a method is ``Comparing``; a wrapper is if what it wraps is."""
+    if isinstance(method, Wrapped):
+        return compares(method.method)
+    return isinstance(method, Comparing)
+
+
 def renewed(method: Method, state: State, broadcast: Message) -> tuple[State, Message]:
     """``Comparing.renewed``; as they are for a method that compares no losses."""
     if isinstance(method, Comparing):

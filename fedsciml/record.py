@@ -175,7 +175,9 @@ class Record:
         parts = {"state": checkpoint.state, "broadcast": checkpoint.broadcast}
         parts |= {f"memory{m}": part for m, part in enumerate(checkpoint.memories)}
         if checkpoint.roll is not None:
-            content["members"], last, content["norms"] = checkpoint.roll
+            roll = checkpoint.roll._asdict()
+            last = roll.pop("last")
+            content |= roll
             parts |= {f"last{m}": part for m, part in enumerate(last)}
         for name, part in parts.items():
             content |= {f"{name}/{key}": value for key, value in part.items()}
@@ -259,7 +261,9 @@ def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
         memories,
         Traffic(*plain["traffic"]),
         plain["seconds"],
-        Roll(plain["members"], last, plain["norms"]) if "members" in plain else None,
+        Roll(plain["members"], plain["stale"], last, plain["norms"])
+        if "members" in plain
+        else None,
     )
 
 

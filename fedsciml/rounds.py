@@ -4,7 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 
@@ -35,19 +35,20 @@ class Result:
     Attributes:
         problem: What was trained.
         theta: The trained parameters, shape [p].
-        loss: Loss at theta, summed over the clients.
+        loss: Loss at theta, summed over the clients but those in ``absent``.
         history: One line per round: ``round``, ``loss`` (at the round's start),
             ``relative_l2`` and ``mse`` (after it, on the test points), ``errors`` of
             each output and unknown where there are several, ``step``,
             ``damping``, ``cutoff``, ``ranks``, ``epochs``, ``probes``, ``gn_gap`` where
             asked for, ``dropped`` (clients and why) and ``stale`` (clients for whom an
             earlier sketch stood in, and its age) where there were any, and the running
-            totals ``bytes_up``, ``bytes_down``, ``messages``
-            and ``seconds``. Seconds are those of clients, messages and server; that
-            for measuring the error is not counted. The loss is that of the point from
-            which the round steps. It may rise for some rounds (see docs/steps.md); the
-            errors are those of the model, which stays at the lowest loss meanwhile.
+            totals ``bytes_up``, ``bytes_down``, ``messages`` and ``seconds``. Seconds
+            are those of clients, messages and server; that for measuring the error is
+            not counted. The loss is that of the point from which the round steps. It
+            may rise for some rounds (see docs/steps.md); the errors are those of the
+            model, which stays at the lowest loss meanwhile.
         out: The run directory, if the run was recorded.
+        absent: Clients that did not tell their loss in the end, and why.
     """
 
     problem: Problem
@@ -55,6 +56,7 @@ class Result:
     loss: float
     history: list[Line]
     out: Path | None = None
+    absent: dict[str, str] = field(default_factory=dict)
 
     def solution(self, points: Tensor) -> Jet:
         """The trained u at points [n, d]: ``.value``, ``.x``, ``.xx``, ..."""
@@ -104,7 +106,8 @@ def run(
         seed: Draws the start theta and whatever is random in the method; at least 0
             and below 2^63.
         out: Directory to record the run in, new or empty; nothing is recorded without.
-        resume: Continue the run that ``out`` holds; its configuration must agree.
+        resume: Continue the run that ``out`` holds; its configuration must agree, but
+            for ``rules``.
         backend: Door to the clients; all in this process by default.
         rules: Which rounds count when clients fail; by default all clients are needed.
         device: Where to compute, ``cpu`` or ``cuda``.
@@ -151,7 +154,7 @@ def run(
         "dtype": str(dtype).removeprefix("torch."),
         "gn_gap": gn_gap,
         "backend": door.name,
-        "rules": asdict(federation.rules),
+        "rules": _plain(asdict(federation.rules)),
         "parameters": problem.network.size,
         **(notes or {}),
     }
@@ -160,7 +163,9 @@ def run(
     if out is not None:
         opened = Record.resume if resume else Record.create
         configuration["problem_sha256"] = fingerprint(problem, seed, device)
-        record = opened(out, configuration)
+        # A run may be resumed under other rules, as when too few clients are left.
+        fixed = {k: v for k, v in configuration.items() if k != "rules"}
+        record = opened(out, fixed if resume else configuration)
         found = record.load(device)
         history = record.rewind(found.round if found else 0)
     if found is None:
@@ -189,7 +194,7 @@ def run(
             if progress:
                 progress(line)
         theta = _theta(latest.state)
-        loss = federation.loss(theta, rounds)
+        loss = federation.loss(theta, latest.round)
         _check(problem, method, rounds, loss, theta)
     except BaseException as error:
         if record:
@@ -201,7 +206,8 @@ def run(
     if record:
         record.save(latest)
         record.finish(theta)
-    return Result(problem, theta, loss, history, record.directory if record else None)
+    directory = record.directory if record else None
+    return Result(problem, theta, loss, history, directory, federation.reasons())
 
 
 def advance(
@@ -248,7 +254,7 @@ def _round(
         line["errors"] = found.each
     line |= {**door.traffic._asdict(), "seconds": seconds}
     if federation.dropped:
-        line["dropped"] = {str(m): str(e) for m, e in federation.dropped.items()}
+        line["dropped"] = federation.reasons()
     if federation.stale:
         line["stale"] = {str(m): age for m, age in federation.stale.items()}
     if whole is not None:

@@ -6,6 +6,7 @@ the SuperNodes are known by their keys, as between real sites (docs/deploy.md).
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -48,11 +49,18 @@ class Deployment:
         directory: For keys and Flower's own files.
         sites: Node config of each SuperNode: ``{"partition-id": 0, "data": "a.csv"}``.
         logs: New directory for the logs.
+
+    Raises:
+        RuntimeError: If this machine has no ``ps``, by which processes are found.
     """
 
     def __init__(
         self, directory: Path, sites: Sequence[Mapping[str, object]], logs: Path
     ) -> None:
+        if shutil.which("ps") is None:
+            raise RuntimeError(
+                "To end what is started here the program ps is needed; install procps."
+            )
         self.directory, self.sites, self.logs = directory, sites, logs
         logs.mkdir(parents=True)
         self.port, *self.ports = free_ports(1 + len(sites))

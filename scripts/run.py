@@ -29,6 +29,7 @@ from fedsciml.resample import Resampled, chosen
 from fedsciml.warmup import Warmup
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
+RULES = asdict(Rules())
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,7 @@ class Command:
     threads: int
     resample: str | None = None
     compress: str = "none"
-    min_clients: int | None = None
-    deadline: float | None = None
-    patience: float = 0.0
-    staleness: int = 0
     backend: str = "inprocess"
-
-    @property
-    def rules(self) -> Rules:
-        """Which rounds count.
-
-        Raises:
-            ValueError: If a number is out of range.
-        """
-        return Rules(
-            self.min_clients, self.deadline, self.patience, staleness=self.staleness
-        )
 
 
 EXAMPLES = """examples:
@@ -85,10 +71,6 @@ DEFAULTS: dict[str, object] = {
     "gn_gap": False,
     "resample": None,
     "compress": "none",
-    "min_clients": None,
-    "deadline": None,
-    "patience": 0.0,
-    "staleness": 0,
     "backend": "inprocess",
 }
 
@@ -209,6 +191,13 @@ def parser() -> Parser:
         "(default 0)",
     )
     group(
+        "--outlier",
+        type=float,
+        metavar="X",
+        help="largest norm of a sketch, target or update that is merged, as a multiple "
+        f"of what is usual; inf for any (default {RULES['outlier']:g})",
+    )
+    group(
         "--staleness",
         type=int,
         metavar="K",
@@ -275,6 +264,22 @@ def command(given: argparse.Namespace) -> Command:
         options=defaults | _options(given, given.problem, method),
         **{key: asked[key] for key in (*DEFAULTS, "threads")},
     )
+
+
+def rules(given: argparse.Namespace) -> Rules:
+    """Which rounds count: as given, or as in the run that is resumed.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    known: dict[str, Any] = dict(RULES)
+    if "resume" in given:
+        content = json.loads((given.resume / "run.json").read_text())
+        known |= content.get("rules", {})
+    known |= {key: getattr(given, key) for key in RULES if key in given}
+    if isinstance(known["outlier"], str):  # JSON knows no infinity
+        known["outlier"] = float(known["outlier"])
+    return Rules(**known)
 
 
 def recorded(given: argparse.Namespace) -> Command:
@@ -348,6 +353,7 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
         "bytes_up": last["bytes_up"],
         "bytes_down": last["bytes_down"],
         "messages": last["messages"],
+        "absent": result.absent,
         "dropped": sum(len(line.get("dropped", ())) for line in result.history),
         "seconds": last["seconds"],
         "max_rank": max(ranks, default=None),
@@ -415,7 +421,7 @@ def main(arguments: list[str] | None = None) -> int:
                     todo.seed,
                     out=out,
                     resume="resume" in given,
-                    rules=todo.rules,
+                    rules=rules(given),
                     device=todo.device,
                     dtype=DTYPES[todo.dtype],
                     gn_gap=todo.gn_gap,
@@ -664,6 +670,8 @@ def _sentence(content: Mapping[str, Any]) -> str:
             text += f" +- {number['deviation']:.1e}"
         if number["error"] is not None:
             text += f" (relative error {number['error']:.1e})"
+    if content["absent"]:
+        text += f", without the loss of client(s) {', '.join(content['absent'])}"
     if content["dropped"]:
         text += f", {content['dropped']} uploads dropped (see history.jsonl)"
     up, down = _common.size(content["bytes_up"]), _common.size(content["bytes_down"])

@@ -37,7 +37,8 @@ def upload(**changed: object) -> Message:
 
 def test_what_the_method_expects_is_merged() -> None:
     assert refusal(upload(), EXPECTED, {}, torch.float64) is None
-    assert refusal(upload(loss=1), EXPECTED, {}, torch.float64) is None
+    for loss in (1, 1e308):
+        assert refusal(upload(loss=loss), EXPECTED, {}, torch.float64) is None
     empty = upload(factor=drawn(0, SIZE), target=drawn(0))
     assert refusal(empty, EXPECTED, {}, torch.float64) is None
 

@@ -238,11 +238,26 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tmp_path: Path) -> None
     assert torch.equal(resumed.theta, whole.theta)
 
 
-def test_over_flower_the_bytes_are_those_in_process() -> None:
+BOTH = pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+
+
+@BOTH
+@pytest.mark.parametrize("word", ["float32,feedback", "bfloat16,feedback"])
+def test_a_run_ends_at_the_same_bytes_every_time(
+    word: str, precision: torch.dtype
+) -> None:
+    problem, method = scalar(), compressed(methods.load("fipa"), word)
+    first, *others = (run(problem, method, 4, dtype=precision) for _ in range(3))
+    assert all(torch.equal(first.theta, other.theta) for other in others)
+
+
+@BOTH
+def test_over_flower_the_bytes_are_those_in_process(precision: torch.dtype) -> None:
     flower = pytest.importorskip("fedsciml.backends.flower", exc_type=ImportError)
     problem = small("allen_cahn", points=0.05, width=6)
     method = compressed(methods.load("fipa"), "bfloat16,feedback")
-    here, there = run(problem, method, 3), flower.run(problem, method, 3)
+    here = run(problem, method, 3, dtype=precision)
+    there = flower.run(problem, method, 3, dtype=precision)
     assert torch.equal(here.theta, there.theta)
     assert here.history[-1]["bytes_up"] == there.history[-1]["bytes_up"]
 
@@ -277,6 +292,21 @@ def test_a_client_that_scales_its_sketch_is_dropped(word: str) -> None:
     history = run(problem, method, 4, backend=door, rules=Rules(2)).history
     dropped = [[], ["1"], ["1"], []]
     assert [list(line.get("dropped", {})) for line in history] == dropped
+
+
+@pytest.mark.parametrize(("name", "key"), [("fipa", "factor"), ("fedavg", "delta")])
+def test_a_client_that_scales_all_that_is_new_is_never_merged(
+    name: str, key: str
+) -> None:
+    problem = small("allen_cahn", points=0.1, width=8, clients=3)
+    alone = methods.load(name, **({"tau": 2} if name == "fedavg" else {}))
+    method = compressed(alone, "float32,feedback")
+    door = Faulty(
+        problem, method, {1: lambda u: {**u, key: 1e6 * u[key]}}, when=opening
+    )
+    history = run(problem, method, 2, backend=door, rules=Rules(2)).history
+    assert [list(line.get("dropped", {})) for line in history] == [["1"], ["1"]]
+    assert f"its {key} has norm" in history[0]["dropped"]["1"]
 
 
 def test_with_feedback_clients_come_and_go() -> None:

@@ -1,6 +1,8 @@
 """Federations whose clients fail: who takes part, and what is merged."""
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +10,16 @@ import pytest
 import torch
 from cases import scalar, theta
 from faults import Faulty, gone, opening, probing, raises
+from torch import Tensor
 
 from fedsciml import methods, run
 from fedsciml.backends.inprocess import InProcess
+from fedsciml.compress import Compressed
 from fedsciml.federation import Federation, Rules, TooFewClients
 from fedsciml.method import Message, State
 from fedsciml.problem import Problem
 from fedsciml.record import Record
+from fedsciml.rounds import Result
 
 OTHERS = Rules(min_clients=2)
 GONE = 1
@@ -180,17 +185,112 @@ def test_a_round_that_fails_leaves_memories_and_traffic_to_go_on_from() -> None:
     assert federation.roll == roll
 
 
-def test_a_client_that_is_away_at_the_end_is_not_in_the_loss(tmp_path: Path) -> None:
+def test_a_client_that_is_away_at_the_end_is_not_in_the_loss() -> None:
     problem, method = scalar(), methods.load("fipa")
     door = Faulty(problem, method, away={GONE: range(2, 9)})
     result = run(problem, method, 3, backend=door, rules=OTHERS)
     found = InProcess(problem, method).losses(result.theta, [0, 2])
     assert result.loss == sum(loss for loss in found.values())
-    door = Faulty(problem, method, away={GONE: range(3, 9)})
-    ended = lambda history: len(history) == 2  # noqa: E731
-    with pytest.raises(ConnectionError, match="Client 1 is not there in round 3"):
-        run(problem, method, 3, backend=door, out=tmp_path / "run", stop=ended)
-    assert len(Record.resume(tmp_path / "run").history()) == 2
+
+
+class Telling(InProcess):
+    """Client 1 tells another loss in the end."""
+
+    told: float | Exception = math.nan
+
+    def losses(
+        self, theta: Tensor, clients: Sequence[int], deadline: float | None = None
+    ) -> dict[int, float | Exception]:
+        return {**super().losses(theta, clients, deadline), GONE: self.told}
+
+
+@pytest.mark.parametrize("told", [math.nan, math.inf, -1.0])
+def test_a_loss_that_cannot_be_does_not_spoil_a_finished_run(told: float) -> None:
+    problem, method = scalar(), methods.load("fipa")
+    door = Telling(problem, method)
+    door.told = told
+    result = run(problem, method, 2, backend=door, rules=OTHERS)
+    honest = InProcess(problem, method).losses(result.theta, [0, 2])
+    assert result.loss == sum(honest.values())
+    assert f"its loss at the end is {told}" in result.absent["1"]
+
+
+def test_a_client_that_is_gone_in_the_end_fails_a_run_that_needs_it(
+    tmp_path: Path,
+) -> None:
+    problem, method, out = scalar(), methods.load("fipa"), tmp_path / "run"
+    door = Telling(problem, method)
+    door.told = ConnectionError("the node is gone")
+    with pytest.raises(ConnectionError, match="the node is gone"):
+        run(problem, method, 2, backend=door, out=out)
+    assert len(Record.resume(out).history()) == 2
+    assert run(problem, method, 2, out=out, resume=True).loss > 0
+
+
+def test_a_stand_in_for_the_probe_alone_is_forgotten_too() -> None:
+    problem, method = scalar(), methods.load("fipa")
+    door = Faulty(problem, method, {GONE: raises}, range(3, 4), probing)
+    federation = Federation(problem, method, door, Rules(min_clients=2, staleness=3))
+    whole = InProcess(problem, method)
+    state, broadcast = method.init(theta(problem), 0)
+    for number in range(1, 6):
+        state, broadcast, _ = federation.advance(state, broadcast, number)
+        if number == 3:
+            assert federation.stale == {GONE: 0}
+        else:
+            honest = sum(whole.losses(state["theta"], range(3)).values())
+            assert state["lowest"] == pytest.approx(honest, rel=1e-12)
+
+
+def test_a_client_known_to_be_gone_costs_no_exchange() -> None:
+    problem, method = scalar(), methods.load("fipa")
+    door = Faulty(problem, method, away={GONE: range(3, 99)})
+    advanced(Federation(problem, method, door, OTHERS), rounds=4)
+    assert [clients for number, clients in door.asked if number > 2] == [(0, 2)] * 4
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_methods_that_compare_nothing_do_not_begin_again(compressed: bool) -> None:
+    problem, method = scalar(), methods.load("fedavg", tau=2)
+    method = Compressed(method) if compressed else method
+    door = Faulty(problem, method, {GONE: raises}, range(2, 3), opening)
+    advanced(Federation(problem, method, door, OTHERS), rounds=2)
+    assert [clients for number, clients in door.asked if number == 2] == [(0, 1, 2)]
+
+
+def test_what_a_client_says_of_itself_is_cut() -> None:
+    problem, method = scalar(), methods.load("fipa")
+    door = Faulty(problem, method, {GONE: lambda upload: {**upload, "x\n" * 10**6: 1}})
+    federation = Federation(problem, method, door, OTHERS)
+    advanced(federation)
+    (told,) = federation.reasons().values()
+    assert len(told) == 500
+    assert "\n" not in told
+
+
+def test_a_share_that_is_no_number_is_refused() -> None:
+    problem, method = scalar(), methods.load("fedavg", tau=2)
+    wrong = torch.ones(3, dtype=torch.float64)
+    door = Faulty(problem, method, {GONE: lambda upload: {**upload, "share": wrong}})
+    federation = Federation(problem, method, door, OTHERS)
+    advanced(federation)
+    assert "its share is a Tensor, not a number" in federation.reasons()["1"]
+
+
+def test_a_run_that_lost_too_many_clients_goes_on_with_fewer(tmp_path: Path) -> None:
+    problem, method, out = scalar(), methods.load("fipa"), tmp_path / "run"
+
+    def go(rules: Rules, resume: bool) -> Result:
+        door = Faulty(problem, method, away={GONE: range(3, 9), 2: range(3, 9)})
+        return run(
+            problem, method, 5, out=out, resume=resume, backend=door, rules=rules
+        )
+
+    with pytest.raises(TooFewClients, match="or allow fewer clients"):
+        go(OTHERS, resume=False)
+    result = go(Rules(min_clients=1, outlier=math.inf), resume=True)
+    assert list(result.absent) == ["1", "2"]
+    assert json.loads((out / "run.json").read_text())["rules"]["min_clients"] == 2
 
 
 def test_a_run_with_faults_resumes_to_the_same_bytes(tmp_path: Path) -> None:

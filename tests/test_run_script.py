@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import _common
 import pytest
@@ -15,7 +16,10 @@ from safetensors.torch import load_file
 import problems
 from fedsciml import methods, policies
 from fedsciml.activation import ACTIVATIONS
+from fedsciml.federation import Rules
+from fedsciml.method import Method
 from fedsciml.problem import Problem
+from fedsciml.rounds import Result
 
 KEYS = {
     "problem", "method", "clients", "rounds", "seed", "parameters", "loss",
@@ -536,6 +540,24 @@ def test_a_run_is_resumed_only_as_it_was(
 ) -> None:
     result(capsys, *FEDAVG, "--threads", "1", "--out", "run")
     assert word in refusal(capsys, *arguments, "--resume", "run")
+
+
+def test_a_run_is_resumed_under_the_rules_that_are_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result(capsys, *FEDAVG, "--outlier", "inf", "--patience", "2", "--out", "run")
+    rules: list[Rules] = []
+    train = run.run
+
+    def told(problem: Problem, method: Method, *counts: int, **others: Any) -> Result:  # noqa: ANN401
+        rules.append(others["rules"])
+        return train(problem, method, *counts, **others)
+
+    monkeypatch.setattr(run, "run", told)
+    result(capsys, "--resume", "run")
+    result(capsys, "--resume", "run", "--min-clients", "1", "--outlier", "9")
+    inherited = Rules(patience=2.0, outlier=float("inf"))
+    assert rules == [inherited, replace(inherited, min_clients=1, outlier=9.0)]
 
 
 def test_a_run_that_diverges_ends_with_status_one_and_its_record(

@@ -8,10 +8,12 @@ import pytest
 import torch
 from cases import small, theta
 from faults import Faulty
+from torch import Tensor
 
 from fedsciml import methods
 from fedsciml.admission import refusal
 from fedsciml.backends import payload
+from fedsciml.backends.inprocess import InProcess
 from fedsciml.balance import Balanced
 from fedsciml.compress import Compressed
 from fedsciml.federation import Federation, Rules
@@ -162,6 +164,34 @@ def test_control_variates_of_missing_clients_stay() -> None:
             moved, variate = moved + variate, -0.1 * variate
         torch.testing.assert_close(after["theta"], moved, rtol=1e-13, atol=1e-15)
         torch.testing.assert_close(after[kept], variate, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("scaffold", "variate"), ("feddyn", "gradient")]
+)
+def test_a_forgotten_control_variate_is_missed_in_every_later_round(
+    name: str, kept: str
+) -> None:
+    method = methods.load(name, tau=3)
+    door = InProcess(problem(), method)
+    shares = torch.tensor(door.shares, dtype=torch.float64)
+    federation = Federation(problem(), method, door)
+    state, broadcast = method.init(theta(problem()), 0)
+
+    def gap() -> Tensor:
+        """From the server's to the mean of the clients'."""
+        own = torch.stack([memory[kept] for memory in door.memories])
+        found: Tensor = state[kept] - shares @ own
+        return found
+
+    lost = torch.zeros_like(theta(problem()))
+    for number in range(1, 9):
+        if number == 4:
+            lost = shares[1] * door.memories[1][kept]
+            assert lost.norm() > 1e-3 * state[kept].norm() > 0
+            door.memories[1] = {}
+        state, broadcast, _ = federation.advance(state, broadcast, number)
+        torch.testing.assert_close(gap(), lost, rtol=0, atol=1e-13 * state[kept].norm())
 
 
 def test_a_budget_is_shared_among_those_that_report() -> None:

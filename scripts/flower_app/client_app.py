@@ -6,7 +6,8 @@ The keys of the run config are in pyproject.toml; those of a site's node config 
     partition-id     which client the site is, from 0
     num-partitions   how many there are
     data             file with the site's rows, where site-data is true
-    memory           directory for what a method's client remembers between rounds
+    memory           directory for what a method's client remembers between rounds;
+                     SCAFFOLD, FedDyn and keep_state need it
 """
 
 import json

@@ -15,8 +15,10 @@ Of the run config this module reads
     dtype, threads              float64; CPU threads, which the last digits depend on
 
 and of the node config ``partition-id``, ``num-partitions``, ``device`` and ``memory``:
-a directory for what the site remembers, without which a run that is resumed is not the
-same to the last digit with methods whose clients remember.
+a directory for what the site remembers. Without it a site forgets when the run is
+resumed or its SuperNode starts again. With FIPA the last digits then differ; SCAFFOLD
+and FedDyn need the directory, as the server's control variate is wrong for good once a
+client has forgotten its own, and so do solvers that keep their state.
 """
 
 import json

@@ -40,9 +40,9 @@ class Rules:
         patience: Seconds for which a round is tried again when fewer than
             ``min_clients`` take part, before the run ends.
         outlier: Largest norm of a client's sketch, target or update over what is usual,
-            see ``admission.usual``. Of honest clients at most 57 was seen with FIPA,
-            108 with any method; a sketch scaled by 1000 may stay below 1000, see
-            docs/stragglers.md.
+            see ``admission.usual``. Of honest clients at most 56 was measured with
+            FIPA, 108 with any method (docs/stragglers.md); a sketch scaled by 1000 may
+            stay below 1000, where the client's own is smaller than is usual.
         staleness: For so many rounds an absent client's last sketch stands in for it,
             in methods that can; 0 for none.
 

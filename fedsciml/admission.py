@@ -42,6 +42,8 @@ def refusal(
         finite = value.isfinite()
         if not (finite.all() if field.finite else finite.any() or finite.numel() < 2):
             return FloatingPointError(f"its {key} is not finite")
+        if field.least is not None and (value < field.least).any():
+            return ValueError(f"its {key} is below {field.least:g}")
     return None
 
 

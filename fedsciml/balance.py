@@ -122,9 +122,9 @@ class Balanced(Wrapped):
     def expects(self, broadcast: Message, size: int) -> Fields:
         """The traces of all terms; afterwards of the method, and the own loss."""
         if _ASK in broadcast:
-            return {_TRACES: Field(("terms",), dtype=torch.float64)}
+            return {_TRACES: Field(("terms",), dtype=torch.float64, least=0)}
         inner = self.method.expects(without(broadcast, _MARK), size)
-        return {**inner, _LOSS: Field()} if "theta" in broadcast else inner
+        return {**inner, _LOSS: Field(least=0)} if "theta" in broadcast else inner
 
     def server(
         self, state: State, uploads: list[Message]

@@ -120,7 +120,8 @@ class Compressed(Wrapped):
         for key in _long(fields, size):
             field = fields[key]
             assert field.shape is not None
-            fields[key] = field._replace(dtype=self._dtype)
+            least = None if self.feedback else field.least  # a change has any sign
+            fields[key] = field._replace(dtype=self._dtype, least=least)
             if self.feedback:
                 shape = (*field.shape[:-1], f"{_MARK}{key}.known")
                 fields[_MARK + key] = Field(

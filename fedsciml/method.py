@@ -43,12 +43,15 @@ class Field(NamedTuple):
         finite: Whether every entry must be finite; else, of several, one at least.
         scale: Whether its norm is held against those of the other clients.
         dtype: Of the tensor; None for that of theta.
+        least: What no entry may be below, such as 0 for a sum of squares; None for
+            no bound.
     """
 
     shape: tuple[int | str, ...] | None = None
     finite: bool = True
     scale: bool = False
     dtype: torch.dtype | None = None
+    least: float | None = None
 
 
 Fields = Mapping[str, Field]

@@ -14,8 +14,8 @@ SIZE, RANK = 7, 3
 EXPECTED = {
     "factor": Field(("k", SIZE), scale=True),
     "target": Field(("k",), scale=True),
-    "losses": Field((2,), finite=False),
-    "loss": Field(),
+    "losses": Field((2,), finite=False, least=0),
+    "loss": Field(least=0),
 }
 
 
@@ -56,6 +56,9 @@ def test_what_the_method_expects_is_merged() -> None:
         ({"loss": drawn(1)}, "is a Tensor, not a number"),
         ({"loss": True}, "is a bool, not a number"),
         ({"loss": math.nan}, "loss is not finite"),
+        ({"loss": -1e-300}, "loss is below 0"),
+        ({"losses": torch.tensor([math.nan, -1e-30]).double()}, "losses is below 0"),
+        ({"losses": torch.tensor([1.0, -math.inf]).double()}, "losses is below 0"),
         ({"target": torch.full((RANK,), math.inf).double()}, "target is not finite"),
         ({"losses": torch.full((2,), math.nan).double()}, "losses is not finite"),
     ],

@@ -86,10 +86,11 @@ class FedFisher(FedAvg):
     def expects(self, broadcast: Message, size: int) -> Fields:
         """As FedAvg, and the matrix; then the losses along the path."""
         if "path" in broadcast:
-            return {"losses": Field((len(tensor(broadcast, "path")),), finite=False)}
+            points = len(tensor(broadcast, "path"))
+            return {"losses": Field((points,), finite=False, least=0)}
         expected = dict(super().expects(broadcast, size))
         if self.fisher == "diagonal":
-            return {**expected, "fisher": Field((size,), scale=True)}
+            return {**expected, "fisher": Field((size,), scale=True, least=0)}
         for key in Factors._fields:
             expected[key] = Field((key,), scale=True)
         return {**expected, "widths": Field(("widths",), dtype=torch.int64)}

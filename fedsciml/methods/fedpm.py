@@ -140,7 +140,7 @@ class FedPM:
         expected = {
             "delta": Field((size,), scale=True),
             "preconditioner": Field((numbers,), scale=True),
-            "loss": Field(),
+            "loss": Field(least=0),
             "share": Field(),
         }
         if not gramian:

@@ -147,9 +147,9 @@ class FipaPaper:
         del broadcast
         expected = {
             "vectors": Field(("k", size)),
-            "eigenvalues": Field(("k",), scale=True),
+            "eigenvalues": Field(("k",), scale=True, least=0),
             "delta": Field((size,), scale=True),
-            "loss": Field(),
+            "loss": Field(least=0),
         }
         if isinstance(self.rank, Published):
             expected["gradient"] = Field((size,), scale=True)

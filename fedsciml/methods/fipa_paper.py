@@ -146,7 +146,7 @@ class FipaPaper:
         """Eigenpairs, update and loss; by schedule, gradient or spectrum."""
         del broadcast
         expected = {
-            "vectors": Field(("k", size)),
+            "vectors": Field(("k", size), scale=True),
             "eigenvalues": Field(("k",), scale=True, least=0),
             "delta": Field((size,), scale=True),
             "loss": Field(least=0),

@@ -17,7 +17,15 @@ from torch import Tensor
 
 from fedsciml.admission import outliers, refusal, usual
 from fedsciml.backends import Backend
-from fedsciml.method import Comparing, Info, Message, Method, State, renewed
+from fedsciml.method import (
+    Comparing,
+    Info,
+    Message,
+    Method,
+    State,
+    objection,
+    renewed,
+)
 from fedsciml.problem import Problem
 
 Found = TypeVar("Found")
@@ -104,7 +112,7 @@ class Federation:
     """The clients of a problem behind a backend, under the rules.
 
     Args:
-        problem: For messages.
+        problem: What is trained.
         method: What is run.
         backend: Door to the clients.
         rules: Which rounds count.
@@ -133,7 +141,7 @@ class Federation:
         self.roll: Roll | None = None
         self.dropped: dict[int, Exception] = {}
         self.stale: dict[int, int] = {}
-        self._label = f"{method.name} on {problem.name}"
+        self._problem, self._label = problem, f"{method.name} on {problem.name}"
         self._clock, self._sleep = clock, sleep
         self._last: list[State] = []
         self._norms: dict[str, float] = {}
@@ -293,6 +301,9 @@ class Federation:
                 continue
             wrong = self._untrue(m, answer) or refusal(
                 answer, expected, sizes[m], theta.dtype
+            )
+            wrong = wrong or objection(
+                self.method, self._problem, state, {**answer, "client": m}
             )
             if wrong is None:
                 uploads[m] = answer

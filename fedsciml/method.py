@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 Value = Any
@@ -148,3 +149,28 @@ def renewed(method: Method, state: State, broadcast: Message) -> tuple[State, Me
     if isinstance(method, Comparing):
         return method.renewed(state, broadcast)
     return state, broadcast
+
+
+@runtime_checkable
+class Objecting(Protocol):
+    """A method whose server needs more of an upload than ``Fields`` can say."""
+
+    def objection(
+        self, problem: Problem, state: State, upload: Message
+    ) -> ValueError | None:
+        """Why an upload that holds what is expected cannot be used; None if it can.
+
+        Args:
+            problem: What is trained.
+            state: The server's, when the upload came.
+            upload: With the number of its ``client``.
+        """
+
+
+def objection(
+    method: Method, problem: Problem, state: State, upload: Message
+) -> ValueError | None:
+    """``Objecting.objection``; None for a method that expects nothing more."""
+    if isinstance(method, Objecting):
+        return method.objection(problem, state, upload)
+    return None

@@ -26,8 +26,9 @@ from fedsciml import kronecker
 from fedsciml.kronecker import Factors
 from fedsciml.local import Local, Solver, train
 from fedsciml.method import Field, Fields, Info, Message, State
-from fedsciml.methods._uploads import added, mean, number, tensor, total
+from fedsciml.methods._uploads import added, foreign, mean, number, tensor, total
 from fedsciml.methods.fedavg import FedAvg
+from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.steps import lowest
 
@@ -95,6 +96,19 @@ class FedFisher(FedAvg):
             expected[key] = Field((key,), scale=True)
         return {**expected, "widths": Field(("widths",), dtype=torch.int64)}
 
+    def objection(
+        self, problem: Problem, state: State, upload: Message
+    ) -> ValueError | None:
+        """To Kronecker factors of another network."""
+        del state
+        if "widths" not in upload:
+            return None
+        sizes = kronecker.sizes(tensor(upload, "widths").tolist())
+        terms = len(problem.terms)
+        lengths = [terms * sum(k * k for k in layers) for layers in sizes]
+        named = dict(zip(Factors._fields, lengths, strict=True))
+        return foreign(problem, upload, named)
+
     def server(
         self, state: State, uploads: list[Message]
     ) -> tuple[State, Message, Info | None]:
@@ -141,8 +155,7 @@ def _kronecker(uploads: list[Message]) -> Callable[[Tensor], Tensor]:
     """The same with Kronecker factors."""
     parts, products = [], []
     for upload in uploads:
-        widths = tensor(upload, "widths").tolist()
-        before, after = [width + 1 for width in widths[:-1]], widths[1:]
+        before, after = kronecker.sizes(tensor(upload, "widths").tolist())
         inputs = kronecker.unpacked(tensor(upload, "inputs"), before)
         outputs = kronecker.unpacked(tensor(upload, "outputs"), after)
         parts.append(Factors(inputs, outputs))

@@ -16,6 +16,7 @@ With a factor per client instead, f_m = mean_m' tr(J_m'^T J_m') / tr(J_m^T J_m),
 add up to that of the scaled rows.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -126,7 +127,9 @@ class Balanced(Wrapped):
     def expects(self, broadcast: Message, size: int) -> Fields:
         """The traces of all terms; afterwards of the method, and the own loss."""
         if _ASK in broadcast:
-            return {_TRACES: Field(("terms",), dtype=torch.float64, least=0)}
+            return {
+                _TRACES: Field(("terms",), dtype=torch.float64, least=0, most=math.inf)
+            }
         inner = self.method.expects(without(broadcast, _MARK), size)
         return {**inner, _LOSS: Field(least=0)} if "theta" in broadcast else inner
 

@@ -300,7 +300,7 @@ class Federation:
                 self.dropped[m] = answer
                 continue
             wrong = self._untrue(m, answer) or refusal(
-                answer, expected, sizes[m], theta.dtype
+                answer, expected, sizes[m], theta
             )
             wrong = wrong or objection(
                 self.method, self._problem, state, {**answer, "client": m}

@@ -46,6 +46,8 @@ class Field(NamedTuple):
         dtype: Of the tensor; None for that of theta.
         least: What no entry may be below, such as 0 for a sum of squares; None for
             no bound.
+        most: The largest size that its words may stand for; None for the length of
+            theta, which no rank exceeds.
     """
 
     shape: tuple[int | str, ...] | None = None
@@ -53,6 +55,7 @@ class Field(NamedTuple):
     scale: bool = False
     dtype: torch.dtype | None = None
     least: float | None = None
+    most: float | None = None
 
 
 Fields = Mapping[str, Field]

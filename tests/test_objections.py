@@ -37,6 +37,16 @@ def another_network(upload: Message) -> Message:
     return {**upload, "widths": widths}
 
 
+def endless(upload: Message) -> Message:
+    """More rows than there are parameters."""
+    rows = 1 + upload["factor"].shape[1]
+    return {
+        **upload,
+        "factor": upload["factor"][:1].expand(rows, -1),
+        "target": upload["target"][:1].expand(rows),
+    }
+
+
 def doubled(x: Tensor) -> Tensor:
     return torch.cat([x, x])
 
@@ -59,6 +69,7 @@ FEEDBACK = METHODS["compressed with feedback"]
 @pytest.mark.parametrize(
     ("method", "fault", "said"),
     [
+        (METHODS["fipa"], endless, "a size that the client chooses is at most"),
         (FISHER, changed("widths", lambda x: x + 1), WIDTHS),
         (FISHER, changed("widths", torch.zeros_like), WIDTHS),
         (FISHER, another_network, WIDTHS),

@@ -15,6 +15,7 @@ clients' losses there come up, and the lowest sum is taken. One round is the pap
 one-shot method; the next ones start from its result.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -93,7 +94,7 @@ class FedFisher(FedAvg):
         if self.fisher == "diagonal":
             return {**expected, "fisher": Field((size,), scale=True, least=0)}
         for key in Factors._fields:
-            expected[key] = Field((key,), scale=True)
+            expected[key] = Field((key,), scale=True, most=math.inf)
         return {**expected, "widths": Field(("widths",), dtype=torch.int64)}
 
     def objection(

@@ -140,7 +140,7 @@ class FedPM:
         numbers: int | str = size**2 if gramian else "numbers"
         expected = {
             "delta": Field((size,), scale=True),
-            "preconditioner": Field((numbers,), scale=True),
+            "preconditioner": Field((numbers,), scale=True, most=math.inf),
             "loss": Field(least=0),
             "share": Field(),
         }

@@ -14,7 +14,7 @@ from fedsciml.method import Field, Fields, Message
 
 
 def refusal(
-    upload: Message, expected: Fields, sizes: dict[str, int], dtype: torch.dtype
+    upload: Message, expected: Fields, sizes: dict[str, int], theta: Tensor
 ) -> Exception | None:
     """Why an upload cannot be merged; None if it can.
 
@@ -23,7 +23,7 @@ def refusal(
         expected: What the method expects.
         sizes: What the words in shapes stand for at this client in this round; new
             ones are added.
-        dtype: Of theta.
+        theta: The server's, for its length and dtype.
 
     Returns:
         A ``FloatingPointError`` for what is not finite, else a ``ValueError``.
@@ -35,13 +35,15 @@ def refusal(
         return ValueError(f"it holds '{strange[0]}', which nobody asked for")
     for key, field in expected.items():
         value = upload[key]
-        if wrong := _wrong(value, field, sizes, dtype):
+        if wrong := _wrong(value, field, sizes, theta):
             return ValueError(f"its {key} {wrong}")
         if not isinstance(value, Tensor):
             value = torch.tensor(float(value), dtype=torch.float64, device="cpu")
         finite = value.isfinite()
         if not (finite.all() if field.finite else finite.any() or finite.numel() < 2):
             return FloatingPointError(f"its {key} is not finite")
+        if field.least is not None and (value < field.least).any():
+            return ValueError(f"its {key} is below {field.least:g}")
     return None
 
 
@@ -95,21 +97,28 @@ def _norm(value: Tensor) -> float:
 
 
 def _wrong(
-    value: object, field: Field, sizes: dict[str, int], dtype: torch.dtype
+    value: object, field: Field, sizes: dict[str, int], theta: Tensor
 ) -> str | None:
-    """What is wrong with a value but for its size, if anything."""
+    """What is wrong with a value but for its numbers, if anything."""
+    dtype = field.dtype or theta.dtype
+    most = len(theta) if field.most is None else field.most
     if field.shape is None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return f"is a {type(value).__name__}, not a number"
     elif not isinstance(value, Tensor):
         return f"is a {type(value).__name__}, not a tensor"
-    elif value.dtype != (field.dtype or dtype):
-        return f"is of {value.dtype}, not {field.dtype or dtype}"
+    elif value.dtype != dtype:
+        return f"is of {value.dtype}, not {dtype}"
     elif not _fits(value, field.shape, sizes):
         wanted = [sizes.get(n, n) if isinstance(n, str) else n for n in field.shape]
         return (
             f"has shape {list(value.shape)}, not [{', '.join(map(str, wanted))}]; did "
             "the client build the same network?"
+        )
+    elif any(sizes[n] > most for n in field.shape if isinstance(n, str)):
+        return (
+            f"has shape {list(value.shape)}; a size that the client chooses is at most "
+            f"{most}"
         )
     return None
 

@@ -16,6 +16,7 @@ With a factor per client instead, f_m = mean_m' tr(J_m'^T J_m') / tr(J_m^T J_m),
 add up to that of the scaled rows.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -30,9 +31,11 @@ from fedsciml.method import (
     Method,
     State,
     Wrapped,
+    objection,
     renewed,
 )
 from fedsciml.methods._uploads import clients, number, tensor, total, without
+from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 Balance = Literal["none", "terms", "clients"]
@@ -57,13 +60,15 @@ def traces(system: System, theta: Tensor) -> Tensor:
 def factors(traces: Tensor, by: Balance) -> Tensor:
     """Factors of the losses of clients and terms, from their traces; both [M, T].
 
-    What has no trace counts for nothing in the mean and gets the factor 1.
+    What has no trace counts for nothing in the mean and gets the factor 1, as do all
+    where the mean overflows.
     """
     if by == "none":
         return torch.ones_like(traces)
     sums = traces.sum(0 if by == "terms" else 1, keepdim=True)
     known = (sums > 0) & sums.isfinite()
-    found = torch.where(known, sums[known].mean() / sums, 1.0)
+    found = sums[known].mean() / sums
+    found = torch.where(known & found.isfinite(), found, 1.0)
     return found.expand_as(traces).contiguous()
 
 
@@ -122,9 +127,23 @@ class Balanced(Wrapped):
     def expects(self, broadcast: Message, size: int) -> Fields:
         """The traces of all terms; afterwards of the method, and the own loss."""
         if _ASK in broadcast:
-            return {_TRACES: Field(("terms",), dtype=torch.float64)}
+            return {
+                _TRACES: Field(("terms",), dtype=torch.float64, least=0, most=math.inf)
+            }
         inner = self.method.expects(without(broadcast, _MARK), size)
-        return {**inner, _LOSS: Field()} if "theta" in broadcast else inner
+        return {**inner, _LOSS: Field(least=0)} if "theta" in broadcast else inner
+
+    def objection(
+        self, problem: Problem, state: State, upload: Message
+    ) -> ValueError | None:
+        """To traces of other terms; afterwards the method's."""
+        if _TRACES not in upload:
+            inner, plain = without(state, _MARK), without(upload, _MARK)
+            return objection(self.method, problem, inner, plain)
+        found, terms = len(tensor(upload, _TRACES)), len(problem.terms)
+        if found != terms:
+            return ValueError(f"it has traces of {found} terms; there are {terms}")
+        return None
 
     def server(
         self, state: State, uploads: list[Message]

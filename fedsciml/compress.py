@@ -42,9 +42,11 @@ from fedsciml.method import (
     Method,
     State,
     Wrapped,
+    objection,
     renewed,
 )
-from fedsciml.methods._uploads import own, tensor, without
+from fedsciml.methods._uploads import clients, own, tensor, without
+from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 Precision = Literal["float32", "bfloat16"]
@@ -120,7 +122,8 @@ class Compressed(Wrapped):
         for key in _long(fields, size):
             field = fields[key]
             assert field.shape is not None
-            fields[key] = field._replace(dtype=self._dtype)
+            least = None if self.feedback else field.least  # a change has any sign
+            fields[key] = field._replace(dtype=self._dtype, least=least)
             if self.feedback:
                 shape = (*field.shape[:-1], f"{_MARK}{key}.known")
                 fields[_MARK + key] = Field(
@@ -128,24 +131,28 @@ class Compressed(Wrapped):
                 )
         return fields
 
+    def objection(
+        self, problem: Problem, state: State, upload: Message
+    ) -> ValueError | None:
+        """To a change of what the server never had; then the method's."""
+        try:
+            whole = self._whole(state, upload)
+        except ValueError as error:
+            return error
+        return objection(self.method, problem, without(state, _MARK), whole)
+
     def server(
         self, state: State, uploads: list[Message]
     ) -> tuple[State, Message, Info | None]:
         """The method's part on what was sent, in the precision of theta."""
-        theta = tensor(state, "theta")
         copies = own(state, _MARK)
         whole: list[Message] = []
-        for m, upload in enumerate(uploads):
-            client = upload.get("client", m)
-            message = self._widened(upload, theta.dtype)
-            for mark in (key for key in upload if key.startswith(_MARK)):
-                key, copy = mark.removeprefix(_MARK), f"{mark}.{client}"
-                known = copies.get(copy, theta.new_zeros(0, len(theta)))
-                if not tensor(upload, mark).shape[-1]:  # the client has no memory
-                    known = known[:0]
-                message[key] = _read(message, key, known)
-                copies[copy] = _directions(tensor(message, key))
-            whole.append(without(message, _MARK))
+        for m, upload in zip(clients(uploads), uploads, strict=True):
+            message = self._whole(state, {**upload, "client": m})
+            for mark in own(upload, _MARK):
+                key = mark.removeprefix(_MARK)
+                copies[f"{mark}.{m}"] = _directions(tensor(message, key))
+            whole.append(message)
         inner, broadcast, info = self.method.server(without(state, _MARK), whole)
         return {**inner, **copies}, broadcast, info
 
@@ -154,14 +161,23 @@ class Compressed(Wrapped):
         inner, opening = renewed(self.method, without(state, _MARK), broadcast)
         return {**inner, **own(state, _MARK)}, opening
 
-    def _widened(self, upload: Message, dtype: torch.dtype) -> Message:
-        """With what was rounded in the precision of theta."""
-        return {
-            key: value.to(dtype)
+    def _whole(self, state: State, upload: Message) -> Message:
+        """What the client would have sent uncompressed, in the precision of theta."""
+        theta = tensor(state, "theta")
+        message = {
+            key: value.to(theta.dtype)
             if isinstance(value, Tensor) and value.dtype == self._dtype
             else value
             for key, value in upload.items()
         }
+        for mark in own(upload, _MARK):
+            copy = f"{mark}.{upload['client']}"
+            known = state.get(copy, theta.new_zeros(0, len(theta)))
+            if not tensor(upload, mark).shape[-1]:  # the client has no memory
+                known = known[:0]
+            key = mark.removeprefix(_MARK)
+            message[key] = _read(message, key, known)
+        return without(message, _MARK)
 
 
 def compressed(method: Method, text: str) -> Method:
@@ -214,9 +230,9 @@ def _read(message: Message, key: str, known: Tensor) -> Tensor:
     weights, change = tensor(message, _MARK + key), tensor(message, key)
     if weights.shape[-1] != len(known):
         raise ValueError(
-            f"A client sent the change of a '{key}' of {weights.shape[-1]} rows, but "
-            f"the server knows one of {len(known)}. Has another run's memory been "
-            "given to the client? Empty it, and the client sends all again."
+            f"it holds the change of a '{key}' of {weights.shape[-1]} rows, but the "
+            f"server knows one of {len(known)}; has another run's memory been given "
+            "to the client? Empty it, and the client sends all again"
         )
     return weights.to(known) @ known + change.to(known)
 

@@ -18,7 +18,15 @@ from torch import Tensor
 
 from fedsciml.admission import outliers, refusal, usual
 from fedsciml.backends import Backend
-from fedsciml.method import Info, Message, Method, State, compares, renewed
+from fedsciml.method import (
+    Info,
+    Message,
+    Method,
+    State,
+    compares,
+    objection,
+    renewed,
+)
 from fedsciml.problem import Problem
 
 Found = TypeVar("Found")
@@ -110,7 +118,7 @@ class Federation:
     """The clients of a problem behind a backend, under the rules.
 
     Args:
-        problem: For messages.
+        problem: What is trained.
         method: What is run.
         backend: Door to the clients.
         rules: Which rounds count.
@@ -139,7 +147,7 @@ class Federation:
         self.roll: Roll | None = None
         self.dropped: dict[int, Exception] = {}
         self.stale: dict[int, int] = {}
-        self._label = f"{method.name} on {problem.name}"
+        self._problem, self._label = problem, f"{method.name} on {problem.name}"
         self._clock, self._sleep = clock, sleep
         self._last: list[State] = []
         self._norms: dict[str, float] = {}
@@ -309,8 +317,11 @@ class Federation:
             if isinstance(answer, Exception):
                 self.dropped[m] = answer
                 continue
-            wrong = refusal(answer, expected, sizes[m], theta.dtype)
-            wrong = wrong or self._untrue(m, answer)
+            wrong = (
+                refusal(answer, expected, sizes[m], theta)
+                or self._untrue(m, answer)
+                or objection(self.method, self._problem, state, {**answer, "client": m})
+            )
             if wrong is None:
                 uploads[m] = answer
             else:

@@ -50,6 +50,11 @@ class Factors(NamedTuple):
         return joined([(g @ v @ a).sum(0) for g, v, a in triples])
 
 
+def sizes(widths: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Of each layer's A and G."""
+    return [width + 1 for width in widths[:-1]], list(widths[1:])
+
+
 def matrices(widths: Sequence[int], vector: Tensor) -> list[Tensor]:
     """A vector [p] as each layer's weight and bias in one matrix [out, in + 1]."""
     sizes = [size for a, b in pairwise(widths) for size in (a * b, b)]

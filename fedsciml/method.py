@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 Value = Any
@@ -43,12 +44,18 @@ class Field(NamedTuple):
         finite: Whether every entry must be finite; else, of several, one at least.
         scale: Whether its norm is held against those of the other clients.
         dtype: Of the tensor; None for that of theta.
+        least: What no entry may be below, such as 0 for a sum of squares; None for
+            no bound.
+        most: The largest size that its words may stand for; None for the length of
+            theta, which no rank exceeds.
     """
 
     shape: tuple[int | str, ...] | None = None
     finite: bool = True
     scale: bool = False
     dtype: torch.dtype | None = None
+    least: float | None = None
+    most: float | None = None
 
 
 Fields = Mapping[str, Field]
@@ -152,3 +159,28 @@ def renewed(method: Method, state: State, broadcast: Message) -> tuple[State, Me
     if isinstance(method, Comparing):
         return method.renewed(state, broadcast)
     return state, broadcast
+
+
+@runtime_checkable
+class Objecting(Protocol):
+    """A method whose server needs more of an upload than ``Fields`` can say."""
+
+    def objection(
+        self, problem: Problem, state: State, upload: Message
+    ) -> ValueError | None:
+        """Why an upload that holds what is expected cannot be used; None if it can.
+
+        Args:
+            problem: What is trained.
+            state: The server's, when the upload came.
+            upload: With the number of its ``client``.
+        """
+
+
+def objection(
+    method: Method, problem: Problem, state: State, upload: Message
+) -> ValueError | None:
+    """``Objecting.objection``; None for a method that expects nothing more."""
+    if isinstance(method, Objecting):
+        return method.objection(problem, state, upload)
+    return None

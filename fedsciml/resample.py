@@ -22,7 +22,15 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.method import Fields, Info, Message, State, Wrapped, renewed
+from fedsciml.method import (
+    Fields,
+    Info,
+    Message,
+    State,
+    Wrapped,
+    objection,
+    renewed,
+)
 from fedsciml.methods._sketching import generator
 from fedsciml.methods._uploads import number, own, tensor, without
 from fedsciml.problem import Problem, Rows, Shard, Term
@@ -235,6 +243,12 @@ class Resampled(Wrapped):
     def expects(self, broadcast: Message, size: int) -> Fields:
         """Of the method."""
         return self.method.expects(without(broadcast, _MARK), size)
+
+    def objection(
+        self, problem: Problem, state: State, upload: Message
+    ) -> ValueError | None:
+        """The method's."""
+        return objection(self.method, problem, without(state, _MARK), upload)
 
     def server(
         self, state: State, uploads: list[Message]

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedsciml.method import Fields, Info, Message, Method, State, renewed
+from fedsciml.method import Fields, Info, Message, Method, State, objection, renewed
 from fedsciml.methods._uploads import own, without
+from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 _MARK = "warmup."  # prefix of what the warm-up itself keeps and sends
@@ -68,6 +69,13 @@ class Warmup:
         """Of the method whose turn it is."""
         method = self.first if _MARK + "left" in broadcast else self.then
         return method.expects(without(broadcast, _MARK), size)
+
+    def objection(
+        self, problem: Problem, state: State, upload: Message
+    ) -> ValueError | None:
+        """That of the method whose turn it is."""
+        method = self.first if own(state, _MARK) else self.then
+        return objection(method, problem, without(state, _MARK), upload)
 
     def server(
         self, state: State, uploads: list[Message]

@@ -86,6 +86,14 @@ def everywhere(change: Callable[[Tensor], object]) -> Fault:
     }
 
 
+def negative(upload: Message) -> Message:
+    """Losses that promise more than any sum of squares can keep."""
+    return {
+        key: -value - 1e300 if key in ("loss", "losses") else value
+        for key, value in upload.items()
+    }
+
+
 def empty(upload: Message) -> Message:
     """The record has nothing in it."""
     del upload
@@ -107,6 +115,7 @@ FAULTS: dict[str, Fault] = {
     "another network": everywhere(lambda x: torch.cat([x, x[..., :1]], -1)),
     "empty": empty,
     "garbage": garbage,
+    "negative": negative,
     "scaled": everywhere(lambda x: 1e6 * x),
 }
 """By name. In answers to a probe a scale is not seen."""

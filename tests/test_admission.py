@@ -10,12 +10,13 @@ from fedsciml.admission import outliers, refusal, usual
 from fedsciml.method import Field, Message
 
 SIZE, RANK = 7, 3
+THETA = torch.zeros(SIZE, dtype=torch.float64)
 
 EXPECTED = {
     "factor": Field(("k", SIZE), scale=True),
     "target": Field(("k",), scale=True),
-    "losses": Field((2,), finite=False),
-    "loss": Field(),
+    "losses": Field((2,), finite=False, least=0),
+    "loss": Field(least=0),
 }
 
 
@@ -36,11 +37,11 @@ def upload(**changed: object) -> Message:
 
 
 def test_what_the_method_expects_is_merged() -> None:
-    assert refusal(upload(), EXPECTED, {}, torch.float64) is None
+    assert refusal(upload(), EXPECTED, {}, THETA) is None
     for loss in (1, 1e308):
-        assert refusal(upload(loss=loss), EXPECTED, {}, torch.float64) is None
+        assert refusal(upload(loss=loss), EXPECTED, {}, THETA) is None
     empty = upload(factor=drawn(0, SIZE), target=drawn(0))
-    assert refusal(empty, EXPECTED, {}, torch.float64) is None
+    assert refusal(empty, EXPECTED, {}, THETA) is None
 
 
 @pytest.mark.parametrize(
@@ -50,31 +51,45 @@ def test_what_the_method_expects_is_merged() -> None:
         ({"extra": 1.0}, "holds 'extra'"),
         ({"factor": drawn(RANK, SIZE + 1)}, r"shape \[3, 8\], not \[3, 7\]"),
         ({"target": drawn(RANK + 1)}, r"shape \[4\], not \[3\]"),
+        (
+            {"factor": drawn(SIZE + 1, SIZE), "target": drawn(SIZE + 1)},
+            r"factor has shape \[8, 7\]; a size that the client chooses is at most 7",
+        ),
         ({"target": drawn(RANK, 1)}, r"shape \[3, 1\]"),
         ({"factor": drawn(RANK, SIZE).float()}, "float32, not torch.float64"),
         ({"factor": "words"}, "is a str, not a tensor"),
         ({"loss": drawn(1)}, "is a Tensor, not a number"),
         ({"loss": True}, "is a bool, not a number"),
         ({"loss": math.nan}, "loss is not finite"),
+        ({"loss": -1e-300}, "loss is below 0"),
+        ({"losses": torch.tensor([math.nan, -1e-30]).double()}, "losses is below 0"),
+        ({"losses": torch.tensor([1.0, -math.inf]).double()}, "losses is below 0"),
         ({"target": torch.full((RANK,), math.inf).double()}, "target is not finite"),
         ({"losses": torch.full((2,), math.nan).double()}, "losses is not finite"),
     ],
 )
 def test_anything_else_is_refused_with_its_reason(changed: Message, said: str) -> None:
-    found = refusal(upload(**changed), EXPECTED, {}, torch.float64)
+    found = refusal(upload(**changed), EXPECTED, {}, THETA)
     assert found is not None
     with pytest.raises((ValueError, FloatingPointError), match=said):
         raise found
 
 
+def test_a_field_may_say_how_much_the_client_can_choose() -> None:
+    long = {"numbers": drawn(2 * SIZE)}
+    for most, refused in ((None, True), (SIZE, True), (2 * SIZE, False)):
+        expected = {"numbers": Field(("n",), most=most)}
+        assert bool(refusal(long, expected, {}, THETA)) == refused
+
+
 def test_a_word_means_the_same_size_in_all_of_a_round() -> None:
     sizes: dict[str, int] = {}
-    assert refusal(upload(), EXPECTED, sizes, torch.float64) is None
+    assert refusal(upload(), EXPECTED, sizes, THETA) is None
     assert sizes == {"k": RANK}
     later = {"targets": Field((2, "k"))}
     other = {"targets": drawn(2, RANK + 1)}
-    assert refusal(other, later, sizes, torch.float64) is not None
-    assert refusal({"targets": drawn(2, RANK)}, later, sizes, torch.float64) is None
+    assert refusal(other, later, sizes, THETA) is not None
+    assert refusal({"targets": drawn(2, RANK)}, later, sizes, THETA) is None
 
 
 @pytest.mark.parametrize("clients", [2, 3, 10])

@@ -37,6 +37,7 @@ REASONS = {
     "another network": "has shape",
     "empty": "it has no '",
     "garbage": "it holds '\x00'",
+    "negative": "is below 0",
     "scaled": "the clients' median at most",
 }
 

@@ -11,7 +11,7 @@ from faults import Faulty
 from torch import Tensor
 
 from fedsciml import methods
-from fedsciml.admission import refusal
+from fedsciml.admission import outliers, refusal, usual
 from fedsciml.backends import payload
 from fedsciml.backends.inprocess import InProcess
 from fedsciml.balance import Balanced
@@ -101,8 +101,28 @@ def test_clients_send_what_the_method_expects(name: str) -> None:
             m = upload.pop("client")
             if "theta" in broadcast:
                 words[m] = {}  # a round begins
-            dtype = state["theta"].dtype
-            assert refusal(upload, expected, words[m], dtype) is None
+            assert refusal(upload, expected, words[m], state["theta"]) is None
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, method in METHODS.items() if not method.pooled]
+)
+def test_a_client_that_scales_one_part_of_its_upload_is_an_outlier(name: str) -> None:
+    # A spectrum shares out bytes alone, traces differ by squares, and what a client
+    # says of candidates can only keep the others from a step.
+    free = {"spectrum", "balance.traces", "losses", "targets"}
+    method, measured = METHODS[name], set()
+    parties = dict(enumerate(systems(method)))
+    for _, broadcast, uploads in exchanges(method, parties, 2):
+        expected = method.expects(broadcast, problem().network.size)
+        good = dict(enumerate(uploads))
+        for key, value in good.get(1, {}).items():
+            if isinstance(value, Tensor) and value.is_floating_point() and value.any():
+                scaled = {**good, 1: {**good[1], key: 1e6 * value}}
+                found = outliers(scaled, usual(good, expected), 500)
+                assert list(found) == ([] if key in free else [1]), key
+                measured.add(key)
+    assert measured - free
 
 
 class Alone:

@@ -38,7 +38,7 @@ class Central:
     def expects(self, broadcast: Message, size: int) -> Fields:
         """theta and the loss before the steps."""
         del broadcast
-        return {"theta": Field((size,)), "loss": Field()}
+        return {"theta": Field((size,)), "loss": Field(least=0)}
 
     def server(
         self, state: State, uploads: list[Message]

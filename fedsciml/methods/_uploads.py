@@ -1,10 +1,13 @@
 """Typed reading and adding up of messages."""
 
 import math
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from fedsciml.method import Message
+from fedsciml.network import MLP
+from fedsciml.problem import Problem
 
 
 def tensor(message: Message, key: str) -> Tensor:
@@ -70,6 +73,30 @@ def mean(uploads: list[Message], key: str) -> Tensor:
     """Mean over the clients that answered, weighted by their shares."""
     present = math.fsum(number(u, "share") for u in uploads)
     return shared(uploads, key) / present
+
+
+def foreign(
+    problem: Problem, upload: Message, lengths: Mapping[str, int]
+) -> ValueError | None:
+    """Why matrices of layers are not those of the problem's network; None if they are.
+
+    Args:
+        problem: With an MLP, or there are no such matrices.
+        upload: Holds the ``widths`` of the network and the matrices.
+        lengths: How many numbers there are of each.
+    """
+    network, found = problem.network, tensor(upload, "widths").tolist()
+    if not isinstance(network, MLP) or found != list(network.widths):
+        return ValueError(
+            f"its widths {found} are not those of the network; did the client build "
+            "the same one?"
+        )
+    for key, length in lengths.items():
+        if len(tensor(upload, key)) != length:
+            return ValueError(
+                f"its {key} has {len(tensor(upload, key))} numbers, not {length}"
+            )
+    return None
 
 
 def _missing(message: Message, key: str, kind: str) -> str:

@@ -55,7 +55,11 @@ class FedAvg:
     def expects(self, broadcast: Message, size: int) -> Fields:
         """The update, the loss before it, and the client's part of all rows."""
         del broadcast
-        return {"delta": Field((size,), scale=True), "loss": Field(), "share": Field()}
+        return {
+            "delta": Field((size,), scale=True),
+            "loss": Field(least=0),
+            "share": Field(),
+        }
 
     def server(
         self, state: State, uploads: list[Message]

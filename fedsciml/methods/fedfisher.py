@@ -15,6 +15,7 @@ clients' losses there come up, and the lowest sum is taken. One round is the pap
 one-shot method; the next ones start from its result.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -26,8 +27,9 @@ from fedsciml import kronecker
 from fedsciml.kronecker import Factors
 from fedsciml.local import Local, Solver, train
 from fedsciml.method import Field, Fields, Info, Message, State
-from fedsciml.methods._uploads import added, mean, number, tensor, total
+from fedsciml.methods._uploads import added, foreign, mean, number, tensor, total
 from fedsciml.methods.fedavg import FedAvg
+from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.steps import lowest
 
@@ -86,13 +88,27 @@ class FedFisher(FedAvg):
     def expects(self, broadcast: Message, size: int) -> Fields:
         """As FedAvg, and the matrix; then the losses along the path."""
         if "path" in broadcast:
-            return {"losses": Field((len(tensor(broadcast, "path")),), finite=False)}
+            points = len(tensor(broadcast, "path"))
+            return {"losses": Field((points,), finite=False, least=0)}
         expected = dict(super().expects(broadcast, size))
         if self.fisher == "diagonal":
-            return {**expected, "fisher": Field((size,), scale=True)}
+            return {**expected, "fisher": Field((size,), scale=True, least=0)}
         for key in Factors._fields:
-            expected[key] = Field((key,), scale=True)
+            expected[key] = Field((key,), scale=True, most=math.inf)
         return {**expected, "widths": Field(("widths",), dtype=torch.int64)}
+
+    def objection(
+        self, problem: Problem, state: State, upload: Message
+    ) -> ValueError | None:
+        """To Kronecker factors of another network."""
+        del state
+        if "widths" not in upload:
+            return None
+        sizes = kronecker.sizes(tensor(upload, "widths").tolist())
+        terms = len(problem.terms)
+        lengths = [terms * sum(k * k for k in layers) for layers in sizes]
+        named = dict(zip(Factors._fields, lengths, strict=True))
+        return foreign(problem, upload, named)
 
     def server(
         self, state: State, uploads: list[Message]
@@ -140,8 +156,7 @@ def _kronecker(uploads: list[Message]) -> Callable[[Tensor], Tensor]:
     """The same with Kronecker factors."""
     parts, products = [], []
     for upload in uploads:
-        widths = tensor(upload, "widths").tolist()
-        before, after = [width + 1 for width in widths[:-1]], widths[1:]
+        before, after = kronecker.sizes(tensor(upload, "widths").tolist())
         inputs = kronecker.unpacked(tensor(upload, "inputs"), before)
         outputs = kronecker.unpacked(tensor(upload, "outputs"), after)
         parts.append(Factors(inputs, outputs))

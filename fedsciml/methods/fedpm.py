@@ -30,8 +30,9 @@ from torch import Tensor
 
 from fedsciml import kronecker
 from fedsciml.method import Field, Fields, Info, Message, State
-from fedsciml.methods._uploads import number, tensor, total
+from fedsciml.methods._uploads import foreign, number, tensor, total
 from fedsciml.network import MLP
+from fedsciml.problem import Problem
 from fedsciml.residual import Linearisation, System
 
 Preconditioner = Literal["foof", "gramian"]
@@ -139,13 +140,27 @@ class FedPM:
         numbers: int | str = size**2 if gramian else "numbers"
         expected = {
             "delta": Field((size,), scale=True),
-            "preconditioner": Field((numbers,), scale=True),
-            "loss": Field(),
+            "preconditioner": Field((numbers,), scale=True, most=math.inf),
+            "loss": Field(least=0),
             "share": Field(),
         }
         if not gramian:
             expected["widths"] = Field(("widths",), dtype=torch.int64)
         return expected
+
+    def objection(
+        self, problem: Problem, state: State, upload: Message
+    ) -> ValueError | None:
+        """To a preconditioner of another network, or not positive definite."""
+        del state
+        if "widths" in upload:
+            sizes, _ = kronecker.sizes(tensor(upload, "widths").tolist())
+            lengths = {"preconditioner": sum(k * k for k in sizes)}
+            if wrong := foreign(problem, upload, lengths):
+                return wrong
+        if any(int(torch.linalg.cholesky_ex(p).info) for p in _matrices(upload)):
+            return ValueError("its preconditioner is not positive definite")
+        return None
 
     def server(
         self, state: State, uploads: list[Message]
@@ -175,11 +190,16 @@ def _parts(widths: Sequence[int], vector: Tensor) -> list[Tensor]:
 def _weighed(upload: Message) -> list[tuple[Tensor, Tensor]]:
     """share_m P_m and the way, part by part."""
     widths = tensor(upload, "widths").tolist() if "widths" in upload else []
-    delta = tensor(upload, "delta")
-    sizes = [width + 1 for width in widths[:-1]] or [len(delta)]
-    matrices = kronecker.unpacked(tensor(upload, "preconditioner"), sizes)
-    weighed = (number(upload, "share") * p[0] for p in matrices)
-    return list(zip(weighed, _parts(widths, delta), strict=True))
+    weighed = (number(upload, "share") * p for p in _matrices(upload))
+    return list(zip(weighed, _parts(widths, tensor(upload, "delta")), strict=True))
+
+
+def _matrices(upload: Message) -> list[Tensor]:
+    """P_m, part by part."""
+    flat, sizes = tensor(upload, "preconditioner"), [len(tensor(upload, "delta"))]
+    if "widths" in upload:
+        sizes, _ = kronecker.sizes(tensor(upload, "widths").tolist())
+    return [p[0] for p in kronecker.unpacked(flat, sizes)]
 
 
 def _divided(left: Tensor, p: Tensor) -> Tensor:

@@ -148,13 +148,13 @@ class Fipa:
         if "steps" in broadcast:
             shape = tuple(len(tensor(broadcast, key)) for key in ("steps", "lengths"))
             return {
-                "losses": Field(shape, finite=False),
+                "losses": Field(shape, finite=False, least=0),
                 "targets": Field((*shape, "k"), finite=False),
             }
         expected = {
             "factor": Field(("k", size), scale=True),
             "target": Field(("k",), scale=True),
-            "loss": Field(),
+            "loss": Field(least=0),
         }
         if self.local is not None:
             expected["aim"] = Field(("k",), scale=True)

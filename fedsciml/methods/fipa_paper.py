@@ -146,10 +146,10 @@ class FipaPaper:
         """Eigenpairs, update and loss; by schedule, gradient or spectrum."""
         del broadcast
         expected = {
-            "vectors": Field(("k", size)),
-            "eigenvalues": Field(("k",), scale=True),
+            "vectors": Field(("k", size), scale=True),
+            "eigenvalues": Field(("k",), scale=True, least=0),
             "delta": Field((size,), scale=True),
-            "loss": Field(),
+            "loss": Field(least=0),
         }
         if isinstance(self.rank, Published):
             expected["gradient"] = Field((size,), scale=True)

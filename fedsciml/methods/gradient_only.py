@@ -101,9 +101,9 @@ class GradientOnly:
     def expects(self, broadcast: Message, size: int) -> Fields:
         """Gradient and loss; then the losses at the lengths, which may overflow."""
         if "direction" not in broadcast:
-            return {"gradient": Field((size,), scale=True), "loss": Field()}
+            return {"gradient": Field((size,), scale=True), "loss": Field(least=0)}
         lengths = len(tensor(broadcast, "lengths"))
-        return {"losses": Field((lengths,), finite=False)}
+        return {"losses": Field((lengths,), finite=False, least=0)}
 
     def server(
         self, state: State, uploads: list[Message]

@@ -72,7 +72,8 @@ class Scaffold(FedAvg):
 
     def expects(self, broadcast: Message, size: int) -> Fields:
         """As FedAvg, and the change of the control variate."""
-        return {**super().expects(broadcast, size), "change": Field((size,))}
+        expected = super().expects(broadcast, size)
+        return {**expected, "change": Field((size,), scale=True)}
 
     def server(
         self, state: State, uploads: list[Message]

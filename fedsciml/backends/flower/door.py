@@ -79,7 +79,7 @@ class Flower:
                 told = "Client %d has %s points of the terms, %.1f %% of all rows."
                 log.info(told, m, own, 100 * share)
             else:
-                log.warning("Client %d has no rows; it takes no part.", m)
+                log.warning("Client %d has no rows here; it takes no part.", m)
 
     def here(self, number: int) -> list[int]:
         """Clients that answered their last hello; others get one."""

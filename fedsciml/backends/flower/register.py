@@ -65,36 +65,43 @@ class Register:
                 missing, and whose points nobody knows, have none in this run.
 
         Raises:
-            Refused: If a site cannot take part, and all are needed.
+            Refused: If a site cannot take part in a run that begins: that is to be
+                mended, not left out. In one that is resumed it is left out for now.
             TimeoutError: If too few answer; those whose counts are known may be missing
                 as long as one client is there.
         """
-        until = time.monotonic() + self._join
-        need, wrong = need or self._clients, list[str]()
+        until, begins = time.monotonic() + self._join, not self.counts
         while True:
             try:
                 self.greet()
             except Refused as error:
-                if need >= self._clients:
+                if begins:
                     raise
                 log.warning("%s", error)
-                wrong.append(str(error))
             came = len(self.nodes) + len(self._refused)
             if came >= self._clients or time.monotonic() >= until:
                 break
             time.sleep(self._post.poll)
         missing = [m for m in range(self._clients) if m not in self.nodes]
         unknown = [m for m in missing if m not in self.counts]
-        if not self.nodes or (unknown and len(self.nodes) < need):
+        if not self.nodes or (unknown and len(self.nodes) < (need or self._clients)):
             raise TimeoutError(
                 f"Of {self._clients} clients {len(self.nodes)} answered within "
                 f"{self._join:g} s; there is no word from {missing}. Start a node with "
-                "each of these numbers as its partition-id, or wait longer. "
-                + " ".join(wrong)
+                "each of these numbers as its partition-id, or wait longer."
             )
         self.counts |= {m: [0] * self._terms for m in unknown}
-        if missing:
-            log.warning("The run goes on without the clients %s.", missing)
+        for m in unknown:
+            log.warning(
+                "Client %d did not answer within %g s and is left out of this whole "
+                "run; start another one to have it in.",
+                *(m, self._join),
+            )
+        if len(missing) > len(unknown):
+            log.warning(
+                "The run goes on without the clients %s until they are back.",
+                [m for m in missing if m not in unknown],
+            )
 
     def greet(self) -> None:
         """Take in what nodes reply to a hello, and send one to others; at once.

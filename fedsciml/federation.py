@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from logging import getLogger
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
@@ -28,6 +29,8 @@ from fedsciml.method import (
     renewed,
 )
 from fedsciml.problem import Problem
+
+log = getLogger(__name__)
 
 Found = TypeVar("Found")
 
@@ -73,10 +76,14 @@ class Rules:
             raise ValueError(
                 f"The deadline of an exchange must be positive, got {self.deadline} s."
             )
-        if not (self.patience >= 0 and self.outlier > 1 and self.staleness >= 0):
+        for name in ("patience", "staleness"):
+            value = getattr(self, name)
+            if not value >= 0:
+                raise ValueError(f"The {name} must be at least 0, got {value}.")
+        if not self.outlier > 1:
             raise ValueError(
-                "Rules need patience and staleness of at least 0 and an outlier ratio "
-                f"above 1; got {self.patience}, {self.staleness}, {self.outlier}."
+                "Uploads are refused from a ratio outlier above 1 on, got "
+                f"{self.outlier}; inf lets pass all."
             )
 
 
@@ -157,8 +164,14 @@ class Federation:
         self.need = self.rules.min_clients or clients
         if self.need > clients:
             raise ValueError(
-                f"A round of {self.need} clients was asked for, but there are "
-                f"{clients}; give a smaller min_clients."
+                f"A round of {self.need} clients was asked for, but {clients} have "
+                "rows; give a smaller number of least clients."
+            )
+        if self.rules.staleness and self.need == clients:
+            raise ValueError(
+                f"With staleness {self.rules.staleness} a sketch stands in for an "
+                f"absent client, but all {clients} are needed; allow fewer, or leave "
+                "staleness out."
             )
         if self.rules.staleness and not isinstance(method, Standing):
             raise ValueError(
@@ -213,9 +226,15 @@ class Federation:
 
     def _patiently(self, attempt: Callable[[], Found | None], number: int) -> Found:
         """What an attempt finds, tried again for as long as patience lasts."""
-        until = self._clock() + self.rules.patience
+        until, first = self._clock() + self.rules.patience, dict[int, Exception]()
         while (found := attempt()) is None:
+            if self.rules.patience and not first:
+                told = "; ".join(f"client {m}: {e}" for m, e in self.reasons().items())
+                log.warning("Round %d waits for clients; %s", number, told)
+            # That a client which failed is not there in the next attempt says less.
+            first = self.dropped | first
             if self._clock() >= until:
+                self.dropped = first
                 raise self._failure(number)
             self._sleep(RETRY)
         return found
@@ -404,6 +423,6 @@ class Federation:
         ]
         return TooFewClients(
             f"Round {number} of {self._label} needs {self.need} of {clients} clients, "
-            f"{clients - len(self.dropped)} are left. {' '.join(reasons)} Mend them "
+            f"{clients - len(self.dropped)} are left. {'; '.join(reasons)}. Mend them "
             "and resume the run, or allow fewer clients."
         )

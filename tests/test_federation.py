@@ -145,7 +145,7 @@ def test_a_round_waits_for_clients_as_long_as_its_patience() -> None:
         clock = lambda: seconds[0]  # noqa: E731
         return Federation(problem, method, door, rules, clock, sleep)
 
-    with pytest.raises(ConnectionError):
+    with pytest.raises(ConnectionError, match="the node is gone"):
         advanced(federation(patience=10))
     assert 10 <= seconds[0] <= 12
     state, _ = advanced(federation(patience=60))
@@ -158,9 +158,7 @@ def test_an_upload_after_the_deadline_is_not_merged() -> None:
     ticks = iter(range(10**6))
     door = InProcess(problem, method, clock=lambda: float(next(ticks)))
     rules = Rules(min_clients=2, deadline=0.5)
-    with pytest.raises(
-        TooFewClients, match="answered after 1.0 s; the deadline is 0.5"
-    ):
+    with pytest.raises(TooFewClients, match="answered after 1 s; the deadline is 0.5"):
         advanced(Federation(problem, method, door, rules))
     advanced(Federation(problem, method, door, replace(rules, deadline=1.5)))
 
@@ -338,13 +336,17 @@ def test_a_run_with_faults_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     ],
 )
 def test_rules_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"need|must"):
+    with pytest.raises(ValueError, match=r"need|must|outlier"):
         Rules(**wrong)
 
 
 def test_rules_that_do_not_suit_are_refused() -> None:
     problem = scalar()
-    for name, rules in (("fedavg", Rules(staleness=1)), ("fipa", Rules(min_clients=4))):
+    for name, rules in (
+        ("fedavg", replace(OTHERS, staleness=1)),
+        ("fipa", Rules(staleness=1)),
+        ("fipa", Rules(min_clients=4)),
+    ):
         method = methods.load(name)
-        with pytest.raises(ValueError, match=r"stand in|min_clients"):
+        with pytest.raises(ValueError, match=r"stand in|are needed|least clients"):
             Federation(problem, method, InProcess(problem, method), rules)

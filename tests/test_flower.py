@@ -323,3 +323,9 @@ def test_the_log_has_a_line_for_a_round_with_who_was_dropped(
     assert first.startswith("Round 1 of 2: loss ")
     assert "without client 1: In round 2 of fipa on scalar the upload" in second
     assert last.startswith("Done: loss ")
+
+
+def test_a_reply_after_the_deadline_is_thrown_away_as_in_process() -> None:
+    rules = Rules(deadline=1e-6)
+    with pytest.raises(TimeoutError, match="no reply within 1e-06 s"):
+        flower.run(scalar(), methods.load("fipa"), 2, rules=rules)

@@ -110,6 +110,7 @@ class InProcess:
             seconds = self.clock() - begin
             if deadline is not None and seconds > deadline:
                 found[m] = TimeoutError(
-                    f"answered after {seconds:.1f} s; the deadline is {deadline:g} s"
+                    f"Client {m} answered after {seconds:.3g} s; the deadline is "
+                    f"{deadline:g} s"
                 )
         return found

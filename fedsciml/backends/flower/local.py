@@ -1,5 +1,6 @@
 """A whole federation over Flower in one process: no server, no Ray, the real apps."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import count
@@ -33,7 +34,8 @@ class LocalGrid(Grid):
     """Nodes in this process, who answer one after the other when they are asked.
 
     Every message, reply and node state goes through Flower's protobuf and back, so what
-    cannot be sent, or comes out otherwise, shows. A deadline does not interrupt a node.
+    cannot be sent, or comes out otherwise, shows. A deadline does not interrupt a node,
+    but what it replies later is thrown away.
 
     Args:
         app: What runs on the nodes.
@@ -66,9 +68,11 @@ class LocalGrid(Grid):
         """Run the nodes' app on the messages."""
         sent = []
         for message in messages:
-            identity = str(next(self._number))
+            identity, begin = str(next(self._number)), time.monotonic()
             message.metadata.__dict__["_message_id"] = identity
-            self._replies[identity] = self._reply(_travelled(message))
+            reply = self._reply(_travelled(message))
+            if time.monotonic() - begin <= message.metadata.ttl:
+                self._replies[identity] = reply
             sent.append(identity)
         return sent
 

@@ -1,5 +1,6 @@
 """A regression and a differential equation, federated and centralised, side by side."""
 
+import argparse
 from pathlib import Path
 
 import _common  # before torch, see there
@@ -83,4 +84,5 @@ def table(results: dict[tuple[str, str], Result]) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

@@ -11,19 +11,25 @@ on the server. ``site`` makes a private key, which stays at the site, and beside
 import argparse
 import ipaddress
 import os
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+INSTALL = "pip install -c constraints.txt -e '.[flower]'"
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+except ModuleNotFoundError as error:
+    sys.exit(f"Keys need what comes with Flower: {INSTALL} ({error}).")
 
 DAYS = 365
 

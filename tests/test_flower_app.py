@@ -1,6 +1,7 @@
 """The Flower app that users run on real sites, here in one process."""
 
 import importlib
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -113,6 +114,15 @@ def test_options_are_json_or_words(client: ModuleType) -> None:
     assert client.pairs(text) == expected
     with pytest.raises(ValueError, match="got 'three'"):
         client.pairs("clients=3 three")
+
+
+def test_without_flower_the_demo_says_how_to_install_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    with pytest.raises(SystemExit):
+        flower_demo.main([])
+    assert "needs Flower: pip install" in capsys.readouterr().err
 
 
 def test_the_demo_says_where_two_thetas_differ() -> None:

@@ -87,6 +87,17 @@ def test_a_site_without_a_file_or_a_run_without_a_number_of_sites_is_refused(
         client.problem_of(config | {"problem-options": "seed=1"}, {})
 
 
+@pytest.mark.parametrize(("number", "sites"), [(7, 3), (3, 3), (-1, 3), (0, 4)])
+def test_a_site_whose_number_is_none_of_the_problem_s_is_refused(
+    client: ModuleType, defaults: Config, number: int, sites: int
+) -> None:
+    config = defaults | {"site-data": True, "problem-options": "clients=3"}
+    node = {"partition-id": number, "num-partitions": sites, "data": "a.csv"}
+    said = f"from 0 to 2; this one has num-partitions={sites} and partition-id={number}"
+    with pytest.raises(ValueError, match=said):
+        client.problem_of(config, node)
+
+
 def test_the_defaults_of_the_run_config_are_those_of_the_method(
     client: ModuleType, defaults: Config
 ) -> None:

@@ -1,6 +1,7 @@
 """The Flower app that users run on real sites, here in one process."""
 
 import importlib
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
 
@@ -17,12 +19,15 @@ import flower_demo
 import sensors
 from flwr.app import Context, RecordDict
 
-from fedsciml import methods
+import problems
+from fedsciml import methods, run
 from fedsciml.backends.flower import LocalGrid
 from fedsciml.compress import Compressed
 from fedsciml.fingerprint import agreement
 
 Config = dict[str, Any]
+
+GUIDE = Path(__file__).parents[1] / "docs" / "deploy.md"
 
 
 @pytest.fixture
@@ -48,17 +53,41 @@ def sites(tmp_path: Path) -> Path:
     return made
 
 
+def trained(
+    client: ModuleType, config: Config, directory: Path, **more: object
+) -> Tensor:
+    """Theta of three rounds of the app, on the data in ``directory/sites``."""
+    out = directory / "run"
+    given = config | flower_demo.run_config(3, out) | {"num-server-rounds": 3}
+    given |= more
+    files = sorted((directory / "sites").iterdir())
+    nodes = flower_demo.node_configs(files, directory)
+    server = importlib.import_module("server_app").app
+    grid = LocalGrid(client.app, nodes, given)
+    server(grid, Context(1, 1, {}, RecordDict(), given))
+    return load_file(out / "model.safetensors")["theta"]
+
+
 def test_the_app_on_the_sites_files_ends_with_the_theta_of_one_process(
     client: ModuleType, defaults: Config, sites: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "run"
-    config = defaults | flower_demo.run_config(3, out) | {"num-server-rounds": 3}
-    nodes = flower_demo.node_configs(sorted(sites.iterdir()), tmp_path)
-    server = importlib.import_module("server_app").app
-    grid = LocalGrid(client.app, nodes, config)
-    server(grid, Context(1, 1, {}, RecordDict(), config))
-    found = load_file(out / "model.safetensors")["theta"]
-    expected = flower_demo.in_process(sites, 3)
+    found = trained(client, defaults, tmp_path)
+    assert not flower_demo.difference(found, flower_demo.in_process(sites, 3))
+
+
+def test_the_problem_of_the_guide_ends_with_the_theta_of_one_process(
+    client: ModuleType,
+    defaults: Config,
+    sites: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    (tmp_path / "rod.py").write_text(program)
+    monkeypatch.setattr(problems, "__path__", [*problems.__path__, str(tmp_path)])
+    found = trained(client, defaults, tmp_path, problem="rod")
+    problem = problems.load("rod", data=list(map(str, sorted(sites.iterdir()))))
+    expected = run(problem, methods.load("fipa"), 3).theta
     assert not flower_demo.difference(found, expected)
 
 

@@ -21,6 +21,8 @@ from flower_keys import server_certificate, site_key
 ROOT = Path(__file__).parents[1]
 
 HOST = "127.0.0.1"
+NAME = "fed.example.org"
+"""For which alone the certificate is asked for, as in the guide."""
 
 ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -65,8 +67,7 @@ class Deployment:
         logs.mkdir(parents=True)
         self.port, *self.ports = free_ports(1 + len(sites))
         self.door = self.port  # where the sites knock
-        hosts = [HOST, "localhost"]
-        self.certificate, self.key = server_certificate(directory / "keys", hosts)
+        self.certificate, self.key = server_certificate(directory / "keys", [NAME])
         for m in range(len(sites)):
             site_key(self.private_key(m))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}

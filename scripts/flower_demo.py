@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -19,6 +20,7 @@ import _common  # before torch, see there
 import sensors
 import torch
 from _deployment import Deployment
+from flower_keys import INSTALL
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=3, help="default 3")
     given = parser.parse_args(arguments)
+    if find_spec("flwr") is None:
+        parser.error(f"The demo needs Flower: {INSTALL}.")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     out = _common.new_directory("flower-demo")

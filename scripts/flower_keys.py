@@ -11,21 +11,30 @@ on the server. ``site`` makes a private key, which stays at the site, and beside
 import argparse
 import ipaddress
 import os
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+INSTALL = "pip install -c constraints.txt -e '.[flower]'"
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+except ModuleNotFoundError as error:
+    sys.exit(f"Keys need what comes with Flower: {INSTALL} ({error}).")
 
 DAYS = 365
+
+LOOPBACK = ("localhost", "127.0.0.1")
+"""What the server's own programs call it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,7 +77,8 @@ def server_certificate(
 
     Args:
         directory: Where to write; made if it is missing.
-        hosts: Names and IP addresses for which it is valid.
+        hosts: Names and IP addresses by which sites reach the server. It is valid for
+            these and for ``LOOPBACK``, by which the SuperLink's own part reaches it.
         days: How long it is valid, at least 1.
 
     Returns:
@@ -87,12 +97,13 @@ def server_certificate(
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "fedsciml server")])
     start = datetime.now(UTC) - timedelta(hours=1)  # a site's clock may be behind
     public = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    named = [_named(host) for host in dict.fromkeys([*hosts, *LOOPBACK])]
     signed = (
         x509.CertificateBuilder(name, name, key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(start + timedelta(days=days, hours=1))
-        .add_extension(x509.SubjectAlternativeName(list(map(_named, hosts))), False)
+        .add_extension(x509.SubjectAlternativeName(named), False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
         .add_extension(public, False)
         .sign(key, hashes.SHA384())

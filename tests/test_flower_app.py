@@ -1,6 +1,8 @@
 """The Flower app that users run on real sites, here in one process."""
 
 import importlib
+import re
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
 
@@ -16,12 +19,15 @@ import flower_demo
 import sensors
 from flwr.app import Context, RecordDict
 
-from fedsciml import methods
+import problems
+from fedsciml import methods, run
 from fedsciml.backends.flower import LocalGrid
 from fedsciml.compress import Compressed
 from fedsciml.fingerprint import agreement
 
 Config = dict[str, Any]
+
+GUIDE = Path(__file__).parents[1] / "docs" / "deploy.md"
 
 
 @pytest.fixture
@@ -47,17 +53,41 @@ def sites(tmp_path: Path) -> Path:
     return made
 
 
+def trained(
+    client: ModuleType, config: Config, directory: Path, **more: object
+) -> Tensor:
+    """Theta of three rounds of the app, on the data in ``directory/sites``."""
+    out = directory / "run"
+    given = config | flower_demo.run_config(3, out) | {"num-server-rounds": 3}
+    given |= more
+    files = sorted((directory / "sites").iterdir())
+    nodes = flower_demo.node_configs(files, directory)
+    server = importlib.import_module("server_app").app
+    grid = LocalGrid(client.app, nodes, given)
+    server(grid, Context(1, 1, {}, RecordDict(), given))
+    return load_file(out / "model.safetensors")["theta"]
+
+
 def test_the_app_on_the_sites_files_ends_with_the_theta_of_one_process(
     client: ModuleType, defaults: Config, sites: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "run"
-    config = defaults | flower_demo.run_config(3, out) | {"num-server-rounds": 3}
-    nodes = flower_demo.node_configs(sorted(sites.iterdir()), tmp_path)
-    server = importlib.import_module("server_app").app
-    grid = LocalGrid(client.app, nodes, config)
-    server(grid, Context(1, 1, {}, RecordDict(), config))
-    found = load_file(out / "model.safetensors")["theta"]
-    expected = flower_demo.in_process(sites, 3)
+    found = trained(client, defaults, tmp_path)
+    assert not flower_demo.difference(found, flower_demo.in_process(sites, 3))
+
+
+def test_the_problem_of_the_guide_ends_with_the_theta_of_one_process(
+    client: ModuleType,
+    defaults: Config,
+    sites: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    (tmp_path / "rod.py").write_text(program)
+    monkeypatch.setattr(problems, "__path__", [*problems.__path__, str(tmp_path)])
+    found = trained(client, defaults, tmp_path, problem="rod")
+    problem = problems.load("rod", data=list(map(str, sorted(sites.iterdir()))))
+    expected = run(problem, methods.load("fipa"), 3).theta
     assert not flower_demo.difference(found, expected)
 
 
@@ -84,6 +114,17 @@ def test_a_site_without_a_file_or_a_run_without_a_number_of_sites_is_refused(
         client.problem_of(config, {"partition-id": 0})
     with pytest.raises(ValueError, match="how many sites"):
         client.problem_of(config | {"problem-options": "seed=1"}, {})
+
+
+@pytest.mark.parametrize(("number", "sites"), [(7, 3), (3, 3), (-1, 3), (0, 4)])
+def test_a_site_whose_number_is_none_of_the_problem_s_is_refused(
+    client: ModuleType, defaults: Config, number: int, sites: int
+) -> None:
+    config = defaults | {"site-data": True, "problem-options": "clients=3"}
+    node = {"partition-id": number, "num-partitions": sites, "data": "a.csv"}
+    said = f"from 0 to 2; this one has num-partitions={sites} and partition-id={number}"
+    with pytest.raises(ValueError, match=said):
+        client.problem_of(config, node)
 
 
 def test_the_defaults_of_the_run_config_are_those_of_the_method(
@@ -113,6 +154,15 @@ def test_options_are_json_or_words(client: ModuleType) -> None:
     assert client.pairs(text) == expected
     with pytest.raises(ValueError, match="got 'three'"):
         client.pairs("clients=3 three")
+
+
+def test_without_flower_the_demo_says_how_to_install_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    with pytest.raises(SystemExit):
+        flower_demo.main([])
+    assert "needs Flower: pip install" in capsys.readouterr().err
 
 
 def test_the_demo_says_where_two_thetas_differ() -> None:

@@ -1,7 +1,9 @@
 """Certificates and keys of a federation over Flower."""
 
+import importlib
 import os
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -46,7 +48,7 @@ def test_a_site_that_has_the_certificate_reaches_the_server_by_any_of_its_hosts(
 ) -> None:
     hosts = ["fed.example.org", "10.0.0.5", "::1"]
     certificate, key = server_certificate(tmp_path, hosts)
-    for host in hosts:
+    for host in [*hosts, "localhost", "127.0.0.1"]:  # where a SuperLink finds itself
         handshake(certificate, key, host, trusted=certificate)
 
 
@@ -110,3 +112,12 @@ def test_the_program_prints_what_it_made(
     with pytest.raises(SystemExit):
         main(["site", str(tmp_path / "a")])
     assert "not replaced" in capsys.readouterr().err
+
+
+def test_without_what_comes_with_flower_the_program_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "flower_keys")
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(SystemExit, match=r"pip install .*\[flower\]"):
+        importlib.import_module("flower_keys")

@@ -35,7 +35,8 @@ def problem_of(run: Config, node: Config) -> Problem:
     """The problem, with the rows of one site; with nobody's at the server.
 
     Raises:
-        ValueError: If the problem cannot be made, or the site has no data file.
+        ValueError: If the problem cannot be made, or the site has no data file or a
+            number that is none of the problem's.
     """
     options = pairs(str(run["problem-options"]))
     if run["site-data"]:
@@ -51,7 +52,14 @@ def problem_of(run: Config, node: Config) -> Problem:
                 raise ValueError(
                     'This site\'s node config has no data; give data="FILE".'
                 )
-            files[int(node["partition-id"])] = str(node["data"])
+            client, sites = int(node["partition-id"]), node.get("num-partitions")
+            if sites != clients or client not in range(clients):
+                raise ValueError(
+                    f"With {clients} clients a site's node config has num-partitions="
+                    f"{clients} and a partition-id from 0 to {clients - 1}; this one "
+                    f"has num-partitions={sites} and partition-id={client}."
+                )
+            files[client] = str(node["data"])
         options["data"] = files
     return problems.load(str(run["problem"]), **options)
 

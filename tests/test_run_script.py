@@ -343,7 +343,13 @@ def test_a_run_that_diverges_in_its_last_round_fails_with_a_record(
 def test_numbers_that_are_not_finite_can_be_said() -> None:
     content = dict.fromkeys(KEYS, 0)
     content |= {"method": "fedavg", "options": {}, "warmup": None, "dtype": "float64"}
-    content |= {"resample": None, "compress": "none", "dropped": 0, "unknowns": {}}
+    content |= {
+        "resample": None,
+        "compress": "none",
+        "absent": {},
+        "dropped": 0,
+        "unknowns": {},
+    }
     content |= {"loss": None, "relative_l2": 0.5, "mse": None}
     line = run._sentence(content)
     assert "loss not finite, relative L2 error 5.00e-01;" in line

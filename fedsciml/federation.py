@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from logging import getLogger
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from fedsciml.method import (
     Info,
     Message,
     Method,
+    Standing,
     State,
     compares,
     objection,
@@ -89,20 +90,6 @@ class Rules:
 
 class TooFewClients(RuntimeError):
     """A round that fewer clients than ``Rules.min_clients`` answered in time."""
-
-
-@runtime_checkable
-class Standing(Protocol):
-    """A method that can answer for an absent client."""
-
-    def stand_in(self, broadcast: Message, last: State) -> tuple[Message, State]:
-        """The absent client's upload as its last one tells, and what tells the next.
-
-        Args:
-            broadcast: What the client is asked.
-            last: Its last upload to a broadcast of theta, with that ``theta``; or what
-                was returned here.
-        """
 
 
 class Roll(NamedTuple):

@@ -162,6 +162,20 @@ def renewed(method: Method, state: State, broadcast: Message) -> tuple[State, Me
 
 
 @runtime_checkable
+class Standing(Protocol):
+    """A method that can answer for an absent client."""
+
+    def stand_in(self, broadcast: Message, last: State) -> tuple[Message, State]:
+        """The absent client's upload as its last one tells, and what tells the next.
+
+        Args:
+            broadcast: What the client is asked.
+            last: Its last upload to a broadcast of theta, with that ``theta``; or what
+                was returned here.
+        """
+
+
+@runtime_checkable
 class Objecting(Protocol):
     """A method whose server needs more of an upload than ``Fields`` can say."""
 

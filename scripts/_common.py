@@ -1,5 +1,6 @@
 """What the programs share: the tuned settings, a progress bar, pictures, numbers."""
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -69,6 +70,15 @@ def tuned(problem: str, method: str) -> dict[str, object]:
         f"{TUNING} has no tuned options of method '{method}' for problem '{problem}'. "
         "Leave --tuned out or search for them."
     )
+
+
+def add_runs(parser: argparse.ArgumentParser, record: Path, jobs: int = 1) -> None:
+    """The arguments for ``completed``: jobs, threads, fresh, and out for its path."""
+    add = parser.add_argument
+    add("--jobs", type=int, default=jobs, help=f"runs side by side; default {jobs}")
+    add("--threads", type=int, default=1, help="threads of each run; default 1")
+    add("--fresh", action="store_true", help="run again what is there")
+    add("--out", type=Path, default=record, help=f"the record; default {record}")
 
 
 def completed(

@@ -125,14 +125,7 @@ def main() -> None:
     names, rivals = (sorted(set(part)) for part in zip(*SWEEPS, strict=True))
     parser.add_argument("--problems", nargs="+", choices=names, default=names)
     parser.add_argument("--methods", nargs="+", choices=rivals, default=rivals)
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="runs side by side; default 1"
-    )
-    parser.add_argument(
-        "--threads", type=int, default=1, help="threads of each run; default 1"
-    )
-    parser.add_argument("--fresh", action="store_true", help="run again what is there")
-    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
+    _common.add_runs(parser, RECORD)
     todo = parser.parse_args()
     keys = [
         (problem, method, *case, sweep.rounds)

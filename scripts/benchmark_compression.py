@@ -114,10 +114,7 @@ def main() -> None:
     names = sorted({problem for problem, _ in STARTS})
     parser.add_argument("--problems", nargs="+", choices=names, default=names)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default {ROUNDS}")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
-    parser.add_argument("--threads", type=int, default=1, help="of each run; default 1")
-    parser.add_argument("--fresh", action="store_true", help="run again what is there")
-    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
+    _common.add_runs(parser, RECORD)
     parser.add_argument("--page", type=Path, default=PAGE, help=f"default {PAGE}")
     todo = parser.parse_args()
     keys = [

@@ -140,11 +140,8 @@ def main() -> None:
         "--seeds", type=int, help="starts 0, 1, ... of each; default 3, of poisson2d 1"
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default {ROUNDS}")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
-    parser.add_argument("--threads", type=int, default=1, help="of each run; default 1")
-    parser.add_argument("--fresh", action="store_true", help="run again what is there")
+    _common.add_runs(parser, RECORD)
     parser.add_argument("--table", action="store_true", help="only print the tables")
-    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
     todo = parser.parse_args()
     try:
         for schedule in todo.schedules or ():

@@ -233,15 +233,8 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="default 0")
     usual = ", ".join(f"{name} {rounds}" for name, rounds in ROUNDS.items())
     parser.add_argument("--rounds", type=int, help=f"default 100, {usual}")
-    parser.add_argument(
-        "--jobs", type=int, default=2, help="runs side by side; default 2"
-    )
-    parser.add_argument(
-        "--threads", type=int, default=1, help="threads of each run; default 1"
-    )
-    parser.add_argument("--fresh", action="store_true", help="run again what is there")
+    _common.add_runs(parser, RECORD, jobs=2)
     parser.add_argument("--table", action="store_true", help="only print the tables")
-    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
     todo = parser.parse_args()
     try:
         for policy in todo.policies:

@@ -244,10 +244,7 @@ def main() -> None:
     )
     parser.add_argument("--points", type=int, nargs="+", default=POINTS)
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"default {SEEDS}")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
-    parser.add_argument("--threads", type=int, default=1, help="of each run; default 1")
-    parser.add_argument("--fresh", action="store_true", help="run again what is there")
-    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
+    _common.add_runs(parser, RECORD)
     parser.add_argument("--page", type=Path, default=PAGE, help=f"default {PAGE}")
     todo = parser.parse_args()
     keys = [

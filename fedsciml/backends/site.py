@@ -9,6 +9,7 @@ of a site does not live from message to message, ``Files`` is what does.
 
 import re
 from collections.abc import Iterator, MutableMapping
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,10 +66,14 @@ class Site:
     ) -> None:
         self.problem, self.method, self.client = problem, method, client
         self.counts = problem.counts(client)
-        self.agreement = agreement(problem)
         self._rows = contents(problem.shard(client))
         self._how = (device, dtype)
         self._bound: tuple[list[int], System] | None = None
+
+    @cached_property
+    def agreement(self) -> str:
+        """What the site's problem is; found when asked for, as a hello alone does."""
+        return agreement(self.problem)
 
     def system(self, totals: list[int]) -> System:
         """The residual of the site's rows; made once.

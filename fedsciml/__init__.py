@@ -8,10 +8,10 @@ The submodule ``plot`` (matplotlib) is imported when asked for.
 """
 
 from fedsciml import collocation, methods
+from fedsciml.federation.loop import Result, run
 from fedsciml.network import MLP, ModuleNetwork
-from fedsciml.parallel import Parallel
+from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Term
-from fedsciml.rounds import Result, run
 
 __all__ = [
     "MLP",

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType, NoneType, UnionType
 
-from fedsciml.names import suggestion
 from fedsciml.problem import Problem
+from fedsciml.registry import suggestion
 
 __all__ = ["load", "names", "summary"]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.analysis.laplace import SENSORS
 from fedsciml.collocation import Partition, equal, strips, uniform
-from fedsciml.datafiles import Points, load_points
-from fedsciml.laplace import SENSORS
 from fedsciml.network import PointFunction
-from fedsciml.parallel import Parallel
+from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Residual, Term
+from fedsciml.problem.datafiles import Points, load_points
 from problems._suite import given, sampler
 
 

@@ -26,10 +26,10 @@ from fedsciml.collocation import (
     strips,
     uniform,
 )
-from fedsciml.jet import Jet
-from fedsciml.names import suggestion
 from fedsciml.network import MLP, PointFunction
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Residual, Row, Sampler, Term
+from fedsciml.registry import suggestion
 
 LIMITS = {"clients": 10**6, "points": 10**4, "width": 10**5}
 """The largest values of a setting: beyond them memory ends before any message."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsciml.jet import Jet
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._fedpinn import Options, setting
 from problems._suite import grid, sampler

@@ -11,9 +11,9 @@ from math import pi
 
 from torch import Tensor
 
-from fedsciml.jet import Jet
 from fedsciml.network import MLP
-from fedsciml.parallel import Parallel
+from fedsciml.network.jet import Jet
+from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Row
 from problems._sensors import Setting, inverse
 from problems.burgers import solution

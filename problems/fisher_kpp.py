@@ -8,7 +8,7 @@ from typing import Unpack
 
 from torch import Tensor
 
-from fedsciml.jet import Jet
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row
 from problems._suite import Options, dirichlet
 

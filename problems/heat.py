@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedsciml.collocation import boundary, interior, uniform
 from fedsciml.deepxde import deepxde
-from fedsciml.jet import Jet
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._suite import Options, given, sampler, setting
 

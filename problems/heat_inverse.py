@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fedsciml.jet import Jet
 from fedsciml.network import MLP
-from fedsciml.parallel import Parallel
+from fedsciml.network.jet import Jet
+from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Row
 from problems._sensors import Setting, inverse
 from problems.heat import NU, solution

@@ -11,7 +11,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from fedsciml.jet import Jet
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._fedpinn import Options, hammersley, setting
 from problems._suite import grid, sampler, sinpi

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsciml.jet import Jet
-from fedsciml.parallel import Parallel
+from fedsciml.network.jet import Jet
+from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from problems._chebyshev import collocation
 from problems._fedpinn import Options, setting

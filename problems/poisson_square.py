@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.collocation import uniform
-from fedsciml.jet import Jet
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._suite import Options, given, sampler, setting
 

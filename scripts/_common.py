@@ -18,11 +18,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 from tqdm import tqdm
 
-from fedsciml.blocks import JetBlock
+from fedsciml.federation.loop import Result
+from fedsciml.federation.record import Line, replace_file
 from fedsciml.problem import Problem, Shard
-from fedsciml.record import Line, replace_file
 from fedsciml.residual import System
-from fedsciml.rounds import Result
+from fedsciml.residual.blocks import JetBlock
 
 SUITE = (
     "sine2",

@@ -32,12 +32,12 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 import problems
+from fedsciml.analysis.metrics import errors
 from fedsciml.deepxde import deepxde
 from fedsciml.deepxde.package import double_precision
-from fedsciml.metrics import errors
+from fedsciml.federation.record import Line
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Rows
-from fedsciml.record import Line
 from fedsciml.residual import System
 
 Model = Any

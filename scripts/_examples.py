@@ -16,7 +16,7 @@ from _deepxde_yardstick import LBFGS, Data, Stage, as_a_script, training
 from torch import Tensor
 
 from fedsciml.deepxde import deepxde
-from fedsciml.record import Line
+from fedsciml.federation.record import Line
 
 SCRIPTS = Path(__file__).with_name("deepxde_examples")
 

@@ -10,8 +10,8 @@ from _tables import OURS
 from benchmark import longest
 
 from fedsciml import plot
+from fedsciml.federation.record import Line
 from fedsciml.plot import Panel
-from fedsciml.record import Line
 
 SINES = ("sine2", "sine4", "sine8")
 LINES = ("poisson1d", "allen_cahn", "bratu", "fisher_kpp", "reaction_diffusion")

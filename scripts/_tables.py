@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from _common import SUITE, Entry
 
-from fedsciml.record import replace_file
+from fedsciml.federation.record import replace_file
 
 ROOT = Path(__file__).parents[1]
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)

@@ -43,8 +43,8 @@ from _tables_suites import reached
 
 import problems
 from fedsciml import methods, run
+from fedsciml.federation.record import Line, replace_file
 from fedsciml.problem import Problem
-from fedsciml.record import Line, replace_file
 
 ROOT = Path(__file__).parents[1]
 AUTHORS = ROOT / "figures" / "data" / "published.json"

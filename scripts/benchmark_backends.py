@@ -32,11 +32,11 @@ from torch import Generator
 
 import problems
 from fedsciml import methods
-from fedsciml.backends import Backend, payload
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.fingerprint import agreement
-from fedsciml.method import Message, Method
+from fedsciml.federation.backend import Backend, payload
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.methods import Message, Method
 from fedsciml.problem import Problem
+from fedsciml.residual.fingerprint import agreement
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "figures" / "data" / "backends.json"
@@ -56,7 +56,7 @@ def door(name: str, problem: Problem, method: Method) -> Backend:
     """The clients behind a backend."""
     if name == "inprocess":
         return InProcess(problem, method)
-    from fedsciml.backends.flower import Flower, LocalGrid, client_app
+    from fedsciml.flower import Flower, LocalGrid, client_app
 
     app = client_app(lambda *configs: problem, lambda config: method)
     m = problem.clients

@@ -1,7 +1,7 @@
 """What fewer bits on the wire cost in digits and rounds, and what they save in bytes.
 
 FIPA with no option set and FedAvg with the options of tune_baselines.py, from the same
-starts, with every compression of ``fedsciml.compress``. The error is the relative L2
+starts, with every compression of ``fedsciml.wrappers.compress``. The error is the relative L2
 error, of a regression the root of the mean squared one. Finished runs are kept in the
 record and not run again; the table goes to docs/wire.md.
 
@@ -23,7 +23,7 @@ from benchmark_steps import error
 
 import problems
 from fedsciml import methods, run
-from fedsciml.compress import compressed
+from fedsciml.wrappers.compress import compressed
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "figures" / "data" / "compression.json"

@@ -30,7 +30,7 @@ from _tables import Cell, Table
 from benchmark import publish, thinned
 
 from fedsciml import deepxde, methods, run
-from fedsciml.record import Line
+from fedsciml.federation.record import Line
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "figures" / "data" / "deepxde.json"

@@ -29,13 +29,13 @@ from benchmark_speed import table, time_of
 from torch import Generator, Tensor
 from torch.func import jacrev, vmap
 
-from fedsciml.blocks import AutogradBlock, AutogradLinear
 from fedsciml.deepxde import deepxde, problem
-from fedsciml.jet import Jet
+from fedsciml.federation.record import environment, replace_file
 from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row
-from fedsciml.record import environment, replace_file
 from fedsciml.residual import System
+from fedsciml.residual.blocks import AutogradBlock, AutogradLinear
 
 OUT = Path(__file__).parents[1] / "figures" / "data" / "paths.json"
 ROWS = 900

@@ -25,7 +25,8 @@ from _tables import first
 from benchmark_steps import error
 
 import problems
-from fedsciml import ranks, run
+from fedsciml import run
+from fedsciml.linalg import ranks
 from fedsciml.methods.fipa import Fipa
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "ranks.json"

@@ -39,12 +39,12 @@ from tqdm import tqdm
 
 import problems
 from fedsciml import MLP, Problem, Term, methods
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.blocks import JetBlock
 from fedsciml.collocation import strips, uniform
-from fedsciml.method import Info, Message, Method, State
-from fedsciml.record import environment, replace_file
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.record import environment, replace_file
+from fedsciml.methods import Info, Message, Method, State
 from fedsciml.residual import Linearisation, System
+from fedsciml.residual.blocks import JetBlock
 
 OUT = Path(__file__).parents[1] / "figures" / "data" / "speed.json"
 PROBLEMS = ("poisson1d", "allen_cahn", "poisson2d", "poisson3d")

@@ -25,10 +25,10 @@ from _common import SUITE, Entry
 
 import problems
 from fedsciml import policies, run
-from fedsciml.balance import Balance, balanced
+from fedsciml.federation.record import Line
 from fedsciml.methods.fipa import Fipa
-from fedsciml.record import Line
-from fedsciml.steps import Policy
+from fedsciml.policies import Policy
+from fedsciml.wrappers.balance import Balance, balanced
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "steps.json"
 POLICIES = (

@@ -26,7 +26,7 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods, run
-from fedsciml.record import Line, Record
+from fedsciml.federation.record import Line, Record
 
 APP = Path(__file__).parent / "flower_app"
 PROBLEM, SITES = "heat_inverse", 3

@@ -46,15 +46,15 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods, run
-from fedsciml.jet import VALUE, Channel, Jet
+from fedsciml.federation.loop import Result
+from fedsciml.linalg.sketch import range_finder
+from fedsciml.linalg.solve import Spectrum, spectrum
 from fedsciml.methods.fipa import Fipa
 from fedsciml.network import MLP
+from fedsciml.network.jet import VALUE, Channel, Jet
 from fedsciml.policies.natural import Natural
 from fedsciml.problem import Problem, Row
 from fedsciml.residual import System
-from fedsciml.rounds import Result
-from fedsciml.sketch import range_finder
-from fedsciml.solve import Spectrum, spectrum
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "precision.json"
 ROUNDS = {"gaussians2d": 60, "poisson2d": 50, "poisson3d": 30, "poisson5d": 60}
@@ -119,7 +119,7 @@ def norm(values: Array | Tensor) -> float:
 def network(mlp: MLP, theta: Array, x: Extended, laplacian: bool) -> list[Array]:
     """N(x) and, where asked for, its Laplacian, [n, c], of a tanh network.
 
-    Straight from the chain rule, independent of ``fedsciml.jet``.
+    Straight from the chain rule, independent of ``fedsciml.network.jet``.
     """
     layers, start = [], 0
     for a, b in zip(mlp.widths, mlp.widths[1:], strict=False):

@@ -15,7 +15,7 @@ import _common  # noqa: F401  # before torch, see there
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from fedsciml.record import replace_file
+from fedsciml.federation.record import replace_file
 from problems import allen_cahn_time
 from problems._chebyshev import collocation
 

@@ -16,17 +16,16 @@ import torch
 
 import problems
 from fedsciml import Problem, Result, methods, policies, run
-from fedsciml.activation import ACTIVATIONS
-from fedsciml.compress import compressed
-from fedsciml.federation import Rules
-from fedsciml.laplace import SENSORS, laplace
-from fedsciml.method import Method
-from fedsciml.methods import Option
-from fedsciml.metrics import measure
-from fedsciml.names import suggestion
-from fedsciml.record import environment
-from fedsciml.resample import Resampled, chosen
-from fedsciml.warmup import Warmup
+from fedsciml.analysis.laplace import SENSORS, laplace
+from fedsciml.analysis.metrics import measure
+from fedsciml.federation.participation import Rules
+from fedsciml.federation.record import environment
+from fedsciml.methods import Method, Option
+from fedsciml.network.activation import ACTIVATIONS
+from fedsciml.registry import suggestion
+from fedsciml.wrappers.compress import compressed
+from fedsciml.wrappers.resample import Resampled, chosen
+from fedsciml.wrappers.warmup import Warmup
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 RULES = asdict(Rules())
@@ -501,7 +500,7 @@ def _trainer(backend: str, method: Method) -> Callable[..., Result]:
             f"--backend {backend}."
         )
     try:
-        from fedsciml.backends import flower  # an extra, and it takes a while
+        from fedsciml import flower  # an extra, and it takes a while
     except ModuleNotFoundError as error:
         raise ValueError(
             f"--backend {backend} needs Flower: pip install -c constraints.txt -e "

@@ -14,8 +14,8 @@ from pathlib import Path
 import _common  # noqa: F401  before torch, see there
 
 import problems
-from fedsciml.laplace import SENSORS
-from fedsciml.record import replace_file
+from fedsciml.analysis.laplace import SENSORS
+from fedsciml.federation.record import replace_file
 
 INVERSE = ("burgers_inverse", "heat_inverse")
 

@@ -29,9 +29,9 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods, run
-from fedsciml.metrics import errors
+from fedsciml.analysis.metrics import errors
+from fedsciml.federation.record import Record, replace_file
 from fedsciml.problem import Problem
-from fedsciml.record import Record, replace_file
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "figures" / "data" / "solutions.npz"

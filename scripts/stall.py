@@ -21,8 +21,8 @@ from torch import Tensor
 
 import problems
 from fedsciml import policies, run
+from fedsciml.federation.record import Line, replace_file
 from fedsciml.methods.fipa import Fipa
-from fedsciml.record import Line, replace_file
 from fedsciml.residual import Linearisation, System
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "stall.json"

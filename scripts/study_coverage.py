@@ -2,7 +2,7 @@ r"""Do 95 % intervals of an unknown number contain it in 95 % of the cases?
 
 Each draw of problem `heat_inverse` has its own points and its own errors of 1 % in the
 measurements of four sites. FIPA starts at the solution of clean data, so that few
-rounds do, and `fedsciml.laplace` gives the standard deviation of the number found. The
+rounds do, and `fedsciml.analysis.laplace` gives the standard deviation of the number found. The
 interval is that of Student's t distribution with the residual degrees of freedom.
 
     python scripts/study_coverage.py               # `figures/data/coverage.json`
@@ -32,8 +32,8 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods, run
-from fedsciml.laplace import laplace
-from fedsciml.method import Message, State
+from fedsciml.analysis.laplace import laplace
+from fedsciml.methods import Message, State
 from fedsciml.methods.fipa import Fipa
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "coverage.json"

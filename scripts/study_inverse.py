@@ -3,7 +3,7 @@
 Problems `heat_inverse` and `burgers_inverse`, one start; clean data and data with
 1 % noise, three draws of points and errors. An entry has the relative errors of the
 number and of the solution, and the standard deviation of the number over its truth, by
-`fedsciml.laplace`. FedAvg, whose optimisers keep their state, is searched on the clean
+`fedsciml.analysis.laplace`. FedAvg, whose optimisers keep their state, is searched on the clean
 data of the first draw by the error of the number itself, in its favour, and the best
 setting runs on the noisy data too.
 
@@ -23,7 +23,7 @@ from _common import Entry, short
 
 import problems
 from fedsciml import methods, run
-from fedsciml.laplace import laplace
+from fedsciml.analysis.laplace import laplace
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "inverse.json"
 KEY = ("problem", "noise", "seed", "weight", "viscosity", "method", "tau", "rate")

@@ -34,13 +34,13 @@ from _tables import paste
 from torch import Generator, Tensor
 
 from fedsciml import MLP, Problem, Term, methods
-from fedsciml.backends.inprocess import InProcess
 from fedsciml.collocation import explicit, uniform
-from fedsciml.jet import Jet
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.linalg.sketch import Sketch, from_jacobian, truncate
+from fedsciml.linalg.solve import spectrum
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
 from fedsciml.residual import System
-from fedsciml.sketch import Sketch, from_jacobian, truncate
-from fedsciml.solve import spectrum
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "figures" / "data" / "observer.json"

@@ -1,7 +1,7 @@
 """How unequal honest uploads are, and what a client does that scales its own.
 
 An upload is refused where a norm in it is more than ``Rules.outlier`` times what is
-usual (see ``fedsciml.admission``). Honest clients: the largest ratios of a run, of FIPA
+usual (see ``fedsciml.federation.admission``). Honest clients: the largest ratios of a run, of FIPA
 on several problems and partitions, also where one client holds nine tenths of the
 domain, of other methods on fewer points, and of clients that come back; beside them the
 ratios to the median of the same round alone, which would be the simpler rule. Scaled:
@@ -29,9 +29,9 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods, run
-from fedsciml.admission import usual
-from fedsciml.federation import Rules
-from fedsciml.method import Message, Method
+from fedsciml.federation.admission import usual
+from fedsciml.federation.participation import Rules
+from fedsciml.methods import Message, Method
 from fedsciml.problem import Problem
 
 ROOT = Path(__file__).parents[1]

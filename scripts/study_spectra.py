@@ -23,12 +23,12 @@ from study_trajectory import short, started
 from torch import Tensor
 
 import problems
-from fedsciml.backends.inprocess import InProcess
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.record import replace_file
+from fedsciml.linalg.sketch import Sketch, from_jacobian
 from fedsciml.methods.fipa import Fipa
 from fedsciml.problem import Problem
-from fedsciml.record import replace_file
 from fedsciml.residual import System
-from fedsciml.sketch import Sketch, from_jacobian
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "spectra.json"
 PROBLEMS = ("allen_cahn", "sine8", "poisson2d")

@@ -27,9 +27,9 @@ from torch import Generator
 
 import problems
 from fedsciml import methods, run
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.federation import Rules
-from fedsciml.method import Method
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.participation import Rules
+from fedsciml.methods import Method
 from fedsciml.problem import Problem
 
 ROOT = Path(__file__).parents[1]

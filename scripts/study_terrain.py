@@ -29,7 +29,7 @@ from _common import Entry, short
 
 import problems
 from fedsciml import methods, run
-from fedsciml.metrics import errors
+from fedsciml.analysis.metrics import errors
 from fedsciml.problem import Problem
 from problems.terrain import SCALE
 

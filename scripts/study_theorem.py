@@ -61,17 +61,17 @@ from study_trajectory import (
 from torch import Tensor
 
 import problems
-from fedsciml.backends.inprocess import InProcess
 from fedsciml.collocation import strips, uniform
-from fedsciml.jet import Jet
-from fedsciml.method import Message, State
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.linalg.ranks import Published
+from fedsciml.linalg.sketch import from_jacobian
+from fedsciml.linalg.solve import spectrum
+from fedsciml.methods import Message, State
 from fedsciml.methods.fipa import Fipa
 from fedsciml.network import ModuleNetwork
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from fedsciml.ranks import Published
 from fedsciml.residual import System
-from fedsciml.sketch import from_jacobian
-from fedsciml.solve import spectrum
 
 ROUNDS = 512
 HORIZONS = sorted({round(2 ** (j / 2)) for j in range(4, 19)})

@@ -29,16 +29,15 @@ from _common import Entry
 from torch import Tensor
 
 import problems
-from fedsciml.backends.inprocess import InProcess
 from fedsciml.collocation import heterogeneity
-from fedsciml.local import Local, train
-from fedsciml.method import Message, Method, State
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.linalg.ranks import AboveCutoff, Schedule
+from fedsciml.linalg.ranks import Fixed as Rank
+from fedsciml.methods import Local, Message, Method, State, train
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.methods.fipa import Fipa
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem
-from fedsciml.ranks import AboveCutoff, Schedule
-from fedsciml.ranks import Fixed as Rank
 from fedsciml.residual import System
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "trajectory.json"

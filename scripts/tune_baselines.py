@@ -45,8 +45,8 @@ from tqdm import tqdm
 
 import problems
 from fedsciml import methods
-from fedsciml.record import replace_file
-from fedsciml.rounds import run
+from fedsciml.federation.loop import run
+from fedsciml.federation.record import replace_file
 
 SEED = 0
 

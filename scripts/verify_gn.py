@@ -41,18 +41,17 @@ from tqdm import tqdm
 
 import problems
 from fedsciml import methods, run
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.local import Local
-from fedsciml.method import Message
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.record import replace_file
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.methods import Local, Message
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.methods.fipa import Fipa
 from fedsciml.methods.fipa_paper import FipaPaper
 from fedsciml.policies.fixed import Fixed
 from fedsciml.policies.line_search import LineSearch
 from fedsciml.problem import Problem
-from fedsciml.record import replace_file
 from fedsciml.residual import System
-from fedsciml.solve import Spectrum
 
 DAMPINGS = (1e-2, 1e-4, 1e-6, 1e-10)
 """mu, relative to the largest eigenvalue of J^T J."""

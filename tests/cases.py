@@ -12,12 +12,12 @@ import torch
 from torch import Generator, Tensor
 
 import problems
-from fedsciml.backends.inprocess import InProcess
 from fedsciml.collocation import strips, uniform
-from fedsciml.jet import Jet
-from fedsciml.method import Method, State
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.methods import Method, State
 from fedsciml.network import MLP, ModuleNetwork
-from fedsciml.parallel import Parallel
+from fedsciml.network.jet import Jet
+from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Container, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.method import Message, Method
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.methods import Message, Method
 from fedsciml.problem import Problem
 
 Fault = Callable[[Message], Message]

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from flwr.app import Message, RecordDict, UserConfig
 
-from fedsciml.backends.flower import Flower, LocalGrid, client_app
-from fedsciml.fingerprint import agreement
-from fedsciml.method import Method
+from fedsciml.flower import Flower, LocalGrid, client_app
+from fedsciml.methods import Method
 from fedsciml.problem import Problem
+from fedsciml.residual.fingerprint import agreement
 
 Fault = Callable[[Message], Message | None]
 """From a reply to what the server gets instead; None for nothing."""

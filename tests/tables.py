@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, Policy, PolicyState, Probed
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.policies import Candidates, Choice, Policy, PolicyState, Probed
 
 EPS = torch.finfo(torch.float64).eps
 EYE = torch.eye(3).double()

@@ -6,7 +6,7 @@ import mpmath
 import pytest
 import torch
 
-from fedsciml.activation import ACTIVATIONS
+from fedsciml.network.activation import ACTIVATIONS
 
 EXACT: dict[str, Callable] = {
     "tanh": mpmath.tanh,

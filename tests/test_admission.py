@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedsciml.admission import outliers, refusal, usual
-from fedsciml.method import Field, Message
+from fedsciml.federation.admission import outliers, refusal, usual
+from fedsciml.methods import Field, Message
 
 SIZE, RANK = 7, 3
 THETA = torch.zeros(SIZE, dtype=torch.float64)

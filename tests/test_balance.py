@@ -11,16 +11,16 @@ from reference import gauss_newton, relative
 from torch import Tensor
 
 from fedsciml import methods, run
-from fedsciml.backends import payload
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.balance import Balanced, balanced, factors, traces
-from fedsciml.method import Info, Message, Method, State
+from fedsciml.federation.backend import payload
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.record import Line
+from fedsciml.methods import Info, Message, Method, State
 from fedsciml.methods.fipa import Fipa
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem, Rows, Shard
-from fedsciml.record import Line
 from fedsciml.residual import System
-from fedsciml.warmup import Warmup
+from fedsciml.wrappers.balance import Balanced, balanced, factors, traces
+from fedsciml.wrappers.warmup import Warmup
 
 SEVERAL = ("scalar", "mixed", "system", "beam", "module", "plain")
 """The cases of several terms."""

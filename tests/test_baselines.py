@@ -11,12 +11,11 @@ from torch import Tensor
 
 from fedsciml import methods
 from fedsciml.collocation import strips
-from fedsciml.local import Local, minimise, train
-from fedsciml.method import Method
+from fedsciml.federation.loop import run
+from fedsciml.methods import Local, Method, minimise, train
 from fedsciml.methods.scaffold import Scaffold
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.rounds import run
 
 BASELINES: dict[str, dict[str, object]] = {
     "fedavg": {"keep_state": True},

@@ -5,9 +5,9 @@ from benchmark_paths import ROWS, burgers, measured, pointwise
 from reference import relative
 from torch import Generator, float64
 
-from fedsciml.blocks import TaylorBlock
 from fedsciml.network import MLP
 from fedsciml.residual import System
+from fedsciml.residual.blocks import TaylorBlock
 
 
 def test_every_path_is_checked_and_timed() -> None:

@@ -18,7 +18,7 @@ from benchmark_ranks import (
 
 import problems
 from fedsciml import run
-from fedsciml.ranks import parse
+from fedsciml.linalg.ranks import parse
 
 FIELDS = (
     *("problem", "schedule", "seed", "rounds", "quantity", "parameters", "clients"),

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fedsciml import methods, run
-from fedsciml.backends import payload
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.method import Info, Message, Method, State
+from fedsciml.federation.backend import payload
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.linalg.ranks import Budget, Context, share
+from fedsciml.methods import Info, Message, Method, State
 from fedsciml.problem import Problem
-from fedsciml.ranks import Budget, Context, share
 from fedsciml.residual import System
 
 LEAST = 3 * (8 * (53 + 1 + 3) + 8)

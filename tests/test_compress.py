@@ -10,11 +10,11 @@ from faults import Faulty, opening
 from torch import Generator, Tensor
 
 from fedsciml import methods, run
-from fedsciml.backends import payload
-from fedsciml.compress import Compressed, Precision, compressed
-from fedsciml.federation import Rules
-from fedsciml.method import Field, Fields, Info, Message, State
+from fedsciml.federation.backend import payload
+from fedsciml.federation.participation import Rules
+from fedsciml.methods import Field, Fields, Info, Message, State
 from fedsciml.residual import System
+from fedsciml.wrappers.compress import Compressed, Precision, compressed
 
 U: dict[Precision, float] = {"float32": 2.0**-24, "bfloat16": 2.0**-8}
 """Unit roundoffs."""
@@ -253,7 +253,7 @@ def test_a_run_ends_at_the_same_bytes_every_time(
 
 @BOTH
 def test_over_flower_the_bytes_are_those_in_process(precision: torch.dtype) -> None:
-    flower = pytest.importorskip("fedsciml.backends.flower", exc_type=ImportError)
+    flower = pytest.importorskip("fedsciml.flower", exc_type=ImportError)
     problem = small("allen_cahn", points=0.05, width=6)
     method = compressed(methods.load("fipa"), "bfloat16,feedback")
     here = run(problem, method, 3, dtype=precision)

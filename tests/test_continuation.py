@@ -6,8 +6,8 @@ import pytest
 import torch
 from tables import EPS, SPECTRUM, chosen, proposed
 
+from fedsciml.policies import Choice
 from fedsciml.policies.continuation import Continuation
-from fedsciml.steps import Choice
 
 LENGTHS = (1.0, 1 / 2, 1 / 4, 1 / 16, 1 / 32, 1 / 64)
 POLICY = Continuation(cutoff=5e-2, factor=0.3, lengths=LENGTHS)

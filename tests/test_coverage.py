@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 import problems
 from fedsciml import methods, run
-from fedsciml.laplace import laplace
+from fedsciml.analysis.laplace import laplace
 
 
 def entries(scale: float) -> list[dict[str, float]]:

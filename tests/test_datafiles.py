@@ -8,9 +8,9 @@ import torch
 from cases import given
 
 from fedsciml.collocation import explicit
-from fedsciml.datafiles import load_points
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Term
+from fedsciml.problem.datafiles import load_points
 
 
 def csv(path: Path, text: str) -> Path:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from fedsciml import deepxde as federated
 from fedsciml import methods, run
-from fedsciml.blocks import AutogradBlock, TaylorBlock
 from fedsciml.collocation import strips
 from fedsciml.deepxde.package import deepxde, double_precision
 from fedsciml.deepxde.weights import parameters
 from fedsciml.problem import Problem
 from fedsciml.residual import System
+from fedsciml.residual.blocks import AutogradBlock, TaylorBlock
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,8 +13,8 @@ from cases import theta
 
 import problems
 from fedsciml.deepxde import deepxde
+from fedsciml.federation.record import Line
 from fedsciml.problem import Problem
-from fedsciml.record import Line
 from fedsciml.residual import System
 
 STAGES = (ADAM._replace(blocks=2), LBFGS._replace(blocks=2), NNCG._replace(blocks=2))

@@ -12,17 +12,18 @@ from cases import CASES, theta
 from torch import Tensor
 
 import problems
-from fedsciml import methods, rounds, run
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.method import Info, Method, State
+from fedsciml import methods, run
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.participation import run as rounds
+from fedsciml.federation.record import Line, Record
+from fedsciml.linalg.ranks import Fixed as Rank
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.methods import Info, Method, State
 from fedsciml.methods.fipa import Fipa
+from fedsciml.policies import Candidates, Choice, PolicyState, Probed
 from fedsciml.policies.line_search import LineSearch
 from fedsciml.problem import Problem
-from fedsciml.ranks import Fixed as Rank
-from fedsciml.record import Line, Record
 from fedsciml.residual import System
-from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, PolicyState, Probed
 
 SCRIPT = "dduudnuddd"
 """What ``Scripted`` does: steps down, steps up, and no step."""

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 from torch import Generator, Tensor
 
 import problems
-from fedsciml.jet import Nested
+from fedsciml.network.jet import Nested
 from problems import burgers, poisson_lshape, taylor_green
 
 BOXES = ("burgers", "heat", "kovasznay", "lame", "taylor_green")

@@ -12,13 +12,13 @@ from faults import FAULTS, Faulty, opening, probing
 
 import problems
 from fedsciml import methods, run
-from fedsciml.backends.inprocess import InProcess
 from fedsciml.collocation import strips
-from fedsciml.federation import Rules
-from fedsciml.method import Message, Method
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.loop import Result
+from fedsciml.federation.participation import Rules
+from fedsciml.federation.record import Line
+from fedsciml.methods import Message, Method
 from fedsciml.problem import Problem
-from fedsciml.record import Line
-from fedsciml.rounds import Result
 
 RULES = Rules(min_clients=2)
 ROUNDS = 6

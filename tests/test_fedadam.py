@@ -5,7 +5,7 @@ import torch
 from cases import linear, optimum, rounds, scalar, theta
 
 from fedsciml import methods
-from fedsciml.local import Local
+from fedsciml.methods import Local
 from fedsciml.methods.fedadam import FedAdam
 
 

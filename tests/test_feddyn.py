@@ -6,7 +6,7 @@ from cases import linear, optimum, rounds, scalar, theta
 from torch import Tensor
 
 from fedsciml import methods
-from fedsciml.local import Local
+from fedsciml.methods import Local
 from fedsciml.methods.feddyn import FedDyn
 from fedsciml.problem import Problem
 from fedsciml.residual import System

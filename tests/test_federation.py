@@ -13,13 +13,13 @@ from faults import Faulty, gone, opening, probing, raises
 from torch import Tensor
 
 from fedsciml import methods, run
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.compress import Compressed
-from fedsciml.federation import Federation, Rules, TooFewClients
-from fedsciml.method import Message, State
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.loop import Result
+from fedsciml.federation.participation import Federation, Rules, TooFewClients
+from fedsciml.federation.record import Record
+from fedsciml.methods import Message, State
 from fedsciml.problem import Problem
-from fedsciml.record import Record
-from fedsciml.rounds import Result
+from fedsciml.wrappers.compress import Compressed
 
 OTHERS = Rules(min_clients=2)
 GONE = 1

@@ -7,14 +7,14 @@ import torch
 from cases import CASES, draw, given, rounds, scalar, theta
 from torch import Tensor
 
-from fedsciml import kronecker, methods, run
-from fedsciml.backends.inprocess import InProcess
+from fedsciml import methods
 from fedsciml.collocation import strips
-from fedsciml.local import Local
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.methods import Local
 from fedsciml.methods.fedfisher import FedFisher
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Term
-from fedsciml.residual import System
+from fedsciml.residual import System, kronecker, run
 
 KINDS = ["kfac", "diagonal"]
 

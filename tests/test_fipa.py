@@ -15,19 +15,18 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods, run
-from fedsciml.backends import payload
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.local import Local, Solver, train
-from fedsciml.method import Info, Message, Method, State
+from fedsciml.federation.backend import payload
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.linalg.ranks import AboveCutoff
+from fedsciml.linalg.sketch import BATCH
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.methods import Info, Local, Message, Method, Solver, State, train
 from fedsciml.methods._sketching import generator
 from fedsciml.methods.fipa import Fipa
+from fedsciml.policies import Candidates, Choice, PolicyState, Probed
 from fedsciml.policies.line_search import LineSearch
 from fedsciml.problem import Problem, Shard
-from fedsciml.ranks import AboveCutoff
 from fedsciml.residual import System
-from fedsciml.sketch import BATCH
-from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, PolicyState, Probed
 
 
 @cache

@@ -10,15 +10,14 @@ from reference import gauss_newton, relative
 from torch import Tensor
 
 from fedsciml import methods, run
-from fedsciml.backends import payload
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.local import Local, Solver, train
-from fedsciml.method import Message, State
+from fedsciml.federation.backend import payload
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.linalg.ranks import Fixed
+from fedsciml.methods import Local, Message, Solver, State, train
 from fedsciml.methods.fipa import Fipa
 from fedsciml.methods.fipa_paper import FipaPaper
 from fedsciml.policies.fixed import Fixed as FixedStep
 from fedsciml.problem import Problem, Shard
-from fedsciml.ranks import Fixed
 from fedsciml.residual import System
 
 FULL = Fixed(999)

@@ -17,12 +17,11 @@ from grids import GONE, NODE, FaultyGrid, instead
 from test_federation import advanced, same
 from test_flower_codec import BROKEN, LIES, with_array
 
-from fedsciml import MLP, Problem, Term, methods, run
-from fedsciml.backends import flower
-from fedsciml.backends.flower import decode, encode
+from fedsciml import MLP, Problem, Term, flower, methods, run
 from fedsciml.collocation import explicit
-from fedsciml.federation import Federation, Rules
-from fedsciml.method import Method
+from fedsciml.federation.participation import Federation, Rules
+from fedsciml.flower import decode, encode
+from fedsciml.methods import Method
 
 OTHERS = Rules(min_clients=2)
 

@@ -21,9 +21,9 @@ from flwr.app import Context, RecordDict
 
 import problems
 from fedsciml import methods, run
-from fedsciml.backends.flower import LocalGrid
-from fedsciml.compress import Compressed
-from fedsciml.fingerprint import agreement
+from fedsciml.flower import LocalGrid
+from fedsciml.residual.fingerprint import agreement
+from fedsciml.wrappers.compress import Compressed
 
 Config = dict[str, Any]
 

@@ -11,7 +11,7 @@ pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Generator, Tensor
 
-from fedsciml.backends.flower import decode, encode
+from fedsciml.flower import decode, encode
 
 
 def drawn(*shape: int) -> Tensor:

@@ -25,7 +25,7 @@ from _deployment import HOST, SUPERLINK, Deployment, free_ports
 import fedsciml
 import problems
 from fedsciml import methods
-from fedsciml.record import Line, Record
+from fedsciml.federation.record import Line, Record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

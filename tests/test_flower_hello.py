@@ -16,7 +16,7 @@ from grids import NODE, FaultyGrid, instead
 from test_flower_codec import BROKEN, LIES, with_array
 
 from fedsciml import methods
-from fedsciml.method import Method
+from fedsciml.methods import Method
 from fedsciml.problem import Problem
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import EPS, LOSS, SPECTRUM, chosen, predicted, proposed
 
+from fedsciml.policies import Choice
 from fedsciml.policies.gain import Gain
-from fedsciml.steps import Choice
 
 SHORT = Gain(floor=1e-2)
 """Five dampings, sqrt(mu) / s_1 = 1, 10^-1/2, ..., 1e-2."""

@@ -12,17 +12,16 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods
-from fedsciml.backends.inprocess import InProcess
 from fedsciml.collocation import strips
-from fedsciml.local import Local
-from fedsciml.method import Message, Method
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.linalg.ranks import Fixed as Rank
+from fedsciml.methods import Local, Message, Method
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.methods.fipa import Fipa
 from fedsciml.network import MLP
 from fedsciml.policies.fixed import Fixed
 from fedsciml.policies.line_search import LineSearch
 from fedsciml.problem import Problem, Term
-from fedsciml.ranks import Fixed as Rank
 from fedsciml.residual import Linearisation, System
 
 ALL = [*CASES, *problems.names()]

@@ -5,8 +5,8 @@ import torch
 from cases import draw
 from reference import NaiveJet, relative
 
-from fedsciml.jet import VALUE, Jet, channel, derivatives, layout
 from fedsciml.network import MLP
+from fedsciml.network.jet import VALUE, Jet, channel, derivatives, layout
 
 
 @pytest.mark.parametrize(

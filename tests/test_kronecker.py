@@ -6,12 +6,11 @@ from cases import CASES, draw, given, theta
 from reference import along, relative
 from torch import Generator, Tensor
 
-from fedsciml import kronecker
 from fedsciml.collocation import strips
-from fedsciml.kronecker import Factors, joined, matrices
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Term
-from fedsciml.residual import System
+from fedsciml.residual import System, kronecker
+from fedsciml.residual.kronecker import Factors, joined, matrices
 
 JETS = ["scalar", "mixed", "system", "hard", "beam"]
 

@@ -10,11 +10,11 @@ from torch import Generator, Tensor
 
 import problems
 from fedsciml import methods, run
+from fedsciml.analysis.laplace import laplace
 from fedsciml.collocation import strips
-from fedsciml.jet import Jet
-from fedsciml.laplace import laplace
 from fedsciml.network import MLP
-from fedsciml.parallel import Parallel
+from fedsciml.network.jet import Jet
+from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
 

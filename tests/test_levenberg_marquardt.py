@@ -12,18 +12,18 @@ from tables import EPS, LOSS, SPECTRUM, chosen, predicted, proposed
 from torch import Tensor
 from torch.func import jacrev, jvp
 
-from fedsciml.backends.inprocess import InProcess
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.linalg.ranks import Fixed as Rank
+from fedsciml.linalg.sketch import from_jacobian
+from fedsciml.linalg.solve import Spectrum, spectrum
 from fedsciml.methods.fipa import Fipa
+from fedsciml.policies import Policy, Probed
 from fedsciml.policies.levenberg_marquardt import (
     NEAR,
     STRAIGHT,
     LevenbergMarquardt,
 )
-from fedsciml.ranks import Fixed as Rank
 from fedsciml.residual import System
-from fedsciml.sketch import from_jacobian
-from fedsciml.solve import Spectrum, spectrum
-from fedsciml.steps import Policy, Probed
 
 Residual = Callable[[Tensor], Tensor]
 

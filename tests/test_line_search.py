@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import EPS, LOSS, SPECTRUM, chosen, proposed
 
+from fedsciml.policies import Choice, Probed
 from fedsciml.policies.fixed import Fixed
 from fedsciml.policies.line_search import LineSearch
-from fedsciml.steps import Choice, Probed
 
 
 @pytest.mark.parametrize("policy", [LineSearch(0.1, 0.05), Fixed(0.5, 0.1, 0.05)])

@@ -10,10 +10,9 @@ import torch
 from cases import CASES, theta
 from torch import Tensor
 
-from fedsciml.backends import Traffic
-from fedsciml.local import LBFGS_SCALE, Local, minimise, train
-from fedsciml.method import State
-from fedsciml.record import Checkpoint, Record
+from fedsciml.federation.backend import Traffic
+from fedsciml.federation.record import Checkpoint, Record
+from fedsciml.methods import LBFGS_SCALE, Local, State, minimise, train
 from fedsciml.residual import System
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()

@@ -8,7 +8,7 @@ import torch
 from cases import CASES, theta
 from torch import Tensor
 
-from fedsciml.metrics import errors, gauss_newton_gap, measure
+from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 

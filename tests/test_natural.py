@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tables import EPS, LOSS, SPECTRUM, chosen, predicted
 from torch import Tensor
 
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.policies import Candidates, Choice, PolicyState, Probed
 from fedsciml.policies.natural import FARTHER, Natural
-from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, PolicyState, Probed
 
 SMALL = Natural(up=1, down=1, lengths=(1.0, 0.5))
 """Three steps, damping falling, at two lengths: tables of 3 x 2."""

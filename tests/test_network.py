@@ -8,7 +8,7 @@ from cases import draw
 from torch import Generator, Tensor
 
 from fedsciml.network import MLP, ModuleNetwork
-from fedsciml.parallel import Parallel
+from fedsciml.network.parallel import Parallel
 
 
 def test_mlp_is_the_torch_module_of_the_same_layers() -> None:

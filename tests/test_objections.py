@@ -10,13 +10,13 @@ from test_uploads import METHODS, problem, quick
 from torch import Tensor
 
 from fedsciml import methods, run
-from fedsciml.balance import Balanced
-from fedsciml.compress import Compressed
-from fedsciml.federation import Rules
-from fedsciml.method import Message, Method
-from fedsciml.resample import Resampled
-from fedsciml.rounds import Result
-from fedsciml.warmup import Warmup
+from fedsciml.federation.loop import Result
+from fedsciml.federation.participation import Rules
+from fedsciml.methods import Message, Method
+from fedsciml.wrappers.balance import Balanced
+from fedsciml.wrappers.compress import Compressed
+from fedsciml.wrappers.resample import Resampled
+from fedsciml.wrappers.warmup import Warmup
 
 FEDPM, GRAMIANS = quick("fedpm"), METHODS["fedpm of gramians"]
 RULES = Rules(min_clients=2)

@@ -11,8 +11,8 @@ from torch import Generator
 
 import problems
 from fedsciml import methods
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.federation import Rules
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.participation import Rules
 
 TINY = Case("allen_cahn", points=0.05, clients=10, rounds=1)
 

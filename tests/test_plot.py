@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 import problems
 from fedsciml import plot
+from fedsciml.federation.record import Line
 from fedsciml.plot import Curve, Panel
-from fedsciml.record import Line
 
 
 def history(rounds: int, factor: float, sent: int = 800) -> list[Line]:

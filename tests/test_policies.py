@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fedsciml import policies
-from fedsciml.policies.line_search import LineSearch
-from fedsciml.policies.natural import Natural
-from fedsciml.solve import Spectrum
-from fedsciml.steps import (
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.policies import (
     MARGIN,
     Candidates,
     Choice,
@@ -25,6 +23,8 @@ from fedsciml.steps import (
     Probed,
     lowest,
 )
+from fedsciml.policies.line_search import LineSearch
+from fedsciml.policies.natural import Natural
 
 PROBING = [name for name in POLICIES if policies.parse(name).probes]
 ADAPTING = [n for n in PROBING if not n.startswith(("line_search", "spring"))]

@@ -19,8 +19,8 @@ from test_activation import EXACT
 from torch import Tensor
 
 import problems
-from fedsciml.jet import channel, layout
 from fedsciml.network import MLP
+from fedsciml.network.jet import channel, layout
 from fedsciml.residual import System
 from problems.gaussians2d import BUMPS
 

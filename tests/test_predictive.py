@@ -12,9 +12,9 @@ from reference import stacked
 from torch import Generator, Tensor
 
 from fedsciml import methods
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.method import Message
-from fedsciml.ranks import AboveCutoff, Context, Predictive, changes
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.linalg.ranks import AboveCutoff, Context, Predictive, changes
+from fedsciml.methods import Message
 
 ROUNDING = 1e-11
 """Of the dense solves, relative to |c|; two ways to solve differ by at most 3e-13."""

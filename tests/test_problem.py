@@ -10,9 +10,9 @@ from reference import NaiveJet, relative
 from torch import Tensor
 
 from fedsciml.collocation import explicit, strips
-from fedsciml.jet import Jet
 from fedsciml.network import MLP, ModuleNetwork
-from fedsciml.parallel import Parallel
+from fedsciml.network.jet import Jet
+from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 import problems
 from fedsciml.collocation import heterogeneity
-from fedsciml.datafiles import load_points
-from fedsciml.jet import Jet, Nested
+from fedsciml.network.jet import Jet, Nested
 from fedsciml.problem import Problem, Row, Shard
+from fedsciml.problem.datafiles import load_points
 from fedsciml.residual import System
 
 TABULATED = {"allen_cahn_time", "inverse_diffusion_reaction", "terrain"}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tables import EPS, LOSS, SPECTRUM, chosen, predicted, proposed
 from torch import Tensor
 
+from fedsciml.policies import Choice
 from fedsciml.policies.progress import Progress
-from fedsciml.steps import Choice
 
 SHORT = Progress(cutoff=1e-3, lengths=(1.0, 0.5))
 """Cut-offs 1e-1, 1e-2 and 1e-3; of s = 10, 1, 0.05 they keep 1, 2 and 3."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedsciml.ranks import (
+from fedsciml.linalg.ranks import (
     AboveCutoff,
     Budget,
     Context,

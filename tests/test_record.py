@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from fedsciml.backends import Traffic
-from fedsciml.method import Message, State
-from fedsciml.record import Checkpoint, Line, Record
+from fedsciml.federation.backend import Traffic
+from fedsciml.federation.record import Checkpoint, Line, Record
+from fedsciml.methods import Message, State
 
 CONFIGURATION = {"problem": "a", "rounds": 3, "edges": (0.1, 1 / 3)}
 

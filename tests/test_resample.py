@@ -13,15 +13,15 @@ from torch import Generator, Tensor
 
 import problems
 from fedsciml import MLP, Problem, Term, methods, run
-from fedsciml.backends.inprocess import InProcess
 from fedsciml.collocation import explicit, strips, uniform
-from fedsciml.jet import Jet
-from fedsciml.method import Method, State
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.record import Line
+from fedsciml.methods import Method, State
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
-from fedsciml.record import Line
-from fedsciml.resample import Resampled, chosen, redrawn
 from fedsciml.residual import System
-from fedsciml.warmup import Warmup
+from fedsciml.wrappers.resample import Resampled, chosen, redrawn
+from fedsciml.wrappers.warmup import Warmup
 
 EDGES = (0, 0.3, 0.8, 1)
 

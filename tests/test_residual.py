@@ -10,13 +10,13 @@ from cases import CASES, draw, given, scalar, theta
 from reference import jacobian, relative, residual
 from torch import Generator, Tensor
 
-from fedsciml.blocks import AutogradBlock, JetBlock, TaylorBlock
 from fedsciml.collocation import strips
-from fedsciml.jet import Jet
 from fedsciml.network import MLP, ModuleNetwork, Network
-from fedsciml.parallel import Parallel
+from fedsciml.network.jet import Jet
+from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
+from fedsciml.residual.blocks import AutogradBlock, JetBlock, TaylorBlock
 
 FUNCTIONAL = [name for name in CASES if name != "plain"]
 """Cases that torch.func can differentiate: not those that call torch.autograd."""

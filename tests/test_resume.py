@@ -22,7 +22,7 @@ ARGUMENTS = (
 PROGRAM = """
 import sys
 import run
-from fedsciml import rounds
+from fedsciml.federation.participation import run as rounds
 rounds.CHECKPOINT_SECONDS = float(sys.argv[1])
 sys.exit(run.main(sys.argv[2:]))
 """

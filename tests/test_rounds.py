@@ -16,14 +16,15 @@ import torch
 from cases import CASES
 from torch import Tensor
 
-import fedsciml.record
-from fedsciml import methods, rounds, run
+import fedsciml.federation.record
+from fedsciml import methods, run
 from fedsciml.collocation import strips
-from fedsciml.jet import Jet
-from fedsciml.method import Field, Fields, Info, Message, Method, State
+from fedsciml.federation.participation import run as rounds
+from fedsciml.federation.record import Line, Record
+from fedsciml.methods import Field, Fields, Info, Message, Method, State
 from fedsciml.network import MLP
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Residual, Row, Term
-from fedsciml.record import Line, Record
 from fedsciml.residual import System
 
 
@@ -487,8 +488,11 @@ class Killer:
 
     def __init__(self, patch: pytest.MonkeyPatch, n: int, moment: str) -> None:
         self.left, self.moment, self.dead = n, moment, False
-        self.replace, self.append = fedsciml.record.replace_file, Record.append
-        patch.setattr(fedsciml.record, "replace_file", self._on_replace)
+        self.replace, self.append = (
+            fedsciml.federation.record.replace_file,
+            Record.append,
+        )
+        patch.setattr(fedsciml.federation.record, "replace_file", self._on_replace)
         patch.setattr(Record, "append", lambda r, line: self._on_append(r, line))
 
     def _due(self) -> bool:

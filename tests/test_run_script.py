@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 import problems
 from fedsciml import methods, policies
-from fedsciml.activation import ACTIVATIONS
-from fedsciml.federation import Rules
-from fedsciml.method import Method
+from fedsciml.federation.loop import Result
+from fedsciml.federation.participation import Rules
+from fedsciml.methods import Method
+from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.problem import Problem
-from fedsciml.rounds import Result
 
 KEYS = {
     "problem", "method", "clients", "rounds", "seed", "parameters", "loss",
@@ -413,11 +413,11 @@ def test_a_run_over_flower_ends_where_one_in_process_does(
 def test_flower_is_asked_for_where_it_is_not_installed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fedsciml.backends
+    import fedsciml.federation.backend
 
-    for name in [n for n in sys.modules if n.startswith("fedsciml.backends.flower")]:
+    for name in [n for n in sys.modules if n.startswith("fedsciml.flower")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(fedsciml.backends, "flower", raising=False)
+    monkeypatch.delattr(fedsciml.federation.backend, "flower", raising=False)
     monkeypatch.setitem(sys.modules, "flwr.app", None)
     line = refusal(capsys, *SMALL, "--backend", "flower-local", "--out", "none")
     assert "needs Flower: pip install" in line

@@ -8,9 +8,9 @@ import torch
 from cases import scalar, theta
 
 from fedsciml import methods
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.backends.site import Files, Memories, Order, Site
-from fedsciml.method import Message
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.site import Files, Memories, Order, Site
+from fedsciml.methods import Message
 
 MEMORY = {"left": torch.arange(6.0).reshape(2, 3).mT, "rank": 3, "word": "nan"}
 

@@ -10,10 +10,10 @@ from cases import CASES
 from torch import Tensor
 
 import problems
-from fedsciml.datafiles import load_points
-from fedsciml.fingerprint import agreement, fingerprint
-from fedsciml.jet import Jet
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row
+from fedsciml.problem.datafiles import load_points
+from fedsciml.residual.fingerprint import agreement, fingerprint
 
 SITES = 3
 

@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 from reference import relative
 from torch import Generator, Tensor
 
-from fedsciml.methods._sketching import Sketcher, sketched
-from fedsciml.problem import Problem, Rows, Shard
-from fedsciml.residual import System
-from fedsciml.sketch import (
+from fedsciml.linalg.sketch import (
     BATCH,
     Sketch,
     compress,
@@ -25,6 +22,9 @@ from fedsciml.sketch import (
     subspace_iteration,
     truncate,
 )
+from fedsciml.methods._sketching import Sketcher, sketched
+from fedsciml.problem import Problem, Rows, Shard
+from fedsciml.residual import System
 
 
 def seeded(seed: int) -> Generator:

@@ -7,8 +7,8 @@ from reference import from_gramian, gauss_newton, relative, stacked
 from test_sketch import decaying, random
 from torch import Tensor
 
-from fedsciml.sketch import Sketch, from_jacobian, merge
-from fedsciml.solve import Spectrum, spectrum
+from fedsciml.linalg.sketch import Sketch, from_jacobian, merge
+from fedsciml.linalg.solve import Spectrum, spectrum
 
 SHAPES = [(12, 30), (30, 12), (12, 12), (1, 5), (5, 1)]
 

@@ -9,10 +9,10 @@ from reference import relative
 from tables import EPS
 from torch import Tensor
 
+from fedsciml.linalg.sketch import Sketch
+from fedsciml.linalg.solve import Spectrum, spectrum
+from fedsciml.policies import Choice, PolicyState, Probed
 from fedsciml.policies.spring import Spring
-from fedsciml.sketch import Sketch
-from fedsciml.solve import Spectrum, spectrum
-from fedsciml.steps import Choice, PolicyState, Probed
 
 ROWS, SIZE = 5, 9
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods, policies
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.balance import Balanced
-from fedsciml.federation import Federation, Rules
-from fedsciml.method import Message, Method, State
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.participation import Federation, Rules
+from fedsciml.methods import Message, Method, State
 from fedsciml.problem import Problem
 from fedsciml.residual import System
+from fedsciml.wrappers.balance import Balanced
 
 EXACT = methods.load("fipa", sketch="svd", rank="99")  # nothing is truncated
 ANY = Rules(min_clients=1)

@@ -20,10 +20,10 @@ from benchmark_speed import Federation
 import problems
 from fedsciml import methods, run
 from fedsciml.collocation import heterogeneity
-from fedsciml.method import Method
+from fedsciml.federation.loop import Result
+from fedsciml.federation.record import Record
+from fedsciml.methods import Method
 from fedsciml.problem import Problem
-from fedsciml.record import Record
-from fedsciml.rounds import Result
 
 CASE = ("problem", "method", "clients", "partition", "seed", "rounds")
 

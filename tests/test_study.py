@@ -17,17 +17,16 @@ from study_theorem import CASES, HORIZONS, Scheduled, fitted
 from study_trajectory import FULL, KEY, Inexact, descended, federated, trajectory
 
 import problems
-from fedsciml.backends.inprocess import InProcess
 from fedsciml.collocation import explicit
-from fedsciml.local import Local
-from fedsciml.method import Message
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.linalg.ranks import Published
+from fedsciml.linalg.sketch import Sketch
+from fedsciml.methods import Local, Message
 from fedsciml.methods.fipa import Fipa
 from fedsciml.network import MLP
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem, Term
-from fedsciml.ranks import Published
 from fedsciml.residual import System
-from fedsciml.sketch import Sketch
 
 STEP = Fixed(0.5, 1e-3, 0.0)
 

@@ -11,7 +11,7 @@ from matplotlib.cbook import get_sample_data
 
 import problems
 from fedsciml import methods, run
-from fedsciml.metrics import errors
+from fedsciml.analysis.metrics import errors
 from problems import terrain
 
 

@@ -11,19 +11,19 @@ from faults import Faulty
 from torch import Tensor
 
 from fedsciml import methods
-from fedsciml.admission import outliers, refusal, usual
-from fedsciml.backends import payload
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.balance import Balanced
-from fedsciml.compress import Compressed
-from fedsciml.federation import Federation, Rules
-from fedsciml.method import Message, Method, State
+from fedsciml.federation.admission import outliers, refusal, usual
+from fedsciml.federation.backend import payload
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.participation import Federation, Rules
+from fedsciml.linalg.ranks import share
+from fedsciml.methods import Message, Method, State
 from fedsciml.methods._sketching import limit, limits
 from fedsciml.problem import Problem
-from fedsciml.ranks import share
-from fedsciml.resample import Resampled
 from fedsciml.residual import System
-from fedsciml.warmup import Warmup
+from fedsciml.wrappers.balance import Balanced
+from fedsciml.wrappers.compress import Compressed
+from fedsciml.wrappers.resample import Resampled
+from fedsciml.wrappers.warmup import Warmup
 
 EXACT = methods.load("fipa", sketch="svd")  # nothing in it depends on a client's number
 BUDGET = "bytes:16000"

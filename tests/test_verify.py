@@ -12,10 +12,10 @@ from reference import from_gramian, relative, stacked
 from verify_gn import DAMPINGS, METHODS, Check, Place
 
 from fedsciml import run
+from fedsciml.linalg.sketch import Sketch, merge
 from fedsciml.methods import fipa
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.residual import System
-from fedsciml.sketch import Sketch, merge
 
 
 @pytest.fixture(scope="module")

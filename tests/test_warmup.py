@@ -8,10 +8,10 @@ from cases import CASES
 from torch import Tensor
 
 from fedsciml import methods, run
-from fedsciml.backends.inprocess import InProcess
-from fedsciml.method import Method, State
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.methods import Method, State
 from fedsciml.problem import Problem
-from fedsciml.warmup import Warmup
+from fedsciml.wrappers.warmup import Warmup
 
 
 @cache

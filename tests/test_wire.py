@@ -10,7 +10,7 @@ import torch
 
 import problems
 from fedsciml import methods, run
-from fedsciml.compress import compressed
+from fedsciml.wrappers.compress import compressed
 
 
 def test_an_entry_of_a_compression_is_what_the_run_reports() -> None:

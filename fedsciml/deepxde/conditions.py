@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedsciml.collocation import decimals
 from fedsciml.deepxde.package import double_precision
-from fedsciml.jet import Jet
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
 
 Condition = Any

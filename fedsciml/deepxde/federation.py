@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.blocks import AutogradBlock
 from fedsciml.collocation import Partition, decimals, strips
 from fedsciml.deepxde.conditions import Known
 from fedsciml.deepxde.package import deepxde, double_precision
 from fedsciml.deepxde.terms import Data, equations, residual
 from fedsciml.deepxde.weights import Net, Variables, named, network
 from fedsciml.problem import Problem, Term
+from fedsciml.residual.blocks import AutogradBlock
 
 Solution = Callable[[np.ndarray], np.ndarray]
 """Maps points [n, d] to values [n, c], as ``dde.data.PDE(solution=...)`` takes it."""

@@ -6,12 +6,12 @@ import torch
 from torch import Generator
 
 from fedsciml import methods
-from fedsciml.backends.inprocess import InProcess
 from fedsciml.deepxde.federation import problem
 from fedsciml.deepxde.weights import Model, restore
-from fedsciml.federation import Federation
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.loop import advance
+from fedsciml.federation.participation import Federation
 from fedsciml.residual import System
-from fedsciml.rounds import advance
 
 History = Any
 """A ``deepxde.model.LossHistory``, and a ``TrainState``."""

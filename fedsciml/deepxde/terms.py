@@ -17,7 +17,7 @@ from fedsciml.collocation import decimals
 from fedsciml.deepxde.conditions import Known, known
 from fedsciml.deepxde.package import double_precision
 from fedsciml.deepxde.variables import attached, standing_in
-from fedsciml.jet import Jet
+from fedsciml.network.jet import Jet
 from fedsciml.problem import Residual, Row, Term
 
 Data = Any

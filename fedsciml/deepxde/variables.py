@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsciml.jet import Jet
+from fedsciml.network.jet import Jet
 
 
 class _Standin(Tensor):

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import Linear, Module, ModuleList
 
-from fedsciml.activation import ACTIVATIONS
 from fedsciml.deepxde.package import deepxde
+from fedsciml.federation.loop import Result
 from fedsciml.network import MLP, ModuleNetwork, Network
-from fedsciml.parallel import Parallel
-from fedsciml.rounds import Result
+from fedsciml.network.activation import ACTIVATIONS
+from fedsciml.network.parallel import Parallel
 
 Model = Any
 """A ``deepxde.Model``: DeepXDE is not typed."""

@@ -16,8 +16,51 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Literal, NamedTuple, get_args, get_origin
 
-from fedsciml.method import Method
-from fedsciml.names import suggestion
+from fedsciml.methods._base import (
+    Comparing,
+    Field,
+    Fields,
+    Info,
+    Message,
+    Method,
+    Objecting,
+    Standing,
+    State,
+    Value,
+    Wrapped,
+    compares,
+    objection,
+    renewed,
+)
+from fedsciml.methods._local import Local, Solver, Trained, minimise, train
+from fedsciml.registry import suggestion
+
+__all__ = [
+    "Comparing",
+    "Field",
+    "Fields",
+    "Info",
+    "Local",
+    "Message",
+    "Method",
+    "Objecting",
+    "Option",
+    "Solver",
+    "Standing",
+    "State",
+    "Trained",
+    "Value",
+    "Wrapped",
+    "compares",
+    "load",
+    "minimise",
+    "names",
+    "objection",
+    "options",
+    "renewed",
+    "summary",
+    "train",
+]
 
 
 class Option(NamedTuple):

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedsciml.local import Local, minimise
-from fedsciml.method import Field, Fields, Info, Message, State
+from fedsciml.methods._base import Field, Fields, Info, Message, State
+from fedsciml.methods._local import Local, minimise
 from fedsciml.methods._uploads import tensor, total
 from fedsciml.residual import System
 

@@ -6,11 +6,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.method import Message, State
-from fedsciml.methods._uploads import clients, tensor
-from fedsciml.ranks import share
-from fedsciml.residual import System
-from fedsciml.sketch import (
+from fedsciml.linalg.ranks import share
+from fedsciml.linalg.sketch import (
     OVERSAMPLE,
     Sketch,
     compress,
@@ -20,6 +17,9 @@ from fedsciml.sketch import (
     subspace_iteration,
     truncate,
 )
+from fedsciml.methods._base import Message, State
+from fedsciml.methods._uploads import clients, tensor
+from fedsciml.residual import System
 
 Sketcher = Literal["range", "svd", "subspace"]
 """Range finder on the explicit Jacobian, its full SVD, or J v and J^T w alone."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from fedsciml.method import Message
+from fedsciml.methods._base import Message
 from fedsciml.network import MLP
 from fedsciml.problem import Problem
 

@@ -3,8 +3,8 @@
 Kingma, Ba, ICLR 2015, arXiv 1412.6980; torch's, full batch.
 """
 
-from fedsciml.local import Local
 from fedsciml.methods._central import Central
+from fedsciml.methods._local import Local
 
 
 def make(tau: int = 100, learning_rate: float = 1e-3) -> Central:

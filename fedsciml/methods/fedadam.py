@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedsciml.local import Local, Solver
-from fedsciml.method import Info, Message, State
+from fedsciml.methods._base import Info, Message, State
+from fedsciml.methods._local import Local, Solver
 from fedsciml.methods._uploads import mean, tensor, total
 from fedsciml.methods.fedavg import FedAvg
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from fedsciml.local import Local, Solver, train
-from fedsciml.method import Field, Fields, Info, Message, State
+from fedsciml.methods._base import Field, Fields, Info, Message, State
+from fedsciml.methods._local import Local, Solver, train
 from fedsciml.methods._uploads import mean, tensor, total
 from fedsciml.residual import System
 

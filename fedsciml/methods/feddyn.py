@@ -24,8 +24,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedsciml.local import Local, train
-from fedsciml.method import Info, Message, State
+from fedsciml.methods._base import Info, Message, State
+from fedsciml.methods._local import Local, train
 from fedsciml.methods._uploads import shared, tensor
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.residual import System

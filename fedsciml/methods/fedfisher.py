@@ -23,15 +23,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedsciml import kronecker
-from fedsciml.kronecker import Factors
-from fedsciml.local import Local, Solver, train
-from fedsciml.method import Field, Fields, Info, Message, State
+from fedsciml.methods._base import Field, Fields, Info, Message, State
+from fedsciml.methods._local import Local, Solver, train
 from fedsciml.methods._uploads import added, foreign, mean, number, tensor, total
 from fedsciml.methods.fedavg import FedAvg
+from fedsciml.policies import lowest
 from fedsciml.problem import Problem
-from fedsciml.residual import System
-from fedsciml.steps import lowest
+from fedsciml.residual import System, kronecker
+from fedsciml.residual.kronecker import Factors
 
 Fisher = Literal["kfac", "diagonal"]
 

@@ -28,12 +28,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedsciml import kronecker
-from fedsciml.method import Field, Fields, Info, Message, State
+from fedsciml.methods._base import Field, Fields, Info, Message, State
 from fedsciml.methods._uploads import foreign, number, tensor, total
 from fedsciml.network import MLP
 from fedsciml.problem import Problem
-from fedsciml.residual import Linearisation, System
+from fedsciml.residual import Linearisation, System, kronecker
 
 Preconditioner = Literal["foof", "gramian"]
 

@@ -4,7 +4,7 @@ Client m minimises L_m / share_m + proximal/2 |x - theta|^2. Li, Sahu, Zaheer, S
 Talwalkar, Smith, MLSys 2020, arXiv 1812.06127.
 """
 
-from fedsciml.local import Local, Solver
+from fedsciml.methods._local import Local, Solver
 from fedsciml.methods.fedavg import FedAvg
 
 

@@ -23,9 +23,18 @@ import torch
 from torch import Tensor
 
 from fedsciml import policies
-from fedsciml.balance import Balance, balanced
-from fedsciml.local import Local, Solver, train
-from fedsciml.method import Field, Fields, Info, Message, Method, State
+from fedsciml.linalg.ranks import (
+    AboveCutoff,
+    Budget,
+    Context,
+    Predictive,
+    Schedule,
+    parse,
+)
+from fedsciml.linalg.sketch import Sketch, gather, truncate
+from fedsciml.linalg.solve import Spectrum, spectrum
+from fedsciml.methods._base import Field, Fields, Info, Message, Method, State
+from fedsciml.methods._local import Local, Solver, train
 from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
@@ -35,12 +44,10 @@ from fedsciml.methods._sketching import (
     sketched,
 )
 from fedsciml.methods._uploads import number, tensor, total
+from fedsciml.policies import MARGIN, Candidates, Policy, PolicyState, Probed
 from fedsciml.policies.natural import Natural
-from fedsciml.ranks import AboveCutoff, Budget, Context, Predictive, Schedule, parse
 from fedsciml.residual import System
-from fedsciml.sketch import Sketch, gather, truncate
-from fedsciml.solve import Spectrum, spectrum
-from fedsciml.steps import MARGIN, Candidates, Policy, PolicyState, Probed
+from fedsciml.wrappers.balance import Balance, balanced
 
 _POLICY = "policy."  # prefix of the policy's own state
 

@@ -20,8 +20,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fedsciml.local import Local, Solver, train
-from fedsciml.method import Field, Fields, Info, Message, State
+from fedsciml.linalg.ranks import (
+    Budget,
+    Context,
+    Fixed,
+    Predictive,
+    Published,
+    Schedule,
+    parse,
+)
+from fedsciml.linalg.sketch import truncate
+from fedsciml.methods._base import Field, Fields, Info, Message, State
+from fedsciml.methods._local import Local, Solver, train
 from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
@@ -32,17 +42,7 @@ from fedsciml.methods._sketching import (
     sketched,
 )
 from fedsciml.methods._uploads import number, tensor, total
-from fedsciml.ranks import (
-    Budget,
-    Context,
-    Fixed,
-    Predictive,
-    Published,
-    Schedule,
-    parse,
-)
 from fedsciml.residual import System
-from fedsciml.sketch import truncate
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ decomposition is LAPACK's, without anything random or truncated.
 from typing import Literal
 
 from fedsciml import policies
-from fedsciml.balance import balanced
-from fedsciml.method import Method
+from fedsciml.methods._base import Method
 from fedsciml.methods._sketching import Sketcher
 from fedsciml.methods.fipa import Fipa
+from fedsciml.wrappers.balance import balanced
 
 
 def make(

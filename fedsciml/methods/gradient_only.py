@@ -16,10 +16,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedsciml.method import Field, Fields, Info, Message, State
+from fedsciml.methods._base import Field, Fields, Info, Message, State
 from fedsciml.methods._uploads import added, number, tensor, total
+from fedsciml.policies import MOST, lowest
 from fedsciml.residual import System
-from fedsciml.steps import MOST, lowest
 
 Direction = Literal["lbfgs", "steepest"]
 

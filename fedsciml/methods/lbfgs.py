@@ -4,8 +4,8 @@ Liu, Nocedal, Mathematical Programming 45, 1989; torch's, with a strong Wolfe li
 search.
 """
 
-from fedsciml.local import Local
 from fedsciml.methods._central import Central
+from fedsciml.methods._local import Local
 
 
 def make(tau: int = 100, history: int = 50) -> Central:

@@ -18,8 +18,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedsciml.local import Local, minimise
-from fedsciml.method import Field, Fields, Info, Message, State
+from fedsciml.methods._base import Field, Fields, Info, Message, State
+from fedsciml.methods._local import Local, minimise
 from fedsciml.methods._uploads import shared, tensor
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.residual import System

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from fedsciml.federation.record import Line
 from fedsciml.plot.layout import Curve, Panel, panels
 from fedsciml.plot.style import QUANTITIES
-from fedsciml.record import Line
 
 
 def convergence(

@@ -12,8 +12,45 @@ from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 
-from fedsciml.names import suggestion
-from fedsciml.steps import Policy
+from fedsciml.policies._base import (
+    HALVINGS,
+    MARGIN,
+    MOST,
+    Candidates,
+    Choice,
+    Policy,
+    PolicyState,
+    Probed,
+    Value,
+    check_candidates,
+    check_fractions,
+    lowest,
+    proposal,
+    resolved,
+)
+from fedsciml.registry import suggestion
+
+__all__ = [
+    "FORM",
+    "HALVINGS",
+    "MARGIN",
+    "MOST",
+    "Candidates",
+    "Choice",
+    "Policy",
+    "PolicyState",
+    "Probed",
+    "Value",
+    "check_candidates",
+    "check_fractions",
+    "lowest",
+    "names",
+    "options",
+    "parse",
+    "proposal",
+    "resolved",
+    "summary",
+]
 
 FORM = "NAME or NAME:OPTION=VALUE,..., for example line_search:damping=1e-6"
 """What ``parse`` understands, for messages."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, PolicyState, Value, proposal
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.policies._base import Candidates, PolicyState, Value, proposal
 
 
 class OneStep:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.policies._base import Candidates, Choice, PolicyState, Probed, Value
 from fedsciml.policies._one_step import OneStep
-from fedsciml.solve import Spectrum
-from fedsciml.steps import Candidates, Choice, PolicyState, Probed, Value
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedsciml.solve import Spectrum
-from fedsciml.steps import (
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.policies._base import (
     MARGIN,
     Candidates,
     Choice,

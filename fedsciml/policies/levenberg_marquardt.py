@@ -18,8 +18,8 @@ from typing import ClassVar
 
 import torch
 
-from fedsciml.solve import Spectrum
-from fedsciml.steps import (
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.policies._base import (
     MARGIN,
     Candidates,
     Choice,

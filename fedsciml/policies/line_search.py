@@ -10,9 +10,8 @@ from typing import ClassVar
 
 import torch
 
-from fedsciml.policies._one_step import OneStep
-from fedsciml.solve import Spectrum
-from fedsciml.steps import (
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.policies._base import (
     HALVINGS,
     Candidates,
     Choice,
@@ -21,6 +20,7 @@ from fedsciml.steps import (
     Value,
     lowest,
 )
+from fedsciml.policies._one_step import OneStep
 
 ARMIJO = 1e-4
 """Fraction of the first-order decrease that is asked for; Grippo et al."""

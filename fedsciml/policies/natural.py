@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedsciml.solve import Spectrum
-from fedsciml.steps import (
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.policies._base import (
     MARGIN,
     Candidates,
     Choice,

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 
 import problems
 from fedsciml import methods
-from fedsciml.backends.flower import client_app
-from fedsciml.compress import compressed
-from fedsciml.method import Method
+from fedsciml.flower import client_app
+from fedsciml.methods import Method
 from fedsciml.problem import Problem
+from fedsciml.wrappers.compress import compressed
 
 Config = Mapping[str, bool | int | float | str]
 

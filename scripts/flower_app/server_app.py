@@ -2,6 +2,6 @@
 
 from client_app import method_of, problem_of
 
-from fedsciml.backends.flower import server_app
+from fedsciml.flower import server_app
 
 app = server_app(problem_of, method_of)

@@ -1,0 +1,1 @@
+"""What is measured of a trained model: errors, and how surely unknowns are known."""

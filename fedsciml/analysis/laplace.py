@@ -1,0 +1,207 @@
+r"""Uncertainty of what was found: the Laplace approximation from the clients' sketches.
+
+Near the trained theta the minimiser of 1/2 |r|^2 + mu/2 |theta - theta_0|^2 answers a
+small change dr of the weighted rows by -A^-1 J^T dr, A = J^T J + mu I (generalised
+Gauss-Newton). Measured rows w (u - y) change by -w e, e the error of y with standard
+deviation sigma; the rows of equations and conditions are exact. With J_d the measured
+rows of J and s = w sigma the covariance of theta is the sandwich
+
+    Sigma = s^2 A^-1 J_d^T J_d A^-1
+
+(Huber, 5th Berkeley Symposium, 1967; White, Econometrica 50, 1982). The Laplace
+approximation of a posterior (MacKay, Neural Computation 4, 1992) is s^2 A^-1. The two
+are the same where all rows are measured and mu = 0. Otherwise s^2 A^-1 counts a row of
+an equation as one more measurement with an error of its own, and a direction that no
+row sees as known to s / sqrt(mu). It is never less than Sigma, since
+
+    A^-1 - A^-1 J_d^T J_d A^-1 = A^-1 (J_c^T J_c + mu I) A^-1,    J_c the exact rows.
+
+sigma comes from the residual of the measurements, s^2 = |r_d|^2 / f, with the residual
+degrees of freedom of the linear smoother H = J_d A^-1 J_d^T (Buja, Hastie, Tibshirani,
+Annals of Statistics 17, 1989),
+
+    f = tr (I - H)^T (I - H) = n - 2 tr H + tr H^2.
+
+All of it from square roots: with B = W diag(S) V^T of the merged sketches and D of the
+measured rows, J_d A^-1 = D V diag(1 / (S^2 + mu)) V^T and the eigenvalues of H are the
+squared singular values of D V diag(1 / sqrt(S^2 + mu)).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedsciml.linalg.sketch import Sketch, from_jacobian, merge
+from fedsciml.linalg.solve import spectrum
+from fedsciml.problem import Problem, Shard
+from fedsciml.residual import System
+
+DAMPING = 1e-10
+"""mu over the largest eigenvalue of J^T J."""
+
+SENSORS = "sensors"
+"""What a term with measurements is called, unless told otherwise."""
+
+
+class Evidence(NamedTuple):
+    """What a client sends to the server, once.
+
+    Attributes:
+        rows: Sketch of all its rows, [k, p].
+        measured: Sketch of its measured rows alone, [k_d, p].
+        squares: |r_d|^2 of the measured rows.
+        measurements: Their number n_d.
+    """
+
+    rows: Sketch
+    measured: Sketch
+    squares: float
+    measurements: int
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """What is known of theta, about the trained one.
+
+    Attributes:
+        mean: The unknown numbers, by name.
+        deviation: Their standard deviations, from the sandwich.
+        bound: Their standard deviations in s^2 A^-1: never smaller.
+        sigma: Standard deviation of a measurement, as estimated, in its units.
+        freedom: Residual degrees of freedom f of that estimate.
+        root: R, shape [k, p], with Sigma = R^T R.
+    """
+
+    mean: dict[str, float]
+    deviation: dict[str, float]
+    bound: dict[str, float]
+    sigma: float
+    freedom: float
+    root: Tensor
+
+    def of(self, functional: Tensor) -> Tensor:
+        """Standard deviation of a @ theta for linear functionals a [..., p].
+
+        That of u at a point, for example, with a = du/dtheta there.
+        """
+        return torch.linalg.vector_norm(functional @ self.root.mT, dim=-1)
+
+
+def evidence(problem: Problem, shard: Shard, theta: Tensor, data: str) -> Evidence:
+    """A client's part: its sketches at theta [p], not truncated.
+
+    Raises:
+        ValueError: If the problem has no term ``data``, or that has no target.
+    """
+    number = _term(problem, data)
+    rows = tuple(rows for rows in shard.rows if rows.term == number)
+    whole, part = (
+        System(problem, held, theta.device).linearise(theta.double())
+        for held in (shard, replace(shard, rows=rows))
+    )
+    return Evidence(
+        from_jacobian(whole.jacobian(), whole.residual),
+        from_jacobian(part.jacobian(), part.residual),
+        float(part.residual @ part.residual),
+        len(part.residual),
+    )
+
+
+def combine(
+    problem: Problem,
+    theta: Tensor,
+    parts: Sequence[Evidence],
+    data: str,
+    damping: float = DAMPING,
+) -> Laplace:
+    """The server's part: uncertainty from all clients' sketches.
+
+    Raises:
+        ValueError: If the damping is not positive, or the measurements are so few that
+            the network fits them all and nothing tells their noise.
+    """
+    if not damping > 0:
+        raise ValueError(
+            f"The damping, relative to the largest eigenvalue, must be positive, got "
+            f"{damping}; try {DAMPING}."
+        )
+    whole = spectrum(merge(part.rows for part in parts))
+    mu = damping * whole.top**2
+    filtered = 1 / (whole.s**2 + mu)
+    turned = merge(part.measured for part in parts).factor @ whole.basis.mT  # D V
+    hat = torch.linalg.svdvals(turned * filtered.sqrt()) ** 2  # eigenvalues of H
+    count = sum(part.measurements for part in parts)
+    freedom = float((1 - hat).square().sum()) + count - len(hat)
+    if freedom < 1e-3:
+        raise ValueError(
+            f"{count} measurements leave {freedom:.1e} degrees of freedom to estimate "
+            "their noise from; measure more, or damp more."
+        )
+    s = (sum(part.squares for part in parts) / freedom) ** 0.5
+    root = s * (turned * filtered) @ whole.basis
+    seen = whole.basis.square()
+    variance = s**2 * (filtered @ seen + (1 - seen.sum(0)).clamp(min=0) / mu)
+    number = _term(problem, data)
+    weight = next(rows.weight for rows in problem.pooled().rows if rows.term == number)
+    names = problem.unknowns
+    last = len(theta) - len(names)
+
+    def named(values: Tensor) -> dict[str, float]:
+        return dict(zip(names, values[last:].tolist(), strict=True))
+
+    return Laplace(
+        mean=named(theta),
+        deviation=named(torch.linalg.vector_norm(root, dim=0)),
+        bound=named(variance.sqrt()),
+        sigma=s / weight,
+        freedom=freedom,
+        root=root,
+    )
+
+
+def laplace(
+    problem: Problem, theta: Tensor, data: str = SENSORS, damping: float = DAMPING
+) -> Laplace:
+    """Uncertainty of the trained theta, from each client's sketches.
+
+    ``evidence`` is what a client computes and sends, ``combine`` what the server makes
+    of it. Here both happen in one process that holds all shards, and no bytes are
+    counted: for study, as ``gn_gap`` is; apart, the two functions are one exchange.
+
+    Args:
+        problem: What was trained.
+        theta: The trained parameters, shape [p].
+        data: The term with the measurements: a residual u - target whose targets carry
+            independent errors of one standard deviation.
+        damping: mu over the largest eigenvalue of J^T J, positive. Directions with
+            smaller eigenvalues count as known.
+
+    Raises:
+        ValueError: If theta is not of the problem, or as ``evidence`` and ``combine``.
+    """
+    if len(theta) != problem.network.size:
+        raise ValueError(
+            f"theta has {len(theta)} numbers, but problem '{problem.name}' has "
+            f"{problem.network.size} parameters; give the theta that it was trained to."
+        )
+    parts = [evidence(problem, shard, theta, data) for shard in problem.shards()]
+    return combine(problem, theta, parts, data, damping)
+
+
+def _term(problem: Problem, name: str) -> int:
+    names = [term.name for term in problem.terms]
+    if name not in names:
+        raise ValueError(
+            f"Problem '{problem.name}' has no term '{name}' with measurements; its "
+            f"terms are {', '.join(names)}."
+        )
+    number = names.index(name)
+    if problem.terms[number].target is None:
+        raise ValueError(
+            f"Term '{name}' of problem '{problem.name}' has no target: it holds no "
+            "measurements, whose errors could be told."
+        )
+    return number

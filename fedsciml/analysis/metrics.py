@@ -1,0 +1,88 @@
+"""How far a model is from the reference, and a step from Gauss-Newton's."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedsciml.linalg.sketch import from_jacobian
+from fedsciml.linalg.solve import spectrum
+from fedsciml.network.parallel import Parallel
+from fedsciml.problem import Problem
+from fedsciml.residual import System
+
+
+class Errors(NamedTuple):
+    """How far a model is from what is known of the solution.
+
+    Attributes:
+        relative_l2: |u - v| / |v| on the test points, all known outputs together; NaN
+            if none is known.
+        mse: Mean of (u - v)^2, likewise.
+        each: The relative L2 error of each output, and the relative error of each
+            unknown number (the number itself minus the truth where that is zero); NaN
+            where the truth is not known.
+    """
+
+    relative_l2: float
+    mse: float
+    each: dict[str, float]
+
+
+@torch.no_grad()
+def measure(problem: Problem, theta: Tensor) -> Errors:
+    """The errors of theta [p] on the test points."""
+    names = (*problem.outputs, *problem.unknowns)
+    each = dict.fromkeys(names, math.nan)
+    if isinstance(problem.network, Parallel):
+        found = problem.network.numbers(theta)
+        for name, truth in problem.truth.items():
+            each[name] = abs(found[name] - truth) / (abs(truth) or 1.0)
+    if problem.test_points is None or problem.reference is None:
+        return Errors(math.nan, math.nan, each)
+    reference = problem.reference.to(theta)
+    values = problem.network(theta, problem.test_points.to(theta))
+    off, size = (values - reference).norm(dim=0), reference.norm(dim=0)
+    each |= zip(problem.outputs, (off / size).tolist(), strict=True)
+    known = ~reference.isnan().all(0)
+    difference, reference = (values - reference)[:, known], reference[:, known]
+    relative = float(difference.norm() / reference.norm())
+    return Errors(relative, float(difference.square().mean()), each)
+
+
+def errors(problem: Problem, theta: Tensor) -> tuple[float, float]:
+    """Relative L2 error and mean squared error of theta [p], see ``Errors``."""
+    return measure(problem, theta)[:2]
+
+
+def gauss_newton_gap(
+    pooled: System,
+    theta: Tensor,
+    taken: Tensor,
+    step: float = 1.0,
+    damping: float = 0.0,
+    cutoff: float = 0.0,
+) -> float:
+    """|J (D - D_gn)| / |J D_gn|: how far a step is from the centralised one.
+
+    D_gn is the step of the same length, damping and cut-off from the full singular
+    value decomposition of the pooled Jacobian. Steps are compared by what they do to
+    the residual, since J is rank deficient and steps that differ by 1e-3 in theta can
+    both be Gauss-Newton's.
+
+    Args:
+        pooled: All rows.
+        theta: Where the step started, shape [p].
+        taken: The step D, shape [p].
+        step: Fraction of the full step; 0 for none: then the gap to the full one.
+        damping: mu, absolute.
+        cutoff: Relative cut-off of singular values; 1e-10 stands in where both it and
+            the damping are zero, as for methods that solve nothing.
+    """
+    linear = pooled.linearise(theta)
+    whole = spectrum(from_jacobian(linear.jacobian(), linear.residual))
+    if damping == 0 and cutoff == 0:
+        cutoff = 1e-10
+    ideal = linear.jvp((step or 1.0) * whole.step(damping, cutoff))
+    return float((linear.jvp(taken) - ideal).norm() / ideal.norm())

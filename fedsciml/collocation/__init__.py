@@ -1,0 +1,43 @@
+"""Collocation points and who owns them: sampling, partitions, heterogeneity."""
+
+from fedsciml.collocation.collocation import (
+    ASSIGNED,
+    SLACK,
+    Geometry,
+    Initial,
+    Partition,
+    boundary,
+    boxes,
+    decimals,
+    equal,
+    explicit,
+    face,
+    heterogeneity,
+    initial,
+    interior,
+    pieces,
+    sectors,
+    strips,
+    uniform,
+)
+
+__all__ = [
+    "ASSIGNED",
+    "SLACK",
+    "Geometry",
+    "Initial",
+    "Partition",
+    "boundary",
+    "boxes",
+    "decimals",
+    "equal",
+    "explicit",
+    "face",
+    "heterogeneity",
+    "initial",
+    "interior",
+    "pieces",
+    "sectors",
+    "strips",
+    "uniform",
+]

@@ -1,0 +1,341 @@
+"""The round loop: broadcast, exchange, aggregate, record, until the rounds are done."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure
+from fedsciml.federation.backend import Backend
+from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.participation import Federation, Rules
+from fedsciml.federation.record import Checkpoint, Line, Record
+from fedsciml.methods import Info, Message, Method, State
+from fedsciml.network.jet import Jet
+from fedsciml.network.parallel import Parallel
+from fedsciml.problem import Problem
+from fedsciml.residual import System
+from fedsciml.residual.fingerprint import fingerprint
+
+CHECKPOINT_SECONDS = 2.0
+"""At least so long between checkpoints: what a killed run has to do again."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        problem: What was trained.
+        theta: The trained parameters, shape [p].
+        loss: Loss at theta, summed over the clients but those in ``absent``.
+        history: One line per round: ``round``, ``loss`` (at the round's start),
+            ``relative_l2`` and ``mse`` (after it, on the test points), ``errors`` of
+            each output and unknown where there are several, ``step``,
+            ``damping``, ``cutoff``, ``ranks``, ``epochs``, ``probes``, ``gn_gap`` where
+            asked for, ``dropped`` (clients and why) and ``stale`` (clients for whom an
+            earlier sketch stood in, and its age) where there were any, and the running
+            totals ``bytes_up``, ``bytes_down``, ``messages`` and ``seconds``. Seconds
+            are those of clients, messages and server; that for measuring the error is
+            not counted. The loss is that of the point from which the round steps. It
+            may rise for some rounds (see docs/steps.md); the errors are those of the
+            model, which stays at the lowest loss meanwhile.
+        out: The run directory, if the run was recorded.
+        absent: Clients that did not tell their loss in the end, and why.
+    """
+
+    problem: Problem
+    theta: Tensor
+    loss: float
+    history: list[Line]
+    out: Path | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def solution(self, points: Tensor) -> Jet:
+        """The trained u at points [n, d]: ``.value``, ``.x``, ``.xx``, ..."""
+        return self.problem.solution(self.theta, points)
+
+    def errors(self) -> tuple[float, float]:
+        """Relative L2 error and mean squared error on the test points."""
+        return errors(self.problem, self.theta)
+
+    def unknowns(self) -> dict[str, float]:
+        """The unknown numbers found, by name."""
+        network = self.problem.network
+        return network.numbers(self.theta) if isinstance(network, Parallel) else {}
+
+    def theta_sha256(self) -> str:
+        """Hash of theta's bytes as little-endian float64."""
+        array = self.theta.detach().cpu().double().numpy().astype("<f8")
+        return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+def run(
+    problem: Problem,
+    method: Method,
+    rounds: int = 50,
+    seed: int = 0,
+    *,
+    out: Path | str | None = None,
+    resume: bool = False,
+    backend: Backend | None = None,
+    rules: Rules | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float64,
+    gn_gap: bool = False,
+    progress: Callable[[Line], None] | None = None,
+    stop: Callable[[list[Line]], bool] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+    notes: dict[str, object] | None = None,
+) -> Result:
+    """Train a problem with a method.
+
+    The same arguments and number of threads give the same bytes of theta.
+
+    Args:
+        problem: What to train.
+        method: How; see ``fedsciml.methods``.
+        rounds: Number of communication rounds, or of steps of a centralised method.
+        seed: Draws the start theta and whatever is random in the method; at least 0
+            and below 2^63.
+        out: Directory to record the run in, new or empty; nothing is recorded without.
+        resume: Continue the run that ``out`` holds; its configuration must agree, but
+            for ``rules``.
+        backend: Door to the clients; all in this process by default.
+        rules: Which rounds count when clients fail; by default all clients are needed.
+        device: Where to compute, ``cpu`` or ``cuda``.
+        dtype: ``torch.float64`` or ``torch.float32``.
+        gn_gap: Compare every step with the centralised Gauss-Newton step. This pools
+            the clients' rows: for study, not for use.
+        progress: Called with each line of the history as it comes.
+        stop: Called with the history between rounds; the run ends early where it says
+            yes, also when it is resumed.
+        clock: Gives the history's ``seconds``; ``time.process_time`` counts the work of
+            all clients, whatever else the machine does.
+        notes: Further configuration for the record.
+
+    Raises:
+        ValueError: If an argument is out of range or the rules do not suit, or the
+            directory to resume holds a run of another configuration or problem.
+        TooFewClients: If clients fail and fewer than the rules ask for are left.
+        FileExistsError: If ``out`` is not empty and ``resume`` is off.
+        FloatingPointError: If theta or the loss stops being finite. The record then
+            ends at the last good round and says why. Whatever ends a recorded run
+            before its last round carries the note "Record kept in DIRECTORY."
+    """
+    if rounds < 1:
+        raise ValueError(f"A run needs at least 1 round, got {rounds}.")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"The seed must be at least 0 and below 2^63, got {seed}.")
+    if gn_gap and problem.partial:
+        raise ValueError(
+            "gn_gap compares with the step on all rows, but here are not those of all "
+            "clients; leave it out."
+        )
+    device = torch.device(device)
+    door = backend or InProcess(problem, method, device, dtype)
+    federation = Federation(problem, method, door, rules)
+    configuration = {
+        "problem": problem.name,
+        "problem_parameters": problem.parameters,
+        "method": method.name,
+        "method_options": describe(method),
+        "clients": 1 if method.pooled else problem.clients,
+        "rounds": rounds,
+        "seed": seed,
+        "device": str(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "gn_gap": gn_gap,
+        "backend": door.name,
+        "rules": _plain(asdict(federation.rules)),
+        "parameters": problem.network.size,
+        **(notes or {}),
+    }
+    record, found = None, None
+    history: list[Line] = []
+    if out is not None:
+        opened = Record.resume if resume else Record.create
+        configuration["problem_sha256"] = fingerprint(problem, seed, device)
+        # A run may be resumed under other rules, as when too few clients are left.
+        fixed = {k: v for k, v in configuration.items() if k != "rules"}
+        record = opened(out, fixed if resume else configuration)
+        found = record.load(device)
+        history = record.rewind(found.round if found else 0)
+    if found is None:
+        start = problem.network.init(Generator().manual_seed(seed), dtype).to(device)
+        state, broadcast = method.init(start, seed)
+        memories = list(door.memories)
+        found = Checkpoint(0, state, broadcast, memories, door.traffic, 0.0)
+    door.memories, door.traffic = list(found.memories), found.traffic
+    federation.roll = found.roll
+    whole = System(problem, problem.pooled(), device, dtype) if gn_gap else None
+
+    # What to continue from if the run is interrupted: the last round that is complete
+    # and in the history.
+    latest, saved = found, time.monotonic()
+    try:
+        while latest.round < rounds and not (stop and history and stop(history)):
+            line, reached = _round(problem, federation, latest, whole, clock)
+            history.append(line)
+            if record:
+                record.append(line)
+            latest = reached
+            due = door.remote or time.monotonic() - saved >= CHECKPOINT_SECONDS
+            if record and due:
+                record.save(latest)
+                saved = time.monotonic()
+            if progress:
+                progress(line)
+        theta = _theta(latest.state)
+        loss = federation.loss(theta, latest.round)
+        _check(problem, method, rounds, loss, theta)
+    except BaseException as error:
+        if record:
+            record.save(latest)
+            if not isinstance(error, KeyboardInterrupt):
+                record.fail(error)
+                error.add_note(f"Record kept in {record.directory}.")
+        raise
+    if record:
+        record.save(latest)
+        record.finish(theta)
+    directory = record.directory if record else None
+    return Result(problem, theta, loss, history, directory, federation.reasons())
+
+
+def advance(
+    problem: Problem,
+    federation: Federation,
+    state: State,
+    broadcast: Message,
+    number: int,
+) -> tuple[State, Message, Info]:
+    """Round ``number``: exchanges until the server has taken its step.
+
+    Returns:
+        The state after it, the next round's broadcast, and what the round was.
+
+    Raises:
+        FloatingPointError: If theta or the loss is not finite.
+        Exception: As ``Federation.advance``.
+    """
+    state, broadcast, info = federation.advance(state, broadcast, number)
+    _check(problem, federation.method, number, info.loss, _theta(state))
+    return state, broadcast, info
+
+
+def _round(
+    problem: Problem,
+    federation: Federation,
+    last: Checkpoint,
+    whole: System | None,
+    clock: Callable[[], float],
+) -> tuple[Line, Checkpoint]:
+    """One round, from the last one's checkpoint to the next."""
+    begin, door = clock(), federation.backend
+    state, broadcast, info = advance(
+        problem, federation, last.state, last.broadcast, last.round + 1
+    )
+    theta = _theta(state)
+    if theta.is_cuda:
+        torch.cuda.synchronize()
+    seconds = last.seconds + clock() - begin
+    found = measure(problem, theta)
+    line: Line = {"round": last.round + 1, **asdict(info)}
+    line |= {"relative_l2": found.relative_l2, "mse": found.mse}
+    if len(found.each) > 1:
+        line["errors"] = found.each
+    line |= {**door.traffic._asdict(), "seconds": seconds}
+    if federation.dropped:
+        line["dropped"] = federation.reasons()
+    if federation.stale:
+        line["stale"] = {str(m): age for m, age in federation.stale.items()}
+    if whole is not None:
+        before, after = _point(last.state), _point(state)
+        line["gn_gap"] = gauss_newton_gap(
+            whole, before, after - before, info.step, info.damping, info.cutoff
+        )
+    return line, Checkpoint(
+        last.round + 1,
+        state,
+        broadcast,
+        list(door.memories),
+        door.traffic,
+        seconds,
+        federation.roll,
+    )
+
+
+def _check(
+    problem: Problem, method: Method, number: int, loss: float, theta: Tensor
+) -> None:
+    """Refuse to go on with, or to end at, what is not finite."""
+    finite = bool(theta.isfinite().all())
+    if not (finite and math.isfinite(loss)):
+        raise FloatingPointError(
+            f"In round {number} of {method.name} on {problem.name} the loss is "
+            f"{loss:.3e}, theta {'finite' if finite else 'not finite'} after it. "
+            "Try a smaller learning rate or step, or more damping."
+        )
+
+
+def describe(method: object) -> dict[str, object]:
+    """A method's options as plain data, for the record.
+
+    Functions and classes are there by name, other objects as their type's name and
+    their fields.
+    """
+    if not is_dataclass(method) or isinstance(method, type):
+        return {}
+    names = [f.name for f in fields(method) if f.name not in ("name", "pooled")]
+    return {name: _plain(getattr(method, name)) for name in names}
+
+
+def _plain(value: object) -> object:
+    """A value as JSON knows it, the same in every process."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(v) for v in value), key=repr)
+    if hasattr(value, "__qualname__"):
+        return value.__qualname__
+    if hasattr(value, "_asdict"):  # a named tuple
+        content = value._asdict()
+    elif isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    elif is_dataclass(value):
+        content = {f.name: getattr(value, f.name) for f in fields(value)}
+    elif isinstance(value, partial):
+        content = {"function": value.func, "args": value.args, **value.keywords}
+    elif hasattr(value, "__dict__"):
+        content = vars(value)
+    else:
+        content = {}
+    return {
+        "type": type(value).__qualname__,
+        **{key: _plain(v) for key, v in content.items()},
+    }
+
+
+def _theta(state: State) -> Tensor:
+    theta: Tensor = state["theta"]
+    return theta
+
+
+def _point(state: State) -> Tensor:
+    """Where the method stands, which need not be its model."""
+    point: Tensor = state["at"] if "at" in state else state["theta"]
+    return point

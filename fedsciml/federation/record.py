@@ -1,0 +1,311 @@
+"""Run directories: what a run was, what happened in each round, where to continue.
+
+    run.json                configuration, seed, versions, threads; written once
+    history.jsonl           one line per round
+    checkpoint.safetensors  all that is needed to continue after its round
+    model.safetensors       theta, written when the run is finished
+    failure.json            why a run ended before that, if it was not killed
+
+Files are replaced atomically and history lines are appended whole. After a ``kill -9``
+the history may be ahead of the checkpoint; what is ahead is dropped and done again,
+with the same result. Numbers that are not finite are ``null``, as JSON has no other.
+"""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fedsciml.federation.backend import Traffic
+from fedsciml.federation.participation import Roll
+from fedsciml.methods import Message, State
+
+Line = dict[str, Any]
+"""One round of a history."""
+
+
+class Checkpoint(NamedTuple):
+    """All that continues a run after ``round`` rounds."""
+
+    round: int
+    state: State
+    broadcast: Message
+    memories: list[State]
+    traffic: Traffic
+    seconds: float
+    roll: Roll | None = None
+
+
+class Record:
+    """One run directory. Use ``create`` or ``resume``."""
+
+    def __init__(self, directory: Path, configuration: Mapping[str, object]) -> None:
+        self.directory = directory
+        self.configuration = dict(configuration)
+
+    @classmethod
+    def create(
+        cls, directory: Path | str, configuration: Mapping[str, object]
+    ) -> "Record":
+        """Start a run in an empty or new directory.
+
+        Empty is also one whose run was killed before it had a run.json.
+
+        Raises:
+            FileExistsError: If the directory holds anything; nothing is overwritten.
+        """
+        directory = Path(directory)
+        if directory.exists() and (
+            not directory.is_dir()
+            or any(path.name != "run.json.tmp" for path in directory.iterdir())
+        ):
+            raise FileExistsError(
+                f"{directory} is not empty. Choose another directory, remove it, or "
+                f"continue the run in it with --resume {directory}."
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        record = cls(directory, configuration)
+        content = {**record.configuration, "environment": environment()}
+        replace_file(directory / "run.json", json.dumps(content, indent=2) + "\n")
+        return record
+
+    @classmethod
+    def resume(
+        cls, directory: Path | str, configuration: Mapping[str, object] | None = None
+    ) -> "Record":
+        """Open the run in a directory; ``configuration``, where given, must agree.
+
+        Raises:
+            ValueError: If there is no run, or one of another configuration.
+        """
+        directory = Path(directory)
+        path = directory / "run.json"
+        if not path.is_file():
+            raise ValueError(f"No run to resume in {directory}: it has no run.json.")
+        try:
+            found = json.loads(path.read_text())
+            if not isinstance(found, dict):
+                raise ValueError("not an object")
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}.") from error
+        found.pop("environment", None)
+        # Through JSON, so that tuples and lists compare equal.
+        given = json.loads(json.dumps(dict(configuration or {})))
+        for key, value in given.items():
+            if found.get(key) != value and key == "problem_sha256":
+                raise ValueError(
+                    f"The problem is not the one that the run in {directory} began "
+                    "with: its equation, data, network or partition has changed since. "
+                    "Put back what it was, or start another run in a new directory."
+                )
+            if found.get(key) != value:
+                raise ValueError(
+                    f"The run in {directory} has {key} = {found.get(key)!r}, not "
+                    f"{value!r}. Resume it without that argument, or start another run "
+                    "in a new directory."
+                )
+        return cls(directory, found)
+
+    def history(self, rounds: int | None = None) -> list[Line]:
+        """The first rounds recorded, or all; a half-written last line is left out.
+
+        Raises:
+            ValueError: If one of their lines is damaged; the message names it.
+        """
+        path = self.directory / "history.jsonl"
+        if not path.exists():
+            return []
+        whole, _, _ = path.read_bytes().rpartition(b"\n")
+        history = []
+        for number, text in enumerate(whole.splitlines()[:rounds], 1):
+            try:
+                line = json.loads(text)
+                if not isinstance(line, dict):
+                    raise ValueError("not an object")
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}, line {number} is damaged: {error}. Start another run in "
+                    "a new directory."
+                ) from error
+            history.append(_swapped(line, _known))
+        return history
+
+    def rewind(self, rounds: int) -> list[Line]:
+        """Go back to ``rounds`` rounds: the history until then, any failure forgotten.
+
+        Raises:
+            ValueError: If there are fewer rounds than that, or one is damaged.
+        """
+        lines = self.history(rounds)
+        path = self.directory / "history.jsonl"
+        if len(lines) < rounds:
+            raise ValueError(
+                f"{path} has {len(lines)} rounds, but the checkpoint beside it is of "
+                f"round {rounds}: damaged. Start another run in a new directory."
+            )
+        replace_file(path, "".join(_json(line) for line in lines))
+        (self.directory / "failure.json").unlink(missing_ok=True)
+        return lines
+
+    def append(self, line: Line) -> None:
+        """Add a round to the history."""
+        with (self.directory / "history.jsonl").open("a") as file:
+            file.write(_json(line))
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint."""
+        with (self.directory / "history.jsonl").open("a") as file:
+            os.fsync(file.fileno())  # a checkpoint must not outlive its history
+        content: dict[str, Any] = {
+            "round": checkpoint.round,
+            "traffic": list(checkpoint.traffic),
+            "seconds": checkpoint.seconds,
+            "clients": len(checkpoint.memories),
+        }
+        parts = {"state": checkpoint.state, "broadcast": checkpoint.broadcast}
+        parts |= {f"memory{m}": part for m, part in enumerate(checkpoint.memories)}
+        if checkpoint.roll is not None:
+            roll = checkpoint.roll._asdict()
+            last = roll.pop("last")
+            content |= roll
+            parts |= {f"last{m}": part for m, part in enumerate(last)}
+        for name, part in parts.items():
+            content |= {f"{name}/{key}": value for key, value in part.items()}
+        replace_file(self.directory / "checkpoint.safetensors", pack(content))
+
+    def load(self, device: torch.device | str = "cpu") -> Checkpoint | None:
+        """The checkpoint, or None before the first.
+
+        Raises:
+            ValueError: If its file is damaged.
+        """
+        path = self.directory / "checkpoint.safetensors"
+        if not path.exists():
+            return None
+        try:
+            return _checkpoint(unpack(path, device))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is damaged: {error}. Remove it to do the run again from its "
+                "first round, or start another run in a new directory."
+            ) from error
+
+    def finish(self, theta: Tensor) -> None:
+        """Write the trained parameters."""
+        data = save({"theta": theta.detach().cpu()}, {"format": "fedsciml theta"})
+        replace_file(self.directory / "model.safetensors", data)
+
+    def fail(self, error: BaseException) -> None:
+        """Write why the run ended before its last round."""
+        content = {"error": type(error).__name__, "message": str(error)}
+        replace_file(
+            self.directory / "failure.json", json.dumps(content, indent=2) + "\n"
+        )
+
+
+def pack(content: Mapping[str, Any]) -> bytes:
+    """Tensors, numbers and words as a safetensors file."""
+    tensors, plain = {}, {}
+    for key, value in content.items():
+        if isinstance(value, Tensor):
+            # A clone, as two entries may be the same tensor.
+            tensors[key] = value.detach().cpu().contiguous().clone()
+        else:
+            plain[key] = value
+    return save(tensors, {"plain": json.dumps(plain)})
+
+
+def unpack(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What was packed into a file.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            plain: dict[str, Any] = json.loads(file.metadata()["plain"])
+            # Clones: the file's tensors may be aligned otherwise than fresh ones, and
+            # the last digit of a dot product depends on that.
+            tensors = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    return {**plain, **tensors}
+
+
+def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
+    plain, parts = dict[str, Any](), dict[str, State]()
+    for key, value in content.items():
+        part, slash, name = key.partition("/")
+        if slash:
+            parts.setdefault(part, {})[name] = value
+        else:
+            plain[key] = value
+    memories, last = (
+        [parts.get(f"{part}{m}", {}) for m in range(plain["clients"])]
+        for part in ("memory", "last")
+    )
+    return Checkpoint(
+        plain["round"],
+        parts.get("state", {}),
+        parts.get("broadcast", {}),
+        memories,
+        Traffic(*plain["traffic"]),
+        plain["seconds"],
+        Roll(plain["members"], plain["stale"], last, plain["norms"])
+        if "members" in plain
+        else None,
+    )
+
+
+def environment() -> dict[str, object]:
+    """Versions and threads: what a run's last digits depend on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _json(line: Line) -> str:
+    """A line of the history, strict JSON."""
+    return json.dumps(_swapped(line, _finite), allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _known(value: Any) -> Any:  # noqa: ANN401
+    return math.nan if value is None else value
+
+
+def _swapped(line: Mapping[str, Any], swap: Callable[[Any], Any]) -> Line:
+    """The line with other values, also in the dictionaries in it."""
+    return {
+        key: _swapped(value, swap) if isinstance(value, dict) else swap(value)
+        for key, value in line.items()
+    }
+
+
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Write a file so that at any moment it is the old one or the new one, whole."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

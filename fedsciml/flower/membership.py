@@ -1,0 +1,206 @@
+"""Which node is which client: the hello that comes before everything else."""
+
+import time
+from collections.abc import Sequence
+from logging import getLogger
+
+from flwr.app import ConfigRecord, RecordDict
+
+from fedsciml.flower.messenger import Post
+
+log = getLogger("flwr")
+"""Flower's own logger: ``flwr run --stream`` shows what it is told."""
+
+MOST = 10**12
+"""Points of a term at a client are fewer: sums over the clients fit in 64 bits."""
+
+LONGEST = 500
+"""Letters of a refusal, of which a node may have written most."""
+
+
+class Refused(ValueError):
+    """A site that cannot take part."""
+
+
+class Register:
+    """The nodes that answered a hello.
+
+    Every node that is not known to be there gets a hello. Its reply says which client
+    it is, what its problem is, and how many points of each term it has.
+
+    Args:
+        post: Way to the nodes.
+        clients: How many clients there are.
+        terms: How many terms their problems have.
+        agreement: What their problems must be.
+        join: Seconds that a node has for its reply.
+        counts: Points of each term at each client, as far as they are known.
+
+    Attributes:
+        nodes: Of the clients that are there.
+        counts: Points of each term, by client.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        clients: int,
+        terms: int,
+        agreement: str,
+        join: float,
+        counts: Sequence[Sequence[int]] = (),
+    ) -> None:
+        self.nodes: dict[int, int] = {}
+        self.counts = {m: list(own) for m, own in enumerate(counts)}
+        self._post, self._clients, self._terms = post, clients, terms
+        self._agreement, self._join = agreement, join
+        self._asked: dict[int, tuple[str, float]] = {}  # node: hello, until when
+        self._refused: dict[int, float] = {}  # node: until when
+
+    def gather(self, need: int | None = None) -> None:
+        """Wait for the first hello of all clients.
+
+        Args:
+            need: Fewest that the run begins with; None for all. Clients that are then
+                missing, and whose points nobody knows, have none in this run.
+
+        Raises:
+            Refused: If a site cannot take part in a run that begins: that is to be
+                mended, not left out. In one that is resumed it is left out for now.
+            TimeoutError: If too few answer; those whose counts are known may be missing
+                as long as one client is there.
+        """
+        until, begins = time.monotonic() + self._join, not self.counts
+        while True:
+            try:
+                self.greet()
+            except Refused as error:
+                if begins:
+                    raise
+                log.warning("%s", error)
+            came = len(self.nodes) + len(self._refused)
+            if came >= self._clients or time.monotonic() >= until:
+                break
+            time.sleep(self._post.poll)
+        missing = [m for m in range(self._clients) if m not in self.nodes]
+        unknown = [m for m in missing if m not in self.counts]
+        if not self.nodes or (unknown and len(self.nodes) < (need or self._clients)):
+            raise TimeoutError(
+                f"Of {self._clients} clients {len(self.nodes)} answered within "
+                f"{self._join:g} s; there is no word from {missing}. Start a node with "
+                "each of these numbers as its partition-id, or wait longer."
+            )
+        self.counts |= {m: [0] * self._terms for m in unknown}
+        for m in unknown:
+            log.warning(
+                "Client %d did not answer within %g s and is left out of this whole "
+                "run; start another one to have it in.",
+                *(m, self._join),
+            )
+        if len(missing) > len(unknown):
+            log.warning(
+                "The run goes on without the clients %s until they are back.",
+                [m for m in missing if m not in unknown],
+            )
+
+    def greet(self) -> None:
+        """Take in what nodes reply to a hello, and send one to others; at once.
+
+        Raises:
+            Refused: If a site cannot take part; it is asked again after ``join``
+                seconds, or when it was away or another client is lost.
+        """
+        there, now = set(self._post.grid.get_node_ids()), time.monotonic()
+        until = now + self._join
+        for m in [m for m, node in self.nodes.items() if node not in there]:
+            self.forget(m)
+        self._asked = {
+            node: (sent, end)
+            for node, (sent, end) in self._asked.items()
+            if node in there and end > now
+        }
+        self._refused = {
+            node: end
+            for node, end in self._refused.items()
+            if node in there and end > now
+        }
+        letter = RecordDict({"config": ConfigRecord({"action": "hello"})})
+        known = {*self._refused, *self._asked, *self.nodes.values()}
+        for node in sorted(there - known):
+            sent = self._post.send(node, "query.hello", letter, self._join)
+            if sent is not None:
+                self._asked[node] = sent, until
+        refusals = []
+        for node, (sent, _) in list(self._asked.items()):
+            reply = self._post.take(sent)
+            if reply is not None:
+                del self._asked[node]
+            # A node that is gone gets another hello when it is back.
+            if reply is None or isinstance(reply, ConnectionError):
+                continue
+            try:
+                self._enter(node, reply)
+            except Refused as error:
+                self._refused[node] = until
+                refusals.append(_line(str(error)))
+        if refusals:
+            raise Refused(" ".join(refusals))
+
+    def forget(self, client: int) -> None:
+        """The client must answer a hello before it is there again."""
+        self.nodes.pop(client, None)
+        self._refused.clear()  # one of them may be its new node
+
+    def _enter(self, node: int, reply: RecordDict | Exception) -> None:
+        if isinstance(reply, Exception):
+            raise Refused(f"Node {node} cannot take part: {reply}")
+        told = reply.get("config")
+        told = told if isinstance(told, ConfigRecord) else ConfigRecord()
+        m, counts = told.get("partition-id"), told.get("counts")
+        if "error" in told:
+            wrong = str(told["error"])
+            raise Refused(f"Client {m!r} (node {node}) cannot take part: {wrong}")
+        if not (isinstance(m, int) and isinstance(counts, list)):
+            raise Refused(f"Node {node} is no site of this federation; it says {told}.")
+        if not 0 <= m < self._clients:
+            raise Refused(
+                f"Node {node} says that it is client {m}, but the clients are 0 to "
+                f"{self._clients - 1}; correct its partition-id."
+            )
+        if m in self.nodes:
+            raise Refused(
+                f"Client {m} is there twice, as node {self.nodes[m]} and as node "
+                f"{node}; give each site a partition-id of its own."
+            )
+        if told.get("agreement") != self._agreement:
+            raise Refused(
+                f"Client {m} (node {node}) has another problem than the server: "
+                "equation, network, terms, weights or options differ. Run the same "
+                "version with the same options everywhere."
+            )
+        own = [n for n in counts if isinstance(n, int) and 0 <= n < MOST]
+        if not len(own) == len(counts) == self._terms:
+            raise Refused(
+                f"Client {m} (node {node}) must say how many points of each of the "
+                f"{self._terms} terms it has, a number of less than {MOST:.0e}; it "
+                f"says {counts}."
+            )
+        known = self.counts.get(m, own)
+        if own != known and not any(known):
+            raise Refused(
+                f"This run began without rows of client {m} (node {node}), which has "
+                f"{own} points of the terms now. It takes no part; start another run "
+                "to count them in."
+            )
+        if own != known:
+            raise Refused(
+                f"Client {m} (node {node}) has {own} points of the terms, but came "
+                f"with {known}. Put back its data, or start another run."
+            )
+        self.counts[m], self.nodes[m] = own, node
+
+
+def _line(text: str) -> str:
+    """A line for the log, where part of the text is what a node says."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text[:LONGEST])
+    return line if len(text) <= LONGEST else f"{line} ..."

@@ -1,0 +1,346 @@
+r"""Local solvers: what a client does between broadcast and upload.
+
+Client m minimises its part of the loss, scaled so that the shares' weighted mean of the
+clients' objectives is the loss of the whole,
+
+    F_m(x) = L_m(x) / share_m + mu/2 |x - theta|^2 + h . (x - theta),
+
+from x = theta, the broadcast; mu is FedProx's, h SCAFFOLD's correction, both zero
+otherwise. Everything is full batch, so nothing is random. Solvers are pure functions:
+what an optimiser carries from round to round is in ``memory``, as plain tensors.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import LBFGS
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from fedsciml.linalg.sketch import Sketch
+from fedsciml.linalg.solve import spectrum
+from fedsciml.methods._base import State
+from fedsciml.registry import suggestion
+from fedsciml.residual import Linearisation, System
+
+Solver = Literal["adam", "sgd", "lbfgs", "gauss_newton"]
+"""Names of the local solvers."""
+
+LBFGS_SCALE = 2.0**30
+"""L-BFGS sees the objective times this. torch's keeps a curvature pair only if
+s . y > 1e-10, whatever the scale of the loss; a PINN's soon fall below that (allen_cahn
+after 3000 steps: error 2.9e-6 without, 3.3e-8 with). A power of two: exact."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """How a client trains.
+
+    Args:
+        solver: ``adam`` (Kingma, Ba, arXiv 1412.6980), ``sgd`` (gradient descent, with
+            momentum if asked for), ``lbfgs`` (strong Wolfe line search) or
+            ``gauss_newton`` (exact damped steps -(J^T J + damping)^-1 J^T r).
+        epochs: Local steps tau, at least 1.
+        learning_rate: Step of adam and sgd; the others find their own.
+        keep_state: Go on with the optimiser's state in the next round; else start
+            afresh. L-BFGS goes on only from the very theta where it stopped, as a
+            centralised run does; its curvature pairs mean nothing elsewhere.
+        momentum: Of sgd, in [0, 1).
+        damping: mu of gauss_newton, absolute; with 0 singular values at rounding level
+            are left out.
+        proximal: FedProx's mu, at least 0.
+        history: Curvature pairs of lbfgs.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    solver: Solver = "adam"
+    epochs: int = 100
+    learning_rate: float = 1e-3
+    keep_state: bool = False
+    momentum: float = 0.0
+    damping: float = 1e-6
+    proximal: float = 0.0
+    history: int = 50
+
+    def __post_init__(self) -> None:
+        names = get_args(Solver)
+        if self.solver not in names:
+            raise ValueError(
+                f"There is no local solver '{self.solver}'; choose one of "
+                f"{', '.join(names)}." + suggestion(str(self.solver), names)
+            )
+        if self.epochs < 1:
+            raise ValueError(
+                f"Local training needs tau >= 1 epochs, got {self.epochs}."
+            )
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(
+                f"The learning rate must be positive, got {self.learning_rate}; "
+                "try 1e-3."
+            )
+        if not 0 <= self.momentum < 1:
+            raise ValueError(
+                f"Momentum must be in [0, 1), got {self.momentum}; try 0.9."
+            )
+        if self.momentum and self.solver != "sgd":
+            raise ValueError(
+                f"Momentum {self.momentum} is for sgd; leave it out with {self.solver}."
+            )
+        for name in ("damping", "proximal"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"The {name} factor must be at least 0, got {value}.")
+        if self.history < 1:
+            raise ValueError(
+                f"L-BFGS needs a history of 1 or more, got {self.history}."
+            )
+
+
+class Trained(NamedTuple):
+    """What local training gives.
+
+    Attributes:
+        theta: Where it ended, shape [p].
+        loss: L_m at the start, unscaled.
+        gradient: Mean of the gradients of L_m / share_m over all evaluations, [p].
+        memory: What the client remembers.
+    """
+
+    theta: Tensor
+    loss: float
+    gradient: Tensor
+    memory: State
+
+
+def train(
+    system: System,
+    theta: Tensor,
+    local: Local,
+    memory: State,
+    correction: Tensor | None = None,
+) -> tuple[Tensor, float, State]:
+    """``minimise`` as a step: (delta [p], loss at theta, memory)."""
+    trained = minimise(system, theta, local, memory, correction)
+    return trained.theta - theta, trained.loss, trained.memory
+
+
+def minimise(
+    system: System,
+    theta: Tensor,
+    local: Local,
+    memory: State,
+    correction: Tensor | None = None,
+) -> Trained:
+    """Train on one shard from theta.
+
+    Args:
+        system: The shard's residual.
+        theta: The broadcast parameters, shape [p]; they stay as they are.
+        local: How to train.
+        memory: What the client remembered; other parties' entries are passed on.
+        correction: h, shape [p], added to every gradient.
+
+    Raises:
+        ValueError: If a correction is given to ``gauss_newton``.
+    """
+    objective = _Objective(system, theta, local.proximal, correction)
+    prefix = f"{local.solver}."
+    others = {k: v for k, v in memory.items() if not k.startswith(prefix)}
+    carried = {
+        key.removeprefix(prefix): value.clone() if isinstance(value, Tensor) else value
+        for key, value in memory.items()
+        if local.keep_state and key.startswith(prefix)
+    }
+    end, carried = _SOLVERS[local.solver](objective, theta, local, carried)
+    if local.keep_state:
+        others |= {prefix + key: value for key, value in carried.items()}
+    mean = objective.total / objective.evaluations
+    return Trained(end, objective.loss, mean, others)
+
+
+class _Objective:
+    """F_m, and what was seen of L_m on the way."""
+
+    def __init__(
+        self, system: System, start: Tensor, proximal: float, correction: Tensor | None
+    ) -> None:
+        self.system, self.start = system, start
+        self.share = system.shard.share
+        self.proximal, self.correction = proximal, correction
+        self.loss = 0.0
+        self.total = torch.zeros_like(start)
+        self.evaluations = 0
+
+    def linearise(self, x: Tensor) -> tuple[Linearisation, Tensor]:
+        """r and J of the shard at x, and the gradient of F_m."""
+        linear = self.system.linearise(x)
+        if not self.evaluations:
+            self.loss = linear.loss
+        own = linear.gradient / self.share
+        self.evaluations += 1
+        self.total += own
+        shift = self.shift(x)
+        return linear, own if shift is None else own + shift
+
+    def shift(self, x: Tensor) -> Tensor | None:
+        """Gradient of what is added to L_m / share_m; None if nothing is."""
+        shift = self.proximal * (x - self.start) if self.proximal else None
+        if self.correction is not None:
+            shift = self.correction if shift is None else shift + self.correction
+        return shift
+
+    def value(self, x: Tensor, linear: Linearisation) -> float:
+        """F_m(x)."""
+        value = linear.loss / self.share
+        if self.proximal or self.correction is not None:
+            moved = x - self.start
+            value += self.proximal / 2 * float(moved @ moved)
+            if self.correction is not None:
+                value += float(self.correction @ moved)
+        return value
+
+
+# Adam and SGD are torch's own, called as functions: their state is plain tensors, and
+# torch.optim's classes cost over a second of imports when the first one is made.
+
+
+def _adam(
+    objective: _Objective, theta: Tensor, local: Local, carried: State
+) -> tuple[Tensor, State]:
+    x = theta.clone()
+    state: State = {
+        "exp_avg": torch.zeros_like(x),
+        "exp_avg_sq": torch.zeros_like(x),
+        "step": torch.zeros(()),
+        **carried,
+    }
+    # It counts its steps on the CPU, wherever a checkpoint was read to.
+    state["step"] = state["step"].cpu()
+    for _ in range(local.epochs):
+        _, gradient = objective.linearise(x)
+        adam(
+            [x],
+            [gradient],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [state["step"]],
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=local.learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+    return x, state
+
+
+def _sgd(
+    objective: _Objective, theta: Tensor, local: Local, carried: State
+) -> tuple[Tensor, State]:
+    x = theta.clone()
+    buffers: list[Tensor | None] = [carried.get("momentum_buffer")]
+    for _ in range(local.epochs):
+        _, gradient = objective.linearise(x)
+        sgd(
+            [x],
+            [gradient],
+            buffers,
+            weight_decay=0.0,
+            momentum=local.momentum,
+            lr=local.learning_rate,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+    (buffer,) = buffers
+    return x, {} if buffer is None else {"momentum_buffer": buffer}
+
+
+_PAIRS = ("old_dirs", "old_stps", "ro")
+"""Lists in the state of torch's L-BFGS; kept as stacked tensors."""
+
+
+def _lbfgs(
+    objective: _Objective, theta: Tensor, local: Local, carried: State
+) -> tuple[Tensor, State]:
+    """L-BFGS, ``epochs`` iterations of it; tolerances off, so that it never idles."""
+    x = Parameter(theta.clone())
+    optimiser = LBFGS(
+        [x],
+        max_iter=local.epochs,
+        max_eval=25 * local.epochs,
+        tolerance_grad=0.0,
+        tolerance_change=0.0,
+        history_size=local.history,
+        line_search_fn="strong_wolfe",
+    )
+    stopped = carried.pop("theta", None)
+    if isinstance(stopped, Tensor) and torch.equal(stopped, theta):
+        state: dict[str, object] = {key: [] for key in _PAIRS}
+        for key, value in carried.items():
+            if key in _PAIRS and isinstance(value, Tensor):
+                # Clones: a dot product's last digit depends on its vectors' alignment.
+                state[key] = [vector.clone() for vector in value]
+            else:
+                state[key] = value
+        optimiser.state[x] = state
+
+    def closure() -> float:
+        point = x.detach()
+        linear, gradient = objective.linearise(point)
+        x.grad = LBFGS_SCALE * gradient
+        return LBFGS_SCALE * objective.value(point, linear)
+
+    optimiser.step(closure)
+    end = x.detach()
+    kept: State = {"theta": end.clone()}
+    for key, value in optimiser.state[x].items():
+        if key in _PAIRS and value:
+            kept[key] = torch.stack(value)
+        elif isinstance(value, (Tensor, int, float)):
+            kept[key] = value
+    return end, kept
+
+
+def _gauss_newton(
+    objective: _Objective, theta: Tensor, local: Local, carried: State
+) -> tuple[Tensor, State]:
+    """Exact damped Gauss-Newton steps, by singular values of J."""
+    if objective.correction is not None:
+        raise ValueError(
+            "The local solver gauss_newton takes no corrected gradients; use sgd or "
+            "adam."
+        )
+    x, share = theta, objective.share
+    # F_m times share_m: the proximal term is one more damping.
+    damping = local.damping + share * local.proximal
+    for _ in range(local.epochs):
+        linear, _ = objective.linearise(x)
+        basis = spectrum(Sketch(linear.jacobian(), -linear.residual))
+        eps = torch.finfo(x.dtype).eps * max(len(linear.residual), len(x))
+        step = basis.step(damping, 0.0 if damping else eps)
+        shift = objective.shift(x)
+        if shift is not None:
+            within = basis.basis @ shift
+            outside = (shift - within @ basis.basis) / damping
+            inside = (within / (basis.s**2 + damping)) @ basis.basis
+            step = step - share * (inside + outside)
+        x = x + step
+    return x, carried
+
+
+_Function = Callable[[_Objective, Tensor, Local, State], tuple[Tensor, State]]
+_SOLVERS: dict[str, _Function] = {
+    "adam": _adam,
+    "sgd": _sgd,
+    "lbfgs": _lbfgs,
+    "gauss_newton": _gauss_newton,
+}

@@ -1,0 +1,110 @@
+"""Hashes of what a problem is: for resuming a run, and for parties to agree on."""
+
+import hashlib
+
+import torch
+from torch import Generator, Tensor
+
+from fedsciml.network import MLP
+from fedsciml.network.parallel import Parallel
+from fedsciml.problem import Problem, Rows, Shard
+from fedsciml.residual.system import System
+
+PROBES = 7
+"""Points at which ``agreement`` evaluates the residuals."""
+
+
+def fingerprint(
+    problem: Problem, seed: int = 0, device: torch.device | str = "cpu"
+) -> str:
+    """Hash of what the problem is, so that a run is not resumed on another.
+
+    Covers coordinates and outputs, the network, every client's points, targets and row
+    weights, the test points and reference, and the loss at the start theta, which
+    depends on the residuals' code. Numbers count in float32 and the loss to 6 digits:
+    the last digits of a float64 differ from machine to machine.
+    """
+    parts = _public(problem)
+    for shard in problem.shards():
+        parts += _contents(shard)
+    parts += [problem.test_points, problem.reference]
+    start = problem.network.init(Generator().manual_seed(seed), torch.float64)
+    system = System(problem, problem.pooled(), device)
+    return _hash([*parts, f"{system.loss(start.to(device)):.5e}"])
+
+
+def agreement(problem: Problem) -> str:
+    """Hash of what all parties must have in common, and of nobody's data.
+
+    Covers coordinates, outputs, network, number of clients, the terms with their
+    weights, the problem's parameters but for ``data``, which names a party's own files,
+    and the residuals' code: their sum of squares at a start theta and at points that
+    are drawn for this, with targets of 1 where those are data.
+    """
+    parts = _public(problem)
+    parts += [problem.name, problem.clients]
+    parts += sorted((k, v) for k, v in problem.parameters.items() if k != "data")
+    parts += [(term.name, term.weight) for term in problem.terms]
+    d, generator = len(problem.coordinates), Generator().manual_seed(0)
+    points = torch.rand(PROBES, d, generator=generator, dtype=torch.float64)
+    if problem.domain is not None:
+        lower, upper = (torch.as_tensor(c).to(points) for c in problem.domain)
+        points = lower + points * (upper - lower)
+    rows = tuple(
+        Rows(
+            t,
+            points,
+            problem.target(t, points),
+            1.0,
+            None if term.partner is None else points.flip(0),
+        )
+        for t, term in enumerate(problem.terms)
+    )
+    start = problem.network.init(generator, torch.float64)
+    return _hash([*parts, f"{System(problem, Shard(0, rows, 1.0)).loss(start):.5e}"])
+
+
+def contents(shard: Shard) -> str:
+    """Hash of a party's rows, for itself alone: a guess could be checked by it."""
+    return _hash(_contents(shard))
+
+
+def _contents(shard: Shard) -> list[object]:
+    """Points, targets and row weights."""
+    parts: list[object] = []
+    for rows in shard.rows:
+        parts += [shard.client, rows.term, f"{rows.weight:.5e}"]
+        parts += [rows.points, rows.target]
+        if rows.partner is not None:
+            parts.append(rows.partner)
+    return parts
+
+
+def _public(problem: Problem) -> list[object]:
+    """Coordinates, outputs and network."""
+    network = problem.network
+    parts: list[object] = [tuple(problem.coordinates), tuple(problem.outputs)]
+    parts += [type(network).__qualname__, network.size]
+    several = network.networks if isinstance(network, Parallel) else [network]
+    for part in several:
+        if isinstance(part, MLP):
+            parts += [part.widths, part.activation, part.initialisation]
+    if isinstance(network, Parallel):
+        parts.append(network.unknowns)
+    return parts
+
+
+def _hash(parts: list[object]) -> str:
+    total = hashlib.sha256()
+
+    def add(*parts: object) -> None:
+        for part in parts:
+            if isinstance(part, Tensor):
+                plain = part.detach().cpu().float().numpy().astype("<f4") + 0.0
+                add(part.shape, plain.tobytes())
+            else:
+                data = part if isinstance(part, bytes) else repr(part).encode()
+                total.update(len(data).to_bytes(8, "little") + data)
+
+    add(*parts)
+    return total.hexdigest()

@@ -1,0 +1,179 @@
+r"""The weighted residual of a shard and its linearisation.
+
+A ``System`` binds a problem and one shard: it holds what does not depend on theta and
+gives r(theta) [n], the loss 1/2 |r|^2, and a ``Linearisation`` with J [n, p], J v and
+J^T w. Rows are ordered term by term; a term with q residuals per point gives q n rows.
+How a block of rows comes to them is in ``blocks``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedsciml.problem import Problem, Rows, Shard
+from fedsciml.residual.blocks import CHUNK, Block, Linear, bind, empty
+
+
+class Linearisation(NamedTuple):
+    """r(theta + v) ~ r + J v for all rows of a shard."""
+
+    residual: Tensor
+    blocks: list[Linear]
+    size: int
+
+    def jacobian(self, out: Tensor | None = None) -> Tensor:
+        """J, shape [n, p]; written into ``out`` where given."""
+        if out is None:
+            out = empty(len(self.residual), self.size, self.residual)
+        start = 0
+        for block in self.blocks:
+            stop = start + len(block.residual)
+            block.jacobian(out[start:stop])
+            start = stop
+        return out
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, shape [n], for v [p]."""
+        parts = [block.jvp(v) for block in self.blocks]
+        return torch.cat(parts) if parts else v.new_zeros(0)
+
+    def vjp(self, w: Tensor) -> Tensor:
+        """J^T w, shape [p], for w [n]."""
+        parts = torch.split(w, [len(block.residual) for block in self.blocks])
+        return sum(
+            (b.vjp(part) for b, part in zip(self.blocks, parts, strict=True)),
+            w.new_zeros(self.size),
+        )
+
+    @property
+    def loss(self) -> float:
+        """1/2 |r|^2."""
+        return float(self.residual @ self.residual) / 2
+
+    @property
+    def gradient(self) -> Tensor:
+        """J^T r, shape [p]."""
+        return self.vjp(self.residual)
+
+
+class System:
+    """The residual of one shard as a function of theta.
+
+    Args:
+        problem: Gives network and terms.
+        shard: The rows; see ``Problem.shards`` and ``Problem.pooled``.
+        device: Where to compute.
+        dtype: ``torch.float64`` or ``torch.float32``.
+        chunk: Points per sweep.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        shard: Shard,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+        chunk: int = CHUNK,
+    ) -> None:
+        self.problem = problem
+        self.shard = shard
+        self.size = problem.network.size
+        self._how = (device, dtype, chunk)
+        self._last: System | None = None
+        self.blocks: list[Block] = []
+        for rows in shard.rows:
+            for start in range(0, len(rows.points), chunk):
+                part = rows.part(slice(start, start + chunk))
+                target, partner = (
+                    None if value is None else value.to(device, dtype)
+                    for value in (part.target, part.partner)
+                )
+                points = part.points.to(device, dtype)
+                part = replace(part, points=points, target=target, partner=partner)
+                self.blocks.append(bind(problem, part))
+
+    def scaled(self, factors: Sequence[float]) -> "System":
+        """The same system with the loss of term t times ``factors[t]``; shares data."""
+
+        def scale(rows: Rows) -> Rows:
+            return replace(rows, weight=rows.weight * factors[rows.term] ** 0.5)
+
+        result = copy(self)
+        result._last = None
+        rows = tuple(scale(rows) for rows in self.shard.rows)
+        result.shard = replace(self.shard, rows=rows)
+        result.blocks = [copy(block) for block in self.blocks]
+        for block in result.blocks:
+            block.rows = scale(block.rows)
+        return result
+
+    def moved(self, points: Mapping[int, Tensor]) -> "System":
+        """The system with other points [n, d] of some terms, by their numbers.
+
+        Row weights stay. The last one made is kept, and returned while it is asked for
+        the same points.
+
+        Raises:
+            ValueError: As ``Problem.moved``.
+        """
+        if not points:
+            return self
+        last = self._last
+        if last is not None and all(
+            torch.equal(rows.points, points.get(own.term, own.points))
+            for rows, own in zip(last.shard.rows, self.shard.rows, strict=True)
+        ):
+            return last
+        rows = tuple(
+            self.problem.moved(rows, points[rows.term]) if rows.term in points else rows
+            for rows in self.shard.rows
+        )
+        self._last = System(self.problem, replace(self.shard, rows=rows), *self._how)
+        return self._last
+
+    def residual(self, theta: Tensor) -> Tensor:
+        """Weighted residual r, shape [n]."""
+        return self.residuals(theta.unsqueeze(0))[0]
+
+    def residuals(self, thetas: Tensor) -> Tensor:
+        """Weighted residuals [C, n] at thetas [C, p]; faster than one by one."""
+        parts = [block.residuals(thetas) for block in self.blocks]
+        return torch.cat(parts, dim=1) if parts else thetas.new_zeros(len(thetas), 0)
+
+    def loss(self, theta: Tensor) -> float:
+        """1/2 |r|^2."""
+        r = self.residual(theta)
+        return float(r @ r) / 2
+
+    def losses(self, thetas: Tensor) -> Tensor:
+        """1/2 |r|^2 at each of thetas [C, p], shape [C]."""
+        return self.residuals(thetas).square().sum(1) / 2
+
+    def linearise(self, theta: Tensor) -> Linearisation:
+        """r and its derivative at theta."""
+        return self._joined(theta, [block.linearise(theta) for block in self.blocks])
+
+    def parts(self, theta: Tensor, rows: int) -> Iterator[Linearisation]:
+        """The linearisation in pieces of about ``rows`` rows, one after the other.
+
+        A piece is one chunk at least; pieces are made as they are asked for, so that a
+        large shard is never in memory as a whole.
+        """
+        piece: list[Linear] = []
+        for block in self.blocks:
+            linear = block.linearise(theta)
+            if piece and sum(len(p.residual) for p in (*piece, linear)) > rows:
+                yield self._joined(theta, piece)
+                piece = []
+            piece.append(linear)
+        if piece:
+            yield self._joined(theta, piece)
+
+    def _joined(self, theta: Tensor, blocks: list[Linear]) -> Linearisation:
+        parts = [block.residual for block in blocks]
+        r = torch.cat(parts) if parts else theta.new_zeros(0)
+        return Linearisation(r, blocks, self.size)

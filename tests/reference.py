@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+import mpmath
 import numpy as np
 import torch
 from torch import Tensor
@@ -51,6 +52,15 @@ class NaiveJet:
             function = along(function, coordinates.index(coordinate))
             name = name.removeprefix(coordinate)
         return vmap(function)(x)[:, self._output]
+
+
+EXACT: dict[str, Callable] = {
+    "tanh": mpmath.tanh,
+    "sin": mpmath.sin,
+    "sigmoid": lambda z: 1 / (1 + mpmath.exp(-z)),
+    "swish": lambda z: z / (1 + mpmath.exp(-z)),
+}
+"""Activations by name, for mpmath."""
 
 
 def along(

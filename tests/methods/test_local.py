@@ -12,7 +12,8 @@ from torch import Tensor
 
 from fedsciml.federation.backend import Traffic
 from fedsciml.federation.record import Checkpoint, Record
-from fedsciml.methods import LBFGS_SCALE, Local, State, minimise, train
+from fedsciml.methods import Local, State, minimise, train
+from fedsciml.methods._local import LBFGS_SCALE
 from fedsciml.residual import System
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()

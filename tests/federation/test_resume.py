@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROUNDS = 400
 ARGUMENTS = (
     *("allen_cahn", "--method", "fedavg", "--tau", "2", "--keep-state", "true"),
@@ -22,7 +22,7 @@ ARGUMENTS = (
 PROGRAM = """
 import sys
 import run
-from fedsciml.federation.participation import run as rounds
+from fedsciml.federation import loop as rounds
 rounds.CHECKPOINT_SECONDS = float(sys.argv[1])
 sys.exit(run.main(sys.argv[2:]))
 """

@@ -15,7 +15,7 @@ import pytest
 import torch
 from cases import draw, theta
 from mpmath import mpf
-from test_activation import EXACT
+from reference import EXACT
 from torch import Tensor
 
 import problems

@@ -15,7 +15,7 @@ import problems
 from fedsciml import methods, policies, run
 from fedsciml.federation.record import Line
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MINE = "line_search:damping=1e-6,cutoff=0,memory=2"
 SMALL = (
     *("--problems", "sine2", "--policies", "natural", MINE, "--settings", "2"),

@@ -413,11 +413,11 @@ def test_a_run_over_flower_ends_where_one_in_process_does(
 def test_flower_is_asked_for_where_it_is_not_installed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fedsciml.federation.backend
+    import fedsciml
 
     for name in [n for n in sys.modules if n.startswith("fedsciml.flower")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(fedsciml.federation.backend, "flower", raising=False)
+    monkeypatch.delattr(fedsciml, "flower", raising=False)
     monkeypatch.setitem(sys.modules, "flwr.app", None)
     line = refusal(capsys, *SMALL, "--backend", "flower-local", "--out", "none")
     assert "needs Flower: pip install" in line

@@ -19,7 +19,7 @@ from torch import Tensor
 import fedsciml.federation.record
 from fedsciml import methods, run
 from fedsciml.collocation import strips
-from fedsciml.federation.participation import run as rounds
+from fedsciml.federation import loop as rounds
 from fedsciml.federation.record import Line, Record
 from fedsciml.methods import Field, Fields, Info, Message, Method, State
 from fedsciml.network import MLP

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods, run
+from fedsciml.federation import loop as rounds
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.participation import run as rounds
 from fedsciml.federation.record import Line, Record
 from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.linalg.solve import Spectrum

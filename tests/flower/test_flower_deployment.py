@@ -29,7 +29,7 @@ from fedsciml.federation.record import Line, Record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECONDS = 420.0
 """For a run: where the cores have other work too, an exchange takes 20 s."""
 

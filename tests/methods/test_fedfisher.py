@@ -7,14 +7,14 @@ import torch
 from cases import CASES, draw, given, rounds, scalar, theta
 from torch import Tensor
 
-from fedsciml import methods
+from fedsciml import methods, run
 from fedsciml.collocation import strips
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.methods import Local
 from fedsciml.methods.fedfisher import FedFisher
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Term
-from fedsciml.residual import System, kronecker, run
+from fedsciml.residual import System, kronecker
 
 KINDS = ["kfac", "diagonal"]
 

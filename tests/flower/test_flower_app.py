@@ -27,7 +27,7 @@ from fedsciml.wrappers.compress import Compressed
 
 Config = dict[str, Any]
 
-GUIDE = Path(__file__).parents[1] / "docs" / "deploy.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "deploy.md"
 
 
 @pytest.fixture

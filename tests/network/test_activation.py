@@ -1,19 +1,11 @@
 """Activations and their derivatives, against mpmath."""
 
-from collections.abc import Callable
-
 import mpmath
 import pytest
 import torch
+from reference import EXACT
 
 from fedsciml.network.activation import ACTIVATIONS
-
-EXACT: dict[str, Callable] = {
-    "tanh": mpmath.tanh,
-    "sin": mpmath.sin,
-    "sigmoid": lambda z: 1 / (1 + mpmath.exp(-z)),
-    "swish": lambda z: z / (1 + mpmath.exp(-z)),
-}
 
 
 @pytest.mark.parametrize("name", sorted(EXACT))

@@ -22,7 +22,7 @@ from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.blocks import AutogradBlock, TaylorBlock
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 class Model(NamedTuple):

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from fedsciml.federation.loop import Result
-from fedsciml.federation.record import Line, replace_file
+from fedsciml.federation.record import Round, replace_file
 from fedsciml.problem import Problem, Shard
 from fedsciml.residual import System
 from fedsciml.residual.blocks import JetBlock
@@ -163,7 +163,7 @@ def new_directory(stem: str) -> Path:
 
 
 @contextmanager
-def progress(label: str, rounds: int, quiet: bool) -> Iterator[Callable[[Line], None]]:
+def progress(label: str, rounds: int, quiet: bool) -> Iterator[Callable[[Round], None]]:
     """A bar on stderr that is told each line of a history."""
     with tqdm(
         total=rounds,
@@ -174,13 +174,13 @@ def progress(label: str, rounds: int, quiet: bool) -> Iterator[Callable[[Line], 
         mininterval=_pause(),
     ) as bar:
 
-        def show(line: Line) -> None:
-            numbers = {"error": line["relative_l2"], "loss": line["loss"]}
+        def show(line: Round) -> None:
+            numbers = {"error": line.relative_l2, "loss": line.loss}
             shown = {key: f"{value:.1e}" for key, value in numbers.items()}
-            if ranks := line["ranks"]:
+            if ranks := line.ranks:
                 shown["rank"] = "/".join(map(str, ranks))
             bar.set_postfix(shown, refresh=False)
-            bar.update(line["round"] - bar.n)
+            bar.update(line.round - bar.n)
 
         yield show
 
@@ -198,7 +198,7 @@ def quantity(problem: Problem) -> str:
 def pictures(
     result: Result,
     directory: Path,
-    histories: Mapping[str, Sequence[Line]],
+    histories: Mapping[str, Sequence[Round]],
     prefix: str = "",
 ) -> None:
     """Draw solution, convergence and partition into a directory."""

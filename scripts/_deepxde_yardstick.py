@@ -35,7 +35,6 @@ import problems
 from fedsciml.analysis.metrics import errors
 from fedsciml.deepxde import deepxde
 from fedsciml.deepxde.package import double_precision
-from fedsciml.federation.record import Line
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Rows
 from fedsciml.residual import System
@@ -72,6 +71,10 @@ DAMPING = 1e-3
 """Of NNCG. From an error of 2.0e-7 of L-BFGS on allen_cahn, 15 s with 1e-1, 1e-3, ...,
 1e-9 (and at most 200 products a step) lead to 1.43e-7, 1.42e-7, 3.4e-7, 4.2e-7 and
 4.5e-7, while L-BFGS gets to about 3e-8."""
+
+
+Line = dict[str, Any]
+"""A block of the history: its number, optimiser, running totals, loss and errors."""
 
 
 class Stage(NamedTuple):

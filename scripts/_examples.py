@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from _deepxde_yardstick import LBFGS, Data, Stage, as_a_script, training
+from _deepxde_yardstick import LBFGS, Data, Line, Stage, as_a_script, training
 from torch import Tensor
 
 from fedsciml.deepxde import deepxde
-from fedsciml.federation.record import Line
 
 SCRIPTS = Path(__file__).with_name("deepxde_examples")
 

@@ -10,7 +10,7 @@ from _tables import OURS
 from benchmark import longest
 
 from fedsciml import plot
-from fedsciml.federation.record import Line
+from fedsciml.federation.record import Round
 from fedsciml.plot import Panel
 
 SINES = ("sine2", "sine4", "sine8")
@@ -70,7 +70,7 @@ def credited(entry: Entry) -> Entry:
     return {**entry, "error": errors, "megabytes": [b / 1e6 for b in entry["bytes"]]}
 
 
-def convergence(*histories: Sequence[Line]) -> plot.Figure:
+def convergence(*histories: Sequence[Round]) -> plot.Figure:
     """Single runs of the demo."""
     names = ("fipa", "fedavg", "gauss_newton")
     labelled = {

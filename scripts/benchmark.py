@@ -19,6 +19,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -43,7 +44,7 @@ from _tables_suites import reached
 
 import problems
 from fedsciml import methods, run
-from fedsciml.federation.record import Line, replace_file
+from fedsciml.federation.record import Round, replace_file
 from fedsciml.problem import Problem
 
 ROOT = Path(__file__).parents[1]
@@ -77,11 +78,11 @@ def measured(problem: str, method: str, seed: int, rounds: int, budget: float) -
     else:
         history = trained(made, method, seed, rounds, budget, problem)
     shown = [history[k] for k in thinned(len(history))]
-    each = history[-1].get("errors", {})
+    each = history[-1].errors
 
-    def found(line: Line) -> float:
+    def found(line: Round) -> float:
         sought = SOUGHT.get(made.name)
-        return float(line["errors"][sought] if sought else line[quantity])
+        return float(line.errors[sought] if sought else getattr(line, quantity))
 
     return {
         **dict(zip(KEY, (problem, method, seed, rounds, budget), strict=True)),
@@ -90,19 +91,19 @@ def measured(problem: str, method: str, seed: int, rounds: int, budget: float) -
         "parameters": made.network.size,
         "clients": made.clients,
         "threads": torch.get_num_threads(),
-        "round": [line["round"] for line in shown],
+        "round": [line.round for line in shown],
         "error": [short(found(line)) for line in shown],
-        "bytes": [line["bytes_up"] + line["bytes_down"] for line in shown],
-        "seconds": [short(line["seconds"]) for line in shown],
+        "bytes": [line.bytes_up + line.bytes_down for line in shown],
+        "seconds": [short(line.seconds) for line in shown],
         "epochs": epochs(history, shown),
-        "rank": [short(mean(line["ranks"])) for line in shown if line["ranks"]],
+        "rank": [short(mean(line.ranks)) for line in shown if line.ranks],
         "each": {k: short(v) for k, v in each.items() if math.isfinite(v)},
     }
 
 
 def trained(
     problem: Problem, row: str, seed: int, rounds: int, budget: float, name: str
-) -> list[Line]:
+) -> list[Round]:
     """The history of a run: so many rounds at least, and so many seconds.
 
     Of a run that diverges, the rounds before.
@@ -112,12 +113,12 @@ def trained(
         return yardstick(name, row, seed, budget)
     method = methods.load(found.method, **options_of(name, row))
 
-    def enough(history: list[Line]) -> bool:
-        spent = history[-1]["seconds"] >= budget or found.rounds > 0
+    def enough(history: list[Round]) -> bool:
+        spent = history[-1].seconds >= budget or found.rounds > 0
         return len(history) >= least and spent
 
     longest = 10**6 if budget else least
-    history: list[Line] = []
+    history: list[Round] = []
     try:
         run(
             problem,
@@ -135,30 +136,40 @@ def trained(
     return history
 
 
-def yardstick(problem: str, row: str, seed: int, budget: float) -> list[Line]:
+def yardstick(problem: str, row: str, seed: int, budget: float) -> list[Round]:
     """DeepXDE's history; an epoch is an iteration, a round a hundred or of NNCG one."""
     from _deepxde_yardstick import trained as by_deepxde  # its import takes seconds
 
     lines = by_deepxde(problem, seed, budget, nncg=row == "deepxde_nncg")
     before = [0, *(line["iterations"] for line in lines)]
-    nothing: Line = {"bytes_up": 0, "bytes_down": 0, "ranks": []}
     return [
-        {**line, **nothing, "epochs": line["iterations"] - done}
+        Round(
+            line["round"],
+            line["loss"],
+            epochs=line["iterations"] - done,
+            relative_l2=line["relative_l2"],
+            mse=line["mse"],
+            seconds=line["seconds"],
+        )
         for line, done in zip(lines, before, strict=False)
     ]
 
 
-def averaged(histories: Sequence[Sequence[Line]]) -> list[Line]:
+def averaged(histories: Sequence[Sequence[Round]]) -> list[Round]:
     """The mean errors and ranks of parties that train alone, and their seconds' sum."""
     shortest = min(len(history) for history in histories)
     result = []
     for lines in zip(*(history[:shortest] for history in histories), strict=True):
-        means: Line = {k: mean(line[k] for line in lines) for k in ERRORS}
-        if each := [line["errors"] for line in lines if "errors" in line]:
-            means["errors"] = {k: mean(errors[k] for errors in each) for k in each[0]}
-        ranks = [rank for line in lines for rank in line["ranks"]]
-        seconds = sum(line["seconds"] for line in lines)
-        result.append({**lines[0], **means, "ranks": ranks, "seconds": seconds})
+        each = [line.errors for line in lines if line.errors]
+        result.append(
+            replace(
+                lines[0],
+                **{k: mean(getattr(line, k) for line in lines) for k in ERRORS},
+                errors={k: mean(e[k] for e in each) for k in (each[0] if each else ())},
+                ranks=tuple(rank for line in lines for rank in line.ranks),
+                seconds=sum(line.seconds for line in lines),
+            )
+        )
     return result
 
 
@@ -173,13 +184,13 @@ def thinned(rounds: int) -> list[int]:
     return kept
 
 
-def epochs(history: Sequence[Line], shown: Sequence[Line]) -> list[int]:
+def epochs(history: Sequence[Round], shown: Sequence[Round]) -> list[int]:
     """Local epochs of a client so far, at the rounds shown."""
     total, at = 0, {}
     for line in history:
-        total += line["epochs"]
-        at[line["round"]] = total
-    return [at[line["round"]] for line in shown]
+        total += line.epochs
+        at[line.round] = total
+    return [at[line.round] for line in shown]
 
 
 def longest(entries: Sequence[Entry]) -> list[Entry]:

@@ -98,7 +98,7 @@ def measured(
     history = run(made, loaded, rounds, seed, clock=time.process_time).history
     quantity = _common.quantity(made)
     found = [short(error(line, quantity)) for line in history]
-    ranks = [rank for line in history for rank in line["ranks"]]
+    ranks = [rank for line in history for rank in line.ranks]
     last = history[-1]
     points = [shard.rows[0].points for shard in made.shards()]
     return {
@@ -110,9 +110,9 @@ def measured(
         "quantity": quantity,
         "error": found[-1],
         "errors": found,
-        "bytes": last["bytes_up"] + last["bytes_down"],
+        "bytes": last.bytes_up + last.bytes_down,
         "mean_rank": short(mean(ranks)) if ranks else None,
-        "seconds": short(last["seconds"]),
+        "seconds": short(last.seconds),
         "threads": torch.get_num_threads(),
     }
 

@@ -56,18 +56,18 @@ def measured(
     options = options_of(problem, method)
     loaded = compressed(methods.load(method, **options), compression)
     history = run(made, loaded, rounds, seed, clock=time.process_time).history
-    ranks = [rank for line in history for rank in line["ranks"]]
+    ranks = [rank for line in history for rank in line.ranks]
     return {
         **dict(zip(KEY, (problem, method, compression, seed, rounds), strict=True)),
         "quantity": quantity,
         "parameters": made.network.size,
         "clients": made.clients,
-        "round": [line["round"] for line in history],
+        "round": [line.round for line in history],
         "error": [short(error(line, quantity)) for line in history],
-        "up": [int(short(line["bytes_up"])) for line in history],
-        "down": [int(short(line["bytes_down"])) for line in history],
+        "up": [int(short(line.bytes_up)) for line in history],
+        "down": [int(short(line.bytes_down)) for line in history],
         "mean_rank": short(mean(ranks)) if ranks else None,
-        "seconds": short(history[-1]["seconds"]),
+        "seconds": short(history[-1].seconds),
     }
 
 

@@ -30,7 +30,7 @@ from _tables import Cell, Table
 from benchmark import publish, thinned
 
 from fedsciml import deepxde, methods, run
-from fedsciml.federation.record import Line
+from fedsciml.federation.record import Round
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "figures" / "data" / "deepxde.json"
@@ -69,8 +69,8 @@ def measured(
 
 def trained(
     name: str, method: str, clients: int, rounds: int, budget: float
-) -> list[Line]:
-    """The history of a run in this library, with ``error`` and ``unknown``."""
+) -> list[Entry]:
+    """Rounds, seconds and worst errors of a run in this library."""
     with as_a_script(0):
         example = _examples.load(name)
         problem = deepxde.problem(
@@ -88,16 +88,17 @@ def trained(
             methods.load(method, **OPTIONS.get(method, {})),
             rounds,
             clock=time.process_time,
-            stop=lambda history: history[-1]["seconds"] >= budget,
+            stop=lambda history: history[-1].seconds >= budget,
         )
 
-    def worst(line: Line, names: Sequence[str]) -> float | None:
-        found = line.get("errors", {"u": line["relative_l2"]})
+    def worst(line: Round, names: Sequence[str]) -> float | None:
+        found = line.errors or {"u": line.relative_l2}
         return max((found[name] for name in names), default=None)
 
     return [
         {
-            **line,
+            "round": line.round,
+            "seconds": line.seconds,
             "error": worst(line, problem.outputs),
             "unknown": worst(line, list(example.truth)),
         }

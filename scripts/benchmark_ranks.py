@@ -70,7 +70,7 @@ def measured(problem: str, schedule: str, seed: int, rounds: int) -> Entry:
     quantity, p = _common.quantity(made), made.network.size
     fipa = method(schedule, p)
     history = run(made, fipa, rounds, seed, clock=time.process_time).history
-    sent = [line["bytes_up"] + line["bytes_down"] for line in history]
+    sent = [line.bytes_up + line.bytes_down for line in history]
     return {
         **dict(zip(KEY, (problem, schedule, seed, rounds), strict=True)),
         "quantity": quantity,
@@ -78,8 +78,8 @@ def measured(problem: str, schedule: str, seed: int, rounds: int) -> Entry:
         "clients": made.clients,
         "error": [short(error(line, quantity)) for line in history],
         "bytes": [int(short(both)) for both in sent],
-        "ranks": [line["ranks"] for line in history],
-        "seconds": [short(line["seconds"]) for line in history],
+        "ranks": [line.ranks for line in history],
+        "seconds": [short(line.seconds) for line in history],
     }
 
 

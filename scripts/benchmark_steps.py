@@ -25,7 +25,7 @@ from _common import SUITE, Entry
 
 import problems
 from fedsciml import policies, run
-from fedsciml.federation.record import Line
+from fedsciml.federation.record import Round
 from fedsciml.methods.fipa import Fipa
 from fedsciml.policies import Policy
 from fedsciml.wrappers.balance import Balance, balanced
@@ -65,20 +65,20 @@ STANDSTILL = 30
 """Rounds without a step, or with no lower loss after convergence, that end a run."""
 
 
-def error(line: Line, quantity: str) -> float:
+def error(line: Round, quantity: str) -> float:
     """Relative L2 error, or the root of the mean squared error."""
-    value = float(line[quantity])
+    value = float(getattr(line, quantity))
     return value**0.5 if quantity == "mse" else value
 
 
-def finished(history: Sequence[Line], quantity: str) -> bool:
+def finished(history: Sequence[Round], quantity: str) -> bool:
     """Whether the run can only repeat itself."""
     last = history[-STANDSTILL:]
     if len(last) < STANDSTILL:
         return False
-    if not any(line["step"] for line in last):
+    if not any(line.step for line in last):
         return True
-    halved = min(line["loss"] for line in last) < last[0]["loss"] / 2
+    halved = min(line.loss for line in last) < last[0].loss / 2
     return error(last[-1], quantity) <= min(ERRORS) and not halved
 
 
@@ -110,29 +110,29 @@ def measured(problem: str, policy: str, setting: str, seed: int, rounds: int) ->
     for target in ERRORS:
         first = next((k for k, e in enumerate(errors) if e <= target), None)
         reached.append(None if first is None else spent(history[: first + 1]))
-    ranks = [rank for line in history for rank in line["ranks"]]
+    ranks = [rank for line in history for rank in line.ranks]
     marks = [*(k for k in (20, 50, 100, 150, 200) if k < rounds), rounds]
     return {
         **dict(zip(KEY, (problem, policy, setting, seed, rounds), strict=True)),
         "ran": len(history),
         "error_at": {str(k): errors[min(k, len(errors)) - 1] for k in marks},
         "reached": dict(zip(map(str, ERRORS), reached, strict=True)),
-        "largest_probe": max(line["probes"] for line in history),
+        "largest_probe": max(line.probes for line in history),
         "mean_rank": mean(ranks),
-        "seconds_per_round": history[-1]["seconds"] / len(history),
-        "bytes": history[-1]["bytes_up"] + history[-1]["bytes_down"],
+        "seconds_per_round": history[-1].seconds / len(history),
+        "bytes": history[-1].bytes_up + history[-1].bytes_down,
         "threads": torch.get_num_threads(),
     }
 
 
-def spent(history: Sequence[Line]) -> dict[str, float]:
+def spent(history: Sequence[Round]) -> dict[str, float]:
     """Rounds, candidate losses, bytes both ways and seconds."""
     last = history[-1]
     return {
         "rounds": len(history),
-        "probes": sum(line["probes"] for line in history),
-        "bytes": last["bytes_up"] + last["bytes_down"],
-        "seconds": round(last["seconds"], 3),
+        "probes": sum(line.probes for line in history),
+        "bytes": last.bytes_up + last.bytes_down,
+        "seconds": round(last.seconds, 3),
     }
 
 

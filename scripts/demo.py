@@ -74,10 +74,10 @@ def table(results: dict[tuple[str, str], Result]) -> str:
                 method,
                 f"{relative_l2:.1e}",
                 f"{mse:.1e}",
-                last["round"],
-                _common.size(last["bytes_up"]) if last["bytes_up"] else "-",
-                _common.size(last["bytes_down"]) if last["bytes_down"] else "-",
-                f"{last['seconds']:.1f}",
+                last.round,
+                _common.size(last.bytes_up) if last.bytes_up else "-",
+                _common.size(last.bytes_down) if last.bytes_down else "-",
+                f"{last.seconds:.1f}",
             )
         )
     return "\n".join(lines)

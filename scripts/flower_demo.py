@@ -26,7 +26,7 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods, run
-from fedsciml.federation.record import Line, Record
+from fedsciml.federation.record import Record, Round
 
 APP = Path(__file__).parent / "flower_app"
 PROBLEM, SITES = "heat_inverse", 3
@@ -144,11 +144,8 @@ def difference(one: Tensor, other: Tensor) -> str:
     )
 
 
-def _sentence(line: Line, rounds: int) -> str:
-    return (
-        f"round {line['round']} of {rounds}: loss {line['loss']:.3e}, "
-        f"{line['seconds']:.0f} s"
-    )
+def _sentence(line: Round, rounds: int) -> str:
+    return f"round {line.round} of {rounds}: loss {line.loss:.3e}, {line.seconds:.0f} s"
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -284,7 +284,7 @@ def measured(name: str, rounds: int) -> Entry:
     problem = problems.load(name)
     rounds = ROUNDS.get(name, rounds)
     default = trained(problem, rounds)
-    errors = [line["relative_l2"] for line in default.history]
+    errors = [line.relative_l2 for line in default.history]
     entry: Entry = {
         "problem": name,
         "rounds": rounds,

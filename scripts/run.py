@@ -332,7 +332,7 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
     """The result as plain data; numbers that are not finite become None."""
     last = result.history[-1]
     relative_l2, mse, each = measure(result.problem, result.theta)
-    ranks = [rank for line in result.history for rank in line["ranks"]]
+    ranks = [rank for line in result.history for rank in line.ranks]
     configuration = json.loads((out / "run.json").read_text())
     content: dict[str, Any] = {
         "problem": todo.problem,
@@ -349,12 +349,12 @@ def summary(result: Result, todo: Command, out: Path) -> dict[str, Any]:
         "relative_l2": relative_l2,
         "mse": mse,
         "unknowns": _unknowns(result, each),
-        "bytes_up": last["bytes_up"],
-        "bytes_down": last["bytes_down"],
-        "messages": last["messages"],
+        "bytes_up": last.bytes_up,
+        "bytes_down": last.bytes_down,
+        "messages": last.messages,
         "absent": result.absent,
-        "dropped": sum(len(line.get("dropped", ())) for line in result.history),
-        "seconds": last["seconds"],
+        "dropped": sum(len(line.dropped) for line in result.history),
+        "seconds": last.seconds,
         "max_rank": max(ranks, default=None),
         "mean_rank": sum(ranks) / len(ranks) if ranks else None,
         "backend": configuration["backend"],

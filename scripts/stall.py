@@ -21,7 +21,7 @@ from torch import Tensor
 
 import problems
 from fedsciml import policies, run
-from fedsciml.federation.record import Line, replace_file
+from fedsciml.federation.record import Round, replace_file
 from fedsciml.methods.fipa import Fipa
 from fedsciml.residual import Linearisation, System
 
@@ -43,10 +43,10 @@ def trained(problem: str, policy: str, seed: int, rounds: int) -> tuple[Tensor, 
     return result.theta, result.history
 
 
-def short(history: list[Line]) -> dict[str, list[float]]:
+def short(history: list[Round]) -> dict[str, list[float]]:
     """What the figures need of a history."""
     keys = ("loss", "step", "relative_l2")
-    return {key: [line[key] for line in history] for key in keys}
+    return {key: [getattr(line, key) for line in history] for key in keys}
 
 
 def decomposed(

@@ -86,7 +86,7 @@ def measured(problem: str, noise: float, draw: int) -> Entry:
     # Distances from 0 are the positive numbers themselves; errors have lost their sign.
     bare = replace(made, truth={name: 0.0})
     result = run(bare, Warm(start=clean(problem)), ROUNDS)
-    found = [line["errors"][name] for line in result.history]
+    found = [line.errors[name] for line in result.history]
     known = laplace(made, result.theta)
     return {
         **dict(zip(KEY, (problem, noise, draw), strict=True)),

@@ -76,9 +76,9 @@ def measured(
         "error": short(abs(found - truth) / truth),
         "deviation": short(known.deviation[name] / truth),
         "solution": short(result.errors()[0]),
-        "errors": [short(line["errors"][name]) for line in result.history],
-        "bytes": last["bytes_up"] + last["bytes_down"],
-        "seconds": short(last["seconds"]),
+        "errors": [short(line.errors[name]) for line in result.history],
+        "bytes": last.bytes_up + last.bytes_down,
+        "seconds": short(last.seconds),
     }
 
 

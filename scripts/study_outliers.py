@@ -191,15 +191,15 @@ def measured(*key: object) -> Entry:
         rules=Rules(min_clients=1, outlier=outlier),
         clock=time.process_time,
     ).history
-    reasons = [r for line in history for r in line.get("dropped", {}).values()]
+    reasons = [r for line in history for r in line.dropped.values()]
     return {
         **case._asdict(),
         "ratios": {k: short(v) for k, v in door.ratios.items()},
         "alone": {k: short(v) for k, v in door.alone.items()},
         "refused": sum("cannot be merged" in reason for reason in reasons),
-        "steps": sum(line["step"] > 0 for line in history),
-        "error": short(history[-1]["relative_l2"]),
-        "seconds": short(history[-1]["seconds"]),
+        "steps": sum(line.step > 0 for line in history),
+        "error": short(history[-1].relative_l2),
+        "seconds": short(history[-1].seconds),
     }
 
 

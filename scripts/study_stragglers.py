@@ -108,13 +108,13 @@ def measured(problem: str, scenario: str, staleness: int, seed: int) -> Entry:
         rules=Rules(min_clients=1, staleness=staleness),
         clock=time.process_time,
     ).history
-    errors = [short(line["relative_l2"]) for line in history]
+    errors = [short(line.relative_l2) for line in history]
     return {
         **dict(zip(KEY, (problem, scenario, staleness, seed), strict=True)),
-        "missing": sum(len(line.get("dropped", ())) for line in history),
+        "missing": sum(len(line.dropped) for line in history),
         "error": errors[-1],
         "errors": errors,
-        "seconds": short(history[-1]["seconds"]),
+        "seconds": short(history[-1].seconds),
     }
 
 

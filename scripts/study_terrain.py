@@ -63,7 +63,7 @@ def measured(
     solver = methods.load("fipa" if alone else method, **options)
     results = [run(part, solver, rounds, clock=time.process_time) for part in parts]
     counts = torch.tensor([_tests(part) for part in parts]).double()
-    histories = [[line["mse"] for line in result.history] for result in results]
+    histories = [[line.mse for line in result.history] for result in results]
     mse = counts / counts.sum() @ torch.tensor(histories).double()
     last = [result.history[-1] for result in results]
     entry = {
@@ -72,8 +72,8 @@ def measured(
         "train": _metres(2 * sum(result.loss for result in results)),
         "test": _metres(float(mse[-1])),
         "best": _metres(float(mse.min())),
-        "bytes": 0 if alone else last[0]["bytes_up"] + last[0]["bytes_down"],
-        "seconds": short(sum(line["seconds"] for line in last)),
+        "bytes": 0 if alone else last[0].sent,
+        "seconds": short(sum(line.seconds for line in last)),
     }
     if alone:
         everywhere = sum(errors(whole, r.theta)[1] for r in results) * _tests(whole)

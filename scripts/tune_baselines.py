@@ -46,7 +46,7 @@ from tqdm import tqdm
 import problems
 from fedsciml import methods
 from fedsciml.federation.loop import run
-from fedsciml.federation.record import replace_file
+from fedsciml.federation.record import Round, replace_file
 
 SEED = 0
 
@@ -131,7 +131,7 @@ class Job:
 
 def tried(job: Job) -> Entry:
     """Run a job and say how it ended."""
-    history: list[Entry] = []
+    history: list[Round] = []
     diverged = False
     try:
         run(
@@ -143,14 +143,17 @@ def tried(job: Job) -> Entry:
         )
     except FloatingPointError:
         diverged = True
-    last = history[-1] if history else {}
+    last = history[-1] if history else None
     return {
         **asdict(job),
         "diverged": diverged,
         "median_relative_l2": _finite(
-            median(line["relative_l2"] for line in history[-5:]) if history else None
+            median(line.relative_l2 for line in history[-5:]) if history else None
         ),
-        **{k: _finite(last.get(k)) for k in ("relative_l2", "mse", "seconds")},
+        **{
+            k: _finite(getattr(last, k, None))
+            for k in ("relative_l2", "mse", "seconds")
+        },
     }
 
 

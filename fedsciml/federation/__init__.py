@@ -23,8 +23,8 @@ from fedsciml.federation.participation import (
 )
 from fedsciml.federation.record import (
     Checkpoint,
-    Line,
     Record,
+    Round,
     environment,
     pack,
     replace_file,
@@ -39,10 +39,10 @@ __all__ = [
     "Checkpoint",
     "Federation",
     "Found",
-    "Line",
     "Record",
     "Result",
     "Roll",
+    "Round",
     "Rules",
     "TooFewClients",
     "Traffic",

@@ -16,7 +16,7 @@ from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure
 from fedsciml.federation.backend import Backend
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.participation import Federation, Rules
-from fedsciml.federation.record import Checkpoint, Line, Record
+from fedsciml.federation.record import Checkpoint, Record, Round
 from fedsciml.methods import Info, Message, Method, State
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
@@ -36,17 +36,7 @@ class Result:
         problem: What was trained.
         theta: The trained parameters, shape [p].
         loss: Loss at theta, summed over the clients but those in ``absent``.
-        history: One line per round: ``round``, ``loss`` (at the round's start),
-            ``relative_l2`` and ``mse`` (after it, on the test points), ``errors`` of
-            each output and unknown where there are several, ``step``,
-            ``damping``, ``cutoff``, ``ranks``, ``epochs``, ``probes``, ``gn_gap`` where
-            asked for, ``dropped`` (clients and why) and ``stale`` (clients for whom an
-            earlier sketch stood in, and its age) where there were any, and the running
-            totals ``bytes_up``, ``bytes_down``, ``messages`` and ``seconds``. Seconds
-            are those of clients, messages and server; that for measuring the error is
-            not counted. The loss is that of the point from which the round steps. It
-            may rise for some rounds (see docs/steps.md); the errors are those of the
-            model, which stays at the lowest loss meanwhile.
+        history: One record per round.
         out: The run directory, if the run was recorded.
         absent: Clients that did not tell their loss in the end, and why.
     """
@@ -54,7 +44,7 @@ class Result:
     problem: Problem
     theta: Tensor
     loss: float
-    history: list[Line]
+    history: list[Round]
     out: Path | None = None
     absent: dict[str, str] = field(default_factory=dict)
 
@@ -90,8 +80,8 @@ def run(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
     gn_gap: bool = False,
-    progress: Callable[[Line], None] | None = None,
-    stop: Callable[[list[Line]], bool] | None = None,
+    progress: Callable[[Round], None] | None = None,
+    stop: Callable[[list[Round]], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
     notes: dict[str, object] | None = None,
 ) -> Result:
@@ -159,7 +149,7 @@ def run(
         **(notes or {}),
     }
     record, found = None, None
-    history: list[Line] = []
+    history: list[Round] = []
     if out is not None:
         opened = Record.resume if resume else Record.create
         configuration["problem_sha256"] = fingerprint(problem, seed, device)
@@ -237,7 +227,7 @@ def _round(
     last: Checkpoint,
     whole: System | None,
     clock: Callable[[], float],
-) -> tuple[Line, Checkpoint]:
+) -> tuple[Round, Checkpoint]:
     """One round, from the last one's checkpoint to the next."""
     begin, door = clock(), federation.backend
     state, broadcast, info = advance(
@@ -248,20 +238,24 @@ def _round(
         torch.cuda.synchronize()
     seconds = last.seconds + clock() - begin
     found = measure(problem, theta)
-    line: Line = {"round": last.round + 1, **asdict(info)}
-    line |= {"relative_l2": found.relative_l2, "mse": found.mse}
-    if len(found.each) > 1:
-        line["errors"] = found.each
-    line |= {**door.traffic._asdict(), "seconds": seconds}
-    if federation.dropped:
-        line["dropped"] = federation.reasons()
-    if federation.stale:
-        line["stale"] = {str(m): age for m, age in federation.stale.items()}
+    gap = None
     if whole is not None:
         before, after = _point(last.state), _point(state)
-        line["gn_gap"] = gauss_newton_gap(
+        gap = gauss_newton_gap(
             whole, before, after - before, info.step, info.damping, info.cutoff
         )
+    line = Round(
+        last.round + 1,
+        **asdict(info),
+        relative_l2=found.relative_l2,
+        mse=found.mse,
+        errors=found.each if len(found.each) > 1 else {},
+        **door.traffic._asdict(),
+        seconds=seconds,
+        dropped=federation.reasons(),
+        stale={str(m): age for m, age in federation.stale.items()},
+        gn_gap=gap,
+    )
     return line, Checkpoint(
         last.round + 1,
         state,

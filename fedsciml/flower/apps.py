@@ -37,7 +37,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedsciml.federation.loop import Result, run
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.record import Line
+from fedsciml.federation.record import Round
 from fedsciml.federation.site import Files, Memories, Order, Site
 from fedsciml.flower.backend import Flower
 from fedsciml.flower.codec import Kept, decode, encode
@@ -256,13 +256,13 @@ def _finish(result: Result) -> None:
     log.info("Done: loss %.3e, theta %s.", result.loss, result.theta_sha256())
 
 
-def _report(rounds: int, line: Line) -> None:
+def _report(rounds: int, line: Round) -> None:
     """A line for the log."""
-    text = f"Round {line['round']} of {rounds}: loss {line['loss']:.3e}"
-    if isfinite(line["relative_l2"]):
-        text += f", error {line['relative_l2']:.1e}"
-    up, down = line["bytes_up"] / 1e6, line["bytes_down"] / 1e6
-    text += f", {up:.2f} MB up, {down:.2f} MB down, {line['seconds']:.1f} s"
-    for m, reason in line.get("dropped", {}).items():
+    text = f"Round {line.round} of {rounds}: loss {line.loss:.3e}"
+    if isfinite(line.relative_l2):
+        text += f", error {line.relative_l2:.1e}"
+    up, down = line.bytes_up / 1e6, line.bytes_down / 1e6
+    text += f", {up:.2f} MB up, {down:.2f} MB down, {line.seconds:.1f} s"
+    for m, reason in line.dropped.items():
         text += f"; without client {m}: {reason}"
     log.info("%s", text)

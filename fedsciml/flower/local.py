@@ -24,7 +24,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.record import Line
+from fedsciml.federation.record import Round
 from fedsciml.flower.apps import client_app, server_app
 from fedsciml.methods import Method
 from fedsciml.problem import Problem
@@ -137,7 +137,7 @@ def run(
     rules: Rules | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
-    progress: Callable[[Line], None] | None = None,
+    progress: Callable[[Round], None] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Result:
     """``fedsciml.run`` by the ServerApp and the ClientApp over a ``LocalGrid``.

@@ -15,7 +15,7 @@ message on a wire need no code of their own.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -81,7 +81,7 @@ class Info:
     step: float = 1.0
     damping: float = 0.0
     cutoff: float = 0.0
-    ranks: list[int] = field(default_factory=list)
+    ranks: tuple[int, ...] = ()
     epochs: int = 0
     probes: int = 0
 

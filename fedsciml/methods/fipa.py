@@ -237,7 +237,7 @@ class Fipa:
                 there = float(probed.losses[choice.step, choice.length])
             if there <= lowest or there == inf:
                 best, lowest = at, there
-        ranks = [int(rank) for rank in tensor(state, "ranks")]
+        ranks = tuple(int(rank) for rank in tensor(state, "ranks"))
         epochs = self.local.epochs if self.local else 1
         probes = 0 if probed is None else probed.losses.numel()
         info = Info(loss, length, damping, cutoff, ranks, epochs, probes)

@@ -173,7 +173,7 @@ class FipaPaper:
             keep = values > self.cutoff * values[-1:]
             inverse = torch.where(keep, 1 / torch.where(keep, values, 1.0), 0.0)
         y = basis @ (inverse * (basis.mT @ (r @ (eigenvalues * moves))))
-        ranks = [len(tensor(u, "eigenvalues")) for u in uploads]
+        ranks = tuple(len(tensor(u, "eigenvalues")) for u in uploads)
         info = Info(
             loss=total(uploads, "loss"),
             step=self.step,

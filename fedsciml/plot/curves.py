@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fedsciml.federation.record import Line
+from fedsciml.federation.record import Round
 from fedsciml.plot.layout import Curve, Panel, panels
 from fedsciml.plot.style import QUANTITIES
 
 
 def convergence(
-    histories: Mapping[str, Sequence[Line]],
+    histories: Mapping[str, Sequence[Round]],
     quantity: str = "relative_l2",
     title: str = "",
 ) -> Figure:
@@ -22,7 +22,7 @@ def convergence(
 
     Args:
         histories: One history (see ``rounds.Result``) per label.
-        quantity: What is drawn, a key of the histories' lines: ``relative_l2``,
+        quantity: What is drawn, a number of each round: ``relative_l2``,
             ``mse``, ``loss`` or ``gn_gap``.
         title: Above the figure.
     """
@@ -35,7 +35,7 @@ def convergence(
         curve = Curve(label, list(k), list(value), number, number)
         rounds.append(curve)
         seconds.append(replace(curve, x=list(_column(history, "seconds"))))
-        both = (_column(history, "bytes_up") + _column(history, "bytes_down")) / 1e6
+        both = _column(history, "sent") / 1e6
         if len(both) and both[-1] > 0:
             sent.append(replace(curve, x=list(both)))
         else:
@@ -89,7 +89,7 @@ def profile(costs: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> F
     return panels(parts, columns, height=3.2, legend="below", sharey="row", title=title)
 
 
-def _column(history: Sequence[Line], key: str) -> NDArray[np.float64]:
-    """One quantity of a history, NaN where a line lacks it."""
-    values = [line.get(key) for line in history]
+def _column(history: Sequence[Round], key: str) -> NDArray[np.float64]:
+    """One quantity of a history, NaN where a round lacks it."""
+    values = [getattr(line, key) for line in history]
     return np.array([float(v) if isinstance(v, (int, float)) else nan for v in values])

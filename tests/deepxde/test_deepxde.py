@@ -387,7 +387,7 @@ def test_an_unknown_number_is_recovered(general: bool) -> None:
     problem = replace(problem, truth={"rate": 2.0})
     result = run(problem, methods.load("fipa"), rounds=12)
     # elu has no second derivative at 0: the residual of the best fit is not zero.
-    assert result.history[-1]["errors"]["rate"] < (0.05 if general else 1e-7)
+    assert result.history[-1].errors["rate"] < (0.05 if general else 1e-7)
     assert c.item() == 0.7
     federated.restore(net, result, c)
     assert c.item() == result.unknowns()["rate"]
@@ -523,7 +523,7 @@ def test_torch_s_default_device_does_not_matter(make: Callable[[Any], Model]) ->
     with torch.device("meta"):
         result = run(made(model), methods.load("fipa"), rounds=2)
         federated.restore(model.net, result, model.variables)
-    assert result.loss < result.history[0]["loss"]
+    assert result.loss < result.history[0].loss
 
 
 PROGRAM = """

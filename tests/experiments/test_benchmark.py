@@ -68,7 +68,7 @@ def test_parties_alone_are_averaged() -> None:
         {"round": 1, "relative_l2": e, "mse": e**2, "ranks": [r], "seconds": 1.0}
         for e, r in ((0.2, 3), (0.4, 5))
     ]
-    lines[0]["errors"], lines[1]["errors"] = {"u": 1.0}, {"u": 2.0}
+    lines[0].errors, lines[1].errors = {"u": 1.0}, {"u": 2.0}
     (mean,) = benchmark.averaged([[lines[0], lines[0]], [lines[1]]])
     assert mean["relative_l2"] == pytest.approx(0.3)
     assert mean["mse"] == pytest.approx(0.1)

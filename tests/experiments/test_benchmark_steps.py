@@ -13,7 +13,7 @@ from benchmark_steps import ERRORS, KEY, POLICIES, STANDSTILL, finished, measure
 
 import problems
 from fedsciml import methods, policies, run
-from fedsciml.federation.record import Line
+from fedsciml.federation.record import Round
 
 ROOT = Path(__file__).parents[2]
 MINE = "line_search:damping=1e-6,cutoff=0,memory=2"
@@ -87,11 +87,11 @@ def test_an_entry_is_what_the_run_reports(record: tuple[Path, str]) -> None:
         history = run(problems.load("sine2", clients=2), method, 3, 0).history
         assert entry["ran"] == 3
         # Another process may round otherwise.
-        root = history[-1]["mse"] ** 0.5
+        root = history[-1].mse ** 0.5
         assert entry["error_at"] == {"3": pytest.approx(root, rel=1e-3)}
-        sent = history[-1]["bytes_up"] + history[-1]["bytes_down"]
+        sent = history[-1].bytes_up + history[-1].bytes_down
         assert entry["bytes"] == pytest.approx(sent, rel=0.1)
-        assert entry["largest_probe"] == max(line["probes"] for line in history)
+        assert entry["largest_probe"] == max(line.probes for line in history)
         assert entry["threads"] == 1
         assert entry["seconds_per_round"] > 0
         assert set(entry["reached"]) == {str(target) for target in ERRORS}
@@ -183,7 +183,7 @@ def test_a_row_of_the_scoreboard_may_scale_rows() -> None:
         assert found == (policy, balance)
 
 
-def lines(losses: list[float], error: float, step: float = 1.0) -> list[Line]:
+def lines(losses: list[float], error: float, step: float = 1.0) -> list[Round]:
     return [{"loss": x, "relative_l2": error, "step": step} for x in losses]
 
 
@@ -219,12 +219,12 @@ def test_a_run_that_can_only_repeat_itself_ends_early(
         entry["ran"],
     ).history
     assert entry["ran"] < 40
-    assert [line["step"] for line in whole[-3:]] == [0.0] * 3
+    assert [line.step for line in whole[-3:]] == [0.0] * 3
     assert set(entry["error_at"]) == {
         "20",
         "40",
     }  # the last error stands for later ones
-    assert entry["error_at"]["40"] == pytest.approx(whole[-1]["mse"] ** 0.5, rel=1e-6)
+    assert entry["error_at"]["40"] == pytest.approx(whole[-1].mse ** 0.5, rel=1e-6)
 
 
 def test_the_first_round_at_an_error_and_its_costs_are_kept() -> None:
@@ -234,14 +234,14 @@ def test_the_first_round_at_an_error_and_its_costs_are_kept() -> None:
     history = run(made, method, 25, 0).history
     assert len(history) == entry["ran"]
     for target, cost in entry["reached"].items():
-        errors = [line["relative_l2"] for line in history]
+        errors = [line.relative_l2 for line in history]
         first = next((k for k, e in enumerate(errors) if e <= float(target)), None)
         if first is None:
             assert cost is None
             continue
         assert cost["rounds"] == first + 1
-        assert cost["probes"] == sum(line["probes"] for line in history[: first + 1])
+        assert cost["probes"] == sum(line.probes for line in history[: first + 1])
         there = history[first]
-        assert cost["bytes"] == there["bytes_up"] + there["bytes_down"]
+        assert cost["bytes"] == there.bytes_up + there.bytes_down
     assert entry["reached"]["0.01"] is not None
     assert math.isfinite(entry["mean_rank"])

@@ -50,12 +50,12 @@ def test_an_entry_is_what_the_run_reports() -> None:
     assert json.loads(json.dumps(entry)) == entry
     problem = problems.load("sine4", clients=4, partition="pieces:2")
     history = run(problem, methods.load("fipa"), 3, 1).history
-    roots = [line["mse"] ** 0.5 for line in history]
+    roots = [line.mse**0.5 for line in history]
     assert entry["errors"] == pytest.approx(roots, rel=5e-4)  # 4 digits are kept
     assert (entry["error"], entry["quantity"]) == (entry["errors"][-1], "mse")
-    ranks = [rank for line in history for rank in line["ranks"]]
+    ranks = [rank for line in history for rank in line.ranks]
     assert entry["mean_rank"] == pytest.approx(sum(ranks) / len(ranks), rel=5e-4)
-    assert entry["bytes"] == history[-1]["bytes_up"] + history[-1]["bytes_down"]
+    assert entry["bytes"] == history[-1].bytes_up + history[-1].bytes_down
 
 
 def test_strips_of_a_uniform_interval_are_a_third_apart_and_a_bit() -> None:
@@ -93,7 +93,7 @@ def test_the_centralised_line_does_not_depend_on_the_clients() -> None:
         benchmark_clients.measured("sine4", "gauss_newton", m, kind, 0, 2)
         for m, kind in [(1, "strips"), (4, "pieces:8")]
     )
-    assert one["errors"] == four["errors"]
+    assert one.errors == four["errors"]
     assert (one["bytes"], one["heterogeneity"]) == (0, 0.0)
 
 

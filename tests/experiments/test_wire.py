@@ -20,9 +20,9 @@ def test_an_entry_of_a_compression_is_what_the_run_reports() -> None:
     method = compressed(methods.load("fipa"), word)
     history = run(problems.load("allen_cahn"), method, 3, 1).history
     assert entry["error"] == pytest.approx(
-        [line["relative_l2"] for line in history], rel=5e-4
+        [line.relative_l2 for line in history], rel=5e-4
     )
-    assert entry["up"] == pytest.approx([line["bytes_up"] for line in history], 5e-4)
+    assert entry["up"] == pytest.approx([line.bytes_up for line in history], 5e-4)
     assert entry["round"] == [1, 2, 3]
 
 

@@ -16,7 +16,7 @@ from fedsciml.collocation import strips
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.record import Line
+from fedsciml.federation.record import Round
 from fedsciml.methods import Message, Method
 from fedsciml.problem import Problem
 
@@ -62,13 +62,13 @@ def without(name: str, rounds: range) -> Result:
     return trained(Faulty(problem(), quick(name), away={1: rounds}))
 
 
-def told(out: Path) -> list[Line]:
+def told(out: Path) -> list[Round]:
     """The record's history; the record must be whole."""
     assert (out / "model.safetensors").exists()
     assert not (out / "failure.json").exists()
     lines = (out / "history.jsonl").read_text().splitlines()
     history = [json.loads(line) for line in lines]
-    assert [line["round"] for line in history] == list(range(1, ROUNDS + 1))
+    assert [line.round for line in history] == list(range(1, ROUNDS + 1))
     return history
 
 
@@ -87,9 +87,9 @@ def test_a_run_with_a_fault_is_that_of_the_others(
     door = Faulty(problem(), method, {1: FAULTS[name]}, rounds, when)
     result = trained(door, out=tmp_path / "run")
     for line in told(tmp_path / "run"):
-        assert list(line.get("dropped", {})) == ["1"] * (line["round"] in rounds)
-        if line["round"] in rounds:
-            said = line["dropped"]["1"]
+        assert list(line.dropped) == ["1"] * (line.round in rounds)
+        if line.round in rounds:
+            said = line.dropped["1"]
             assert REASONS[name] in said
             if name not in ("raises", "gone"):
                 assert f"round {line['round']} of fipa on scalar" in said
@@ -103,7 +103,7 @@ def test_losses_told_too_large_stop_the_model_where_it_is() -> None:
     result = trained(door)
     good = run(problem(), method, 2)
     assert result.theta_sha256() == good.theta_sha256()
-    assert [line["step"] > 0 for line in result.history] == [True] * 2 + [False] * 4
+    assert [line.step > 0 for line in result.history] == [True] * 2 + [False] * 4
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -129,7 +129,7 @@ def test_a_client_slower_than_the_deadline_is_left_out() -> None:
     slow.parts = parts
     result = trained(door, replace(RULES, deadline=10))
     assert result.theta_sha256() == without("fipa", SOME).theta_sha256()
-    said = [line["dropped"]["1"] for line in result.history if "dropped" in line]
+    said = [line.dropped["1"] for line in result.history if line.dropped]
     assert said == ["Client 1 answered after 30 s; the deadline is 10 s"] * 2
 
 
@@ -141,8 +141,8 @@ def test_a_client_without_rows_changes_nothing() -> None:
     method = methods.load("fipa", sketch="svd")
     found, expected = (run(made, method, ROUNDS) for made in (extra, some))
     assert found.theta_sha256() == expected.theta_sha256()
-    assert [len(line["ranks"]) for line in found.history] == [3] * ROUNDS
-    assert not any("dropped" in line for line in found.history)
+    assert [len(line.ranks) for line in found.history] == [3] * ROUNDS
+    assert not any(line.dropped for line in found.history)
 
 
 @pytest.mark.parametrize("staleness", [0, 10])
@@ -155,7 +155,7 @@ def test_two_of_five_clients_may_be_gone_for_ten_rounds(staleness: int) -> None:
     )
     # Measured 3e-11 without stand-ins, 9e-11 with them, 2e-11 with all clients.
     assert result.errors()[0] < 1e-9
-    told = {m for line in result.history for m in line.get("dropped", {})}
+    told = {m for line in result.history for m in line.dropped}
     assert told == {"1", "3"}
-    stood_in = [line["round"] for line in result.history if "stale" in line]
+    stood_in = [line.round for line in result.history if line.stale]
     assert stood_in == (list(range(6, 16)) if staleness else [])

@@ -314,7 +314,7 @@ def test_a_run_with_faults_resumes_to_the_same_bytes(tmp_path: Path) -> None:
         assert go(out, 10, resume=True) == whole
     lines = (tmp_path / "whole" / "history.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]
-    assert [line.get("stale") for line in found[2:8]] == [
+    assert [line.stale for line in found[2:8]] == [
         None,
         {"1": 1},
         {"1": 2},
@@ -322,7 +322,7 @@ def test_a_run_with_faults_resumes_to_the_same_bytes(tmp_path: Path) -> None:
         None,
         None,
     ]
-    assert "Client 1 is not there in round 6" in found[5]["dropped"]["1"]
+    assert "Client 1 is not there in round 6" in found[5].dropped["1"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import fedsciml.federation.record
 from fedsciml import methods, run
 from fedsciml.collocation import strips
 from fedsciml.federation import loop as rounds
-from fedsciml.federation.record import Line, Record
+from fedsciml.federation.record import Record, Round
 from fedsciml.methods import Field, Fields, Info, Message, Method, State
 from fedsciml.network import MLP
 from fedsciml.network.jet import Jet
@@ -97,7 +97,7 @@ def troubled(when: int, trouble: BaseException) -> Descent:
     return Troubled()
 
 
-def essence(history: list[Line]) -> list[Line]:
+def essence(history: list[Round]) -> list[Round]:
     """A history without its seconds."""
     return [{k: v for k, v in line.items() if k != "seconds"} for line in history]
 
@@ -111,47 +111,47 @@ def test_a_run_of_a_plain_method_is_its_formula() -> None:
     result = run(problem(), Descent(), 4, seed=3)
     torch.testing.assert_close(result.theta, expected, rtol=1e-13, atol=1e-13)
     assert result.loss == pytest.approx(whole.loss(expected), rel=1e-12)
-    assert result.history[0]["loss"] == pytest.approx(whole.loss(theta), rel=1e-12)
+    assert result.history[0].loss == pytest.approx(whole.loss(theta), rel=1e-12)
 
 
 def test_the_history_tells_every_round() -> None:
-    shown: list[Line] = []
+    shown: list[Round] = []
     result = run(problem(), Descent(), 3, progress=shown.append)
     assert shown == result.history
-    assert [line["round"] for line in shown] == [1, 2, 3]
+    assert [line.round for line in shown] == [1, 2, 3]
     last = shown[-1]
     reference = problem().reference
     assert problem().test_points is not None
     assert reference is not None
     error = problem().network(result.theta, problem().test_points) - reference
-    assert last["mse"] == pytest.approx(float((error**2).mean()), rel=1e-13)
-    assert last["relative_l2"] == pytest.approx(float(error.norm() / reference.norm()))
-    assert result.errors() == (last["relative_l2"], last["mse"])
-    assert 0 < shown[0]["seconds"] < shown[1]["seconds"] < last["seconds"]
-    assert (last["step"], last["damping"], last["ranks"]) == (1.0, 0.0, [6, 6, 6])
+    assert last.mse == pytest.approx(float((error**2).mean()), rel=1e-13)
+    assert last.relative_l2 == pytest.approx(float(error.norm() / reference.norm()))
+    assert result.errors() == (last.relative_l2, last.mse)
+    assert 0 < shown[0].seconds < shown[1].seconds < last.seconds
+    assert (last.step, last.damping, last.ranks) == (1.0, 0.0, [6, 6, 6])
 
 
 def test_seconds_are_those_of_the_given_clock() -> None:
     ticks = iter(range(100))
     result = run(problem(), Descent(), rounds=3, clock=lambda: float(next(ticks)))
-    assert [line["seconds"] for line in result.history] == [1.0, 2.0, 3.0]
+    assert [line.seconds for line in result.history] == [1.0, 2.0, 3.0]
 
 
 def test_bytes_are_what_was_sent() -> None:
     p, clients, k = problem().network.size, problem().clients, 3
     last = run(problem(), Descent(), k).history[-1]
-    assert last["bytes_up"] == k * clients * (8 * (p + 1) + 8 * 2)
-    assert last["bytes_down"] == k * clients * 2 * 8 * p
-    assert last["messages"] == k * 2 * 2 * clients
+    assert last.bytes_up == k * clients * (8 * (p + 1) + 8 * 2)
+    assert last.bytes_down == k * clients * 2 * 8 * p
+    assert last.messages == k * 2 * 2 * clients
     half = run(problem(), Descent(), k, dtype=torch.float32).history[-1]
-    assert half["bytes_down"] == last["bytes_down"] / 2
+    assert half["bytes_down"] == last.bytes_down / 2
     central = run(problem(), methods.load("adam", tau=2), k).history[-1]
-    assert central["bytes_up"] == central["bytes_down"] == central["messages"] == 0
+    assert central.bytes_up == central.bytes_down == central.messages == 0
 
 
 def test_a_problem_without_reference_has_no_error() -> None:
     result = run(CASES["hard"](), Descent(), 1)
-    assert math.isnan(result.history[0]["relative_l2"])
+    assert math.isnan(result.history[0].relative_l2)
     assert all(map(math.isnan, result.errors()))
 
 
@@ -202,7 +202,7 @@ def test_a_record_holds_the_run(tmp_path: Path) -> None:
     assert (found["clients"], found["backend"]) == (3, "inprocess")
     assert (found["dtype"], found["parameters"]) == ("float64", len(result.theta))
     assert Record.resume(result.out).history() == result.history
-    assert result.history[0]["gn_gap"] > 0
+    assert result.history[0].gn_gap > 0
     assert not list(result.out.glob("*.tmp"))
 
 
@@ -215,7 +215,7 @@ def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
     assert again.loss == first.loss
 
 
-def third(history: list[Line]) -> bool:
+def third(history: list[Round]) -> bool:
     return len(history) >= 3
 
 
@@ -258,8 +258,8 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
         result = run(problem(), Descent(), 9, out=out, resume=True, stop=third)
         assert len(result.history) == 3
 
-    def after_three(line: Line) -> None:
-        if line["round"] == 3:
+    def after_three(line: Round) -> None:
+        if line.round == 3:
             raise KeyboardInterrupt
 
     out = tmp_path / "told"  # killed after its last round, before it was over
@@ -512,7 +512,7 @@ class Killer:
             raise Killed
         self.replace(path, content)
 
-    def _on_append(self, record: Record, line: Line) -> None:
+    def _on_append(self, record: Record, line: Round) -> None:
         if self._due():
             if self.moment == "middle":
                 with (record.directory / "history.jsonl").open("a") as file:

@@ -25,7 +25,7 @@ from _deployment import HOST, SUPERLINK, Deployment, free_ports
 import fedsciml
 import problems
 from fedsciml import methods
-from fedsciml.federation.record import Line, Record
+from fedsciml.federation.record import Record, Round
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -87,7 +87,7 @@ def online(deployment: Deployment) -> int:
     return deployment.online()
 
 
-def history(directory: Path) -> list[Line]:
+def history(directory: Path) -> list[Round]:
     return Record(directory / "run", {}).history()
 
 
@@ -96,7 +96,7 @@ def assert_undisturbed(directory: Path, rounds: int = 2) -> None:
     found = load_file(directory / "run" / "model.safetensors")["theta"]
     expected = flower_demo.in_process(directory / "sites", rounds)
     assert not flower_demo.difference(found, expected)
-    assert [line["round"] for line in history(directory)] == [1, 2][:rounds]
+    assert [line.round for line in history(directory)] == [1, 2][:rounds]
 
 
 def left_behind(mark: Path) -> list[str]:
@@ -195,8 +195,8 @@ def test_the_others_go_on_without_a_site_that_is_killed_for_good(
     assert "without client 0" in log
     first, second = history(tmp_path)
     assert "dropped" not in first
-    assert list(second["dropped"]) == ["0"]
-    assert "client 0" in second["dropped"]["0"]
+    assert list(second.dropped) == ["0"]
+    assert "client 0" in second.dropped["0"]
     theta = load_file(tmp_path / "run" / "model.safetensors")["theta"]
     assert torch.isfinite(theta).all()
 

@@ -162,7 +162,7 @@ def test_a_centralised_method_s_rounds_are_one_uninterrupted_run(name: str) -> N
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_run_lowers_the_loss(name: str) -> None:
     result = run(scalar(), load(name, tau=20), 5)
-    assert result.loss < result.history[0]["loss"]
+    assert result.loss < result.history[0].loss
 
 
 @pytest.mark.parametrize("name", [*VECTORS, "adam", "lbfgs"])
@@ -170,8 +170,8 @@ def test_a_run_counts_its_bytes_and_epochs(name: str) -> None:
     line = run(scalar(), load(name, tau=3), 5).history[-1]
     p, m, vectors = scalar().network.size, scalar().clients, VECTORS.get(name, 0)
     up = 5 * m * (vectors * p + 2) * 8 if vectors else 0  # loss and share
-    assert (line["bytes_up"], line["bytes_down"]) == (up, 5 * m * vectors * p * 8)
-    assert line["epochs"] == 3
+    assert (line.bytes_up, line.bytes_down) == (up, 5 * m * vectors * p * 8)
+    assert line.epochs == 3
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -180,7 +180,7 @@ def test_a_resumed_run_is_bit_identical(name: str, tmp_path: Path) -> None:
     whole = run(scalar(), method, 6)
 
     def stop(line: dict[str, object]) -> None:
-        if line["round"] == 3:
+        if line.round == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

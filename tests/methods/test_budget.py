@@ -145,7 +145,7 @@ def test_a_budget_for_all_sends_what_the_default_sends() -> None:
     methods_ = [methods.load("fipa", rank=r) for r in ("cutoff", "bytes:99999")]
     a, b = (run(scalar(), method, rounds=5) for method in methods_)
     assert torch.equal(a.theta, b.theta)
-    assert [x["ranks"] for x in a.history] == [x["ranks"] for x in b.history]
+    assert [x.ranks for x in a.history] == [x.ranks for x in b.history]
 
 
 def test_a_budget_without_a_row_for_each_client_names_the_least_one() -> None:

@@ -123,9 +123,9 @@ def test_a_run_counts_matrices_and_path(fisher: str) -> None:
     squares = 2 * (2**2 + 7**2 + 6**2 + 6**2 + 5**2 + 1**2)  # of two terms
     widths = 4
     matrices = p if fisher == "diagonal" else squares + widths
-    assert line["bytes_up"] == m * (p + matrices + 2 + 4) * 8
-    assert line["bytes_down"] == m * (p + 4 * p) * 8
-    assert (line["messages"], line["probes"], line["epochs"]) == (4 * m, 4, 2)
+    assert line.bytes_up == m * (p + matrices + 2 + 4) * 8
+    assert line.bytes_down == m * (p + 4 * p) * 8
+    assert (line.messages, line.probes, line.epochs) == (4 * m, 4, 2)
 
 
 def test_what_fedfisher_cannot_do_is_refused() -> None:

@@ -112,17 +112,17 @@ def test_a_run_counts_what_the_preconditioners_weigh(preconditioner: str) -> Non
     p, m = problem.network.size, problem.clients
     # Matrices; the four widths by which they fall into layers.
     squares = p**2 if preconditioner == "gramian" else 2**2 + 5**2 + 4**2 + 4
-    assert line["bytes_up"] == 2 * m * (p + squares + 2) * 8
-    assert line["bytes_down"] == 2 * m * p * 8
-    assert line["damping"] == (1.0 if preconditioner == "gramian" else 0.0)
-    assert (line["step"], line["epochs"]) == (1.0, 2)
+    assert line.bytes_up == 2 * m * (p + squares + 2) * 8
+    assert line.bytes_down == 2 * m * p * 8
+    assert line.damping == (1.0 if preconditioner == "gramian" else 0.0)
+    assert (line.step, line.epochs) == (1.0, 2)
 
 
 def test_the_step_of_one_local_step_by_the_gramian_has_no_gap_to_gauss_newton() -> None:
     options = {"tau": 1, "learning_rate": 0.3, "damping": 1e-2, **GRAMIAN}
     result = run(scalar(), methods.load("fedpm", **options), 2, gn_gap=True)
     # Measured 5e-15.
-    assert all(line["gn_gap"] < 1e-12 for line in result.history)
+    assert all(line.gn_gap < 1e-12 for line in result.history)
 
 
 def test_foof_refuses_networks_without_layers() -> None:

@@ -276,9 +276,9 @@ def test_a_client_without_rows_changes_nothing() -> None:
 def test_every_rank_schedule_runs(rank: str, low: int, high: int, sketch: str) -> None:
     result = run(scalar(), methods.load("fipa", rank=rank, sketch=sketch), rounds=4)
     for line in result.history:
-        assert all(low <= k <= high for k in line["ranks"])
+        assert all(low <= k <= high for k in line.ranks)
     # A step is only taken if it lowers the loss, in the end.
-    assert result.loss < result.history[0]["loss"]
+    assert result.loss < result.history[0].loss
 
 
 def test_schedules_hear_of_the_round_and_the_gradients() -> None:
@@ -348,8 +348,8 @@ def test_the_target_of_a_damped_local_step_is_the_filtered_exact_one(
 def test_every_local_solver_trains(local: Solver) -> None:
     method = methods.load("fipa", local=local, tau=3, learning_rate=1e-3)
     result = run(scalar(), method, rounds=4)
-    assert result.loss < result.history[0]["loss"]
-    assert all(line["epochs"] == 3 for line in result.history)
+    assert result.loss < result.history[0].loss
+    assert all(line.epochs == 3 for line in result.history)
 
 
 SINGLE = [
@@ -365,7 +365,7 @@ def test_single_precision_runs(policy: str, sketch: str) -> None:
     method = methods.load("fipa", policy=policy, sketch=sketch)
     result = run(scalar(), method, rounds=4, dtype=torch.float32)
     assert result.theta.dtype == torch.float32
-    assert result.loss < result.history[0]["loss"]
+    assert result.loss < result.history[0].loss
     double = run(scalar(), method, rounds=1)
     single = run(scalar(), method, rounds=1, dtype=torch.float32)
     assert single.loss == pytest.approx(double.loss, rel=0.05)
@@ -378,18 +378,18 @@ def test_ten_damped_rounds_follow_centralised_gauss_newton(sketch: str) -> None:
     central = methods.load("gauss_newton", **options)
     a, b = (run(allen_cahn(), method, rounds=10) for method in (fipa, central))
     for one, other in zip(a.history, b.history, strict=True):
-        assert one["step"] == other["step"]
-        assert one["loss"] == pytest.approx(other["loss"], rel=1e-6)
+        assert one.step == other.step
+        assert one.loss == pytest.approx(other.loss, rel=1e-6)
     assert relative(a.theta, b.theta) < 1e-6  # measured 1e-13
-    assert b.history[-1]["bytes_up"] == b.history[-1]["messages"] == 0
-    assert a.history[-1]["bytes_up"] > 0
+    assert b.history[-1].bytes_up == b.history[-1].messages == 0
+    assert a.history[-1].bytes_up > 0
 
 
 def test_allen_cahn_reaches_eight_digits_in_forty_rounds() -> None:
     result = run(allen_cahn(), methods.load("fipa"), rounds=40)
     error, _ = result.errors()
     assert error < 1e-8  # measured 2e-13
-    ranks = [k for line in result.history for k in line["ranks"]]
+    ranks = [k for line in result.history for k in line.ranks]
     assert sum(ranks) / len(ranks) <= 25
 
 
@@ -437,7 +437,7 @@ def test_clients_and_rounds_draw_different_numbers(
 def test_single_precision_sends_no_noise() -> None:
     problem = allen_cahn()
     result = run(problem, methods.load("fipa"), rounds=30, dtype=torch.float32)
-    assert max(max(line["ranks"]) for line in result.history) <= 25
+    assert max(max(line.ranks) for line in result.history) <= 25
     assert result.errors()[0] < 1e-5
 
 

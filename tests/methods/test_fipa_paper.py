@@ -162,8 +162,8 @@ def test_a_round_is_one_exchange_of_eigenpairs_and_steps() -> None:
         # Eigenpairs, delta, loss.
         assert payload(upload) == 8 * (3 * (p + 1) + p + 1)
     result = run(problem, method, rounds=2)
-    assert [line["messages"] for line in result.history] == [6, 12]
-    assert [line["ranks"] for line in result.history] == [[3, 3, 3]] * 2
+    assert [line.messages for line in result.history] == [6, 12]
+    assert [line.ranks for line in result.history] == [[3, 3, 3]] * 2
 
 
 @pytest.mark.parametrize(
@@ -175,15 +175,15 @@ def test_it_trains_with_every_rank_schedule(rank: str, sketch: str) -> None:
         "fipa_paper", rank=rank, sketch=sketch, learning_rate=1e-3, cutoff=1e-3
     )
     result = run(load("scalar"), method, rounds=4)
-    assert result.loss < result.history[0]["loss"]
-    assert all(k >= 1 for line in result.history for k in line["ranks"])
+    assert result.loss < result.history[0].loss
+    assert all(k >= 1 for line in result.history for k in line.ranks)
 
 
 def test_single_precision_runs() -> None:
     method = methods.load("fipa_paper", learning_rate=1e-3, cutoff=1e-3)
     result = run(load("scalar"), method, rounds=3, dtype=torch.float32)
     assert result.theta.dtype == torch.float32
-    assert result.loss < result.history[0]["loss"]
+    assert result.loss < result.history[0].loss
 
 
 def test_a_client_without_rows_changes_nothing() -> None:

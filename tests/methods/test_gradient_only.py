@@ -71,7 +71,7 @@ def test_steepest_descent_takes_the_best_of_its_lengths() -> None:
 def test_the_loss_never_rises(direction: str) -> None:
     method = methods.load("gradient_only", direction=direction, history=3)
     result = run(scalar(), method, 40)
-    losses = [line["loss"] for line in result.history] + [result.loss]
+    losses = [line.loss for line in result.history] + [result.loss]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0] / 4
 
@@ -98,9 +98,9 @@ def test_a_direction_without_a_lower_loss_drops_the_pairs() -> None:
 def test_only_gradients_and_losses_go_up() -> None:
     result = run(scalar(), methods.load("gradient_only", lengths=7), 2)
     p, m, line = scalar().network.size, scalar().clients, result.history[-1]
-    assert line["bytes_up"] == 2 * m * (p + 1 + 7) * 8
-    assert line["bytes_down"] == 2 * m * (p + p + 7) * 8
-    assert (line["messages"], line["probes"]) == (2 * 4 * m, 7)
+    assert line.bytes_up == 2 * m * (p + 1 + 7) * 8
+    assert line.bytes_down == 2 * m * (p + p + 7) * 8
+    assert (line.messages, line.probes) == (2 * 4 * m, 7)
 
 
 @pytest.mark.parametrize(

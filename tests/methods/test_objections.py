@@ -93,7 +93,7 @@ def test_what_the_server_cannot_use_is_dropped(
     method: Method, fault: Fault, said: str
 ) -> None:
     found = trained(Faulty(problem(), method, {1: fault}, [2], opening))
-    told = [line.get("dropped", {}) for line in found.history]
+    told = [line.dropped for line in found.history]
     assert [list(dropped) for dropped in told] == [[], ["1"], []]
     with pytest.raises(ValueError, match=f"client 1 cannot be merged: .*{said}"):
         raise ValueError(told[1]["1"])
@@ -109,7 +109,7 @@ def test_traces_of_other_terms_are_dropped(by: str) -> None:
     found = trained(asked)
     others = trained(Faulty(problem(), method, away={1: [1]}))
     terms = len(problem().terms)
-    told = found.history[0]["dropped"]["1"]
+    told = found.history[0].dropped["1"]
     assert f"traces of {2 * terms} terms; there are {terms}" in told
     assert found.theta_sha256() == others.theta_sha256()
 
@@ -119,7 +119,7 @@ def test_with_the_memory_of_another_run_a_client_is_left_out() -> None:
     trained(other)
     door.memories[1] = other.memories[1]
     for line in trained(door).history:
-        assert "Empty it" in line["dropped"]["1"]
+        assert "Empty it" in line.dropped["1"]
 
 
 def spoilt(x: Tensor) -> Tensor:
@@ -140,4 +140,4 @@ def test_no_numbers_end_a_run(name: str, change: Callable[[Tensor], Tensor]) -> 
     found = trained(Faulty(problem(), METHODS[name], {1: floats}), 2)
     assert found.theta.isfinite().all()
     for line in found.history:
-        assert set(line.get("dropped", {})) <= {"1"}
+        assert set(line.dropped) <= {"1"}

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 import problems
 from fedsciml import plot
-from fedsciml.federation.record import Line
+from fedsciml.federation.record import Round
 from fedsciml.plot import Curve, Panel
 
 
-def history(rounds: int, factor: float, sent: int = 800) -> list[Line]:
+def history(rounds: int, factor: float, sent: int = 800) -> list[Round]:
     """A history whose error shrinks by a factor a round."""
     return [
         {
@@ -59,7 +59,7 @@ def test_a_centralised_method_has_no_line_over_bytes() -> None:
 
 def test_an_exact_zero_and_a_missing_error_can_be_drawn() -> None:
     lines = history(4, 0.1)
-    lines[1]["mse"], lines[2]["mse"] = 0.0, math.nan
+    lines[1].mse, lines[2].mse = 0.0, math.nan
     figure = plot.convergence({"a": lines}, "mse")
     drawn = np.isfinite(line(figure, 0, 0)[:, 1])
     assert drawn.tolist() == [True, False, False, True]

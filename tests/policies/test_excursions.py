@@ -15,7 +15,7 @@ import problems
 from fedsciml import methods, run
 from fedsciml.federation import loop as rounds
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.record import Line, Record
+from fedsciml.federation.record import Record, Round
 from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.methods import Info, Method, State
@@ -132,7 +132,7 @@ def test_every_policy_trains_in_single_precision(policy: str) -> None:
     # A cut-off or damping given below the rounding unit makes steps of noise.
     noise = policy.startswith("spring") or policy.startswith("line_search:cutoff")
     bound = 1 + 1e-5 if noise else 0.5
-    assert result.loss <= bound * result.history[0]["loss"]
+    assert result.loss <= bound * result.history[0].loss
 
 
 def test_where_the_point_taken_was_not_probed_it_is_the_model() -> None:
@@ -143,7 +143,7 @@ def test_where_the_point_taken_was_not_probed_it_is_the_model() -> None:
             assert torch.equal(state["theta"], state["at"])
 
 
-def essence(history: list[Line]) -> list[Line]:
+def essence(history: list[Round]) -> list[Round]:
     """A history without its seconds."""
     return [{k: v for k, v in line.items() if k != "seconds"} for line in history]
 
@@ -151,8 +151,8 @@ def essence(history: list[Line]) -> list[Line]:
 def stopped(problem: Problem, method: Method, when: int, count: int, out: Path) -> None:
     """Interrupt a recorded run after a round."""
 
-    def trouble(line: Line) -> None:
-        if line["round"] == when:
+    def trouble(line: Round) -> None:
+        if line.round == when:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -220,8 +220,8 @@ def test_the_gap_to_gauss_newton_is_that_of_the_steps_really_taken() -> None:
     history = run(scalar(), method, len(SCRIPT), gn_gap=True).history
     for word, line in zip(SCRIPT, history, strict=True):
         # No step has no part of the ideal one. Measured at most 1.4e-14.
-        assert line["gn_gap"] == pytest.approx(1.0 if word == "n" else 0.0, abs=1e-9)
-    assert [line["step"] for line in history] == [
+        assert line.gn_gap == pytest.approx(1.0 if word == "n" else 0.0, abs=1e-9)
+    assert [line.step for line in history] == [
         {"d": 0.5, "u": -0.5, "n": 0.0}[word] for word in SCRIPT
     ]
 
@@ -239,8 +239,8 @@ def test_messages_of_an_excursion_start_where_the_method_stands(
         scalar(), Fipa(Scripted()), 10, out=tmp_path / "run", resume=True, stop=after4
     )
     assert torch.equal(result.theta, kept.state["theta"])
-    assert result.history[-1]["relative_l2"] == result.errors()[0]
+    assert result.history[-1].relative_l2 == result.errors()[0]
 
 
-def after4(history: list[Line]) -> bool:
+def after4(history: list[Round]) -> bool:
     return len(history) >= 4

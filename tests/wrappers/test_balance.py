@@ -13,7 +13,7 @@ from torch import Tensor
 from fedsciml import methods, run
 from fedsciml.federation.backend import payload
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.record import Line
+from fedsciml.federation.record import Round
 from fedsciml.methods import Info, Message, Method, State
 from fedsciml.methods.fipa import Fipa
 from fedsciml.policies.fixed import Fixed
@@ -148,7 +148,7 @@ def test_steps_do_not_depend_on_the_weights_of_the_terms() -> None:
     for problem in (load("scalar"), replace(load("scalar"), terms=heavy)):
         method = methods.load("fipa", sketch="svd", balance="terms")
         history = run(problem, method, rounds=5).history
-        ends.append(history[-1]["relative_l2"])
+        ends.append(history[-1].relative_l2)
     assert ends[0] == pytest.approx(ends[1], rel=1e-9)
 
 
@@ -170,7 +170,7 @@ def test_the_loss_reported_is_the_problem_s_own(by: str) -> None:
         assert loss == pytest.approx(own.loss(at), rel=1e-13)
     result = run(problem, method, rounds=6)
     assert result.loss == pytest.approx(own.loss(result.theta), rel=1e-13)
-    assert [line["loss"] for line in result.history] == losses
+    assert [line.loss for line in result.history] == losses
 
 
 def test_the_first_round_has_one_exchange_of_a_few_numbers_more() -> None:
@@ -186,7 +186,7 @@ def test_the_first_round_has_one_exchange_of_a_few_numbers_more() -> None:
     assert payload(sent[0][0]) == 8 * len(problem.terms)
     lines = run(problem, methods.load("fipa", balance="terms"), rounds=2).history
     # 3 clients; three exchanges, then two.
-    assert [line["messages"] for line in lines] == [18, 30]
+    assert [line.messages for line in lines] == [18, 30]
 
 
 @pytest.mark.parametrize("by", ["terms", "clients"])
@@ -209,7 +209,7 @@ def test_float32_works(by: str) -> None:
     method = methods.load("fipa", balance=by)
     result = run(load("scalar"), method, rounds=8, dtype=torch.float32)
     assert result.theta.dtype == torch.float32
-    assert result.loss < 1e-2 * result.history[0]["loss"]
+    assert result.loss < 1e-2 * result.history[0].loss
 
 
 @pytest.mark.parametrize("name", ["fipa", "gauss_newton"])
@@ -217,8 +217,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name: str, tmp_path: Path) ->
     class Stopped(Exception):
         pass
 
-    def stop(line: Line) -> None:
-        if line["round"] == 2:
+    def stop(line: Round) -> None:
+        if line.round == 2:
             raise Stopped
 
     method = methods.load(name, balance="terms")
@@ -227,8 +227,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name: str, tmp_path: Path) ->
         run(load("scalar"), method, 5, out=tmp_path / "run", progress=stop)
     resumed = run(load("scalar"), method, 5, out=tmp_path / "run", resume=True)
     assert torch.equal(resumed.theta, whole.theta)
-    assert [line["loss"] for line in resumed.history] == [
-        line["loss"] for line in whole.history
+    assert [line.loss for line in resumed.history] == [
+        line.loss for line in whole.history
     ]
 
 
@@ -239,7 +239,7 @@ def test_a_warm_up_comes_before_the_balance() -> None:
     state, info, _ = one_round(then, clients(load("scalar")), warm)
     result = run(load("scalar"), both, 3)
     assert torch.equal(result.theta, state["theta"])
-    assert result.history[-1]["loss"] == info.loss
+    assert result.history[-1].loss == info.loss
 
 
 def test_balance_is_off_by_default_and_checked() -> None:

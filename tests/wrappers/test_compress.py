@@ -225,7 +225,7 @@ def test_feedback_reaches_more_digits_in_as_many_bytes() -> None:
     )
     # Measured: 4e-12 and 3e-21; from starts 0 and 1 a factor of 3e3 and 7e3.
     assert feedback.loss < 1e-3 * plain.loss
-    sent = [result.history[-1]["bytes_up"] for result in (none, plain, feedback)]
+    sent = [result.history[-1].bytes_up for result in (none, plain, feedback)]
     assert sent[2] < 0.45 * sent[0]
 
 
@@ -259,7 +259,7 @@ def test_over_flower_the_bytes_are_those_in_process(precision: torch.dtype) -> N
     here = run(problem, method, 3, dtype=precision)
     there = flower.run(problem, method, 3, dtype=precision)
     assert torch.equal(here.theta, there.theta)
-    assert here.history[-1]["bytes_up"] == there.history[-1]["bytes_up"]
+    assert here.history[-1].bytes_up == there.history[-1].bytes_up
 
 
 def test_a_word_names_a_compression() -> None:
@@ -291,7 +291,7 @@ def test_a_client_that_scales_its_sketch_is_dropped(word: str) -> None:
     door = Faulty(problem, method, {1: scaled}, rounds=range(2, 4), when=opening)
     history = run(problem, method, 4, backend=door, rules=Rules(2)).history
     dropped = [[], ["1"], ["1"], []]
-    assert [list(line.get("dropped", {})) for line in history] == dropped
+    assert [list(line.dropped) for line in history] == dropped
 
 
 @pytest.mark.parametrize(("name", "key"), [("fipa", "factor"), ("fedavg", "delta")])
@@ -305,8 +305,8 @@ def test_a_client_that_scales_all_that_is_new_is_never_merged(
         problem, method, {1: lambda u: {**u, key: 1e6 * u[key]}}, when=opening
     )
     history = run(problem, method, 2, backend=door, rules=Rules(2)).history
-    assert [list(line.get("dropped", {})) for line in history] == [["1"], ["1"]]
-    assert f"its {key} has norm" in history[0]["dropped"]["1"]
+    assert [list(line.dropped) for line in history] == [["1"], ["1"]]
+    assert f"its {key} has norm" in history[0].dropped["1"]
 
 
 def test_with_feedback_clients_come_and_go() -> None:
@@ -315,4 +315,4 @@ def test_with_feedback_clients_come_and_go() -> None:
     away = {0: range(4, 6), 2: range(5, 9)}
     door = Faulty(problem, method, away=away)
     found = run(problem, method, 40, backend=door, rules=Rules(1))
-    assert found.loss < 1e-16 * found.history[0]["loss"]
+    assert found.loss < 1e-16 * found.history[0].loss

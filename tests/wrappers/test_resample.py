@@ -15,7 +15,7 @@ import problems
 from fedsciml import MLP, Problem, Term, methods, run
 from fedsciml.collocation import explicit, strips, uniform
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.record import Line
+from fedsciml.federation.record import Round
 from fedsciml.methods import Method, State
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
@@ -179,8 +179,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name: str, tmp_path: Path) ->
     class Stopped(Exception):
         pass
 
-    def stop(line: Line) -> None:
-        if line["round"] == 3:
+    def stop(line: Round) -> None:
+        if line.round == 3:
             raise Stopped
 
     method = Resampled(methods.load(name), every=2)
@@ -189,8 +189,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name: str, tmp_path: Path) ->
         run(reaction(), method, 6, out=tmp_path / "run", progress=stop)
     resumed = run(reaction(), method, 6, out=tmp_path / "run", resume=True)
     assert torch.equal(resumed.theta, whole.theta)
-    assert [line["loss"] for line in resumed.history] == [
-        line["loss"] for line in whole.history
+    assert [line.loss for line in resumed.history] == [
+        line.loss for line in whole.history
     ]
 
 
@@ -198,7 +198,7 @@ def test_a_warm_up_is_not_made_again() -> None:
     fedavg = methods.load("fedavg", tau=2)
     both = Warmup(fedavg, 2, Resampled(methods.load("fipa"), every=1))
     history = run(reaction(), both, 5).history
-    assert [bool(line["ranks"]) for line in history] == [False, False, True, True, True]
+    assert [bool(line.ranks) for line in history] == [False, False, True, True, True]
 
 
 def test_a_system_is_built_once_for_the_same_points() -> None:

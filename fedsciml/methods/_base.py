@@ -1,65 +1,58 @@
-"""What a method is: pure functions over plain state.
+"""What a method is: pure functions over typed records.
 
-A round is one or several *exchanges*. In each the server broadcasts a message, every
-client answers with an upload, and the server turns the uploads into the next broadcast.
-The round is over when the server also returns its ``Info``:
+A round is one or several *exchanges*. In each the server asks, and every client answers.
+The server's half of a round is a generator: it yields what it asks, is sent the answers,
+and returns its next state. A client's half is one function per kind of ask:
 
-    state, broadcast = method.init(theta, seed)
-    repeat:   uploads          = [method.client(system_m, broadcast, memory_m) for m]
-              state, broadcast, info = method.server(state, uploads)
+    state = method.start(theta, seed)
+    repeat:   exchanges   = method.round(state)
+              ask         = next(exchanges)
+              repeat      answers = {m: method.client[type(ask)](system_m, ask, memory_m)}
+                          ask     = exchanges.send(answers)
+              until it returns (state, info)
 
-``state["theta"]`` is the model at all times; a method whose next step starts elsewhere
-keeps that point as ``state["at"]``. State, memory and messages are flat
-dictionaries of tensors, numbers and strings, so a checkpoint, a resumed run and a
-message on a wire need no code of their own.
+A round that must begin again is simply a new generator. States, memories, asks and
+answers are ``Record`` types: a checkpoint, a resumed run and a message on a wire need no
+code of their own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from fedsciml.methods._records import Record
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 
-Value = Any
-"""A tensor, a number or a string; which of them, the method knows by the key."""
 
-Message = dict[str, Value]
-"""What crosses between server and client. Only tensors and numbers count as bytes."""
-
-State = dict[str, Value]
-"""What a server or a client keeps from one exchange to the next."""
-
-
-class Field(NamedTuple):
-    """What an upload must hold under a key, for the server to merge it.
+@dataclass(frozen=True, eq=False)
+class State(Record):
+    """What a server keeps from round to round.
 
     Attributes:
-        shape: Of a tensor: numbers, or words for sizes that are the client's own, such
-            as the rank "k"; a word means the same size throughout a client's round.
-            None for a plain number.
-        finite: Whether every entry must be finite; else, of several, one at least.
-        scale: Whether its norm is held against those of the other clients.
-        dtype: Of the tensor; None for that of theta.
-        least: What no entry may be below, such as 0 for a sum of squares; None for
-            no bound.
-        most: The largest size that its words may stand for; None for the length of
-            theta, which no rank exceeds.
+        theta: The model, shape [p].
     """
 
-    shape: tuple[int | str, ...] | None = None
-    finite: bool = True
-    scale: bool = False
-    dtype: torch.dtype | None = None
-    least: float | None = None
-    most: float | None = None
+    theta: Tensor
+
+    @property
+    def point(self) -> Tensor:
+        """Where the next step starts, shape [p]; it need not be the model."""
+        return self.theta
 
 
-Fields = Mapping[str, Field]
-"""All that an upload must hold, by its keys, and nothing else."""
+@dataclass(frozen=True, eq=False)
+class Opening(Record):
+    """The first ask of a round, at a point of the parameter space.
+
+    Attributes:
+        theta: The point, shape [p].
+    """
+
+    theta: Tensor
 
 
 @dataclass(frozen=True)
@@ -86,115 +79,143 @@ class Info:
     probes: int = 0
 
 
-class Method(Protocol):
+class Field(NamedTuple):
+    """What a field of an answer must hold, for the server to merge it.
+
+    Attributes:
+        shape: Of a tensor: numbers, or words for sizes that are the client's own, such
+            as the rank "k"; a word means the same size throughout a client's round.
+            None for a plain number.
+        finite: Whether every entry must be finite; else, of several, one at least.
+        scale: Whether its norm is held against those of the other clients.
+        dtype: Of the tensor; None for that of theta.
+        least: What no entry may be below, such as 0 for a sum of squares; None for
+            no bound.
+        most: The largest size that its words may stand for; None for the length of
+            theta, which no rank exceeds.
+        agreed: Whether it is the client's part of all rows, which was agreed before.
+    """
+
+    shape: tuple[int | str, ...] | None = None
+    finite: bool = True
+    scale: bool = False
+    dtype: torch.dtype | None = None
+    least: float | None = None
+    most: float | None = None
+    agreed: bool = False
+
+
+LOSS = Field(least=0)
+"""A sum of squares."""
+
+SHARE = Field(agreed=True)
+"""A client's part of all rows."""
+
+
+class Expected(NamedTuple):
+    """What an answer must be.
+
+    Attributes:
+        kind: Its type.
+        fields: What its fields must hold; those that are not listed must be None.
+    """
+
+    kind: type[Record]
+    fields: "Mapping[str, Field | Expected | Mapping[str, Field]]"
+
+
+S = TypeVar("S", bound=State)
+
+Answers = Mapping[int, Any]
+"""Answers of one type by the numbers of the clients, in their order; never empty."""
+
+Exchanges = Generator[Record, Answers, tuple[S, Info]]
+"""The server's half of a round."""
+
+ClientPart = Callable[[System, Any, Any], tuple[Record, Record | None]]
+"""A client's half of an exchange: (system, ask, memory) -> (answer, memory).
+
+The memory is None at first.
+"""
+
+
+class Method(Generic[S]):
     """A federated or centralised method."""
 
     @property
     def name(self) -> str:
         """As on the command line."""
+        raise NotImplementedError
 
     @property
     def pooled(self) -> bool:
-        """Whether it trains centralised."""
-
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
-        """The server's first state and the first broadcast."""
-
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """A client's upload and what it remembers; memory is empty at first."""
-
-    def expects(self, broadcast: Message, size: int) -> Fields:
-        """What every client's upload to this broadcast holds; theta is [size]."""
-
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """Next state and broadcast; ``Info`` when the round is complete."""
-
-
-@dataclass(frozen=True)
-class Wrapped:
-    """What stands around a method and goes by its name."""
-
-    method: Method
+        """Whether it trains centralised: one client holds all rows."""
+        return False
 
     @property
-    def name(self) -> str:
-        """The method's own."""
-        return self.method.name
+    def kinds(self) -> tuple[type[Record], ...]:
+        """All types of its asks, answers, states and memories, and of their parts."""
+        raise NotImplementedError
 
     @property
-    def pooled(self) -> bool:
-        """Whether the method is centralised."""
-        return self.method.pooled
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """A client's half of a round: a function for each kind of ask."""
+        raise NotImplementedError
 
+    def start(self, theta: Tensor, seed: int) -> S:
+        """The server's first state."""
+        raise NotImplementedError
 
-@runtime_checkable
-class Comparing(Protocol):
-    """A method whose server compares losses over the rounds."""
+    def round(self, state: S) -> Exchanges[S]:
+        """The server's half of a round."""
+        raise NotImplementedError
 
-    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
-        """State and broadcast to begin a round with when clients left or came.
-
-        theta stays. Losses of other clients cannot be compared with those of before:
-        what was concluded from them is forgotten.
-
-        Args:
-            state: That the round would have begun with.
-            broadcast: Likewise.
-        """
-
-
-def compares(method: Method) -> bool:
-    """Whether a method is ``Comparing``; a wrapper is if what it wraps is."""
-    if isinstance(method, Wrapped):
-        return compares(method.method)
-    return isinstance(method, Comparing)
-
-
-def renewed(method: Method, state: State, broadcast: Message) -> tuple[State, Message]:
-    """``Comparing.renewed``; as they are for a method that compares no losses."""
-    if isinstance(method, Comparing):
-        return method.renewed(state, broadcast)
-    return state, broadcast
-
-
-@runtime_checkable
-class Standing(Protocol):
-    """A method that can answer for an absent client."""
-
-    def stand_in(self, broadcast: Message, last: State) -> tuple[Message, State]:
-        """The absent client's upload as its last one tells, and what tells the next.
-
-        Args:
-            broadcast: What the client is asked.
-            last: Its last upload to a broadcast of theta, with that ``theta``; or what
-                was returned here.
-        """
-
-
-@runtime_checkable
-class Objecting(Protocol):
-    """A method whose server needs more of an upload than ``Fields`` can say."""
+    def expects(self, ask: Record, size: int) -> Expected:
+        """What every client's answer to this ask must be; theta is [size]."""
+        raise NotImplementedError
 
     def objection(
-        self, problem: Problem, state: State, upload: Message
+        self, problem: Problem, state: S, client: int, answer: Any  # noqa: ANN401
     ) -> ValueError | None:
-        """Why an upload that holds what is expected cannot be used; None if it can.
+        """Why an answer that is as expected cannot be used; None if it can.
 
         Args:
             problem: What is trained.
-            state: The server's, when the upload came.
-            upload: With the number of its ``client``.
+            state: The server's at the start of the round.
+            client: Who answered.
+            answer: As ``expects`` says.
         """
+        del problem, state, client, answer
+        return None
 
+    @property
+    def compares(self) -> bool:
+        """Whether the server compares losses of different rounds."""
+        return False
 
-def objection(
-    method: Method, problem: Problem, state: State, upload: Message
-) -> ValueError | None:
-    """``Objecting.objection``; None for a method that expects nothing more."""
-    if isinstance(method, Objecting):
-        return method.objection(problem, state, upload)
-    return None
+    def renewed(self, state: S) -> S:
+        """The state to begin a round with when clients left or came.
+
+        theta stays. Losses of other clients cannot be compared with those of before:
+        what was concluded from them is forgotten.
+        """
+        return state
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether an absent client's last answers can stand in for it."""
+        return False
+
+    def remembered(self, ask: Record, answer: Any) -> Record | None:  # noqa: ANN401
+        """What tells the answers of a client that is absent later; None for nothing."""
+        del ask, answer
+        return None
+
+    def stand_in(self, ask: Record, last: Any) -> tuple[Record, Record]:  # noqa: ANN401
+        """The absent client's answer as its last one tells, and what tells the next.
+
+        Args:
+            ask: What the client would be asked.
+            last: What was ``remembered`` of it, or was returned here.
+        """
+        raise NotImplementedError

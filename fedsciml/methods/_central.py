@@ -1,17 +1,36 @@
 """What the centralised methods share: one party holds all rows and keeps its state."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedsciml.methods._base import Field, Fields, Info, Message, State
-from fedsciml.methods._local import Local, minimise
-from fedsciml.methods._uploads import tensor, total
+from fedsciml.methods._base import (
+    LOSS,
+    ClientPart,
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Method,
+    Opening,
+    State,
+)
+from fedsciml.methods._local import CARRIED, Carried, Local, minimise
+from fedsciml.methods._records import Record
 from fedsciml.residual import System
 
 
+@dataclass(frozen=True, eq=False)
+class Reached(Record):
+    """Where the steps of a round led, [p], and the loss before them."""
+
+    theta: Tensor
+    loss: float
+
+
 @dataclass(frozen=True)
-class Central:
+class Central(Method[State]):
     """An optimiser on the pooled rows; a round is ``local.epochs`` of its steps.
 
     With ``local.keep_state``, K rounds of tau steps are K tau steps of the optimiser,
@@ -19,31 +38,35 @@ class Central:
     """
 
     local: Local
-    name: str
+    name: str = "central"
     pooled: bool = True
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+    kinds = (State, Opening, Reached, *CARRIED)
+
+    def start(self, theta: Tensor, seed: int) -> State:
         """Nothing but theta."""
         del seed
-        return {"theta": theta}, {"theta": theta}
+        return State(theta)
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """The steps of a round. Sends theta, not a difference, which would round."""
-        theta = tensor(broadcast, "theta")
-        trained = minimise(system, theta, self.local, memory)
-        return {"theta": trained.theta, "loss": trained.loss}, trained.memory
-
-    def expects(self, broadcast: Message, size: int) -> Fields:
-        """theta and the loss before the steps."""
-        del broadcast
-        return {"theta": Field((size,)), "loss": Field(least=0)}
-
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
+    def round(self, state: State) -> Exchanges[State]:
         """Take theta as it comes."""
-        theta = tensor(uploads[0], "theta")
-        info = Info(loss=total(uploads, "loss"), epochs=self.local.epochs)
-        return {**state, "theta": theta}, {"theta": theta}, info
+        answers = yield Opening(state.theta)
+        (reached,) = answers.values()
+        return State(reached.theta), Info(reached.loss, epochs=self.local.epochs)
+
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """The steps of a round."""
+        return {Opening: self._steps}
+
+    def _steps(
+        self, system: System, ask: Opening, memory: Carried | None
+    ) -> tuple[Reached, Carried | None]:
+        """Sends theta, not a difference, which would round."""
+        trained = minimise(system, ask.theta, self.local, memory)
+        return Reached(trained.theta, trained.loss), trained.carried
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """theta and the loss before the steps."""
+        del ask
+        return Expected(Reached, {"theta": Field((size,)), "loss": LOSS})

@@ -7,11 +7,11 @@ clients' objectives is the loss of the whole,
 
 from x = theta, the broadcast; mu is FedProx's, h SCAFFOLD's correction, both zero
 otherwise. Everything is full batch, so nothing is random. Solvers are pure functions:
-what an optimiser carries from round to round is in ``memory``, as plain tensors.
+what an optimiser carries from round to round is a record that the client keeps.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -23,7 +23,7 @@ from torch.optim.sgd import sgd
 
 from fedsciml.linalg.sketch import Sketch
 from fedsciml.linalg.solve import spectrum
-from fedsciml.methods._base import State
+from fedsciml.methods._records import Record
 from fedsciml.registry import suggestion
 from fedsciml.residual import Linearisation, System
 
@@ -102,6 +102,49 @@ class Local:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Adam(Record):
+    """What Adam carries on: moments [p], and its steps, a tensor []."""
+
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+    step: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Sgd(Record):
+    """What gradient descent carries on: its momentum [p]."""
+
+    momentum_buffer: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Lbfgs(Record):
+    """What torch's L-BFGS carries on, under its names, and the theta where it stopped.
+
+    Its lists of curvature pairs are stacked, shape [h, p] and [h].
+    """
+
+    theta: Tensor
+    func_evals: int = 0
+    n_iter: int = 0
+    d: Tensor | None = None
+    t: Tensor | float | None = None
+    old_dirs: Tensor | None = None
+    old_stps: Tensor | None = None
+    ro: Tensor | None = None
+    H_diag: Tensor | float | None = None
+    prev_flat_grad: Tensor | None = None
+    prev_loss: Tensor | float | None = None
+
+
+Carried = Adam | Sgd | Lbfgs
+"""What a local solver goes on from in the next round."""
+
+CARRIED: tuple[type[Record], ...] = (Adam, Sgd, Lbfgs)
+"""Its types."""
+
+
 class Trained(NamedTuple):
     """What local training gives.
 
@@ -109,32 +152,32 @@ class Trained(NamedTuple):
         theta: Where it ended, shape [p].
         loss: L_m at the start, unscaled.
         gradient: Mean of the gradients of L_m / share_m over all evaluations, [p].
-        memory: What the client remembers.
+        carried: What the solver goes on from; None where it does not keep its state.
     """
 
     theta: Tensor
     loss: float
     gradient: Tensor
-    memory: State
+    carried: Carried | None
 
 
 def train(
     system: System,
     theta: Tensor,
     local: Local,
-    memory: State,
+    carried: Carried | None,
     correction: Tensor | None = None,
-) -> tuple[Tensor, float, State]:
-    """``minimise`` as a step: (delta [p], loss at theta, memory)."""
-    trained = minimise(system, theta, local, memory, correction)
-    return trained.theta - theta, trained.loss, trained.memory
+) -> tuple[Tensor, float, Carried | None]:
+    """``minimise`` as a step: (delta [p], loss at theta, what is carried on)."""
+    trained = minimise(system, theta, local, carried, correction)
+    return trained.theta - theta, trained.loss, trained.carried
 
 
 def minimise(
     system: System,
     theta: Tensor,
     local: Local,
-    memory: State,
+    carried: Carried | None,
     correction: Tensor | None = None,
 ) -> Trained:
     """Train on one shard from theta.
@@ -143,25 +186,17 @@ def minimise(
         system: The shard's residual.
         theta: The broadcast parameters, shape [p]; they stay as they are.
         local: How to train.
-        memory: What the client remembered; other parties' entries are passed on.
+        carried: What the same solver carried on from the round before, if anything.
         correction: h, shape [p], added to every gradient.
 
     Raises:
         ValueError: If a correction is given to ``gauss_newton``.
     """
     objective = _Objective(system, theta, local.proximal, correction)
-    prefix = f"{local.solver}."
-    others = {k: v for k, v in memory.items() if not k.startswith(prefix)}
-    carried = {
-        key.removeprefix(prefix): value.clone() if isinstance(value, Tensor) else value
-        for key, value in memory.items()
-        if local.keep_state and key.startswith(prefix)
-    }
-    end, carried = _SOLVERS[local.solver](objective, theta, local, carried)
-    if local.keep_state:
-        others |= {prefix + key: value for key, value in carried.items()}
+    before = carried if local.keep_state else None
+    end, after = _SOLVERS[local.solver](objective, theta, local, before)
     mean = objective.total / objective.evaluations
-    return Trained(end, objective.loss, mean, others)
+    return Trained(end, objective.loss, mean, after if local.keep_state else None)
 
 
 class _Objective:
@@ -211,26 +246,25 @@ class _Objective:
 
 
 def _adam(
-    objective: _Objective, theta: Tensor, local: Local, carried: State
-) -> tuple[Tensor, State]:
+    objective: _Objective, theta: Tensor, local: Local, carried: Carried | None
+) -> tuple[Tensor, Adam]:
     x = theta.clone()
-    state: State = {
-        "exp_avg": torch.zeros_like(x),
-        "exp_avg_sq": torch.zeros_like(x),
-        "step": torch.zeros(()),
-        **carried,
-    }
-    # It counts its steps on the CPU, wherever a checkpoint was read to.
-    state["step"] = state["step"].cpu()
+    if isinstance(carried, Adam):
+        first, second = carried.exp_avg.clone(), carried.exp_avg_sq.clone()
+        # It counts its steps on the CPU, wherever a checkpoint was read to.
+        step = carried.step.cpu().clone()
+    else:
+        first, second = torch.zeros_like(x), torch.zeros_like(x)
+        step = torch.zeros((), device="cpu")
     for _ in range(local.epochs):
         _, gradient = objective.linearise(x)
         adam(
             [x],
             [gradient],
-            [state["exp_avg"]],
-            [state["exp_avg_sq"]],
+            [first],
+            [second],
             [],
-            [state["step"]],
+            [step],
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
@@ -239,14 +273,16 @@ def _adam(
             eps=1e-8,
             maximize=False,
         )
-    return x, state
+    return x, Adam(first, second, step)
 
 
 def _sgd(
-    objective: _Objective, theta: Tensor, local: Local, carried: State
-) -> tuple[Tensor, State]:
+    objective: _Objective, theta: Tensor, local: Local, carried: Carried | None
+) -> tuple[Tensor, Sgd | None]:
     x = theta.clone()
-    buffers: list[Tensor | None] = [carried.get("momentum_buffer")]
+    buffers: list[Tensor | None] = [None]
+    if isinstance(carried, Sgd):
+        buffers = [carried.momentum_buffer.clone()]
     for _ in range(local.epochs):
         _, gradient = objective.linearise(x)
         sgd(
@@ -261,7 +297,7 @@ def _sgd(
             maximize=False,
         )
     (buffer,) = buffers
-    return x, {} if buffer is None else {"momentum_buffer": buffer}
+    return x, None if buffer is None else Sgd(buffer)
 
 
 _PAIRS = ("old_dirs", "old_stps", "ro")
@@ -269,8 +305,8 @@ _PAIRS = ("old_dirs", "old_stps", "ro")
 
 
 def _lbfgs(
-    objective: _Objective, theta: Tensor, local: Local, carried: State
-) -> tuple[Tensor, State]:
+    objective: _Objective, theta: Tensor, local: Local, carried: Carried | None
+) -> tuple[Tensor, Lbfgs]:
     """L-BFGS, ``epochs`` iterations of it; tolerances off, so that it never idles."""
     x = Parameter(theta.clone())
     optimiser = LBFGS(
@@ -282,15 +318,16 @@ def _lbfgs(
         history_size=local.history,
         line_search_fn="strong_wolfe",
     )
-    stopped = carried.pop("theta", None)
-    if isinstance(stopped, Tensor) and torch.equal(stopped, theta):
+    names = [f.name for f in fields(Lbfgs) if f.name != "theta"]
+    if isinstance(carried, Lbfgs) and torch.equal(carried.theta, theta):
         state: dict[str, object] = {key: [] for key in _PAIRS}
-        for key, value in carried.items():
-            if key in _PAIRS and isinstance(value, Tensor):
+        for key in names:
+            value = getattr(carried, key)
+            if key in _PAIRS and value is not None:
                 # Clones: a dot product's last digit depends on its vectors' alignment.
                 state[key] = [vector.clone() for vector in value]
-            else:
-                state[key] = value
+            elif value is not None:
+                state[key] = value.clone() if isinstance(value, Tensor) else value
         optimiser.state[x] = state
 
     def closure() -> float:
@@ -300,20 +337,20 @@ def _lbfgs(
         return LBFGS_SCALE * objective.value(point, linear)
 
     optimiser.step(closure)
-    end = x.detach()
-    kept: State = {"theta": end.clone()}
+    end, kept = x.detach(), {}
     for key, value in optimiser.state[x].items():
         if key in _PAIRS and value:
             kept[key] = torch.stack(value)
-        elif isinstance(value, (Tensor, int, float)):
+        elif key in names and isinstance(value, Tensor | int | float):
             kept[key] = value
-    return end, kept
+    return end, Lbfgs(end.clone(), **kept)
 
 
 def _gauss_newton(
-    objective: _Objective, theta: Tensor, local: Local, carried: State
-) -> tuple[Tensor, State]:
-    """Exact damped Gauss-Newton steps, by singular values of J."""
+    objective: _Objective, theta: Tensor, local: Local, carried: Carried | None
+) -> tuple[Tensor, None]:
+    """Exact damped Gauss-Newton steps, by singular values of J; nothing is kept."""
+    del carried
     if objective.correction is not None:
         raise ValueError(
             "The local solver gauss_newton takes no corrected gradients; use sgd or "
@@ -334,10 +371,12 @@ def _gauss_newton(
             inside = (within / (basis.s**2 + damping)) @ basis.basis
             step = step - share * (inside + outside)
         x = x + step
-    return x, carried
+    return x, None
 
 
-_Function = Callable[[_Objective, Tensor, Local, State], tuple[Tensor, State]]
+_Function = Callable[
+    [_Objective, Tensor, Local, Carried | None], tuple[Tensor, Carried | None]
+]
 _SOLVERS: dict[str, _Function] = {
     "adam": _adam,
     "sgd": _sgd,

@@ -1,6 +1,6 @@
 """How a client of FIPA comes to its sketch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,8 +17,6 @@ from fedsciml.linalg.sketch import (
     subspace_iteration,
     truncate,
 )
-from fedsciml.methods._base import Message, State
-from fedsciml.methods._uploads import clients, tensor
 from fedsciml.residual import System
 
 Sketcher = Literal["range", "svd", "subspace"]
@@ -53,32 +51,36 @@ def generator(seed: int, round_: int, client: int) -> Generator:
     return Generator().manual_seed(mixed % 2**63)
 
 
-def limit(system: System, broadcast: Message, rows: int) -> int:
+def limit(system: System, limits: Tensor | None, rows: int) -> int:
     """This client's rows of a byte budget: as the server shared them, at first equal.
 
     Args:
         system: Tells which client this is, of how many.
-        broadcast: Holds the ``limits`` of all clients after the first round.
+        limits: Of all clients, shape [m]; None in a first round.
         rows: Of all clients together.
     """
-    if "limits" not in broadcast:
+    if limits is None:
         return rows // system.problem.clients
-    known = tensor(broadcast, "limits")[system.shard.client :]
+    known = limits[system.shard.client :]
     return int(known[0]) if len(known) else 0
 
 
-def limits(uploads: list[Message], rows: int) -> State:
-    """The ``limits`` of the next round, from the spectra reported; none without.
+def limits(spectra: Mapping[int, Tensor | None], rows: int) -> Tensor | None:
+    """The clients' rows in the next round; None without a budget.
 
     Of those that did not report, 0: a round of other clients starts without limits.
+
+    Args:
+        spectra: Singular values by client, as far as ``rows`` could pay for them.
+        rows: Of all clients together.
     """
-    if "spectrum" not in uploads[0]:
-        return {}
-    numbers = clients(uploads)
-    found = torch.zeros(max(numbers) + 1, dtype=torch.int64, device="cpu")
-    spectra = [tensor(upload, "spectrum") for upload in uploads]
-    found[numbers] = torch.tensor(share(spectra, rows), device="cpu")
-    return {"limits": found}
+    reported = {m: values for m, values in spectra.items() if values is not None}
+    if not reported:
+        return None
+    found = torch.zeros(max(reported) + 1, dtype=torch.int64, device="cpu")
+    given = share(list(reported.values()), rows)
+    found[list(reported)] = torch.tensor(given, device="cpu")
+    return found
 
 
 def sketched(

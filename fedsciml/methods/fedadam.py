@@ -15,14 +15,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedsciml.methods._base import Info, Message, State
-from fedsciml.methods._local import Local, Solver
-from fedsciml.methods._uploads import mean, tensor, total
-from fedsciml.methods.fedavg import FedAvg
+from fedsciml.methods._averaging import Averaging, Update
+from fedsciml.methods._base import Exchanges, Info, Opening
+from fedsciml.methods._base import State as _State
+from fedsciml.methods._local import CARRIED, Local, Solver
+from fedsciml.methods._sums import mean, total
+
+
+@dataclass(frozen=True, eq=False)
+class State(_State):
+    """theta and Adam's two moments, all [p]."""
+
+    first: Tensor
+    second: Tensor
 
 
 @dataclass(frozen=True)
-class FedAdam(FedAvg):
+class FedAdam(Averaging[State]):
     """FedAvg whose server steps by Adam.
 
     Args:
@@ -42,6 +51,8 @@ class FedAdam(FedAvg):
     beta2: float = 0.99
     eps: float = 1e-3
 
+    kinds = (State, Opening, Update, *CARRIED)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("beta1", "beta2"):
@@ -51,25 +62,22 @@ class FedAdam(FedAvg):
         if not self.eps > 0:
             raise ValueError(f"eps must be positive, got {self.eps}; try 1e-3.")
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+    def start(self, theta: Tensor, seed: int) -> State:
         """theta, and Adam's two moments."""
-        state, broadcast = super().init(theta, seed)
-        state["first"] = torch.zeros_like(theta)
-        state["second"] = torch.full_like(theta, self.eps**2)
-        return state, broadcast
+        del seed
+        return State(
+            theta, torch.zeros_like(theta), torch.full_like(theta, self.eps**2)
+        )
 
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """One step of Adam."""
-        update = mean(uploads, "delta")
-        first = self.beta1 * tensor(state, "first") + (1 - self.beta1) * update
-        second = self.beta2 * tensor(state, "second") + (1 - self.beta2) * update**2
+    def round(self, state: State) -> Exchanges[State]:
+        """One step of Adam along the mean update."""
+        updates = yield Opening(state.theta)
+        update = mean(updates.values(), lambda answer: answer.delta)
+        first = self.beta1 * state.first + (1 - self.beta1) * update
+        second = self.beta2 * state.second + (1 - self.beta2) * update**2
         step = self.server_step * first / (second.sqrt() + self.eps)
-        theta = tensor(state, "theta") + step
-        info = Info(loss=total(uploads, "loss"), epochs=self.local.epochs)
-        state = {"theta": theta, "first": first, "second": second}
-        return state, {"theta": theta}, info
+        info = Info(total(updates.values()), epochs=self.local.epochs)
+        return State(state.theta + step, first, second), info
 
 
 def make(

@@ -18,21 +18,39 @@ question: it divides each update by the number of local steps, which it lets dif
 from client to client. Here all clients do the same number, and it is FedAvg.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from fedsciml.methods._base import Info, Message, State
-from fedsciml.methods._local import Local, train
-from fedsciml.methods._uploads import shared, tensor
-from fedsciml.methods.fedavg import FedAvg
+from fedsciml.methods._averaging import Averaging, Update
+from fedsciml.methods._base import ClientPart, Exchanges, Opening
+from fedsciml.methods._base import State as _State
+from fedsciml.methods._local import CARRIED, Carried, Local, train
+from fedsciml.methods._records import Record
+from fedsciml.methods._sums import shared
 from fedsciml.residual import System
 
 
+@dataclass(frozen=True, eq=False)
+class State(_State):
+    """theta and the mean gradient h, both [p]."""
+
+    gradient: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Memory(Record):
+    """The client's gradient g_m [p], and what its solver carries on."""
+
+    gradient: Tensor
+    carried: Carried | None = None
+
+
 @dataclass(frozen=True)
-class FedDyn(FedAvg):
+class FedDyn(Averaging[State]):
     """FedDyn.
 
     Args:
@@ -47,6 +65,8 @@ class FedDyn(FedAvg):
     local: Local = field(default_factory=lambda: Local(proximal=0.1))
     name: str = "feddyn"
 
+    kinds = (State, Opening, Update, Memory, *CARRIED)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.local.proximal > 0:
@@ -59,34 +79,37 @@ class FedDyn(FedAvg):
                 "lbfgs, not gauss_newton."
             )
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+    def start(self, theta: Tensor, seed: int) -> State:
         """theta, and a mean gradient of zero."""
-        state, broadcast = super().init(theta, seed)
-        return {**state, "gradient": torch.zeros_like(theta)}, broadcast
+        del seed
+        return State(theta, torch.zeros_like(theta))
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """Regularised local training; the gradient kept is that at its minimum."""
-        theta = tensor(broadcast, "theta")
-        first = "gradient" not in memory
-        own = torch.zeros_like(theta) if first else tensor(memory, "gradient")
-        delta, loss, memory = train(system, theta, self.local, memory, -own)
-        upload: Message = {"delta": delta, "loss": loss, "share": system.shard.share}
-        return upload, {**memory, "gradient": own - self.local.proximal * delta}
-
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
+    def round(self, state: State) -> Exchanges[State]:
         """The mean of the clients, less h / alpha.
 
         The gradients of clients that are missing stay, as in the paper's algorithm 1.
         """
-        after, _, info = super().server(state, uploads)
+        updates = yield Opening(state.theta)
+        theta, info = self._averaged(state.theta, updates)
         alpha = self.local.proximal
-        gradient = tensor(state, "gradient") - alpha * shared(uploads, "delta")
-        theta = tensor(after, "theta") - gradient / alpha
-        return {"theta": theta, "gradient": gradient}, {"theta": theta}, info
+        moved = shared(updates.values(), lambda answer: answer.delta)
+        gradient = state.gradient - alpha * moved
+        return State(theta - gradient / alpha, gradient), info
+
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """Regularised local training; the gradient kept is that at its minimum."""
+        return {Opening: self._regularised}
+
+    def _regularised(
+        self, system: System, ask: Opening, memory: Memory | None
+    ) -> tuple[Update, Memory]:
+        before = memory or Memory(torch.zeros_like(ask.theta))
+        delta, loss, carried = train(
+            system, ask.theta, self.local, before.carried, -before.gradient
+        )
+        gradient = before.gradient - self.local.proximal * delta
+        return Update(delta, loss, system.shard.share), Memory(gradient, carried)
 
 
 def make(

@@ -16,17 +16,27 @@ one-shot method; the next ones start from its result.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from fedsciml.methods._base import Field, Fields, Info, Message, State
-from fedsciml.methods._local import Local, Solver, train
-from fedsciml.methods._uploads import added, foreign, mean, number, tensor, total
-from fedsciml.methods.fedavg import FedAvg
+from fedsciml.methods import _averaging
+from fedsciml.methods._averaging import Averaging
+from fedsciml.methods._base import (
+    ClientPart,
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Opening,
+    State,
+)
+from fedsciml.methods._local import CARRIED, Carried, Local, Solver, train
+from fedsciml.methods._records import Record
+from fedsciml.methods._sums import added, foreign, mean, total
 from fedsciml.policies import lowest
 from fedsciml.problem import Problem
 from fedsciml.residual import System, kronecker
@@ -38,8 +48,44 @@ BETA1, BETA2, EPS = 0.9, 0.99, 1e-3
 """Of the server's Adam, without correction for its start; the authors' program."""
 
 
+@dataclass(frozen=True, eq=False)
+class Diagonal(_averaging.Update):
+    """The update, and the diagonal of J_m^T J_m at its end, [p]."""
+
+    fisher: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Kronecker(_averaging.Update):
+    """The update, and the Kronecker factors of J_m^T J_m at its end.
+
+    Attributes:
+        inputs: Of all terms and layers, packed (see ``kronecker``).
+        outputs: Likewise.
+        widths: Of the network's layers, by which they are unpacked.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    widths: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Path(Record):
+    """Asks for the losses at the points [n, p]."""
+
+    points: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Losses(Record):
+    """A client's losses there, shape [n]."""
+
+    losses: Tensor
+
+
 @dataclass(frozen=True)
-class FedFisher(FedAvg):
+class FedFisher(Averaging[State]):
     """FedFisher with diagonal or Kronecker-factored matrices.
 
     Args:
@@ -58,73 +104,82 @@ class FedFisher(FedAvg):
     fisher: Fisher = "kfac"
     steps: int = 200
 
+    kinds = (State, Opening, Diagonal, Kronecker, Path, Losses, *CARRIED)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps < 0:
             raise ValueError(f"The server needs 0 or more steps, got {self.steps}.")
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """Local training and the matrix at its end; then losses along the path."""
-        if "path" in broadcast:
-            return {"losses": system.losses(tensor(broadcast, "path"))}, memory
-        theta = tensor(broadcast, "theta")
-        delta, loss, memory = train(system, theta, self.local, memory)
-        upload: Message = {"delta": delta, "loss": loss, "share": system.shard.share}
-        linear = system.linearise(theta + delta)
-        if self.fisher == "diagonal":
-            upload["fisher"] = linear.jacobian().square().sum(0)
-        else:
-            found = kronecker.factors(system, linear)
-            upload |= {
-                "inputs": kronecker.packed(found.inputs),
-                "outputs": kronecker.packed(found.outputs),
-                "widths": torch.tensor(found.widths, device="cpu"),
-            }
-        return upload, memory
+    def start(self, theta: Tensor, seed: int) -> State:
+        """Nothing but theta."""
+        del seed
+        return State(theta)
 
-    def expects(self, broadcast: Message, size: int) -> Fields:
-        """As FedAvg, and the matrix; then the losses along the path."""
-        if "path" in broadcast:
-            points = len(tensor(broadcast, "path"))
-            return {"losses": Field((points,), finite=False, least=0)}
-        expected = dict(super().expects(broadcast, size))
+    def round(self, state: State) -> Exchanges[State]:
+        """The server's path; then the point of it with the lowest loss."""
+        answers = yield Opening(state.theta)
+        updates, loss = list(answers.values()), total(answers.values())
+        gradient = (_diagonal if self.fisher == "diagonal" else _kronecker)(updates)
+        start = mean(updates, lambda answer: answer.delta)
+        path = state.theta + self._path(start, gradient)
+        answers = yield Path(path)
+        losses = added(answer.losses for answer in answers.values())
+        choice = lowest(losses.unsqueeze(0), torch.inf)
+        info = Info(loss, epochs=self.local.epochs, probes=len(losses))
+        return State(path[choice.length if choice else 0]), info
+
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """Local training and the matrix at its end; then losses along the path."""
+        return {Opening: self._fisher, Path: self._losses}
+
+    def _fisher(
+        self, system: System, ask: Opening, memory: Carried | None
+    ) -> tuple[_averaging.Update, Carried | None]:
+        delta, loss, memory = train(system, ask.theta, self.local, memory)
+        share, linear = system.shard.share, system.linearise(ask.theta + delta)
         if self.fisher == "diagonal":
-            return {**expected, "fisher": Field((size,), scale=True, least=0)}
-        for key in Factors._fields:
-            expected[key] = Field((key,), scale=True, most=math.inf)
-        return {**expected, "widths": Field(("widths",), dtype=torch.int64)}
+            diagonal = linear.jacobian().square().sum(0)
+            return Diagonal(delta, loss, share, diagonal), memory
+        found = kronecker.factors(system, linear)
+        inputs, outputs = kronecker.packed(found.inputs), kronecker.packed(found.outputs)
+        widths = torch.tensor(found.widths, device="cpu")
+        return Kronecker(delta, loss, share, inputs, outputs, widths), memory
+
+    def _losses(
+        self, system: System, ask: Path, memory: Carried | None
+    ) -> tuple[Losses, Carried | None]:
+        return Losses(system.losses(ask.points)), memory
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """As FedAvg, and the matrix; then the losses along the path."""
+        if isinstance(ask, Path):
+            losses = Field((len(ask.points),), finite=False, least=0)
+            return Expected(Losses, {"losses": losses})
+        fields = dict(super().expects(ask, size).fields)
+        if self.fisher == "diagonal":
+            fields["fisher"] = Field((size,), scale=True, least=0)
+            return Expected(Diagonal, fields)
+        for name in Factors._fields:
+            fields[name] = Field((name,), scale=True, most=math.inf)
+        fields["widths"] = Field(("widths",), dtype=torch.int64)
+        return Expected(Kronecker, fields)
 
     def objection(
-        self, problem: Problem, state: State, upload: Message
+        self, problem: Problem, state: State, client: int, answer: Record
     ) -> ValueError | None:
         """To Kronecker factors of another network."""
-        del state
-        if "widths" not in upload:
+        del state, client
+        if not isinstance(answer, Kronecker):
             return None
-        sizes = kronecker.sizes(tensor(upload, "widths").tolist())
         terms = len(problem.terms)
-        lengths = [terms * sum(k * k for k in layers) for layers in sizes]
-        named = dict(zip(Factors._fields, lengths, strict=True))
-        return foreign(problem, upload, named)
-
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """The path; then the point of it with the lowest loss."""
-        theta = tensor(state, "theta")
-        if "losses" not in uploads[0]:
-            gradient = _diagonal if "fisher" in uploads[0] else _kronecker
-            start = mean(uploads, "delta")
-            path = theta + self._path(start, gradient(uploads))
-            after = {**state, "path": path, "loss": total(uploads, "loss")}
-            return after, {"path": path}, None
-        path, losses = tensor(state, "path"), added(uploads, "losses")
-        choice = lowest(losses.unsqueeze(0), torch.inf)
-        theta = path[choice.length if choice else 0]
-        info = Info(number(state, "loss"), epochs=self.local.epochs, probes=len(losses))
-        return {"theta": theta}, {"theta": theta}, info
+        sizes = kronecker.sizes(answer.widths.tolist())
+        matrices = {
+            name: (getattr(answer, name), terms * sum(k * k for k in layers))
+            for name, layers in zip(Factors._fields, sizes, strict=True)
+        }
+        return foreign(problem, answer.widths, matrices)
 
     def _path(self, start: Tensor, gradient: Callable[[Tensor], Tensor]) -> Tensor:
         """Adam's path [C, p]: its start, and after n/2^j of n steps, down to one."""
@@ -141,25 +196,23 @@ class FedFisher(FedAvg):
         return torch.stack(path)
 
 
-def _diagonal(uploads: list[Message]) -> Callable[[Tensor], Tensor]:
+def _diagonal(updates: Iterable[Diagonal]) -> Callable[[Tensor], Tensor]:
     """x to the sum of J_m^T J_m (x - delta_m), the matrices' diagonals alone."""
-    fishers, deltas = (
-        torch.stack([tensor(upload, key) for upload in uploads])
-        for key in ("fisher", "delta")
-    )
+    fishers = torch.stack([update.fisher for update in updates])
+    deltas = torch.stack([update.delta for update in updates])
     matrix, right = fishers.sum(0), (fishers * deltas).sum(0)
     return lambda x: matrix * x - right
 
 
-def _kronecker(uploads: list[Message]) -> Callable[[Tensor], Tensor]:
+def _kronecker(updates: Iterable[Kronecker]) -> Callable[[Tensor], Tensor]:
     """The same with Kronecker factors."""
     parts, products = [], []
-    for upload in uploads:
-        before, after = kronecker.sizes(tensor(upload, "widths").tolist())
-        inputs = kronecker.unpacked(tensor(upload, "inputs"), before)
-        outputs = kronecker.unpacked(tensor(upload, "outputs"), after)
+    for update in updates:
+        before, after = kronecker.sizes(update.widths.tolist())
+        inputs = kronecker.unpacked(update.inputs, before)
+        outputs = kronecker.unpacked(update.outputs, after)
         parts.append(Factors(inputs, outputs))
-        products.append(parts[-1].product(tensor(upload, "delta")))
+        products.append(parts[-1].product(update.delta))
     matrix, right = kronecker.merge(parts), torch.stack(products).sum(0)
     return lambda x: matrix.product(x) - right
 

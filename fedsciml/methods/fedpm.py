@@ -21,15 +21,28 @@ sends a square root of J_m^T J_m of small rank, and searches step and damping.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from fedsciml.methods._base import Field, Fields, Info, Message, State
-from fedsciml.methods._uploads import foreign, number, tensor, total
+from fedsciml.methods._averaging import Update
+from fedsciml.methods._base import (
+    LOSS,
+    SHARE,
+    ClientPart,
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Method,
+    Opening,
+    State,
+)
+from fedsciml.methods._records import Record
+from fedsciml.methods._sums import foreign, total
 from fedsciml.network import MLP
 from fedsciml.problem import Problem
 from fedsciml.residual import Linearisation, System, kronecker
@@ -37,8 +50,29 @@ from fedsciml.residual import Linearisation, System, kronecker
 Preconditioner = Literal["foof", "gramian"]
 
 
+@dataclass(frozen=True, eq=False)
+class Preconditioned(Update):
+    """The update, and the last preconditioner.
+
+    Attributes:
+        preconditioner: All numbers of its matrices, packed (see ``kronecker``).
+        widths: Of the network's layers, by which they are unpacked; None for one
+            matrix [p, p].
+    """
+
+    preconditioner: Tensor
+    widths: Tensor | None = None
+
+    def matrices(self) -> list[Tensor]:
+        """P_m, part by part."""
+        sizes = [len(self.delta)]
+        if self.widths is not None:
+            sizes, _ = kronecker.sizes(self.widths.tolist())
+        return [p[0] for p in kronecker.unpacked(self.preconditioner, sizes)]
+
+
 @dataclass(frozen=True)
-class FedPM:
+class FedPM(Method[State]):
     """Federated preconditioned mixing.
 
     A preconditioner is a list of matrices P [k, k]; each acts from the right on its
@@ -61,6 +95,8 @@ class FedPM:
     name: str = "fedpm"
     pooled: bool = False
 
+    kinds = (State, Opening, Preconditioned)
+
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ValueError(
@@ -71,20 +107,42 @@ class FedPM:
             if not 0 < value < float("inf"):
                 raise ValueError(f"FedPM's {name} must be positive, got {value}.")
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+    def start(self, theta: Tensor, seed: int) -> State:
         """Nothing but theta."""
         del seed
-        return {"theta": theta}, {"theta": theta}
+        return State(theta)
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """Preconditioned steps; the way, and the last preconditioner.
+    def round(self, state: State) -> Exchanges[State]:
+        """The clients' parameters, mixed by their preconditioners."""
+        answers = yield Opening(state.theta)
+        moves = []
+        for pairs in zip(*map(_weighed, answers.values()), strict=True):
+            whole = torch.stack([p for p, _ in pairs]).sum(0)
+            mixed = torch.stack([delta @ p for p, delta in pairs]).sum(0)
+            moves.append(_divided(mixed, whole))
+        gramian = self.preconditioner == "gramian"
+        info = Info(
+            loss=total(answers.values()),
+            step=self.learning_rate if self.epochs == 1 else 1.0,
+            damping=self.damping if gramian else 0.0,  # of J^T J, not of FOOF
+            epochs=self.epochs,
+        )
+        return State(state.theta + kronecker.joined(moves)), info
+
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """Preconditioned steps; the way, and the last preconditioner."""
+        return {Opening: self._steps}
+
+    def _steps(
+        self, system: System, ask: Opening, memory: None
+    ) -> tuple[Preconditioned, None]:
+        """The client's part.
 
         Raises:
             FloatingPointError: If the loss, or a preconditioner, runs away.
         """
-        theta, loss = tensor(broadcast, "theta"), 0.0
+        theta, loss = ask.theta, 0.0
         x, widths = theta, self._widths(system)
         for step in range(self.epochs):
             linear = system.linearise(x)
@@ -98,11 +156,14 @@ class FedPM:
             gradient = _parts(widths, linear.gradient / system.shard.share)
             moves = [_divided(g, a) for g, a in zip(gradient, p, strict=True)]
             x = x - self.learning_rate * kronecker.joined(moves)
-        upload: Message = {"loss": loss, "share": system.shard.share}
-        upload |= {"delta": x - theta, "preconditioner": kronecker.packed(p)}
-        if widths:
-            upload["widths"] = torch.tensor(widths, device="cpu")
-        return upload, memory
+        answer = Preconditioned(
+            x - theta,
+            loss,
+            system.shard.share,
+            kronecker.packed(p),
+            torch.tensor(widths, device="cpu") if widths else None,
+        )
+        return answer, memory
 
     def _widths(self, system: System) -> Sequence[int]:
         """Of the layers that have a matrix each; none where theta has one."""
@@ -129,56 +190,37 @@ class FedPM:
             block.diagonal().add_(self.damping)
         return blocks
 
-    def expects(self, broadcast: Message, size: int) -> Fields:
+    def expects(self, ask: Record, size: int) -> Expected:
         """The way, the last preconditioner, the loss, the client's part of all rows.
 
         With ``foof`` also the network's widths, by which both fall into layers.
         """
-        del broadcast
+        del ask
         gramian = self.preconditioner == "gramian"
         numbers: int | str = size**2 if gramian else "numbers"
-        expected = {
+        fields = {
             "delta": Field((size,), scale=True),
             "preconditioner": Field((numbers,), scale=True, most=math.inf),
-            "loss": Field(least=0),
-            "share": Field(),
+            "loss": LOSS,
+            "share": SHARE,
         }
         if not gramian:
-            expected["widths"] = Field(("widths",), dtype=torch.int64)
-        return expected
+            fields["widths"] = Field(("widths",), dtype=torch.int64)
+        return Expected(Preconditioned, fields)
 
     def objection(
-        self, problem: Problem, state: State, upload: Message
+        self, problem: Problem, state: State, client: int, answer: Preconditioned
     ) -> ValueError | None:
         """To a preconditioner of another network, or not positive definite."""
-        del state
-        if "widths" in upload:
-            sizes, _ = kronecker.sizes(tensor(upload, "widths").tolist())
-            lengths = {"preconditioner": sum(k * k for k in sizes)}
-            if wrong := foreign(problem, upload, lengths):
+        del state, client
+        if answer.widths is not None:
+            sizes, _ = kronecker.sizes(answer.widths.tolist())
+            numbers = answer.preconditioner, sum(k * k for k in sizes)
+            if wrong := foreign(problem, answer.widths, {"preconditioner": numbers}):
                 return wrong
-        if any(int(torch.linalg.cholesky_ex(p).info) for p in _matrices(upload)):
+        if any(int(torch.linalg.cholesky_ex(p).info) for p in answer.matrices()):
             return ValueError("its preconditioner is not positive definite")
         return None
-
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """Mix."""
-        moves = []
-        for pairs in zip(*map(_weighed, uploads), strict=True):
-            whole = torch.stack([p for p, _ in pairs]).sum(0)
-            mixed = torch.stack([delta @ p for p, delta in pairs]).sum(0)
-            moves.append(_divided(mixed, whole))
-        theta = tensor(state, "theta") + kronecker.joined(moves)
-        gramian = self.preconditioner == "gramian"
-        info = Info(
-            loss=total(uploads, "loss"),
-            step=self.learning_rate if self.epochs == 1 else 1.0,
-            damping=self.damping if gramian else 0.0,  # of J^T J, not of FOOF
-            epochs=self.epochs,
-        )
-        return {"theta": theta}, {"theta": theta}, info
 
 
 def _parts(widths: Sequence[int], vector: Tensor) -> list[Tensor]:
@@ -186,19 +228,11 @@ def _parts(widths: Sequence[int], vector: Tensor) -> list[Tensor]:
     return kronecker.matrices(widths, vector) if widths else [vector.unsqueeze(0)]
 
 
-def _weighed(upload: Message) -> list[tuple[Tensor, Tensor]]:
+def _weighed(answer: Preconditioned) -> Iterable[tuple[Tensor, Tensor]]:
     """share_m P_m and the way, part by part."""
-    widths = tensor(upload, "widths").tolist() if "widths" in upload else []
-    weighed = (number(upload, "share") * p for p in _matrices(upload))
-    return list(zip(weighed, _parts(widths, tensor(upload, "delta")), strict=True))
-
-
-def _matrices(upload: Message) -> list[Tensor]:
-    """P_m, part by part."""
-    flat, sizes = tensor(upload, "preconditioner"), [len(tensor(upload, "delta"))]
-    if "widths" in upload:
-        sizes, _ = kronecker.sizes(tensor(upload, "widths").tolist())
-    return [p[0] for p in kronecker.unpacked(flat, sizes)]
+    widths = [] if answer.widths is None else answer.widths.tolist()
+    weighed = (answer.share * p for p in answer.matrices())
+    return zip(weighed, _parts(widths, answer.delta), strict=True)
 
 
 def _divided(left: Tensor, p: Tensor) -> Tensor:

@@ -4,7 +4,10 @@ Client m minimises L_m / share_m + proximal/2 |x - theta|^2. Li, Sahu, Zaheer, S
 Talwalkar, Smith, MLSys 2020, arXiv 1812.06127.
 """
 
-from fedsciml.methods._local import Local, Solver
+from dataclasses import replace
+
+from fedsciml.methods import fedavg
+from fedsciml.methods._local import Solver
 from fedsciml.methods.fedavg import FedAvg
 
 
@@ -30,13 +33,9 @@ def make(
         damping: Of the local solver gauss_newton, absolute.
         server_step: Factor of the mean update.
     """
-    solver = Local(
-        solver=local,
-        epochs=tau,
-        learning_rate=learning_rate,
-        keep_state=keep_state,
-        momentum=momentum,
-        damping=damping,
-        proximal=proximal,
+    averaged = fedavg.make(
+        tau, learning_rate, local, keep_state, momentum, damping, server_step
     )
-    return FedAvg(solver, server_step, name="fedprox")
+    return replace(
+        averaged, name="fedprox", local=replace(averaged.local, proximal=proximal)
+    )

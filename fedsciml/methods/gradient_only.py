@@ -10,14 +10,26 @@ y = g' - g scale and shape the direction -H g by the two-loop recursion. It star
 from steepest descent where no length along its direction lowers the loss.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from fedsciml.methods._base import Field, Fields, Info, Message, State
-from fedsciml.methods._uploads import added, number, tensor, total
+from fedsciml.methods._base import (
+    LOSS,
+    ClientPart,
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Method,
+    Opening,
+)
+from fedsciml.methods._base import State as _State
+from fedsciml.methods._records import Record
+from fedsciml.methods._sums import added, total
 from fedsciml.policies import MOST, lowest
 from fedsciml.residual import System
 
@@ -47,8 +59,57 @@ def two_loop(gradient: Tensor, s: Tensor, y: Tensor) -> Tensor:
     return q
 
 
+@dataclass(frozen=True, eq=False)
+class State(_State):
+    """What L-BFGS goes on from.
+
+    Attributes:
+        s: Steps of the curvature pairs, the oldest first, shape [h, p].
+        y: Changes of the gradient along them, shape [h, p].
+        length: Last one taken, where no pairs give the direction its scale.
+        step: The last step, shape [p].
+        gradient: Where that started, shape [p].
+    """
+
+    s: Tensor
+    y: Tensor
+    length: float
+    step: Tensor
+    gradient: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient(Record):
+    """Gradient [p] and loss of a client's rows at theta."""
+
+    gradient: Tensor
+    loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class Search(Record):
+    """Asks for the losses at theta + t D for lengths t [n] and a direction D [p]."""
+
+    direction: Tensor
+    lengths: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Losses(Record):
+    """A client's losses at the lengths, shape [n]."""
+
+    losses: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Memory(Record):
+    """Where the client was asked for its gradient, shape [p]."""
+
+    theta: Tensor
+
+
 @dataclass(frozen=True)
-class GradientOnly:
+class GradientOnly(Method[State]):
     """Distributed gradient descent or L-BFGS with a probed line search.
 
     Args:
@@ -68,6 +129,9 @@ class GradientOnly:
     name: str = "gradient_only"
     pooled: bool = False
 
+    kinds = (State, Opening, Gradient, Search, Losses, Memory)
+    compares = True
+
     def __post_init__(self) -> None:
         if self.history < 1:
             raise ValueError(
@@ -79,83 +143,79 @@ class GradientOnly:
                 f"{self.lengths}."
             )
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+    def start(self, theta: Tensor, seed: int) -> State:
         """theta, no pairs, and no step before."""
         del seed
         none, zero = theta.new_zeros(0, len(theta)), torch.zeros_like(theta)
-        state: State = {"theta": theta, "s": none, "y": none, "length": 0.0}
-        return {**state, "step": zero, "gradient": zero}, {"theta": theta}
+        return State(theta, none, none, 0.0, zero, zero)
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """First exchange: the gradient. Second: losses along the direction."""
-        if "direction" not in broadcast:
-            theta = tensor(broadcast, "theta")
-            linear = system.linearise(theta)
-            return {"gradient": linear.gradient, "loss": linear.loss}, {"theta": theta}
-        lengths, direction = (tensor(broadcast, k) for k in ("lengths", "direction"))
-        steps = lengths.unsqueeze(1) * direction
-        return {"losses": system.losses(tensor(memory, "theta") + steps)}, {}
+    def round(self, state: State) -> Exchanges[State]:
+        """Gradients up; a direction down; the step to the lowest loss along it.
 
-    def expects(self, broadcast: Message, size: int) -> Fields:
-        """Gradient and loss; then the losses at the lengths, which may overflow."""
-        if "direction" not in broadcast:
-            return {"gradient": Field((size,), scale=True), "loss": Field(least=0)}
-        lengths = len(tensor(broadcast, "lengths"))
-        return {"losses": Field((lengths,), finite=False, least=0)}
-
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """The direction; then the step to the lowest loss along it."""
-        if "losses" in uploads[0]:
-            return self._step(state, uploads)
-        gradient = added(uploads, "gradient")
+        Where no loss is lower, the pairs go, or the lengths shrink.
+        """
+        answers = yield Opening(state.theta)
+        gradient = added(answer.gradient for answer in answers.values())
+        loss = total(answers.values())
         s, y = self._pairs(state, gradient)
-        expected = 1.0 if len(s) else number(state, "length")
-        if expected == 0:
-            expected = 1 / max(float(gradient.norm()), torch.finfo(s.dtype).tiny)
-        halvings = -torch.arange(self.lengths).to(gradient)
-        probe: Message = {
-            "direction": -two_loop(gradient, s, y),
-            "lengths": LONGEST * expected * 2**halvings,
-        }
-        state = {**state, **probe, "s": s, "y": y, "gradient": gradient}
-        return {**state, "loss": total(uploads, "loss")}, probe, None
+        direction, lengths = -two_loop(gradient, s, y), self._lengths(state, s, gradient)
+        answers = yield Search(direction, lengths)
+        losses = added(answer.losses for answer in answers.values())
+        choice = lowest(losses.unsqueeze(0), loss)
+        length = 0.0 if choice is None else float(lengths[choice.length])
+        step = length * direction
+        kept = len(s) if length else 0
+        last = state.length if len(s) else length or float(lengths[-1])
+        after = State(state.theta + step, s[:kept], y[:kept], last, step, gradient)
+        return after, Info(loss, length, epochs=1, probes=len(losses))
+
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """The gradient; then losses along the direction."""
+        return {Opening: self._gradient, Search: self._search}
+
+    def _gradient(
+        self, system: System, ask: Opening, memory: Memory | None
+    ) -> tuple[Gradient, Memory]:
+        del memory
+        linear = system.linearise(ask.theta)
+        return Gradient(linear.gradient, linear.loss), Memory(ask.theta)
+
+    def _search(
+        self, system: System, ask: Search, memory: Memory
+    ) -> tuple[Losses, None]:
+        steps = ask.lengths.unsqueeze(1) * ask.direction
+        return Losses(system.losses(memory.theta + steps)), None
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """Gradient and loss; then the losses at the lengths, which may overflow."""
+        if isinstance(ask, Search):
+            losses = Field((len(ask.lengths),), finite=False, least=0)
+            return Expected(Losses, {"losses": losses})
+        gradient = Field((size,), scale=True)
+        return Expected(Gradient, {"gradient": gradient, "loss": LOSS})
+
+    def renewed(self, state: State) -> State:
+        """No pairs, and no step before: they are of another sum of losses."""
+        return replace(self.start(state.theta, 0), length=state.length)
 
     def _pairs(self, state: State, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The curvature pairs with the last step's, if its curvature is positive."""
-        s, y, step = (tensor(state, key) for key in ("s", "y", "step"))
-        change = gradient - tensor(state, "gradient")
+        s, y, step = state.s, state.y, state.step
+        change = gradient - state.gradient
         rounding = torch.finfo(step.dtype).eps * float(step.norm() * change.norm())
         if self.direction == "steepest" or not float(step @ change) > rounding:
             return s, y
         s, y = torch.cat([s, step.unsqueeze(0)]), torch.cat([y, change.unsqueeze(0)])
         return s[-self.history :], y[-self.history :]
 
-    def _step(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """The lowest loss; where none is lower, the pairs go, or the lengths shrink."""
-        s, y, lengths = (tensor(state, key) for key in ("s", "y", "lengths"))
-        loss, losses = number(state, "loss"), added(uploads, "losses")
-        choice = lowest(losses.unsqueeze(0), loss)
-        length = 0.0 if choice is None else float(lengths[choice.length])
-        step = length * tensor(state, "direction")
-        theta = tensor(state, "theta") + step
-        after = {"theta": theta, "step": step, "gradient": state["gradient"]}
-        kept = len(s) if length else 0
-        after |= {"s": s[:kept], "y": y[:kept], "length": state["length"]}
-        if not len(s):
-            after["length"] = length or float(lengths[-1])
-        info = Info(loss, length, epochs=1, probes=len(losses))
-        return after, {"theta": theta}, info
-
-    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
-        """No pairs, and no step before: they are of another sum of losses."""
-        fresh, _ = self.init(tensor(state, "theta"), 0)
-        return {**fresh, "length": state["length"]}, broadcast
+    def _lengths(self, state: State, s: Tensor, gradient: Tensor) -> Tensor:
+        """The lengths probed, the longest first."""
+        expected = 1.0 if len(s) else state.length
+        if expected == 0:
+            expected = 1 / max(float(gradient.norm()), torch.finfo(s.dtype).tiny)
+        halvings = -torch.arange(self.lengths).to(gradient)
+        return LONGEST * expected * 2**halvings
 
 
 def make(

@@ -12,21 +12,55 @@ II, c_m - c + (theta - x) / (tau eta), exactly. With momentum or Adam, whose upd
 no multiples of the gradient, the mean itself is what option II estimates.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from fedsciml.methods._base import Field, Fields, Info, Message, State
-from fedsciml.methods._local import Local, minimise
-from fedsciml.methods._uploads import shared, tensor
-from fedsciml.methods.fedavg import FedAvg
+from fedsciml.methods import _averaging
+from fedsciml.methods._averaging import Averaging
+from fedsciml.methods._base import ClientPart, Exchanges, Expected, Field
+from fedsciml.methods._base import Opening as _Opening
+from fedsciml.methods._base import State as _State
+from fedsciml.methods._local import CARRIED, Carried, Local, minimise
+from fedsciml.methods._records import Record
+from fedsciml.methods._sums import shared
 from fedsciml.residual import System
 
 
+@dataclass(frozen=True, eq=False)
+class State(_State):
+    """theta and the control variate c of the whole, both [p]."""
+
+    variate: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Opening(_Opening):
+    """theta and the control variate c of the whole, both [p]."""
+
+    variate: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Update(_averaging.Update):
+    """The update, and the change of the client's control variate, [p]."""
+
+    change: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Memory(Record):
+    """The client's control variate c_m [p], and what its solver carries on."""
+
+    variate: Tensor
+    carried: Carried | None = None
+
+
 @dataclass(frozen=True)
-class Scaffold(FedAvg):
+class Scaffold(Averaging[State]):
     """SCAFFOLD: FedAvg on corrected gradients.
 
     Args:
@@ -40,6 +74,8 @@ class Scaffold(FedAvg):
 
     name: str = "scaffold"
 
+    kinds = (State, Opening, Update, Memory, *CARRIED)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.local.solver not in ("sgd", "adam"):
@@ -48,43 +84,44 @@ class Scaffold(FedAvg):
                 f"not {self.local.solver}."
             )
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+    def start(self, theta: Tensor, seed: int) -> State:
         """theta, and a control variate of zero."""
         del seed
-        start: State = {"theta": theta, "variate": torch.zeros_like(theta)}
-        return start, dict(start)
+        return State(theta, torch.zeros_like(theta))
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """Corrected local training, and the change of the control variate."""
-        theta, variate = tensor(broadcast, "theta"), tensor(broadcast, "variate")
-        first = "variate" not in memory
-        own = torch.zeros_like(theta) if first else tensor(memory, "variate")
-        trained = minimise(system, theta, self.local, memory, variate - own)
-        upload: Message = {
-            "delta": trained.theta - theta,
-            "change": trained.gradient - own,
-            "loss": trained.loss,
-            "share": system.shard.share,
-        }
-        return upload, {**trained.memory, "variate": trained.gradient}
-
-    def expects(self, broadcast: Message, size: int) -> Fields:
-        """As FedAvg, and the change of the control variate."""
-        expected = super().expects(broadcast, size)
-        return {**expected, "change": Field((size,), scale=True)}
-
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
+    def round(self, state: State) -> Exchanges[State]:
         """theta as FedAvg's; the control variate moves by the mean change.
 
         The variates of clients that are missing stay, as in the paper's algorithm 1.
         """
-        after, _, info = super().server(state, uploads)
-        after["variate"] = tensor(state, "variate") + shared(uploads, "change")
-        return after, dict(after), info
+        updates = yield Opening(state.theta, state.variate)
+        theta, info = self._averaged(state.theta, updates)
+        change = shared(updates.values(), lambda answer: answer.change)
+        return State(theta, state.variate + change), info
+
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """Corrected local training, and the change of the control variate."""
+        return {Opening: self._corrected}
+
+    def _corrected(
+        self, system: System, ask: Opening, memory: Memory | None
+    ) -> tuple[Update, Memory]:
+        before = memory or Memory(torch.zeros_like(ask.theta))
+        correction = ask.variate - before.variate
+        trained = minimise(system, ask.theta, self.local, before.carried, correction)
+        update = Update(
+            trained.theta - ask.theta,
+            trained.loss,
+            system.shard.share,
+            trained.gradient - before.variate,
+        )
+        return update, Memory(trained.gradient, trained.carried)
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """As FedAvg, and the change of the control variate."""
+        fields = super().expects(ask, size).fields
+        return Expected(Update, {**fields, "change": Field((size,), scale=True)})
 
 
 def make(

@@ -1,0 +1,92 @@
+"""What methods share whose clients train locally and send how far they came."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from fedsciml.methods._base import (
+    LOSS,
+    SHARE,
+    Answers,
+    ClientPart,
+    Expected,
+    Field,
+    Info,
+    Method,
+    Opening,
+    S,
+    State,
+)
+from fedsciml.methods._local import CARRIED, Carried, Local, train
+from fedsciml.methods._records import Record
+from fedsciml.methods._sums import mean, total
+from fedsciml.residual import System
+
+
+@dataclass(frozen=True, eq=False)
+class Update(Record):
+    """What a client sends after its training.
+
+    Attributes:
+        delta: Its theta less the one it started from, shape [p].
+        loss: Before the training.
+        share: Its part of all rows.
+    """
+
+    delta: Tensor
+    loss: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Averaging(Method[S]):
+    """Local training by any solver, and the mean of what comes of it.
+
+    Client m minimises its own loss L_m, scaled by 1 / share_m so that the shares'
+    weighted mean of the local objectives is the loss of the whole.
+
+    Args:
+        local: How the clients train.
+        server_step: Factor of the mean update, positive.
+
+    Raises:
+        ValueError: If ``server_step`` is not positive.
+    """
+
+    local: Local = field(default_factory=Local)
+    server_step: float = 1.0
+    name: str = "averaging"
+    pooled: bool = False
+
+    kinds = (State, Opening, Update, *CARRIED)
+
+    def __post_init__(self) -> None:
+        if not self.server_step > 0:
+            raise ValueError(
+                f"The server step must be positive, got {self.server_step}; try 1.0."
+            )
+
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """Local training from the broadcast theta."""
+        return {Opening: self._train}
+
+    def _train(
+        self, system: System, ask: Opening, memory: Carried | None
+    ) -> tuple[Update, Carried | None]:
+        delta, loss, memory = train(system, ask.theta, self.local, memory)
+        return Update(delta, loss, system.shard.share), memory
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """The update, the loss before it, and the client's part of all rows."""
+        del ask
+        delta = Field((size,), scale=True)
+        return Expected(Update, {"delta": delta, "loss": LOSS, "share": SHARE})
+
+    def _averaged(self, theta: Tensor, updates: Answers) -> tuple[Tensor, Info]:
+        """theta + server_step * sum of share_m delta_m, and what the round was."""
+        update = mean(updates.values(), lambda answer: answer.delta)
+        loss = total(updates.values())
+        info = Info(loss, self.server_step, epochs=self.local.epochs)
+        return theta + self.server_step * update, info

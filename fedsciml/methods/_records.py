@@ -1,0 +1,158 @@
+"""Records: what crosses between server and client, and what both keep.
+
+A record is a frozen dataclass whose fields are tensors, numbers, words, other records,
+mappings of names to tensors, or None. All that handles records in general walks their
+fields here: the byte count, a message on a wire, a checkpoint. ``flatten`` names a field
+of a field ``outer/inner``, and the type of each record under ``kind``; ``rebuild`` makes
+the record again, of the types that it is given and no others.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Plain = int | float | str
+"""A number or a word."""
+
+Leaf = Tensor | Plain
+"""What a record consists of in the end."""
+
+KIND = "kind"
+"""Under which ``flatten`` keeps the name of a record's type."""
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What crosses between server and client, or is kept by one of them.
+
+    Two records are equal only if they are the same object: compare what ``flatten``
+    gives.
+    """
+
+
+R = TypeVar("R", bound=Record)
+
+
+def kind(record: type[Record]) -> str:
+    """Name of a type of records: that of its module and its own, ``fipa.Probe``."""
+    return f"{record.__module__.rpartition('.')[2]}.{record.__qualname__}"
+
+
+def flatten(record: Record) -> dict[str, Leaf]:
+    """The tensors, numbers and words of a record by their paths; None is left out."""
+    found: dict[str, Leaf] = {KIND: kind(type(record))}
+    for field in fields(record):
+        found |= _entries(field.name, getattr(record, field.name))
+    return found
+
+
+def _entries(path: str, value: object) -> dict[str, Leaf]:
+    if value is None:
+        return {}
+    if isinstance(value, Tensor | int | float | str):
+        return {path: value}
+    if isinstance(value, Record):
+        value = flatten(value)
+    if isinstance(value, Mapping):
+        inner: dict[str, Leaf] = {}
+        for name, part in value.items():
+            inner |= _entries(f"{path}/{name}", part)
+        return inner
+    raise TypeError(
+        f"A record holds tensors, numbers, words and records; its field '{path}' is a "
+        f"{type(value).__name__}."
+    )
+
+
+def rebuild(content: Mapping[str, object], kinds: Iterable[type[Record]]) -> Record:
+    """The record that ``flatten`` took apart.
+
+    What the fields hold is not checked: that is done by whoever reads them.
+
+    Args:
+        content: Leaves by path.
+        kinds: The types that the record and its parts may have.
+
+    Raises:
+        ValueError: If the content is of none of these types, or has other fields.
+    """
+    known = {kind(each): each for each in kinds}
+    parts: dict[str, object] = {}
+    groups: dict[str, dict[str, object]] = {}
+    for path, value in content.items():
+        name, slash, rest = path.partition("/")
+        if slash:
+            groups.setdefault(name, {})[rest] = value
+        else:
+            parts[name] = value
+    word = parts.pop(KIND, None)
+    made = known.get(word) if isinstance(word, str) else None
+    if made is None:
+        raise ValueError(
+            f"it is a {word!r}, not one of {', '.join(sorted(known)) or 'nothing'}"
+        )
+    for name, group in groups.items():
+        parts[name] = rebuild(group, known.values()) if KIND in group else group
+    names = {field.name for field in fields(made)}
+    if strange := sorted(parts.keys() - names):
+        raise ValueError(f"it holds '{strange[0]}', which nobody asked for")
+    try:
+        return made(**parts)
+    except TypeError:
+        missing = [name for name in required(made) if name not in parts]
+        found = ", ".join(parts) or "nothing"
+        raise ValueError(f"it has no '{missing[0]}'; it holds {found}") from None
+
+
+def required(record: type[Record]) -> list[str]:
+    """Names of the fields that have no default."""
+    made = record.__dataclass_fields__.values()
+    return [f.name for f in made if f.default is f.default_factory]  # both are missing
+
+
+def mapped(record: R, change: Callable[[Tensor], Tensor]) -> R:
+    """The record with all its tensors changed."""
+
+    def changed(value: object) -> object:
+        if isinstance(value, Tensor):
+            return change(value)
+        if isinstance(value, Record):
+            return mapped(value, change)
+        if isinstance(value, Mapping):
+            return {name: changed(part) for name, part in value.items()}
+        return value
+
+    return type(record)(**{f.name: changed(getattr(record, f.name)) for f in fields(record)})
+
+
+def placed(record: R, device: torch.device | str) -> R:
+    """The record with its tensors on a device."""
+    return mapped(record, lambda value: value.to(device))
+
+
+def payload(record: Record) -> int:
+    """Bytes of a record's tensors and numbers; those that name them are not counted."""
+    return sum(
+        value.numel() * value.element_size()
+        if isinstance(value, Tensor)
+        else 8 * isinstance(value, int | float)
+        for value in flatten(record).values()
+    )
+
+
+def unique(kinds: Sequence[type[Record]]) -> tuple[type[Record], ...]:
+    """The types without repetitions, in their order.
+
+    Raises:
+        ValueError: If two different types have the same name.
+    """
+    found: dict[str, type[Record]] = {}
+    for each in kinds:
+        if found.setdefault(kind(each), each) is not each:
+            raise ValueError(
+                f"Two types of records are called '{kind(each)}'; rename one of them."
+            )
+    return tuple(found.values())

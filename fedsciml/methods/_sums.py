@@ -1,0 +1,73 @@
+"""Sums over the clients' answers, and checks that several methods share."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+from fedsciml.network import MLP
+from fedsciml.problem import Problem
+
+
+class Lossy(Protocol):
+    """An answer with the loss of the client's rows."""
+
+    @property
+    def loss(self) -> float:
+        """1/2 |r|^2."""
+
+
+class Shared(Protocol):
+    """An answer with the client's part of all rows."""
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]."""
+
+
+A = TypeVar("A", bound=Shared)
+
+
+def total(answers: Iterable[Lossy]) -> float:
+    """Loss of the whole: the sum over the clients."""
+    return sum(answer.loss for answer in answers)
+
+
+def added(tensors: Iterable[Tensor]) -> Tensor:
+    """Sum of tensors of the same shape."""
+    first, *rest = tensors
+    return sum(rest, first)
+
+
+def shared(answers: Iterable[A], of: Callable[[A], Tensor]) -> Tensor:
+    """Sum of share_m x_m: the mean over all clients, x_m = 0 for those missing."""
+    return added(answer.share * of(answer) for answer in answers)
+
+
+def mean(answers: Iterable[A], of: Callable[[A], Tensor]) -> Tensor:
+    """Mean over the clients that answered, weighted by their shares."""
+    answers = list(answers)
+    return shared(answers, of) / math.fsum(answer.share for answer in answers)
+
+
+def foreign(
+    problem: Problem, widths: Tensor, matrices: Mapping[str, tuple[Tensor, int]]
+) -> ValueError | None:
+    """Why matrices of layers are not those of the problem's network; None if they are.
+
+    Args:
+        problem: With an MLP, or there are no such matrices.
+        widths: Of the network that they were made for.
+        matrices: By name, all their numbers in a row, and how many there must be.
+    """
+    network, found = problem.network, widths.tolist()
+    if not isinstance(network, MLP) or found != list(network.widths):
+        return ValueError(
+            f"its widths {found} are not those of the network; did the client build "
+            "the same one?"
+        )
+    for name, (numbers, length) in matrices.items():
+        if len(numbers) != length:
+            return ValueError(f"its {name} has {len(numbers)} numbers, not {length}")
+    return None

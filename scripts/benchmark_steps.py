@@ -82,7 +82,7 @@ def finished(history: Sequence[Round], quantity: str) -> bool:
     return error(last[-1], quantity) <= min(ERRORS) and not halved
 
 
-def parsed(row: str) -> tuple[Policy, Balance]:
+def parsed(row: str) -> tuple[Policy[Any], Balance]:
     """The policy of a row of the scoreboard, and whose rows are scaled.
 
     A row is named by its policy, or by POLICY and BALANCE with " balance=" between.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.linalg.solve import Spectrum
-from fedsciml.policies import Candidates, Choice, Policy, PolicyState, Probed
+from fedsciml.policies import Candidates, Choice, Policy, Probed, S
 
 EPS = torch.finfo(torch.float64).eps
 EYE = torch.eye(3).double()
@@ -18,7 +18,7 @@ LOSS = 10.0
 """At theta. The linear model predicts a decrease of at most |c|^2 / 2 = 1.5."""
 
 
-def proposed(policy: Policy, state: PolicyState | None = None) -> Candidates:
+def proposed(policy: Policy[S], state: S | None = None) -> Candidates:
     """The candidates of a state, by default the first."""
     return policy.propose(SPECTRUM, policy.start(EPS) if state is None else state)
 
@@ -32,12 +32,12 @@ def predicted(candidates: Candidates) -> Tensor:
 
 
 def chosen(
-    policy: Policy,
+    policy: Policy[S],
     losses: Tensor | list[list[float]],
-    state: PolicyState | None = None,
+    state: S | None = None,
     targets: Tensor | None = None,
     loss: float = LOSS,
-) -> tuple[Choice | None, PolicyState]:
+) -> tuple[Choice | None, S]:
     """The choice from a table of losses [T, S]; targets are zero if not given."""
     state = policy.start(EPS) if state is None else state
     table = torch.as_tensor(losses, dtype=torch.float64)

@@ -15,9 +15,9 @@ With a policy that does not probe, the second is left out. Where a policy lets t
 rise for a while, theta stays at the lowest loss known, and ``at`` is where it stands.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ from fedsciml.methods._sketching import (
     sketched,
 )
 from fedsciml.methods._uploads import number, tensor, total
-from fedsciml.policies import MARGIN, Candidates, Policy, PolicyState, Probed
+from fedsciml.policies import MARGIN, Candidates, Policy, Probed
 from fedsciml.policies.natural import Natural
 from fedsciml.residual import System
 from fedsciml.wrappers.balance import Balance, balanced
@@ -72,7 +72,7 @@ class Fipa:
             damping.
     """
 
-    policy: Policy = field(default_factory=Natural)
+    policy: Policy[Any] = field(default_factory=Natural)
     rank: Schedule = field(default_factory=AboveCutoff)
     sketch: Sketcher = "range"
     local: Local | None = None
@@ -91,7 +91,7 @@ class Fipa:
         opening = {k: state[k] for k in ("round", *_KEPT) if k in state}
         opening["theta"] = state["at"]
         eps = torch.finfo(tensor(state, "theta").dtype).eps
-        return {**opening, "reach": max(self.policy.reach(_unprefixed(state)), eps)}
+        return {**opening, "reach": max(self.policy.reach(self._record(state)), eps)}
 
     def client(
         self, system: System, broadcast: Message, memory: State
@@ -199,7 +199,7 @@ class Fipa:
 
     def _candidates(self, problem: Spectrum, state: State) -> Candidates:
         aimed = problem._replace(c=tensor(state, "aim"))
-        found = self.policy.propose(aimed, _unprefixed(state))
+        found = self.policy.propose(aimed, self._record(state))
         damped = all(found.dampings) and not any(found.cutoffs)
         if isinstance(self.rank, Predictive) and not damped:
             raise ValueError(
@@ -214,7 +214,7 @@ class Fipa:
     ) -> tuple[State, Message, Info | None]:
         """Take the policy's choice; close the round."""
         problem = Spectrum(*(tensor(state, key) for key in Spectrum._fields))
-        before, loss = _unprefixed(state), number(state, "loss")
+        before, loss = self._record(state), number(state, "loss")
         candidates = self._candidates(problem, state)
         probed = None
         if uploads:
@@ -256,11 +256,19 @@ class Fipa:
         several rounds back.
         """
         del broadcast
-        fresh, _ = self.init(tensor(state, "theta"), int(number(state, "seed")))
+        theta = tensor(state, "theta")
+        fresh, _ = self.init(theta, int(number(state, "seed")))
+        eps = torch.finfo(theta.dtype).eps
+        policy = _prefixed(self.policy.renewed(self._record(state), eps))
         lost = {"at", "lowest", "limits"}
-        lost |= {_POLICY + key for key in self.policy.remembers}
-        after = {**fresh, **{k: v for k, v in state.items() if k not in lost}}
+        after = {**fresh, **{k: v for k, v in state.items() if k not in lost}, **policy}
         return after, self._opening(after)
+
+    def _record(self, state: State) -> Any:  # noqa: ANN401
+        """The policy's record from the server's state."""
+        for kind in self.policy.kinds:
+            return kind(**{f.name: state.get(_POLICY + f.name) for f in fields(kind)})
+        return None
 
     def stand_in(self, broadcast: Message, last: State) -> tuple[Message, State]:
         """An absent client's upload, as if its residual were linear in theta.
@@ -308,13 +316,11 @@ def _probe(system: System, broadcast: Message, memory: State) -> tuple[Message, 
     return upload, {k: v for k, v in memory.items() if k not in ("theta", "left")}
 
 
-def _prefixed(state: PolicyState) -> State:
-    return {_POLICY + key: value for key, value in state.items()}
-
-
-def _unprefixed(state: State) -> PolicyState:
-    prefix = len(_POLICY)
-    return {k[prefix:]: state[k] for k in state if k.startswith(_POLICY)}
+def _prefixed(record: Any) -> State:  # noqa: ANN401
+    """The policy's record, flat and without what is None."""
+    names = [] if record is None else [f.name for f in fields(record)]
+    found = {_POLICY + name: getattr(record, name) for name in names}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def make(

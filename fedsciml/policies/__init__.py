@@ -11,6 +11,7 @@ from dataclasses import fields
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 from fedsciml.policies._base import (
     HALVINGS,
@@ -18,10 +19,10 @@ from fedsciml.policies._base import (
     MOST,
     Candidates,
     Choice,
+    LossFree,
     Policy,
-    PolicyState,
     Probed,
-    Value,
+    S,
     check_candidates,
     check_fractions,
     lowest,
@@ -37,10 +38,10 @@ __all__ = [
     "MOST",
     "Candidates",
     "Choice",
+    "LossFree",
     "Policy",
-    "PolicyState",
     "Probed",
-    "Value",
+    "S",
     "check_candidates",
     "check_fractions",
     "lowest",
@@ -82,7 +83,7 @@ def options(name: str) -> dict[str, int | float | bool]:
     return {f.name: f.default for f in found if isinstance(f.default, kinds)}
 
 
-def parse(text: str) -> Policy:
+def parse(text: str) -> Policy[Any]:
     """The policy that a word names, as on the command line.
 
     Args:
@@ -92,7 +93,7 @@ def parse(text: str) -> Policy:
         ValueError: If there is no such policy or option, or a value does not suit.
     """
     name, _, rest = text.strip().partition(":")
-    make: Callable[..., Policy] = _module(name).make
+    make: Callable[..., Policy[Any]] = _module(name).make
     known, given = options(name), {}
     for item in filter(None, rest.split(",")):
         key, _, value = (part.strip() for part in item.partition("="))

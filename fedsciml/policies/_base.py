@@ -1,35 +1,33 @@
-r"""Step policies: which candidate steps are probed, and which one is taken.
+r"""What a step policy is: it proposes candidate steps, and chooses one of them.
 
-The server knows the merged least-squares problem B D ~ c in its own basis (``solve``).
-A policy proposes some dampings and cut-offs of it and some lengths; the clients return
-their losses at all of these candidates and, since that costs only a few numbers more,
-the targets c(theta + t D) = -U^T r(theta + t D) of the *same* sketch. The policy then
-chooses. Policies are pure functions over plain state; see ``Policy``.
+The server merges the clients' sketches into a small least-squares problem B D ~ c for
+the step D (``fedsciml.linalg.solve.Spectrum``). A policy solves it with some dampings
+and cut-offs, and proposes to try these steps at some lengths t. The clients return
+their losses at all candidates theta + t D and, since that costs only a few numbers
+more, the targets c(theta + t D) = -U^T r(theta + t D) of the *same* sketch. The policy
+then chooses. Policies are pure functions: their state is passed in and returned.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from fedsciml.linalg.solve import Spectrum
 
-Value = Any
-"""A number or a tensor; which of them, the policy knows by the key."""
+S = TypeVar("S")
+"""A policy's state: its record of numbers and tensors, or None."""
 
 MOST = 64
-"""Candidates that a policy may propose in a round."""
+"""Most candidates, steps times lengths, that a policy may propose in a round."""
 
 HALVINGS = tuple(2.0**-j for j in range(12))
-"""Lengths 1, 1/2, ..., 1/2048."""
+"""Lengths 1, 1/2, ..., 1/2048, as fractions of the full step."""
 
 MARGIN = 0.1
-"""Singular value, relative to sqrt(mu), down to which a sketch reaches. Such a
-direction moves by 1 % of its undamped step; a weaker one, by less."""
-
-PolicyState = dict[str, Value]
-"""What a policy keeps from round to round."""
+"""Least singular value that a sketch keeps, as a fraction of sqrt(mu). At a damping mu
+such a direction moves by 1 % of its undamped step; a weaker one, by less."""
 
 
 class Candidates(NamedTuple):
@@ -37,11 +35,11 @@ class Candidates(NamedTuple):
 
     Attributes:
         coordinates: The full steps in the spectrum's basis, shape [T, k].
-        dampings: mu of each step, absolute.
-        cutoffs: Relative cut-off of each step.
-        lengths: Fractions of the full steps.
-        beyond: What the steps have outside of the basis, shape [T, p]; None for
-            nothing.
+        dampings: mu of each step, absolute, T numbers.
+        cutoffs: Relative cut-off of singular values of each step, T numbers.
+        lengths: Fractions of the full steps, S numbers.
+        beyond: Part of the steps that is orthogonal to the basis, shape [T, p]; None
+            if there is none.
     """
 
     coordinates: Tensor
@@ -62,18 +60,20 @@ def proposal(
     cutoffs: list[float],
     lengths: Sequence[float],
 ) -> Candidates:
-    """The steps with these dampings, absolute, and relative cut-offs, pair by pair."""
+    """The steps with the i-th damping, absolute, and the i-th relative cut-off."""
     pairs = zip(dampings, cutoffs, strict=True)
     steps = [spectrum.inverse(*pair) * spectrum.c for pair in pairs]
     return Candidates(torch.stack(steps), dampings, cutoffs, list(lengths))
 
 
 class Probed(NamedTuple):
-    """What the clients found at the candidates, summed or stacked over them.
+    """What the clients found at the T steps and S lengths proposed.
 
     Attributes:
-        losses: Shape [T, S]; not finite where the residual is not.
-        targets: c at the candidates in the spectrum's left basis, shape [T, S, k].
+        losses: Losses, summed over the clients, shape [T, S]; not finite where the
+            residual is not.
+        targets: Targets c of all clients at the candidates, in the spectrum's left
+            basis, shape [T, S, k].
     """
 
     losses: Tensor
@@ -81,10 +81,13 @@ class Probed(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The candidate taken: numbers of the step and of the length.
+    """The candidate taken.
 
-    ``correction`` is added to it without being probed; coordinates in the spectrum's
-    basis, shape [k], or None.
+    Attributes:
+        step: Index of the step.
+        length: Index of the length.
+        correction: Added to the candidate without being probed; coordinates in the
+            spectrum's basis, shape [k], or None.
     """
 
     step: int
@@ -92,28 +95,44 @@ class Choice(NamedTuple):
     correction: Tensor | None = None
 
 
-class Policy(Protocol):
-    """How far to step."""
+class Policy(Protocol[S]):
+    """Which steps are tried in a round, and which one is taken.
+
+    Generic in its state: a frozen dataclass of numbers and tensors, or None for a
+    policy that keeps nothing from round to round.
+
+    Attributes:
+        kinds: Types of record that the state may be, ``()`` if it is None; a
+            checkpoint rebuilds the record by them.
+    """
+
+    kinds: ClassVar[tuple[type, ...]]
 
     @property
     def probes(self) -> bool:
         """Whether the candidates are probed; if not, there must be only one."""
 
-    @property
-    def remembers(self) -> tuple[str, ...]:
-        """What of its state comes from losses, and means nothing for other clients."""
+    def start(self, eps: float) -> S:
+        """The state before the first round.
 
-    def start(self, eps: float) -> PolicyState:
-        """The state before the first round, in arithmetic of relative accuracy eps."""
-
-    def reach(self, state: Mapping[str, Value]) -> float:
-        """Relative singular value below which a sketch is of no use in this round.
-
-        At most ``MARGIN`` times the least relative sqrt(mu), or the least cut-off, of
-        the round's candidates.
+        Args:
+            eps: Rounding unit of the arithmetic, as ``torch.finfo(dtype).eps``.
         """
 
-    def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
+    def renewed(self, state: S, eps: float) -> S:
+        """The state for another set of clients, whose losses are not comparable.
+
+        What was concluded from losses is as in ``start``; the rest is kept.
+        """
+
+    def reach(self, state: S) -> float:
+        """Relative singular value below which a sketch is of no use in this round.
+
+        At most ``MARGIN`` times the least sqrt(mu) / s_1, or the least cut-off, of the
+        round's candidates.
+        """
+
+    def propose(self, spectrum: Spectrum, state: S) -> Candidates:
         """The candidates of this round."""
 
     def choose(
@@ -122,22 +141,31 @@ class Policy(Protocol):
         loss: float,
         candidates: Candidates,
         probed: Probed | None,
-        state: Mapping[str, Value],
-    ) -> tuple[Choice | None, PolicyState]:
+        state: S,
+    ) -> tuple[Choice | None, S]:
         """The candidate to take, None for no step, and the state of the next round.
 
         Args:
-            spectrum: Sketch and target -U^T r at theta. The candidates may come from
-                another target, that of local training.
+            spectrum: Merged sketch and target -U^T r at theta. The candidates may have
+                been computed from another target, that of local training.
             loss: Loss at theta, over all clients.
-            candidates: What ``propose`` gave.
+            candidates: What ``propose`` returned.
             probed: What the clients found there; None if the policy does not probe.
-            state: From the round before.
+            state: State of this round, as passed to ``propose``.
         """
 
 
+class LossFree(Generic[S]):
+    """Base of policies whose state holds no losses: it is valid for other clients."""
+
+    def renewed(self, state: S, eps: float) -> S:
+        """The same state."""
+        del eps
+        return state
+
+
 def lowest(losses: Tensor, loss: float) -> Choice | None:
-    """Where the lowest of the losses [T, S] is; None if none is below ``loss``."""
+    """The candidate of the lowest of losses [T, S]; None if none is below ``loss``."""
     finite = torch.where(losses.isfinite(), losses, torch.inf)
     if not finite.numel() or float(finite.min()) >= loss:
         return None
@@ -145,15 +173,15 @@ def lowest(losses: Tensor, loss: float) -> Choice | None:
 
 
 def resolved(relative: float, eps: float) -> float:
-    """A relative singular value, or 50 rounding units where these are more."""
+    """The greater of a relative singular value and 50 rounding units ``eps``."""
     return max(relative, 50 * eps)
 
 
 def check_fractions(policy: object, *names: str) -> None:
-    """Refuse a policy whose options of these names are not in (0, 1).
+    """Check that a policy's options of these names are in (0, 1).
 
     Raises:
-        ValueError: Names the first that is not.
+        ValueError: If one is not; names it.
     """
     for name in names:
         value = getattr(policy, name)
@@ -163,7 +191,7 @@ def check_fractions(policy: object, *names: str) -> None:
 
 
 def check_candidates(count: int) -> None:
-    """Refuse options of a policy that would make it probe too much.
+    """Check the number of candidates that a policy's options would make it probe.
 
     Raises:
         ValueError: If there are more than ``MOST`` candidates.

@@ -1,13 +1,18 @@
-"""What policies with one damping and cut-off throughout share."""
+"""What policies whose damping and cut-off are the same in every round share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from fedsciml.linalg.solve import Spectrum
-from fedsciml.policies._base import Candidates, PolicyState, Value, proposal
+from fedsciml.policies._base import Candidates, proposal
 
 
 class OneStep:
-    """One damping and cut-off throughout."""
+    """Base of policies whose damping and cut-off are the same in every round.
+
+    Attributes:
+        damping: mu, absolute, at least 0.
+        cutoff: Relative cut-off of singular values, in [0, 1).
+    """
 
     damping: float
     cutoff: float
@@ -20,12 +25,7 @@ class OneStep:
                 f"The relative cut-off must be in [0, 1), got {self.cutoff}; try 1e-10."
             )
 
-    def start(self, eps: float) -> PolicyState:
-        """Nothing."""
-        del eps
-        return {}
-
-    def reach(self, state: Mapping[str, Value]) -> float:
+    def reach(self, state: object) -> float:
         """The cut-off."""
         del state
         return self.cutoff

@@ -1,12 +1,11 @@
 """A cut-off that falls while steps are long and rises when they become short.
 
-After a step of length >= 1/2 the cut-off falls, after one of length <= 1/32 (or none)
-it rises; unless the model sees little left to gain at this cut-off: that is stagnation,
-and it falls.
+After a step of length >= 1/2 the cut-off falls. After one of length <= 1/32, or none,
+it rises, unless the linear model promises little decrease at this cut-off: that is
+stagnation, and it falls.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fedsciml.linalg.solve import Spectrum
@@ -14,9 +13,8 @@ from fedsciml.policies._base import (
     HALVINGS,
     Candidates,
     Choice,
-    PolicyState,
+    LossFree,
     Probed,
-    Value,
     check_fractions,
     lowest,
     proposal,
@@ -27,13 +25,27 @@ LONG, SHORT = 1 / 2, 1 / 32
 
 
 @dataclass(frozen=True)
-class Continuation:
+class State:
+    """The cut-off and its bound.
+
+    Attributes:
+        cutoff: Relative cut-off of the round's step.
+        floor: The least cut-off in this arithmetic.
+    """
+
+    cutoff: float
+    floor: float
+
+
+@dataclass(frozen=True)
+class Continuation(LossFree[State]):
     """Undamped steps at one cut-off a round, and the length of the lowest loss.
 
     Args:
         cutoff: Relative cut-off of the first round.
-        factor: By which it falls, and rises, in (0, 1).
-        stagnation: Fraction of the loss: if the model promises less, the cut-off falls.
+        factor: In (0, 1). The cut-off falls by this factor, and rises by its inverse.
+        stagnation: Fraction of the loss. If after a short step the model promises a
+            decrease by less, the cut-off falls.
         floor: The least cut-off.
         lengths: Fractions of the full step.
     """
@@ -44,7 +56,7 @@ class Continuation:
     floor: float = 1e-12
     lengths: tuple[float, ...] = HALVINGS
     probes: ClassVar[bool] = True
-    remembers: ClassVar[tuple[str, ...]] = ()
+    kinds: ClassVar[tuple[type, ...]] = (State,)
 
     def __post_init__(self) -> None:
         check_fractions(self, "cutoff", "factor", "floor")
@@ -53,17 +65,17 @@ class Continuation:
                 f"Continuation's stagnation must be in [0, 1), got {self.stagnation}."
             )
 
-    def start(self, eps: float) -> PolicyState:
+    def start(self, eps: float) -> State:
         """The first cut-off."""
-        return {"cutoff": self.cutoff, "floor": resolved(self.floor, eps)}
+        return State(self.cutoff, resolved(self.floor, eps))
 
-    def reach(self, state: Mapping[str, Value]) -> float:
+    def reach(self, state: State) -> float:
         """The cut-off."""
-        return float(state["cutoff"])
+        return state.cutoff
 
-    def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
-        """The one step."""
-        return proposal(spectrum, [0.0], [state["cutoff"]], self.lengths)
+    def propose(self, spectrum: Spectrum, state: State) -> Candidates:
+        """One step, at all lengths."""
+        return proposal(spectrum, [0.0], [state.cutoff], self.lengths)
 
     def choose(
         self,
@@ -71,21 +83,20 @@ class Continuation:
         loss: float,
         candidates: Candidates,
         probed: Probed | None,
-        state: Mapping[str, Value],
-    ) -> tuple[Choice | None, PolicyState]:
+        state: State,
+    ) -> tuple[Choice | None, State]:
         """The length of the lowest loss."""
         assert probed is not None
         best = lowest(probed.losses, loss)
         length = candidates.lengths[best.length] if best else 0.0
-        cutoff = state["cutoff"]
+        cutoff = state.cutoff
         if length >= LONG:
             cutoff *= self.factor
         elif length <= SHORT:
             left = float(spectrum.decrease(candidates.coordinates[0]))
             stagnates = left < self.stagnation * loss
             cutoff = cutoff * self.factor if stagnates else cutoff / self.factor
-        cutoff = min(max(cutoff, state["floor"]), 0.5)
-        return best, {**state, "cutoff": cutoff}
+        return best, replace(state, cutoff=min(max(cutoff, state.floor), 0.5))
 
 
 make = Continuation

@@ -1,17 +1,16 @@
-"""One damping, cut-off and length, taken without a look: as published."""
+"""One damping, cut-off and length, and no probe: as published."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from fedsciml.linalg.solve import Spectrum
-from fedsciml.policies._base import Candidates, Choice, PolicyState, Probed, Value
+from fedsciml.policies._base import Candidates, Choice, LossFree, Probed
 from fedsciml.policies._one_step import OneStep
 
 
 @dataclass(frozen=True)
-class Fixed(OneStep):
-    """One damping, cut-off and length throughout, taken without a look: as published.
+class Fixed(OneStep, LossFree[None]):
+    """The same damping, cut-off and length in every round, not probed: as published.
 
     Args:
         length: Fraction of the full step, positive.
@@ -23,7 +22,7 @@ class Fixed(OneStep):
     damping: float = 0.0
     cutoff: float = 1e-10
     probes: ClassVar[bool] = False
-    remembers: ClassVar[tuple[str, ...]] = ()
+    kinds: ClassVar[tuple[type, ...]] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -32,8 +31,11 @@ class Fixed(OneStep):
                 f"The length of a step must be positive, got {self.length}; try 0.5."
             )
 
-    def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
-        """The one step."""
+    def start(self, eps: float) -> None:
+        """No state."""
+
+    def propose(self, spectrum: Spectrum, state: None) -> Candidates:
+        """The one candidate."""
         del state
         return self._at([self.length], spectrum)
 
@@ -43,11 +45,11 @@ class Fixed(OneStep):
         loss: float,
         candidates: Candidates,
         probed: Probed | None,
-        state: Mapping[str, Value],
-    ) -> tuple[Choice | None, PolicyState]:
-        """That step."""
+        state: None,
+    ) -> tuple[Choice | None, None]:
+        """The one candidate."""
         del spectrum, loss, candidates, probed, state
-        return Choice(0, 0), {}
+        return Choice(0, 0), None
 
 
 make = Fixed

@@ -1,7 +1,6 @@
-"""The least damping whose step still contracts, by probed targets: the default."""
+"""The least damping whose step still contracts, judged by the targets: the default."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor, log10
 from typing import ClassVar
 
@@ -13,9 +12,7 @@ from fedsciml.policies._base import (
     MARGIN,
     Candidates,
     Choice,
-    PolicyState,
     Probed,
-    Value,
     check_candidates,
     check_fractions,
     proposal,
@@ -23,86 +20,111 @@ from fedsciml.policies._base import (
 )
 
 START = 4
-"""Level of the first round, sqrt(mu) = 1e-2 s_1: a step that a cold start bears, from
-which the ladder finds its way within two or three rounds."""
+"""Level of the first round, sqrt(mu) = 1e-2 s_1: damped enough for a random start; the
+right level is found within two or three rounds."""
 
 DEEP = 1e-6
 """Loss, relative to the greatest one that this policy has seen, below which a stall is
-worth a hop: before, slow rounds are the rule, and hops lose the way. After a warm-up by
+worth a hop: before, slow rounds are usual, and hops lead astray. After a warm-up by
 another method it is harder to reach, and hops are rarer."""
 
 PROMISE = 0.5
-"""Fraction of the loss that the model must promise to remove for a hop. At the rounding
-level, where no step helps, it promises next to nothing."""
+"""Least fraction of the loss that the linear model predicts to be removed by a hop. At
+the rounding level, where no step helps, it predicts next to nothing."""
 
 PATIENCE = 3
-"""Rounds that do not halve the loss and make a stall; after a look for a hop three
-times as many."""
+"""Rounds without a halved loss that make a stall; after the round of a hop, taken or
+not, three times as many."""
 
 FARTHER = 8
-"""Levels of less damping that are looked at beside the usual ones in a stall: four
+"""Levels of less damping, beside the usual ones, that are probed in a stall: four
 decades. Hops were seen 4 levels below the last one in sine8, 7 to 9 in allen_cahn."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the damping stands, and what the losses were.
+
+    Attributes:
+        level: Level i of the last step, sqrt(mu) = s_1 10^(-i/2); a whole number.
+        least: Relative sqrt(mu) of the least damping; a hop lowers it.
+        floor: The same, raised where the sketches have too many directions.
+        last: Relative sqrt(mu) of the least damping in the round of a hop.
+        ceiling: Loss up to which a converging full step may rise.
+        best: Lowest loss at theta so far.
+        peak: Greatest loss at theta so far; 0 before the first round.
+        slow: Rounds in a row that did not halve the lowest loss; negative for some
+            rounds after a stall.
+    """
+
+    level: float
+    least: float
+    floor: float
+    last: float
+    ceiling: float = 0.0
+    best: float = 0.0
+    peak: float = 0.0
+    slow: float = 0.0
 
 
 @dataclass(frozen=True)
 class Natural:
     r"""The least damping whose step still contracts: the default.
 
-    Candidates are damped steps D(mu) with sqrt(mu) = s_1 10^(-i/2) for a few levels i
-    around that of the last round, each at the lengths t. With A(mu) = V diag(s / (s^2 +
-    mu)) W^T, the pseudo-inverse that gave D = A c, and the simplified correction, the
-    next step as this round's sketch sees it, |A c(theta + t D)| = Theta |A c(theta)|, a
-    candidate is
+    Candidates are damped steps D(mu) with sqrt(mu) = s_1 10^(-i/2), for a few *levels*
+    i around that of the last round, each at the lengths t. A(mu) = V diag(s / (s^2 +
+    mu)) W^T is the pseudo-inverse that gave D = A c. Applied to the targets that the
+    clients return, it gives the next step as this round's sketch sees it; its length
+    relative to this step's is Theta = |A c(theta + t D)| / |A c(theta)|. A candidate is
 
     * *natural* if it lowers the loss and Theta <= 1 - slack t. This is Deuflhard's
       natural monotonicity test (Newton Methods for Nonlinear Problems, 2004, sections
-      3.3 and 4.3). It measures a residual by the step that it still asks for. The loss
-      alone cannot tell a long step in the weak directions, which leaves behind what the
-      next step removes at once, from a short one that leads nowhere.
-    * natural also if it is a full step with Theta <= ``newton``, the ordinary
-      monotonicity of a converging Newton method, even where the loss rises, up to a
-      ceiling: the loss of earlier rounds, halved each round.
+      3.3 and 4.3). It measures a residual by the step that is still to be made. By the
+      loss alone, a long step in the weak directions, whose residual the next step
+      removes at once, looks no better than a short one that leads nowhere.
+    * natural also if it is a full step with Theta <= ``newton``, as for a converging
+      Newton method, even if the loss rises, up to a ceiling: the greatest loss of
+      earlier rounds, halved each round.
     * *sufficient* if it lowers the loss by at least the fraction ``sufficient`` of what
       the linear model predicts (Armijo; as a rule for the damping: DSGNAR, arXiv
       2607.02194).
 
     Candidates that lower the loss but have more than ``greed`` times the lowest loss
-    are out. Of the natural ones, else of the sufficient ones, that with the least
+    are excluded. Of the natural ones, else of the sufficient ones, that with the least
     damping is taken, at the greatest of its lengths; without one, the candidate of the
-    lowest loss. If none lowers the loss there is no step, and the next round damps
-    more.
+    lowest loss. If none lowers the loss no step is made, and the next round damps more.
 
-    A deep stall has another remedy. All that is left of the residual may lie in weak
-    directions, along which every step that is long enough to matter raises the loss by
-    orders of magnitude: it leaves the floor of a curved valley, to which the next step
-    brings it back. So after ``PATIENCE`` rounds that do not halve the loss, if the
-    model promises to, a *hop* is taken: of the candidates that pass the natural test,
-    that of the smallest Theta, though its loss be the greatest seen so far. For this
-    one round the ladder is longer, by ``FARTHER`` levels but not below 50 rounding
-    units. From there on the damping may fall as far as the hop's. A few hops take the
-    errors from 1e-13 to 1e-15; the method keeps the best theta meanwhile.
+    In a deep stall, all that is left of the residual may lie in weak directions, along
+    which every step that is long enough to matter raises the loss by orders of
+    magnitude: it leaves the floor of a curved valley, to which the next step returns.
+    So after ``PATIENCE`` rounds that do not halve the loss, a *hop* is taken: of the
+    candidates with Theta <= 1 - slack t, a predicted decrease of at least half of the
+    loss, and a loss not above the greatest so far, that of the smallest Theta. For this
+    one round ``FARTHER`` more levels are probed, but none below 50 rounding units. From
+    there on the damping may fall as far as the hop's. A few hops take the errors from
+    1e-13 to 1e-15; the method keeps the best theta meanwhile.
 
     Args:
-        slack: How much of the ideal contraction 1 - t is asked for, in (0, 1). Smaller
-            is bolder; 1/4 is Deuflhard's.
-        newton: Theta of a full step that may raise the loss; below 1/2 the theory sees
-            quadratic convergence.
-        sufficient: Fraction of the predicted decrease, in (0, 1).
-        greed: Keeps the last rounds from creeping along weak directions while the
-            strong ones wait for one full step; 30 to 1000 do about the same, 10 is
-            short-sighted.
+        slack: Fraction of the ideal decrease of Theta, from 1 to 1 - t, that is asked
+            for, in (0, 1). Smaller is bolder; 1/4 is Deuflhard's.
+        newton: Largest Theta of a full step that may raise the loss; below 1/2 the
+            theory sees quadratic convergence.
+        sufficient: Least ratio of actual to predicted decrease, in (0, 1).
+        greed: Largest ratio of a candidate's loss to the lowest. Against last rounds of
+            tiny steps in weak directions, where one full step would solve the strong
+            ones; 30 to 1000 do about the same, 10 is short-sighted.
         up: Levels of more damping that are probed beside the last one.
         down: Levels of less damping; with 2, mu can fall by 100 a round.
         lengths: Fractions of the full steps; 5 x 4 candidates in all, 13 x 4 in the
             round of a hop.
         floor: Relative sqrt(mu) of the least damping before a hop; 50 rounding units
-            if that is more, as in float32. Less makes hard cold starts slower, which
-            are lost in the weakest directions.
-        directions: How many directions the sketches together should cover. Where more
-            are above the cut-off, the least damping is raised: a round costs n p k
-            operations for k directions, and in three dimensions the digits 9 to 11 of
-            the error take twice the directions and four times the seconds. Not in the
-            round of a hop.
+            if that is more, as in float32. A lower one makes hard starts slower: they
+            wander in the weakest directions.
+        directions: Number of directions that the sketches together should cover. Where
+            more are above the cut-off, the least damping is raised, but not in the
+            round of a hop: a round costs n p k operations for k directions, and in
+            three dimensions the digits 9 to 11 of the error take twice the directions
+            and four times the seconds.
         hops: Whether to leave deep stalls by hops.
     """
 
@@ -117,7 +139,7 @@ class Natural:
     directions: int = 700
     hops: bool = True
     probes: ClassVar[bool] = True
-    remembers: ClassVar[tuple[str, ...]] = ("ceiling", "best", "peak", "slow")
+    kinds: ClassVar[tuple[type, ...]] = (State,)
 
     def __post_init__(self) -> None:
         check_fractions(self, "slack", "newton", "sufficient", "floor")
@@ -129,30 +151,33 @@ class Natural:
             )
         check_candidates((self.up + 1 + self.down + FARTHER) * len(self.lengths))
 
-    def start(self, eps: float) -> PolicyState:
-        """Level ``START``, and nothing seen."""
-        last = resolved(0.0, eps)
+    def start(self, eps: float) -> State:
+        """Level ``START``, and no losses."""
         least = resolved(self.floor, eps)
-        state = {"level": float(START), "least": least, "floor": least, "last": last}
-        return {**state, "ceiling": 0.0, "best": 0.0, "peak": 0.0, "slow": 0.0}
+        return State(float(START), least, least, last=resolved(0.0, eps))
 
-    def _stalled(self, state: Mapping[str, Value]) -> bool:
-        deep = state["best"] < DEEP * state["peak"]
-        return bool(self.hops and deep and state["slow"] >= PATIENCE)
+    def renewed(self, state: State, eps: float) -> State:
+        """The level and the bounds of the damping; no losses."""
+        del eps
+        return State(state.level, state.least, state.floor, state.last)
 
-    def _levels(self, state: Mapping[str, Value]) -> range:
-        least, down = state["floor"], self.down
+    def _stalled(self, state: State) -> bool:
+        deep = state.best < DEEP * state.peak
+        return self.hops and deep and state.slow >= PATIENCE
+
+    def _levels(self, state: State) -> range:
+        least, down = state.floor, self.down
         if self._stalled(state):
-            down, least = down + FARTHER, state["last"]
+            down, least = down + FARTHER, state.last
         last = max(1, floor(-2 * log10(least) + 1e-6))
-        level = min(int(state["level"]), last)
+        level = min(int(state.level), last)
         return range(max(1, level - self.up), min(last, level + down) + 1)
 
-    def reach(self, state: Mapping[str, Value]) -> float:
+    def reach(self, state: State) -> float:
         """``MARGIN`` times the least relative sqrt(mu)."""
         return MARGIN * _relative(self._levels(state)[-1])
 
-    def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
+    def propose(self, spectrum: Spectrum, state: State) -> Candidates:
         """Damped steps, the most damped first."""
         levels = self._levels(state)
         dampings = [(_relative(i) * spectrum.top) ** 2 for i in levels]
@@ -164,9 +189,9 @@ class Natural:
         loss: float,
         candidates: Candidates,
         probed: Probed | None,
-        state: Mapping[str, Value],
-    ) -> tuple[Choice | None, PolicyState]:
-        """See the class."""
+        state: State,
+    ) -> tuple[Choice | None, State]:
+        """A hop, or else a step, as the class says."""
         assert probed is not None
         levels, losses = self._levels(state), probed.losses
         stalled, state = self._stalled(state), self._seen(spectrum, loss, state)
@@ -179,18 +204,18 @@ class Natural:
             lengths[:, None] * candidates.coordinates[:, None]
         )
         contracts = contraction <= 1 - self.slack * lengths
-        hops = contracts & (predicted >= PROMISE * loss) & (losses <= state["peak"])
+        hops = contracts & (predicted >= PROMISE * loss) & (losses <= state.peak)
         lower = losses < loss  # false where a loss is not finite
         if stalled and hops.any():
             first = torch.where(hops, contraction, torch.inf).argmin()
             step, length = divmod(int(first), len(lengths))
-            state["least"] = min(state["least"], _relative(levels[step]))
-            state["floor"] = self._floor(spectrum, state["least"])
+            least = min(state.least, _relative(levels[step]))
+            state = replace(state, least=least, floor=self._floor(spectrum, least))
         elif lower.any():
             lowest = losses[lower].min()
             lower &= losses <= self.greed * lowest
             converging = (lengths == 1) & (contraction <= self.newton)
-            converging &= losses <= state["ceiling"]
+            converging &= losses <= state.ceiling
             natural = (lower & contracts) | converging
             sufficient = lower & (loss - losses >= self.sufficient * predicted)
             accepted = (natural, sufficient, losses == lowest)
@@ -199,26 +224,23 @@ class Natural:
             )
         else:
             level = max(1, levels[0] - self.up)
-            return None, {**state, "level": float(level)}
-        return Choice(step, length), {**state, "level": float(levels[step])}
+            return None, replace(state, level=float(level))
+        return Choice(step, length), replace(state, level=float(levels[step]))
 
-    def _seen(
-        self, spectrum: Spectrum, loss: float, state: Mapping[str, Value]
-    ) -> PolicyState:
+    def _seen(self, spectrum: Spectrum, loss: float, state: State) -> State:
         """The state with this round's loss and spectrum in it."""
-        first = state["peak"] == 0
-        slow = 0.0 if loss < 0.5 * state["best"] else state["slow"] + 1
-        return {
-            **state,
-            "floor": self._floor(spectrum, state["least"]),
-            "ceiling": max(loss, state["ceiling"] / 2),
-            "best": loss if first else min(loss, state["best"]),
-            "peak": max(loss, state["peak"]),
-            "slow": -2.0 * PATIENCE if self._stalled(state) else slow,
-        }
+        slow = 0.0 if loss < 0.5 * state.best else state.slow + 1
+        return replace(
+            state,
+            floor=self._floor(spectrum, state.least),
+            ceiling=max(loss, state.ceiling / 2),
+            best=loss if state.peak == 0 else min(loss, state.best),
+            peak=max(loss, state.peak),
+            slow=-2.0 * PATIENCE if self._stalled(state) else slow,
+        )
 
     def _floor(self, spectrum: Spectrum, least: float) -> float:
-        """Relative sqrt(mu) of the least damping with not too many directions."""
+        """``least``, raised so that at most ``directions`` are above the cut-off."""
         s = spectrum.s
         if len(s) > self.directions:
             least = max(least, float(s[self.directions] / s[0]) / MARGIN)
@@ -226,13 +248,13 @@ class Natural:
 
 
 def _least_damped(accepted: Tensor, lengths: list[float]) -> tuple[int, int]:
-    """Of the candidates accepted [T, S], the last step, at its greatest length."""
+    """Indices of the last step accepted, of [T, S], and of its greatest length."""
     found = ((i, j) for i, j in accepted.nonzero().tolist())
     return max(found, key=lambda choice: (choice[0], lengths[choice[1]]))
 
 
 def _relative(level: int) -> float:
-    """sqrt(mu) / s_1 of a level: half a decade each."""
+    """sqrt(mu) / s_1 of a level."""
     return float(10.0 ** (-level / 2))
 
 

@@ -1,11 +1,10 @@
-"""Of several cut-offs, the one with the largest predicted progress that is kept.
+"""Of several cut-offs, the one with the largest predicted decrease that comes true.
 
-A step is admitted if it brings a fraction of the decrease that the linear model
-promises at its length; of those, the one to which the model promises most is taken, not
-the one with the lowest loss.
+A candidate is admitted if its decrease is at least a fraction of what the linear model
+predicts at its length. Of those, the one with the largest predicted decrease is taken,
+not the one with the lowest loss.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,9 +14,8 @@ from fedsciml.linalg.solve import Spectrum
 from fedsciml.policies._base import (
     Candidates,
     Choice,
-    PolicyState,
+    LossFree,
     Probed,
-    Value,
     check_fractions,
     lowest,
     proposal,
@@ -26,11 +24,22 @@ from fedsciml.policies._base import (
 
 
 @dataclass(frozen=True)
-class Progress:
+class State:
+    """The bound of the cut-offs.
+
+    Attributes:
+        cutoff: The least relative cut-off in this arithmetic.
+    """
+
+    cutoff: float
+
+
+@dataclass(frozen=True)
+class Progress(LossFree[State]):
     """Undamped steps at the cut-offs 1e-1, 1e-2, ... down to ``cutoff``.
 
     Args:
-        sufficient: Fraction of the predicted decrease, in (0, 1).
+        sufficient: Least ratio of actual to predicted decrease, in (0, 1).
         cutoff: The least relative cut-off of singular values.
         lengths: Fractions of the full steps.
     """
@@ -39,23 +48,23 @@ class Progress:
     cutoff: float = 1e-11
     lengths: tuple[float, ...] = (1.0, 0.5, 0.25, 2.0**-4, 2.0**-7)
     probes: ClassVar[bool] = True
-    remembers: ClassVar[tuple[str, ...]] = ()
+    kinds: ClassVar[tuple[type, ...]] = (State,)
 
     def __post_init__(self) -> None:
         check_fractions(self, "sufficient", "cutoff")
 
-    def start(self, eps: float) -> PolicyState:
+    def start(self, eps: float) -> State:
         """The least cut-off in this arithmetic."""
-        return {"cutoff": resolved(self.cutoff, eps)}
+        return State(resolved(self.cutoff, eps))
 
-    def reach(self, state: Mapping[str, Value]) -> float:
+    def reach(self, state: State) -> float:
         """The least cut-off."""
-        return float(state["cutoff"])
+        return state.cutoff
 
-    def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
-        """A step a decade."""
+    def propose(self, spectrum: Spectrum, state: State) -> Candidates:
+        """A step for every decade of the cut-off."""
         decades = [10.0**-i for i in range(1, 13)]
-        cutoffs = [x for x in decades if x >= 0.99 * state["cutoff"]]
+        cutoffs = [x for x in decades if x >= 0.99 * state.cutoff]
         return proposal(spectrum, [0.0] * len(cutoffs), cutoffs, self.lengths)
 
     def choose(
@@ -64,9 +73,9 @@ class Progress:
         loss: float,
         candidates: Candidates,
         probed: Probed | None,
-        state: Mapping[str, Value],
-    ) -> tuple[Choice | None, PolicyState]:
-        """The largest promise that is kept; else the lowest loss."""
+        state: State,
+    ) -> tuple[Choice | None, State]:
+        """The largest predicted decrease of those admitted; else the lowest loss."""
         assert probed is not None
         lengths = probed.losses.new_tensor(candidates.lengths)[:, None]
         predicted = spectrum.decrease(lengths * candidates.coordinates[:, None])
@@ -75,8 +84,8 @@ class Progress:
         if kept.any():
             promised = torch.where(kept, predicted, -torch.inf)
             step, length = divmod(int(promised.argmax()), len(self.lengths))
-            return Choice(step, length), dict(state)
-        return lowest(probed.losses, loss), dict(state)
+            return Choice(step, length), state
+        return lowest(probed.losses, loss), state
 
 
 make = Progress

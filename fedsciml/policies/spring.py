@@ -1,16 +1,17 @@
-"""Momentum where the data say nothing: SPRING.
+"""SPRING: momentum in the directions that the sketch does not determine.
 
-Goldshlager, Abrahamsen, Lin (arXiv 2401.10190): the damped step nearest to a part of
-the last one,
+Goldshlager, Abrahamsen, Lin (arXiv 2401.10190): the damped step nearest to eta times
+the last step phi,
 
     D = argmin |B D - c|^2 + mu |D - eta phi|^2 = eta phi + A (c - eta B phi),
 
-which keeps eta phi in the directions that B does not see.
+which equals eta phi in the directions that B maps to zero.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
+
+from torch import Tensor
 
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.policies._base import (
@@ -18,17 +19,27 @@ from fedsciml.policies._base import (
     MARGIN,
     Candidates,
     Choice,
-    PolicyState,
+    LossFree,
     Probed,
-    Value,
     check_fractions,
     lowest,
 )
 
 
+@dataclass(frozen=True, eq=False)
+class State:
+    """The step of the round before. Compared by identity.
+
+    Attributes:
+        phi: The full step, shape [p]; None before the first, and if none was taken.
+    """
+
+    phi: Tensor | None
+
+
 @dataclass(frozen=True)
-class Spring:
-    """One damping throughout, momentum, and the length of the lowest loss.
+class Spring(LossFree[State]):
+    """The same damping in every round, momentum, and the length of the lowest loss.
 
     Args:
         damping: mu, relative to s_1^2.
@@ -40,7 +51,7 @@ class Spring:
     momentum: float = 0.5
     lengths: tuple[float, ...] = HALVINGS
     probes: ClassVar[bool] = True
-    remembers: ClassVar[tuple[str, ...]] = ()
+    kinds: ClassVar[tuple[type, ...]] = (State,)
 
     def __post_init__(self) -> None:
         check_fractions(self, "damping")
@@ -49,21 +60,21 @@ class Spring:
                 f"Spring's momentum must be in [0, 1), got {self.momentum}; try 0.5."
             )
 
-    def start(self, eps: float) -> PolicyState:
+    def start(self, eps: float) -> State:
         """No step yet."""
         del eps
-        return {}
+        return State(None)
 
-    def reach(self, state: Mapping[str, Value]) -> float:
+    def reach(self, state: State) -> float:
         """``MARGIN`` times the relative sqrt(mu)."""
         del state
         return float(MARGIN * self.damping**0.5)
 
-    def propose(self, spectrum: Spectrum, state: Mapping[str, Value]) -> Candidates:
-        """The one step."""
+    def propose(self, spectrum: Spectrum, state: State) -> Candidates:
+        """One step, at all lengths."""
         s, c, basis = spectrum.s, spectrum.c, spectrum.basis
         mu = self.damping * spectrum.top**2
-        last = state.get("phi", basis.new_zeros(basis.shape[1]))
+        last = basis.new_zeros(basis.shape[1]) if state.phi is None else state.phi
         seen = self.momentum * (basis @ last)
         step = seen + spectrum.inverse(mu) * (c - s * seen)
         beyond = self.momentum * last - seen @ basis
@@ -76,14 +87,14 @@ class Spring:
         loss: float,
         candidates: Candidates,
         probed: Probed | None,
-        state: Mapping[str, Value],
-    ) -> tuple[Choice | None, PolicyState]:
+        state: State,
+    ) -> tuple[Choice | None, State]:
         """The length of the lowest loss; without one, the momentum is dropped."""
         assert probed is not None
         best = lowest(probed.losses, loss)
         if best is None:
-            return None, {}
-        return best, {"phi": candidates.steps(spectrum.basis)[0]}
+            return None, State(None)
+        return best, State(candidates.steps(spectrum.basis)[0])
 
 
 make = Spring

@@ -1,7 +1,7 @@
 """FIPA as a method: exchanges, messages, memory, options, and where it gets to."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -23,8 +23,9 @@ from fedsciml.linalg.solve import Spectrum
 from fedsciml.methods import Info, Local, Message, Method, Solver, State, train
 from fedsciml.methods._sketching import generator
 from fedsciml.methods.fipa import Fipa
-from fedsciml.policies import Candidates, Choice, PolicyState, Probed
+from fedsciml.policies import Candidates, Choice, Probed
 from fedsciml.policies.line_search import LineSearch
+from fedsciml.policies.line_search import State as Losses
 from fedsciml.problem import Problem, Shard
 from fedsciml.residual import System
 
@@ -109,11 +110,11 @@ class Standing(LineSearch):
         loss: float,
         candidates: Candidates,
         probed: Probed | None,
-        state: Mapping[str, float],
-    ) -> tuple[Choice | None, PolicyState]:
+        state: Losses,
+    ) -> tuple[Choice | None, Losses]:
         assert probed is not None
         self.seen.append((spectrum, probed))
-        return None, {}
+        return None, state
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A cut-off that falls while steps are long and rises when they become short."""
 
+from dataclasses import replace
 from math import nan
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from tables import EPS, SPECTRUM, chosen, proposed
 
 from fedsciml.policies import Choice
-from fedsciml.policies.continuation import Continuation
+from fedsciml.policies.continuation import Continuation, State
 
 LENGTHS = (1.0, 1 / 2, 1 / 4, 1 / 16, 1 / 32, 1 / 64)
 POLICY = Continuation(cutoff=5e-2, factor=0.3, lengths=LENGTHS)
@@ -20,11 +21,11 @@ MUCH, LITTLE = 9.0, 11.0
 def after(length: float | None, loss: float, cutoff: float = 5e-2) -> float:
     """The next cut-off after a step of that length."""
     losses = [loss - 0.5 if x == length else loss + 1.0 for x in LENGTHS]
-    before = {**POLICY.start(EPS), "cutoff": cutoff}
+    before = replace(POLICY.start(EPS), cutoff=cutoff)
     choice, state = chosen(POLICY, [losses], before, loss=loss)
     assert choice == (None if length is None else Choice(0, LENGTHS.index(length)))
-    assert state["floor"] == before["floor"]
-    return float(state["cutoff"])
+    assert state.floor == before.floor
+    return state.cutoff
 
 
 def test_the_step_is_undamped_at_the_cutoff() -> None:
@@ -35,7 +36,7 @@ def test_the_step_is_undamped_at_the_cutoff() -> None:
     assert candidates.lengths == list(LENGTHS)
     assert POLICY.reach(POLICY.start(EPS)) == 5e-2
     torch.testing.assert_close(
-        proposed(POLICY, {"cutoff": 1e-3}).coordinates, 1 / SPECTRUM.s.unsqueeze(0)
+        proposed(POLICY, State(1e-3, 1e-12)).coordinates, 1 / SPECTRUM.s.unsqueeze(0)
     )
 
 
@@ -62,7 +63,7 @@ def test_after_a_short_step_the_cutoff_rises_unless_that_is_stagnation(
 def test_the_cutoff_stays_between_the_floor_and_a_half() -> None:
     assert after(None, 4.9, 0.3) == 0.5  # 0.5 of 4.9 can be removed
     assert after(1.0, MUCH, 2e-12) == 1e-12
-    assert Continuation().start(2.0**-23)["floor"] == 50 * 2.0**-23
+    assert Continuation().start(2.0**-23).floor == 50 * 2.0**-23
 
 
 def test_the_length_is_that_of_the_lowest_loss() -> None:

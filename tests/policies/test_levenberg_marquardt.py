@@ -17,7 +17,7 @@ from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import Spectrum, spectrum
 from fedsciml.methods.fipa import Fipa
-from fedsciml.policies import Policy, Probed
+from fedsciml.policies import Policy, Probed, S
 from fedsciml.policies.levenberg_marquardt import (
     NEAR,
     STRAIGHT,
@@ -46,7 +46,7 @@ PROBLEMS: list[tuple[Residual, list[float]]] = [
 
 
 def driven(
-    policy: Policy, residual: Residual, start: Tensor, rounds: int
+    policy: Policy[S], residual: Residual, start: Tensor, rounds: int
 ) -> tuple[list[Tensor], list[float], int]:
     """The points accepted, their dampings and the number of candidates refused."""
     x, state = start, policy.start(EPS)
@@ -141,7 +141,7 @@ def test_the_first_candidate_that_lowers_the_loss_is_taken() -> None:
         choice, state = chosen(policy, [[x] for x in losses])
         assert choice is not None
         assert (choice.step, choice.length, choice.correction) == (taken, 0, None)
-        assert state["nu"] == 2.0
+        assert state.nu == 2.0
 
 
 @pytest.mark.parametrize("ratio", [1e-3, 0.25, 0.5, 0.9, 1.0, 1.3, 1e200])
@@ -153,8 +153,8 @@ def test_the_gain_ratio_sets_the_next_damping(ratio: float) -> None:
     _, state = chosen(policy, losses, loss=loss)
     rho = min(ratio, 1.0)
     factor = max(1 / 3, 1 - (2 * rho - 1) ** 3)
-    assert state["mu"] == pytest.approx(1e-2 * factor, rel=1e-9, abs=0)
-    assert proposed(policy, state).dampings[0] == state["mu"]
+    assert state.mu == pytest.approx(1e-2 * factor, rel=1e-9, abs=0)
+    assert proposed(policy, state).dampings[0] == state.mu
 
 
 def test_the_gain_of_a_step_to_another_target_is_held_to_the_model() -> None:
@@ -168,7 +168,7 @@ def test_the_gain_of_a_step_to_another_target_is_held_to_the_model() -> None:
         torch.zeros(1, 1, 3).double(),
     )
     _, after = policy.choose(SPECTRUM, LOSS, candidates, probed, state)
-    assert after["mu"] == pytest.approx(1e-2 * (1 - 0.8**3), rel=1e-9, abs=0)
+    assert after.mu == pytest.approx(1e-2 * (1 - 0.8**3), rel=1e-9, abs=0)
 
 
 def test_refused_rounds_raise_the_damping_as_refused_trials_do() -> None:
@@ -192,10 +192,10 @@ def test_the_damping_stays_above_the_floor_and_sketches_reach_below_it() -> None
     for _ in range(9):
         promise = float(predicted(proposed(policy, state)))
         _, state = chosen(policy, [[10 - promise]], state)
-    assert state["mu"] == pytest.approx((1e-3 * 10) ** 2, rel=1e-14, abs=0)
+    assert state.mu == pytest.approx((1e-3 * 10) ** 2, rel=1e-14, abs=0)
     assert policy.reach(state) == pytest.approx(0.1 * 1e-3, rel=1e-14, abs=0)
     single = replace(policy, floor=1e-11).start(2.0**-23)
-    assert single["floor"] == 50 * 2.0**-23
+    assert single.floor == 50 * 2.0**-23
 
 
 def dense_bend(residual: Residual, x: Tensor, d: Tensor, mu: float) -> Tensor:
@@ -288,7 +288,7 @@ def test_a_step_that_bends_too_much_is_refused() -> None:
         torch.testing.assert_close(
             choice.correction, bend.double() / 2, rtol=1e-9, atol=1e-12
         )
-        assert state["nu"] == 2.0
+        assert state.nu == 2.0
 
 
 def test_targets_that_are_not_finite_refuse_a_step() -> None:

@@ -11,7 +11,7 @@ from tables import EPS, LOSS, SPECTRUM, chosen, proposed
 
 from fedsciml.policies import Choice, Probed
 from fedsciml.policies.fixed import Fixed
-from fedsciml.policies.line_search import LineSearch
+from fedsciml.policies.line_search import LineSearch, State
 
 
 @pytest.mark.parametrize("policy", [LineSearch(0.1, 0.05), Fixed(0.5, 0.1, 0.05)])
@@ -25,11 +25,8 @@ def test_one_damping_and_cutoff_give_one_step(policy: LineSearch | Fixed) -> Non
 
 def searched(losses: list[float]) -> Choice | None:
     policy = LineSearch(lengths=tuple(0.5**j for j in range(len(losses))))
-    candidates = policy.propose(SPECTRUM, {})
-    targets = torch.zeros(1, len(losses), 3).double()
-    probed = Probed(torch.tensor([losses]).double(), targets)
-    choice, state = policy.choose(SPECTRUM, LOSS, candidates, probed, {})
-    assert state == {}
+    choice, state = chosen(policy, [losses])
+    assert state.losses.shape == (0,)
     return choice
 
 
@@ -59,7 +56,7 @@ def test_a_fixed_step_is_taken_without_a_look() -> None:
     policy = Fixed(length=0.3)
     candidates = policy.propose(SPECTRUM, policy.start(EPS))
     assert candidates.lengths == [0.3]
-    assert policy.choose(SPECTRUM, nan, candidates, None, {}) == (Choice(0, 0), {})
+    assert policy.choose(SPECTRUM, nan, candidates, None, None) == (Choice(0, 0), None)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +88,9 @@ def remembered(
     policy: LineSearch, losses: list[float], loss: float, seen: list[float]
 ) -> tuple[Choice | None, list[float]]:
     """The choice and the memory after a round, from the losses at the lengths."""
-    state = {"losses": torch.tensor(seen, dtype=torch.float64)}
+    state = State(torch.tensor(seen, dtype=torch.float64))
     choice, after = chosen(policy, [losses], state, loss=loss)
-    return choice, after["losses"].tolist()
+    return choice, after.losses.tolist()
 
 
 def test_with_memory_the_longest_step_below_the_greatest_recent_loss_is_taken() -> None:
@@ -117,7 +114,7 @@ def test_with_memory_the_longest_step_below_the_greatest_recent_loss_is_taken() 
 def test_the_least_decrease_is_that_of_grippo_lampariello_and_lucidi() -> None:
     # f(x + t D) <= max f - 1e-4 t |slope|, slope = g . D, here with a dense gradient.
     policy = LineSearch(damping=2.0, cutoff=0.0, lengths=(1.0, 0.5), memory=2)
-    (step,) = proposed(policy, {}).steps(SPECTRUM.basis)
+    (step,) = proposed(policy).steps(SPECTRUM.basis)
     matrix = torch.diag(SPECTRUM.s)
     gradient = -matrix.mT @ SPECTRUM.c
     slope = float(gradient @ step)

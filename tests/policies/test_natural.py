@@ -1,6 +1,6 @@
 """The default policy: its rules on tables of losses and targets written by hand."""
 
-from collections.abc import Mapping
+from dataclasses import astuple, replace
 from math import inf, nan
 
 import pytest
@@ -11,8 +11,8 @@ from tables import EPS, LOSS, SPECTRUM, chosen, predicted
 from torch import Tensor
 
 from fedsciml.linalg.solve import Spectrum
-from fedsciml.policies import Candidates, Choice, PolicyState, Probed
-from fedsciml.policies.natural import FARTHER, Natural
+from fedsciml.policies import Candidates, Choice, Probed
+from fedsciml.policies.natural import FARTHER, Natural, State
 
 SMALL = Natural(up=1, down=1, lengths=(1.0, 0.5))
 """Three steps, damping falling, at two lengths: tables of 3 x 2."""
@@ -22,16 +22,16 @@ SLIGHT = LOSS - 0.05  # lower, but by less than a quarter of what is predicted
 DOWN = LOSS - 2  # sufficient
 
 
-def at(level: float, policy: Natural = SMALL, **more: float) -> PolicyState:
-    return {**policy.start(EPS), "level": level, **more}
+def at(level: float, policy: Natural = SMALL, **more: float) -> State:
+    return replace(policy.start(EPS), level=level, **more)
 
 
 def choose(
     losses: list[list[float]],
     theta: list[list[float]] | None = None,
-    state: Mapping[str, float] | None = None,
+    state: State | None = None,
     policy: Natural = SMALL,
-) -> tuple[Choice | None, PolicyState]:
+) -> tuple[Choice | None, State]:
     """The choice from losses and Theta = |A c(theta + t D)| / |A c(theta)|, [T, S].
 
     Where no Theta is given, all of them are too large to be natural.
@@ -82,7 +82,7 @@ def test_natural_steps_come_first_then_those_of_the_least_damping(
     losses = [[DOWN, DOWN], [SLIGHT, SLIGHT], [DOWN, DOWN]]
     choice, state = choose(losses, theta)
     assert choice == Choice(*expected)
-    assert state["level"] == 3 + expected[0]
+    assert state.level == 3 + expected[0]
 
 
 def test_a_natural_step_that_does_not_lower_the_loss_is_not_taken() -> None:
@@ -142,16 +142,16 @@ def test_a_converging_full_step_may_raise_the_loss_up_to_the_ceiling(
 def test_the_ceiling_is_the_greatest_loss_halved_each_round() -> None:
     losses = [[DOWN, DOWN]] * 3
     for before, after in [(0.0, LOSS), (1.5 * LOSS, LOSS), (8 * LOSS, 4 * LOSS)]:
-        assert choose(losses, state=at(4, ceiling=before))[1]["ceiling"] == after
+        assert choose(losses, state=at(4, ceiling=before))[1].ceiling == after
         up = [[UP, UP]] * 3
-        assert choose(up, state=at(4, ceiling=before))[1]["ceiling"] == after
+        assert choose(up, state=at(4, ceiling=before))[1].ceiling == after
 
 
 @pytest.mark.parametrize("worse", [LOSS, UP, nan, inf])
 def test_without_a_lower_loss_there_is_no_step_and_more_damping(worse: float) -> None:
     choice, state = choose([[worse, worse]] * 3)
     assert choice is None
-    assert state["level"] < 3  # less than all that were probed
+    assert state.level < 3  # less than all that were probed
 
 
 @pytest.mark.parametrize("bad", [nan, inf])
@@ -175,8 +175,8 @@ def test_levels_stay_between_the_most_damping_and_the_floor() -> None:
         rows = len(policy.propose(SPECTRUM, state).dampings)
         choice, state = choose(up * rows, state=state, policy=policy)
         assert choice is None
-        assert state["level"] >= 1
-    assert state["level"] == 1
+        assert state.level >= 1
+    assert state.level == 1
     down = [[DOWN] * 4]
     for _ in range(25):  # every step succeeds
         rows = len(policy.propose(SPECTRUM, state).dampings)
@@ -191,14 +191,14 @@ def test_more_directions_than_wanted_raise_the_least_damping() -> None:
     k, p, policy = 100, 200, Natural(directions=80)
     s = torch.logspace(0, -9.9, k, dtype=torch.float64)
     many = Spectrum(s, s, torch.eye(k, p).double(), torch.eye(k).double())
-    state = {**policy.start(EPS), "level": 21.0}
+    state = at(21, policy)
     candidates = policy.propose(many, state)
     shape = (len(candidates.dampings), len(candidates.lengths))
     probed = Probed(torch.zeros(shape), torch.zeros(*shape, k).double())
     _, after = policy.choose(many, 1.0, candidates, probed, state)
     assert 10 * s[80] <= policy.propose(many, after).dampings[-1] ** 0.5 < 40 * s[80]
     _, other = Natural(directions=100).choose(many, 1.0, candidates, probed, state)
-    assert other["floor"] == state["floor"]
+    assert other.floor == state.floor
 
 
 @pytest.mark.parametrize("level", [1, 4, 10, 22])
@@ -220,8 +220,7 @@ def test_what_is_taken_is_finite_and_below_the_ceiling(
     state = at(level, ceiling=ceiling)
     rows = len(SMALL.propose(SPECTRUM, state).dampings)
     choice, after = choose(losses[:rows], theta[:rows], state)
-    assert set(after) == set(state)
-    assert 1 <= after["level"] <= 22
+    assert 1 <= after.level <= 22
     lowest = min((x for row in losses[:rows] for x in row if x < LOSS), default=None)
     assert (choice is None) == (lowest is None)
     if choice is not None:
@@ -240,7 +239,7 @@ def test_where_nothing_is_known_no_step_is_taken() -> None:
 
 def test_policies_keep_plain_numbers() -> None:
     state = choose([[DOWN, DOWN]] * 3)[1]
-    assert all(isinstance(value, float) for value in state.values())
+    assert all(isinstance(value, float) for value in astuple(state))
     candidates: Candidates = SMALL.propose(SPECTRUM, state)
     assert isinstance(candidates.coordinates, Tensor)
 
@@ -255,9 +254,9 @@ LOOK = 1 + 1 + 1 + FARTHER
 def looked(
     losses: dict[tuple[int, int], float],
     theta: dict[tuple[int, int], float],
-    state: PolicyState,
+    state: State,
     loss: float = DEEP,
-) -> tuple[Choice | None, PolicyState]:
+) -> tuple[Choice | None, State]:
     """The choice in a table where all other losses are 1000 and Thetas 2."""
     rows = len(SMALL.propose(SPECTRUM, state).dampings)
     table, ratio = torch.full((rows, 2), 1000.0).double(), torch.full((rows, 2), 2.0)
@@ -297,7 +296,7 @@ def test_three_slow_rounds_make_a_stall_and_after_a_look_nine() -> None:
         table = torch.full((rows, 2), 0.99 * loss).double()
         targets = 2 * SPECTRUM.c.expand(rows, 2, 3)
         _, state = chosen(SMALL, table, state, targets, loss)
-        state["level"] = 10.0
+        state = replace(state, level=10.0)
         loss = 1.0 if k == 0 else (0.4 if k == 22 else 0.99) * loss
     looks = [k for k, wide in enumerate(found) if wide]
     # Round 1 sees the loss 1, rounds 2 to 4 hardly less; round 23 sees less than half.
@@ -307,7 +306,7 @@ def test_three_slow_rounds_make_a_stall_and_after_a_look_nine() -> None:
 def test_the_rounds_that_count_as_slow_do_not_halve_the_loss() -> None:
     for factor, slow in [(0.51, 3.0), (0.49, 0.0)]:
         state = at(4, slow=2.0, best=DEEP / factor, peak=1e7)
-        assert looked({(0, 0): 1.0}, {}, state)[1]["slow"] == slow
+        assert looked({(0, 0): 1.0}, {}, state)[1].slow == slow
 
 
 def test_a_hop_is_the_candidate_of_the_smallest_theta_whatever_its_loss() -> None:
@@ -315,8 +314,8 @@ def test_a_hop_is_the_candidate_of_the_smallest_theta_whatever_its_loss() -> Non
     lower = {(0, 0): 1.0}
     choice, state = looked(lower, theta, at(4, **STALLED))
     assert choice == Choice(6, 1)
-    assert state["level"] == 3 + 6
-    assert state["slow"] == -6
+    assert state.level == 3 + 6
+    assert state.slow == -6
     # Without a stall it is an ordinary round.
     assert looked(lower, {(1, 0): 0.6}, at(4))[0] == Choice(0, 0)
 
@@ -340,7 +339,7 @@ def test_a_hop_is_promised_half_of_the_loss() -> None:
         assert choice is not None
         able = (promise >= loss / 2).nonzero().tolist()
         assert choice == Choice(*able[0])  # Theta grows from there
-        assert state["level"] == 3 + choice.step
+        assert state.level == 3 + choice.step
 
 
 @pytest.mark.parametrize("loss", [3.1, 1e6])
@@ -351,7 +350,7 @@ def test_at_the_rounding_level_there_is_no_hop(loss: float) -> None:
     state = at(4, slow=3.0, best=loss, peak=1e13)
     choice, after = looked(ups, theta, state, loss)
     assert choice is None
-    assert after["least"] == state["least"]
+    assert after.least == state.least
 
 
 def test_a_look_goes_down_to_the_rounding_unit_and_a_hop_lowers_the_floor() -> None:
@@ -371,7 +370,7 @@ def test_a_look_goes_down_to_the_rounding_unit_and_a_hop_lowers_the_floor() -> N
         assert ordinary[-1] == pytest.approx(dampings[hop], rel=1e-9, abs=0)
         last = len(ordinary) - 1
         _, after = looked({(last, 0): 1.0}, {(last, 0): 0.3}, after)
-        after["slow"] = 0.0
+        after = replace(after, slow=0.0)
 
 
 def test_hops_can_be_switched_off() -> None:
@@ -390,7 +389,7 @@ def test_too_many_candidates_are_refused() -> None:
 def test_without_a_hop_the_floor_stays() -> None:
     state = at(22, **STALLED)
     _, after = looked({(0, 0): 1.0}, {}, state)
-    assert after["least"] == state["least"] == SMALL.floor
+    assert after.least == state.least == SMALL.floor
 
 
 def test_a_floor_raised_for_the_number_of_directions_is_no_bound_of_a_look() -> None:
@@ -399,24 +398,24 @@ def test_a_floor_raised_for_the_number_of_directions_is_no_bound_of_a_look() -> 
     targets = 2 * SPECTRUM.c.expand(3, 2, 3)
     _, state = chosen(policy, [[DOWN, DOWN]] * 3, state, targets)
     # The second direction, at a tenth of the first, is one too many.
-    assert state["floor"] == 0.1
+    assert state.floor == 0.1
     for more, level in [({}, 2), (STALLED, 1 + 1 + FARTHER)]:
-        dampings = policy.propose(SPECTRUM, {**state, "level": 1.0, **more}).dampings
+        dampings = policy.propose(SPECTRUM, replace(state, level=1.0, **more)).dampings
         least = (dampings[-1] / 100) ** 0.5
         assert least == pytest.approx(10 ** (-level / 2), rel=1e-9, abs=0)
 
 
 def test_in_single_precision_a_look_goes_no_farther_than_its_rounding_unit() -> None:
     eps = 2.0**-23
-    state = {**SMALL.start(eps), "level": 99.0}
+    state = replace(SMALL.start(eps), level=99.0)
     for more in ({}, STALLED):
-        least = SMALL.propose(SPECTRUM, {**state, **more}).dampings[-1]
+        least = SMALL.propose(SPECTRUM, replace(state, **more)).dampings[-1]
         assert (least / 100) ** 0.5 >= 50 * eps
-    assert SMALL.start(eps)["least"] == SMALL.start(eps)["last"] == 50 * eps
+    assert SMALL.start(eps).least == SMALL.start(eps).last == 50 * eps
 
 
 def test_the_best_and_the_greatest_loss_are_remembered() -> None:
     state = at(4)
     for loss in (5.0, 9.0, 3.0, 4.0):
         _, state = looked({(0, 0): loss - 0.1}, {}, state, loss)
-    assert (state["best"], state["peak"]) == (3.0, 9.0)
+    assert (state.best, state.peak) == (3.0, 9.0)

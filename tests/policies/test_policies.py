@@ -1,7 +1,7 @@
 """Policies by name, and what all of them have in common."""
 
 import copy
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from math import inf, isfinite, nan
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from fedsciml.policies import (
     Candidates,
     Choice,
     Policy,
-    PolicyState,
     Probed,
+    S,
     lowest,
 )
 from fedsciml.policies.line_search import LineSearch
@@ -189,24 +189,29 @@ def random_answer(
     return Probed(losses.to(spectrum.s), targets.to(spectrum.s))
 
 
+def values(state: object) -> tuple[object, ...]:
+    """The numbers and tensors of a policy's state."""
+    return tuple(getattr(state, field.name) for field in fields(state))
+
+
 def same(a: object, b: object) -> bool:
     """Bit for bit, with NaN equal to itself."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.dtype == b.dtype and torch.equal(a.nan_to_num(7), b.nan_to_num(7))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if is_dataclass(a):
+        return type(a) is type(b) and same(values(a), values(b))
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return a == b or (a != a and b != b)
 
 
 def check_round(
-    policy: Policy,
+    policy: Policy[S],
     spectrum: Spectrum,
     loss: float,
-    state: PolicyState,
+    state: S,
     random: torch.Generator,
-) -> tuple[float, PolicyState]:
+) -> tuple[float, S]:
     """One round of what every policy must do; the loss and the state after it."""
     before = copy.deepcopy((spectrum, state))
     assert 0 <= policy.reach(state) < 1
@@ -228,7 +233,8 @@ def check_round(
     assert same(again, (choice, after))
     assert same((spectrum, state), before)
     assert same((candidates, probed), given_)
-    for value in after.values():
+    assert type(after) in policy.kinds
+    for value in filter(lambda v: v is not None, values(after)):
         kept = isinstance(value, (int, float)) and isfinite(value)
         assert kept or (isinstance(value, Tensor) and bool(value.isfinite().all()))
     if choice is None:
@@ -239,6 +245,23 @@ def check_round(
         assert choice.correction.shape == spectrum.s.shape
         assert bool(choice.correction.isfinite().all())
     return there, after
+
+
+@pytest.mark.parametrize("name", [*PROBING, "fixed"])
+def test_for_other_clients_losses_are_forgotten_and_nothing_else(name: str) -> None:
+    policy, random = policies.parse(name), torch.Generator().manual_seed(0)
+    state, start, loss = policy.start(2.0**-52), policy.start(2.0**-52), 1.0
+    for _ in range(4 if policy.probes else 0):
+        drawn = random_spectrum(4, 5, random)
+        loss, state = check_round(policy, drawn, loss, state, random)
+    found = policy.renewed(state, 2.0**-52)
+    if not policy.kinds:
+        assert found is start is None
+        return
+    forgotten = {"ceiling", "best", "peak", "slow", "losses"}
+    for field in fields(start):
+        kept = start if field.name in forgotten else state
+        assert same(getattr(found, field.name), getattr(kept, field.name))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -289,7 +312,7 @@ def test_where_nothing_ever_helps_no_step_is_taken_and_states_stay_finite(
             choice, state = policy.choose(spectrum, 1.0, candidates, probed, state)
             assert choice is None
             assert 0 <= policy.reach(state) < 1
-            for value in state.values():
+            for value in filter(lambda v: v is not None, values(state)):
                 assert bool(torch.as_tensor(value).isfinite().all())
 
 

@@ -8,9 +8,7 @@ from torch import Generator
 from fedsciml import methods
 from fedsciml.deepxde.federation import problem
 from fedsciml.deepxde.weights import Model, restore
-from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.loop import advance
-from fedsciml.federation.participation import Federation
+from fedsciml.federation import Federation, InProcess
 from fedsciml.residual import System
 
 History = Any
@@ -66,9 +64,9 @@ def train(
         clients=1,
     )
     method = methods.load("gauss_newton", policy=policy, sketch=sketch)
-    federation = Federation(made, method, InProcess(made, method))
+    federation = Federation(made, method, InProcess().connect(made, method))
     start = made.network.init(Generator(), torch.float64)
-    state, broadcast = method.init(start, 0)
+    reached = federation.start(start, 0)
     model.stop_training = False
     progress = model.train_state
     progress.set_data_train(*model.data.train_next_batch())
@@ -82,11 +80,11 @@ def train(
             f"make {ours:.4e}; compile it with loss='MSE'."
         )
     for step in range(1, iterations + 1):
-        state, broadcast, _ = advance(made, federation, state, broadcast, step)
+        reached = federation.advance(reached).checkpoint
         progress.iteration += 1
         progress.step += 1
         if step % display_every == 0 or step == iterations:
-            restore(model, state["theta"], model.external_trainable_variables)
+            restore(model, reached.state.theta, model.external_trainable_variables)
             model._test(verbose=verbose)
             if model.stop_training:
                 break

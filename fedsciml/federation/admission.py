@@ -1,55 +1,62 @@
-"""Which uploads are merged: what is checked before a server reads one.
+"""Which answers are merged: what is checked before a server reads one.
 
-An upload comes from elsewhere and may be anything. It must hold just what the method
+An answer comes from elsewhere and may be anything. It must be just what the method
 ``expects``, be finite, and be of about the size of the others': a client that scales
 its sketch by 1000 and flips it would turn the step of ten around.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 
 import torch
 from torch import Tensor
 
-from fedsciml.methods import Field, Fields, Message
+from fedsciml.methods import Expected, Field, Record, kind
 
 
 def refusal(
-    upload: Message, expected: Fields, sizes: dict[str, int], theta: Tensor
+    answer: object,
+    expected: Expected,
+    sizes: dict[str, int],
+    theta: Tensor,
+    share: float = 1.0,
 ) -> Exception | None:
-    """Why an upload cannot be merged; None if it can.
+    """Why an answer cannot be merged; None if it can.
 
     Args:
-        upload: As it came.
+        answer: As it came.
         expected: What the method expects.
         sizes: What the words in shapes stand for at this client in this round; new
             ones are added.
         theta: The server's, for its length and dtype.
+        share: The client's part of all rows, as agreed.
 
     Returns:
         A ``FloatingPointError`` for what is not finite, else a ``ValueError``.
     """
-    if missing := sorted(set(expected) - set(upload)):
-        found = ", ".join(upload) or "nothing"
-        return ValueError(f"it has no '{missing[0]}'; it holds {found}")
-    if strange := sorted(set(upload) - set(expected)):
-        return ValueError(f"it holds '{strange[0]}', which nobody asked for")
-    for key, field in expected.items():
-        value = upload[key]
-        if wrong := _wrong(value, field, sizes, theta):
-            return ValueError(f"its {key} {wrong}")
-        if not isinstance(value, Tensor):
-            value = torch.tensor(float(value), dtype=torch.float64, device="cpu")
-        finite = value.isfinite()
-        if not (finite.all() if field.finite else finite.any() or finite.numel() < 2):
-            return FloatingPointError(f"its {key} is not finite")
-        if field.least is not None and (value < field.least).any():
-            return ValueError(f"its {key} is below {field.least:g}")
+    try:
+        for name, value, field in _leaves(answer, expected):
+            if wrong := _wrong(value, field, sizes, theta):
+                return ValueError(f"its {name} {wrong}")
+            if field.agreed and value != share:
+                return ValueError(
+                    f"it says that it holds {value} of all rows, not {share:.4g}"
+                )
+            found = torch.as_tensor(value)
+            finite = found.isfinite()
+            some = finite.any() or finite.numel() < 2
+            if not (finite.all() if field.finite else some):
+                return FloatingPointError(f"its {name} is not finite")
+            if field.least is not None and (found < field.least).any():
+                return ValueError(f"its {name} is below {field.least:g}")
+    except ValueError as error:
+        return error
     return None
 
 
 def usual(
-    uploads: Mapping[int, Message],
-    expected: Fields,
+    answers: Mapping[int, Record],
+    expected: Expected,
     before: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """What norms are measured by: the largest lower median of the clients' so far.
@@ -59,41 +66,78 @@ def usual(
     larger than theirs are, but not than theirs were.
 
     Args:
-        uploads: By client; of the right shape and finite.
+        answers: By client; as expected.
         expected: What the method expects; fields with ``scale`` are measured.
         before: What was returned before.
     """
-    found = dict(before or {})
-    for key in (key for key, field in expected.items() if field.scale and uploads):
-        norms = sorted(_norm(upload[key]) for upload in uploads.values())
-        found[key] = max(norms[(len(norms) - 1) // 2], found.get(key, 0.0))
+    found, norms = dict(before or {}), dict[str, list[float]]()
+    for answer in answers.values():
+        for name, norm in _norms(answer, expected).items():
+            norms.setdefault(name, []).append(norm)
+    for name, of in norms.items():
+        found[name] = max(sorted(of)[(len(of) - 1) // 2], found.get(name, 0.0))
     return found
 
 
 def outliers(
-    uploads: Mapping[int, Message], norms: Mapping[str, float], ratio: float
+    answers: Mapping[int, Record],
+    expected: Expected,
+    norms: Mapping[str, float],
+    ratio: float,
 ) -> dict[int, ValueError]:
     """Clients whose tensors are far larger than is usual, and in what.
 
     Args:
-        uploads: By client; of the right shape and finite.
+        answers: By client; as expected.
+        expected: What the method expects; fields with ``scale`` are measured.
         norms: The usual ones, by field; nothing is too large where they are zero.
         ratio: Largest norm over the usual one that is let pass.
     """
     found: dict[int, ValueError] = {}
-    for m, upload in uploads.items():
-        for key in norms.keys() & upload.keys():
-            norm = _norm(upload[key])
-            if norm > ratio * norms[key] > 0:
+    for m, answer in answers.items():
+        for name, norm in _norms(answer, expected).items():
+            if norm > ratio * norms.get(name, 0.0) > 0:
                 found[m] = ValueError(
-                    f"its {key} has norm {norm:.1e}, the clients' median at most "
-                    f"{norms[key]:.1e}; more than {ratio:g} times that is not merged"
+                    f"its {name} has norm {norm:.1e}, the clients' median at most "
+                    f"{norms[name]:.1e}; more than {ratio:g} times that is not merged"
                 )
     return found
 
 
-def _norm(value: Tensor) -> float:
-    return float(value.double().norm())
+def _norms(answer: Record, expected: Expected) -> dict[str, float]:
+    """By field; of those that are measured."""
+    return {
+        name: float(value.double().norm())
+        for name, value, field in _leaves(answer, expected)
+        if field.scale and isinstance(value, Tensor)
+    }
+
+
+def _leaves(answer: object, expected: Expected) -> Iterator[tuple[str, object, Field]]:
+    """Name, value and what is expected of each field, also of the parts.
+
+    Raises:
+        ValueError: If the answer is of another type or holds other fields.
+    """
+    if type(answer) is not expected.kind:
+        raise ValueError(
+            f"it is a {type(answer).__name__}, not a {kind(expected.kind)}"
+        )
+    for name in (f.name for f in fields(expected.kind)):
+        value, field = getattr(answer, name), expected.fields.get(name)
+        if field is None:
+            if value is not None:
+                raise ValueError(f"it holds '{name}', which nobody asked for")
+        elif value is None:
+            raise ValueError(f"it has no '{name}'")
+        elif isinstance(field, Field):
+            yield name, value, field
+        elif isinstance(field, Expected):
+            yield from _leaves(value, field)
+        elif not isinstance(value, Mapping) or value.keys() != field.keys():
+            raise ValueError(f"its {name} must be of {', '.join(field)}")
+        else:
+            yield from ((f"{name}.{key}", value[key], field[key]) for key in field)
 
 
 def _wrong(

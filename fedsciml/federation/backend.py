@@ -1,70 +1,71 @@
-"""Backends: the only door to the clients. One module each, all with equal numbers."""
+"""Backends: the only way to the clients. One module each, all with equal numbers.
 
-from collections.abc import Collection, Sequence
+A backend is asked to ``connect`` to the clients of one run, and what it returns carries
+asks to them and brings answers back. So whoever runs a method binds problem, method and
+clients to each other, and nothing of one run can reach another.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
-from fedsciml.methods import Message, State
+from fedsciml.methods import Method, Record
+from fedsciml.problem import Problem
 
 
-class Traffic(NamedTuple):
-    """What crossed between server and clients: payload bytes and message counts.
-
-    A broadcast counts once per client. Payload is tensors and numbers (8 bytes each);
-    the words that name them and a transport's framing are not counted. A centralised
-    run has no traffic.
-    """
-
-    bytes_up: int = 0
-    bytes_down: int = 0
-    messages: int = 0
-
-    def plus(
-        self, broadcast: Message, asked: int, uploads: Collection[Message]
-    ) -> "Traffic":
-        """With an exchange more: ``asked`` clients, of whom some answered."""
-        return Traffic(
-            self.bytes_up + sum(payload(upload) for upload in uploads),
-            self.bytes_down + asked * payload(broadcast),
-            self.messages + asked + len(uploads),
-        )
-
-
-class Backend(Protocol):
-    """Carries a broadcast to clients and brings their uploads back.
+class Reply(NamedTuple):
+    """What came of an ask.
 
     Attributes:
-        name: For the record.
+        answer: The client's.
+        memory: What the client remembers after it; where that stays with the client,
+            the stamp under which it does.
+    """
+
+    answer: Record
+    memory: Record | None
+
+
+class Clients(Protocol):
+    """The clients of one run.
+
+    Attributes:
+        name: Of the way to them, for the record.
+        shares: Each client's part of all rows, as many as there are clients.
         remote: Whether clients live on when this process ends; the run is then
             checkpointed after every round, so that they need not remember more.
-        shares: Each client's part of all rows, known before the first round; as many
-            as there are clients.
-        memories: What each client keeps between exchanges, in the order of the clients;
-            where it stays with the client, the stamp under which it does.
-        traffic: Running total.
+        kinds: Types of their memories, if they are not the method's.
+        notes: What is recorded of them with the run.
     """
 
     name: str
-    remote: bool
     shares: list[float]
-    memories: list[State]
-    traffic: Traffic
+    remote: bool
+    kinds: tuple[type, ...]
+    notes: Mapping[str, object]
 
     def here(self, number: int) -> list[int]:
         """Clients that can be asked in round ``number``, in their order; at once."""
 
     def ask(
         self,
-        broadcast: Message,
-        clients: Sequence[int],
+        ask: Record,
+        memories: Mapping[int, Record | None],
         number: int,
         deadline: float | None,
-    ) -> dict[int, Message | Exception]:
-        """Each client's upload in round ``number``, or why there is none.
+    ) -> dict[int, Reply | Exception]:
+        """What each client answers in round ``number``, or why it does not.
 
-        In the order of the clients, after ``deadline`` seconds at the latest. No client
-        makes it raise; ``memories`` are those of the clients that answered.
+        Args:
+            ask: What they are asked.
+            memories: Whom to ask, and what each client remembers.
+            number: Of the round.
+            deadline: Seconds after which no answer counts.
+
+        Returns:
+            By client, in the order of ``memories``. No client makes it raise.
         """
 
     def losses(
@@ -73,11 +74,14 @@ class Backend(Protocol):
         """Each client's loss at theta [p], or why it is not known."""
 
 
-def payload(message: Message) -> int:
-    """Bytes of a message's tensors and numbers."""
-    return sum(
-        value.numel() * value.element_size()
-        if isinstance(value, Tensor)
-        else 8 * isinstance(value, (int, float))
-        for value in message.values()
-    )
+class Backend(Protocol):
+    """A way to clients."""
+
+    def connect(
+        self,
+        problem: Problem,
+        method: Method,
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> Clients:
+        """The clients of a run, ready to be asked."""

@@ -14,10 +14,11 @@ from torch import Generator, Tensor
 
 from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure
 from fedsciml.federation.backend import Backend
+from fedsciml.federation.exchange import Checkpoint, Federation
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.participation import Federation, Rules
-from fedsciml.federation.record import Checkpoint, Record, Round
-from fedsciml.methods import Info, Message, Method, State
+from fedsciml.federation.participation import Rules
+from fedsciml.federation.record import Record, Round
+from fedsciml.methods import Method, unique
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem
@@ -98,7 +99,7 @@ def run(
         out: Directory to record the run in, new or empty; nothing is recorded without.
         resume: Continue the run that ``out`` holds; its configuration must agree, but
             for ``rules``.
-        backend: Door to the clients; all in this process by default.
+        backend: Way to the clients; all in this process by default.
         rules: Which rounds count when clients fail; by default all clients are needed.
         device: Where to compute, ``cpu`` or ``cuda``.
         dtype: ``torch.float64`` or ``torch.float32``.
@@ -130,8 +131,8 @@ def run(
             "clients; leave it out."
         )
     device = torch.device(device)
-    door = backend or InProcess(problem, method, device, dtype)
-    federation = Federation(problem, method, door, rules)
+    clients = (backend or InProcess()).connect(problem, method, device, dtype)
+    federation = Federation(problem, method, clients, rules or Rules())
     configuration = {
         "problem": problem.name,
         "problem_parameters": problem.parameters,
@@ -143,9 +144,10 @@ def run(
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "gn_gap": gn_gap,
-        "backend": door.name,
+        "backend": clients.name,
         "rules": _plain(asdict(federation.rules)),
         "parameters": problem.network.size,
+        **clients.notes,
         **(notes or {}),
     }
     record, found = None, None
@@ -156,15 +158,11 @@ def run(
         # A run may be resumed under other rules, as when too few clients are left.
         fixed = {k: v for k, v in configuration.items() if k != "rules"}
         record = opened(out, fixed if resume else configuration)
-        found = record.load(device)
+        found = record.load(unique((*method.kinds, *clients.kinds)), device)
         history = record.rewind(found.round if found else 0)
     if found is None:
         start = problem.network.init(Generator().manual_seed(seed), dtype).to(device)
-        state, broadcast = method.init(start, seed)
-        memories = list(door.memories)
-        found = Checkpoint(0, state, broadcast, memories, door.traffic, 0.0)
-    door.memories, door.traffic = list(found.memories), found.traffic
-    federation.roll = found.roll
+        found = federation.start(start, seed)
     whole = System(problem, problem.pooled(), device, dtype) if gn_gap else None
 
     # What to continue from if the run is interrupted: the last round that is complete
@@ -172,20 +170,20 @@ def run(
     latest, saved = found, time.monotonic()
     try:
         while latest.round < rounds and not (stop and history and stop(history)):
-            line, reached = _round(problem, federation, latest, whole, clock)
+            line, reached = _round(federation, latest, whole, clock)
             history.append(line)
             if record:
                 record.append(line)
             latest = reached
-            due = door.remote or time.monotonic() - saved >= CHECKPOINT_SECONDS
+            due = clients.remote or time.monotonic() - saved >= CHECKPOINT_SECONDS
             if record and due:
                 record.save(latest)
                 saved = time.monotonic()
             if progress:
                 progress(line)
-        theta = _theta(latest.state)
-        loss = federation.loss(theta, latest.round)
-        _check(problem, method, rounds, loss, theta)
+        theta = latest.state.theta
+        loss, absent = federation.loss(theta, latest.round)
+        federation.check(rounds, loss, theta)
     except BaseException as error:
         if record:
             record.save(latest)
@@ -197,87 +195,41 @@ def run(
         record.save(latest)
         record.finish(theta)
     directory = record.directory if record else None
-    return Result(problem, theta, loss, history, directory, federation.reasons())
-
-
-def advance(
-    problem: Problem,
-    federation: Federation,
-    state: State,
-    broadcast: Message,
-    number: int,
-) -> tuple[State, Message, Info]:
-    """Round ``number``: exchanges until the server has taken its step.
-
-    Returns:
-        The state after it, the next round's broadcast, and what the round was.
-
-    Raises:
-        FloatingPointError: If theta or the loss is not finite.
-        Exception: As ``Federation.advance``.
-    """
-    state, broadcast, info = federation.advance(state, broadcast, number)
-    _check(problem, federation.method, number, info.loss, _theta(state))
-    return state, broadcast, info
+    return Result(problem, theta, loss, history, directory, absent)
 
 
 def _round(
-    problem: Problem,
     federation: Federation,
     last: Checkpoint,
     whole: System | None,
     clock: Callable[[], float],
 ) -> tuple[Round, Checkpoint]:
     """One round, from the last one's checkpoint to the next."""
-    begin, door = clock(), federation.backend
-    state, broadcast, info = advance(
-        problem, federation, last.state, last.broadcast, last.round + 1
-    )
-    theta = _theta(state)
+    begin = clock()
+    reached, info, dropped, stale = federation.advance(last)
+    theta = reached.state.theta
     if theta.is_cuda:
         torch.cuda.synchronize()
-    seconds = last.seconds + clock() - begin
-    found = measure(problem, theta)
-    gap = None
+    reached = reached._replace(seconds=last.seconds + clock() - begin)
+    found, gap = measure(federation.problem, theta), None
     if whole is not None:
-        before, after = _point(last.state), _point(state)
+        before, after = last.state.point, reached.state.point
         gap = gauss_newton_gap(
             whole, before, after - before, info.step, info.damping, info.cutoff
         )
     line = Round(
-        last.round + 1,
+        reached.round,
         **asdict(info),
         relative_l2=found.relative_l2,
         mse=found.mse,
         errors=found.each if len(found.each) > 1 else {},
-        **door.traffic._asdict(),
-        seconds=seconds,
-        dropped=federation.reasons(),
-        stale={str(m): age for m, age in federation.stale.items()},
+        **reached.traffic._asdict(),
+        seconds=reached.seconds,
+        dropped=dropped,
+        stale={str(m): age for m, age in stale.items()},
         gn_gap=gap,
     )
-    return line, Checkpoint(
-        last.round + 1,
-        state,
-        broadcast,
-        list(door.memories),
-        door.traffic,
-        seconds,
-        federation.roll,
-    )
-
-
-def _check(
-    problem: Problem, method: Method, number: int, loss: float, theta: Tensor
-) -> None:
-    """Refuse to go on with, or to end at, what is not finite."""
-    finite = bool(theta.isfinite().all())
-    if not (finite and math.isfinite(loss)):
-        raise FloatingPointError(
-            f"In round {number} of {method.name} on {problem.name} the loss is "
-            f"{loss:.3e}, theta {'finite' if finite else 'not finite'} after it. "
-            "Try a smaller learning rate or step, or more damping."
-        )
+    return line, reached
 
 
 def describe(method: object) -> dict[str, object]:
@@ -322,14 +274,3 @@ def _plain(value: object) -> object:
         "type": type(value).__qualname__,
         **{key: _plain(v) for key, v in content.items()},
     }
-
-
-def _theta(state: State) -> Tensor:
-    theta: Tensor = state["theta"]
-    return theta
-
-
-def _point(state: State) -> Tensor:
-    """Where the method stands, which need not be its model."""
-    point: Tensor = state["at"] if "at" in state else state["theta"]
-    return point

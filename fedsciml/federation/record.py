@@ -15,10 +15,10 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy
@@ -27,9 +27,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fedsciml.federation.backend import Traffic
-from fedsciml.federation.participation import Roll
-from fedsciml.methods import Message, State
+from fedsciml.federation.exchange import Checkpoint
+from fedsciml.federation.participation import Heard, Participation
+from fedsciml.federation.traffic import Traffic
+from fedsciml.methods import Leaf, flatten, rebuild
 
 
 @dataclass(frozen=True)
@@ -115,18 +116,6 @@ class Round:
             return cls(**found)
         except TypeError as error:
             raise ValueError(f"no round: {error}") from error
-
-
-class Checkpoint(NamedTuple):
-    """All that continues a run after ``round`` rounds."""
-
-    round: int
-    state: State
-    broadcast: Message
-    memories: list[State]
-    traffic: Traffic
-    seconds: float
-    roll: Roll | None = None
 
 
 class Record:
@@ -246,25 +235,16 @@ class Record:
         """Replace the checkpoint."""
         with (self.directory / "history.jsonl").open("a") as file:
             os.fsync(file.fileno())  # a checkpoint must not outlive its history
-        content: dict[str, Any] = {
-            "round": checkpoint.round,
-            "traffic": list(checkpoint.traffic),
-            "seconds": checkpoint.seconds,
-            "clients": len(checkpoint.memories),
-        }
-        parts = {"state": checkpoint.state, "broadcast": checkpoint.broadcast}
-        parts |= {f"memory{m}": part for m, part in enumerate(checkpoint.memories)}
-        if checkpoint.roll is not None:
-            roll = checkpoint.roll._asdict()
-            last = roll.pop("last")
-            content |= roll
-            parts |= {f"last{m}": part for m, part in enumerate(last)}
-        for name, part in parts.items():
-            content |= {f"{name}/{key}": value for key, value in part.items()}
-        replace_file(self.directory / "checkpoint.safetensors", pack(content))
+        replace_file(self.directory / "checkpoint.safetensors", pack(_flat(checkpoint)))
 
-    def load(self, device: torch.device | str = "cpu") -> Checkpoint | None:
+    def load(
+        self, kinds: Sequence[type], device: torch.device | str = "cpu"
+    ) -> Checkpoint | None:
         """The checkpoint, or None before the first.
+
+        Args:
+            kinds: Types of the records in it.
+            device: Where its tensors are needed.
 
         Raises:
             ValueError: If its file is damaged.
@@ -273,7 +253,7 @@ class Record:
         if not path.exists():
             return None
         try:
-            return _checkpoint(unpack(path, device))
+            return _checkpoint(unpack(path, device), kinds)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is damaged: {error}. Remove it to do the run again from its "
@@ -293,15 +273,15 @@ class Record:
         )
 
 
-def pack(content: Mapping[str, Any]) -> bytes:
-    """Tensors, numbers and words as a safetensors file."""
-    tensors, plain = {}, {}
-    for key, value in content.items():
-        if isinstance(value, Tensor):
-            # A clone, as two entries may be the same tensor.
-            tensors[key] = value.detach().cpu().contiguous().clone()
-        else:
-            plain[key] = value
+def pack(content: Mapping[str, object]) -> bytes:
+    """Tensors, and what JSON knows, as a safetensors file."""
+    # Clones, as two entries may be the same tensor.
+    tensors = {
+        key: value.detach().cpu().contiguous().clone()
+        for key, value in content.items()
+        if isinstance(value, Tensor)
+    }
+    plain = {key: value for key, value in content.items() if key not in tensors}
     return save(tensors, {"plain": json.dumps(plain)})
 
 
@@ -322,28 +302,51 @@ def unpack(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     return {**plain, **tensors}
 
 
-def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
-    plain, parts = dict[str, Any](), dict[str, State]()
+def _flat(checkpoint: Checkpoint) -> dict[str, object]:
+    """A checkpoint as tensors and plain data, its records flattened."""
+    content: dict[str, object] = {
+        "round": checkpoint.round,
+        "traffic": list(checkpoint.traffic),
+        "seconds": checkpoint.seconds,
+        "clients": len(checkpoint.memories),
+    }
+    records: dict[str, object] = {"state": checkpoint.state}
+    records |= {f"memory{m}": memory for m, memory in enumerate(checkpoint.memories)}
+    if checkpoint.participation is not None:
+        members, stale, heard, norms = checkpoint.participation
+        content |= {"members": members, "stale": stale, "norms": norms}
+        content["heard"] = {str(m): last.round for m, last in heard.items()}
+        records |= {f"last{m}": last.last for m, last in heard.items()}
+    for name, record in records.items():
+        if record is not None:
+            content |= {f"{name}/{k}": value for k, value in flatten(record).items()}
+    return content
+
+
+def _checkpoint(content: Mapping[str, Any], kinds: Sequence[type]) -> Checkpoint:
+    plain, parts = dict[str, Any](), dict[str, dict[str, Leaf]]()
     for key, value in content.items():
         part, slash, name = key.partition("/")
         if slash:
             parts.setdefault(part, {})[name] = value
         else:
             plain[key] = value
-    memories, last = (
-        [parts.get(f"{part}{m}", {}) for m in range(plain["clients"])]
-        for part in ("memory", "last")
-    )
+    records = {name: rebuild(part, kinds) for name, part in parts.items()}
+    participation = None
+    if "members" in plain:
+        heard = {
+            int(m): Heard(records[f"last{m}"], k) for m, k in plain["heard"].items()
+        }
+        participation = Participation(
+            plain["members"], plain["stale"], heard, plain["norms"]
+        )
     return Checkpoint(
         plain["round"],
-        parts.get("state", {}),
-        parts.get("broadcast", {}),
-        memories,
+        records["state"],
+        [records.get(f"memory{m}") for m in range(plain["clients"])],
         Traffic(*plain["traffic"]),
         plain["seconds"],
-        Roll(plain["members"], plain["stale"], last, plain["norms"])
-        if "members" in plain
-        else None,
+        participation,
     )
 
 

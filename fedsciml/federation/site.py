@@ -17,14 +17,17 @@ import torch
 from torch import Tensor
 
 from fedsciml.federation.record import pack, replace_file, unpack
-from fedsciml.methods import Message, Method, State
+from fedsciml.methods import Leaf, Method, Record, flatten, placed, rebuild
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import agreement, contents
 
 _ROWS = "site.rows"  # hash of the rows, beside what the method remembers
 
-Memories = MutableMapping[str, State]
+Content = dict[str, Leaf]
+"""A record, flattened, and the hash of the rows that it belongs to."""
+
+Memories = MutableMapping[str, Content]
 """What a site remembers, by stamps."""
 
 
@@ -97,9 +100,9 @@ class Site:
         return self._bound[1]
 
     def exchange(
-        self, broadcast: Message, totals: list[int], order: Order, memories: Memories
-    ) -> tuple[Message, bool]:
-        """The upload, and whether the site remembered what it was to start from.
+        self, ask: Record, totals: list[int], order: Order, memories: Memories
+    ) -> tuple[Record, bool]:
+        """The answer, and whether the site remembered what it was to start from.
 
         What is not remembered is started without, in the first exchange of a round.
 
@@ -114,22 +117,23 @@ class Site:
                 f"Client {self.client} does not remember exchange {order.base}, in the "
                 "middle of a round. Did its process start again without its memory?"
             )
-        memory = dict(memories[order.base]) if order.base and known else {}
-        if memory.pop(_ROWS, self._rows) != self._rows:
+        content = dict(memories[order.base]) if order.base and known else {}
+        if content.pop(_ROWS, self._rows) != self._rows:
             raise ValueError(
                 f"The rows of client {self.client} are not those of exchange "
                 f"{order.base}: its data changed within the run. Put back what they "
                 "were, or start another run."
             )
-        upload, memory = self.method.client(
-            self.system(totals),
-            placed(broadcast, self._how[0]),
-            placed(memory, self._how[0]),
-        )
+        memory, device = None, self._how[0]
+        if content:
+            memory = placed(rebuild(content, self.method.kinds), device)
+        part = self.method.client[type(ask)]
+        answer, memory = part(self.system(totals), placed(ask, device), memory)
         for stamp in [s for s in memories if _age(s) < _age(order.keep)]:
             del memories[stamp]
-        memories[order.stamp] = {**memory, _ROWS: self._rows}
-        return upload, known
+        content = {} if memory is None else flatten(memory)
+        memories[order.stamp] = {**content, _ROWS: self._rows}
+        return answer, known
 
     def loss(self, theta: Tensor, totals: list[int]) -> float:
         """1/2 |r(theta)|^2 of the site's rows."""
@@ -155,7 +159,7 @@ class Files(Memories):
             raise ValueError(f"A run's name is of letters and digits, got {run!r}.")
         self.directory, self._prefix = Path(directory), f"{run}.{client}-"
 
-    def __getitem__(self, stamp: str) -> State:
+    def __getitem__(self, stamp: str) -> Content:
         path = self._path(stamp)
         if not path.is_file():
             raise KeyError(stamp)
@@ -167,7 +171,7 @@ class Files(Memories):
                 "round without memory."
             ) from error
 
-    def __setitem__(self, stamp: str, memory: State) -> None:
+    def __setitem__(self, stamp: str, memory: Content) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         replace_file(self._path(stamp), pack(memory))
 
@@ -187,14 +191,6 @@ class Files(Memories):
     def _path(self, stamp: str) -> Path:
         _age(stamp)
         return self.directory / f"{self._prefix}{stamp}.safetensors"
-
-
-def placed(content: Message, device: torch.device | str) -> Message:
-    """A message or a memory with its tensors on a device."""
-    return {
-        key: value.to(device) if isinstance(value, Tensor) else value
-        for key, value in content.items()
-    }
 
 
 def _age(stamp: str) -> tuple[int, int]:

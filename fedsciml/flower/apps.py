@@ -42,9 +42,8 @@ from fedsciml.federation.site import Files, Memories, Order, Site
 from fedsciml.flower.backend import Flower
 from fedsciml.flower.codec import Kept, decode, encode
 from fedsciml.flower.membership import log
-from fedsciml.methods import Method
+from fedsciml.methods import Method, Opening
 from fedsciml.problem import Problem
-from fedsciml.residual.fingerprint import agreement
 
 ProblemOf = Callable[[Config, Config], Problem]
 MethodOf = Callable[[Config], Method]
@@ -84,7 +83,7 @@ def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         here, order = site(context), message.content.config_records["order"]
         upload, remembered = here.exchange(
-            decode(message.content),
+            decode(message.content, here.method.kinds),
             _totals(order),
             Order(*(str(order[key]) for key in Order._fields)),
             _memories(context, str(order["run"]), here.client),
@@ -97,7 +96,7 @@ def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         here, order = site(context), message.content.config_records["order"]
-        loss = here.loss(decode(message.content)["theta"], _totals(order))
+        loss = here.loss(decode(message.content, (Opening,)).theta, _totals(order))
         told = MetricRecord({"loss": loss, "num-examples": sum(here.counts)})
         content = RecordDict({"metrics": told})
         return Message(content, reply_to=message)
@@ -156,14 +155,8 @@ def _train(
         k: float(config[k]) for k in ("join", "poll") if k in config
     }
     rules = _rules(config)
-    own = {**began, **timing, "device": options.get("device", "cpu")}
-    own["need"] = rules.min_clients
-    terms = len(problem.terms)
-    door = Flower(grid, problem.clients, terms, agreement(problem), **own)
     rounds = int(config.get("num-server-rounds", 50))
-    notes = {"flower": {"run": door.run, "counts": door.counts}}
     given = {"progress": partial(_report, rounds), **options}
-    given["notes"] = {**given.get("notes", {}), **notes}
     return run(
         problem,
         method,
@@ -171,7 +164,7 @@ def _train(
         int(config.get("seed", 0)),
         out=out,
         resume=resume,
-        backend=door,
+        backend=Flower(grid, need=rules.min_clients, **began, **timing),
         rules=rules,
         dtype=_dtype(config),
         **given,

@@ -1,32 +1,28 @@
-"""The server's side: a ``Backend`` whose clients are nodes of Flower."""
+"""The server's side: clients that are nodes of Flower."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from fedsciml.federation.backend import Traffic
-from fedsciml.federation.site import placed
+from fedsciml.federation.backend import Reply
 from fedsciml.flower.codec import decode, encode
-from fedsciml.flower.membership import Refused, Register, log
-from fedsciml.flower.messenger import Post
-from fedsciml.methods import Message, State
+from fedsciml.flower.membership import Membership, Refused, log
+from fedsciml.flower.messenger import Messenger
+from fedsciml.methods import Method, Opening, Record, placed
+from fedsciml.problem import Problem
+from fedsciml.residual.fingerprint import agreement
 
 
+@dataclass(frozen=True)
 class Flower:
     """The sites of a federation, behind Flower's ``Grid``.
 
-    The run begins when all clients have answered a hello. One that does not answer
-    later, or is gone, is not waited for: it gets another hello, as nodes do that are
-    new, and takes part again in the round after it has answered.
-
     Args:
         grid: Flower's way to the nodes.
-        clients: How many clients there are.
-        terms: How many terms their problems have.
-        agreement: What their problems must be, see ``fingerprint.agreement``.
         run: Name of the run, the same after a resume; letters and digits.
         counts: Points of each term at each client, where the run began before. It then
             goes on without clients that do not answer.
@@ -34,46 +30,92 @@ class Flower:
             answer the first hello then take no part in it.
         join: Seconds that the clients have for a hello.
         poll: Seconds between two looks for replies.
-        device: Where the uploads are needed.
+    """
+
+    grid: Grid
+    run: str
+    counts: Sequence[Sequence[int]] = ()
+    need: int | None = None
+    join: float = 300.0
+    poll: float = 0.1
+
+    def connect(
+        self,
+        problem: Problem,
+        method: Method,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> "Nodes":
+        """The nodes that answer a hello.
+
+        Raises:
+            TimeoutError: If clients are missing after ``join`` seconds.
+            ValueError: If a site cannot make its problem, made another one than the
+                server, or is there twice; the message names it.
+        """
+        del dtype
+        messenger = Messenger(self.grid, self.poll)
+        membership = Membership(
+            messenger,
+            problem.clients,
+            len(problem.terms),
+            agreement(problem),
+            self.join,
+            self.counts,
+        )
+        membership.gather(self.need)
+        return Nodes(self.run, method, messenger, membership, device)
+
+
+@dataclass(frozen=True)
+class Stamp(Record):
+    """The name under which a site keeps what it remembers: round and exchange."""
+
+    stamp: str
+
+
+class Nodes:
+    """The nodes that are there.
+
+    The run begins when all clients have answered a hello. One that does not answer
+    later, or is gone, is not waited for: it gets another hello, as nodes do that are
+    new, and takes part again in the round after it has answered.
+
+    Args:
+        run: Name of the run.
+        method: What is run.
+        messenger: Way to the nodes.
+        membership: Which node is which client.
+        device: Where the answers are needed.
 
     Attributes:
-        counts: As above, of all clients.
-
-    Raises:
-        TimeoutError: If clients are missing after ``join`` seconds.
-        ValueError: If a site cannot make its problem, made another one than the server,
-            or is there twice; the message names it.
+        counts: Points of each term at each client.
     """
 
     name = "flower"
     remote = True
+    kinds: tuple[type, ...] = (Stamp,)
 
     def __init__(
         self,
-        grid: Grid,
-        clients: int,
-        terms: int,
-        agreement: str,
-        *,
         run: str,
-        counts: Sequence[Sequence[int]] = (),
-        need: int | None = None,
-        join: float = 300.0,
-        poll: float = 0.1,
-        device: torch.device | str = "cpu",
+        method: Method,
+        messenger: Messenger,
+        membership: Membership,
+        device: torch.device | str,
     ) -> None:
-        self.run, self.device = run, device
-        self.memories: list[State] = [{} for _ in range(clients)]
-        self.traffic = Traffic()
-        self._post = Post(grid, poll)
-        self._register = Register(self._post, clients, terms, agreement, join, counts)
-        self._register.gather(need)
-        self.counts = [self._register.counts[m] for m in range(clients)]
+        self.run, self.method, self.device = run, method, device
+        self._messenger, self._membership = messenger, membership
+        self.counts = [own for _, own in sorted(membership.counts.items())]
+        self.notes: Mapping[str, object] = {
+            "flower": {"run": run, "counts": self.counts}
+        }
         self.totals = [sum(column) for column in zip(*self.counts, strict=True)]
         if not sum(self.totals):
             raise ValueError("No client has any rows; there is nothing to train on.")
         self.shares = [sum(own) / sum(self.totals) for own in self.counts]
-        self._round, self._exchange, self._keep = -1, 0, [""] * clients
+        self._round, self._exchange = -1, 0
+        self._keep: dict[int, str] = {}
         for m, (own, share) in enumerate(zip(self.counts, self.shares, strict=True)):
             if share:
                 told = "Client %d has %s points of the terms, %.1f %% of all rows."
@@ -85,51 +127,51 @@ class Flower:
         """Clients that answered their last hello; others get one."""
         del number
         try:
-            self._register.greet()
+            self._membership.greet()
         except Refused as error:
             log.warning("%s", error)
-        return sorted(self._register.nodes)
+        return sorted(self._membership.nodes)
 
     def ask(
         self,
-        broadcast: Message,
-        clients: Sequence[int],
+        ask: Record,
+        memories: Mapping[int, Record | None],
         number: int,
         deadline: float | None = None,
-    ) -> dict[int, Message | Exception]:
-        """Uploads, or why there is none; see ``Backend.ask``."""
+    ) -> dict[int, Reply | Exception]:
+        """Answers, or why there is none; see ``Clients.ask``."""
+        bases = {m: _stamp(memory) for m, memory in memories.items()}
         if number != self._round:
-            self._round, self._exchange = number, 0
-            self._keep = [_stamp(memory) for memory in self.memories]
+            self._round, self._exchange, self._keep = number, 0, {}
+        self._keep = {**bases, **self._keep}
         self._exchange += 1
-        stamp, content = f"{number}.{self._exchange}", encode(broadcast)
+        stamp, content = f"{number}.{self._exchange}", encode(ask)
 
         def letter(m: int) -> RecordDict:
-            order = {"stamp": stamp, "base": _stamp(self.memories[m])}
-            order |= {"keep": self._keep[m], "run": self.run}
+            order = {"stamp": stamp, "base": bases[m], "keep": self._keep[m]}
+            order["run"] = self.run
             record = ConfigRecord({**order, "totals": self.totals})
             return RecordDict({**content, "order": record})
 
-        def upload(m: int, reply: RecordDict) -> Message | Exception:
+        def answer(m: int, reply: RecordDict) -> Reply | Exception:
             remembered = _metric(reply, "remembered")
             if isinstance(remembered, Exception):
                 return remembered
             try:
-                found = placed(decode(reply), self.device)
+                found = placed(decode(reply, self.method.kinds), self.device)
             except Exception as error:
                 return error
             if not remembered:
                 log.warning(
                     "In round %d client %d goes on without what it remembered after "
                     "exchange %s.",
-                    *(number, m, _stamp(self.memories[m])),
+                    *(number, m, bases[m]),
                 )
-            self.memories[m] = {"stamp": stamp}
-            return found
+            return Reply(found, Stamp(stamp))
 
-        replies = self._replies("train", {m: letter(m) for m in clients}, deadline)
+        replies = self._replies("train", {m: letter(m) for m in memories}, deadline)
         return {
-            m: reply if isinstance(reply, Exception) else upload(m, reply)
+            m: reply if isinstance(reply, Exception) else answer(m, reply)
             for m, reply in replies.items()
         }
 
@@ -138,7 +180,7 @@ class Flower:
     ) -> dict[int, float | Exception]:
         """Each client's loss at theta [p], or why it is not known."""
         order = ConfigRecord({"totals": self.totals})
-        letter = RecordDict({**encode({"theta": theta}), "order": order})
+        letter = RecordDict({**encode(Opening(theta)), "order": order})
         replies = self._replies("evaluate", dict.fromkeys(clients, letter), deadline)
         return {
             m: reply if isinstance(reply, Exception) else _metric(reply, "loss")
@@ -149,9 +191,9 @@ class Flower:
         self, kind: str, letters: dict[int, RecordDict], deadline: float | None
     ) -> dict[int, RecordDict | Exception]:
         """By client, in the order of the letters; errors name client and node."""
-        nodes = self._register.nodes
+        nodes = self._membership.nodes
         sent = {nodes[m]: letter for m, letter in letters.items() if m in nodes}
-        replies = self._post.exchange(kind, sent, deadline)
+        replies = self._messenger.exchange(kind, sent, deadline)
         found: dict[int, RecordDict | Exception] = {}
         for m in letters:
             node = nodes.get(m, -1)
@@ -159,14 +201,13 @@ class Flower:
             if isinstance(reply, Exception):
                 reply = type(reply)(f"client {m} (node {node}): {reply}")
             if isinstance(reply, (ConnectionError, TimeoutError)):
-                self._register.forget(m)
+                self._membership.forget(m)
             found[m] = reply
         return found
 
 
-def _stamp(memory: State) -> str:
-    stamp: str = memory.get("stamp", "")
-    return stamp
+def _stamp(memory: Record | None) -> str:
+    return memory.stamp if isinstance(memory, Stamp) else ""
 
 
 def _metric(reply: RecordDict, key: str) -> float | Exception:

@@ -1,14 +1,15 @@
-"""Messages and memories as Flower's records, and back, with nothing believed."""
+"""Records as Flower's, and back, with nothing believed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from fedsciml.federation.site import Memories
-from fedsciml.methods import Message, State
+from fedsciml.federation.site import Content, Memories
+from fedsciml.methods import Leaf, flatten, rebuild
 
 _PARTS = ("arrays", "config")
 
@@ -19,26 +20,42 @@ DTYPES = {
 """What a tensor in a message may be, by the name that an ``Array`` gives it."""
 
 
-def encode(message: Message) -> RecordDict:
-    """Tensors in the record ``arrays``, numbers and words in ``config``; exact.
+def encode(record: Any) -> RecordDict:  # noqa: ANN401
+    """Tensors in the record ``arrays``, numbers and words in ``config``; exact."""
+    return packed(flatten(record))
+
+
+def decode(records: Mapping[str, object], kinds: Iterable[type]) -> Any:  # noqa: ANN401
+    """The record in Flower's records.
+
+    Args:
+        records: As ``encode`` makes them.
+        kinds: Types that the record and its parts may have.
+
+    Raises:
+        ValueError: If they hold anything else than ``encode`` makes, or an array is not
+            of the type and shape that it says.
+    """
+    return rebuild(unpacked(records), kinds)
+
+
+def packed(content: Mapping[str, Leaf]) -> RecordDict:
+    """A flat record as Flower's.
 
     NumPy knows no bfloat16: such a tensor travels as the int16 of its bits.
     """
-    arrays, config = {}, {}
-    for key, value in message.items():
-        if isinstance(value, Tensor):
-            arrays[key] = _array(value)
-        else:
-            config[key] = value
+    arrays = {k: _array(v) for k, v in content.items() if isinstance(v, Tensor)}
+    config: dict[str, Any] = {
+        k: v for k, v in content.items() if not isinstance(v, Tensor)
+    }
     return RecordDict({"arrays": ArrayRecord(arrays), "config": ConfigRecord(config)})
 
 
-def decode(records: Mapping[str, object]) -> Message:
-    """The message in Flower's records.
+def unpacked(records: Mapping[str, object]) -> Content:
+    """A flat record from Flower's.
 
     Raises:
-        ValueError: If it holds anything else than ``encode`` makes, or an array is not
-            of the type and shape that it says.
+        ValueError: As ``decode``.
     """
     arrays, config = records.get("arrays"), records.get("config")
     if not (isinstance(arrays, ArrayRecord) and isinstance(config, ConfigRecord)):
@@ -46,14 +63,14 @@ def decode(records: Mapping[str, object]) -> Message:
             "a message needs the records 'arrays' and 'config'; this one has "
             f"{', '.join(map(repr, records)) or 'none'}"
         )
-    message: Message = {key: _tensor(key, array) for key, array in arrays.items()}
+    content: Content = {key: _tensor(key, array) for key, array in arrays.items()}
     for key, value in config.items():
-        if not isinstance(value, (int, float, str)):
+        if not isinstance(value, int | float | str):
             raise ValueError(f"'{key}' is a {type(value).__name__}, not a number")
-        if key in message:
+        if key in content:
             raise ValueError(f"'{key}' is there twice, as array and as number")
-        message[key] = value
-    return message
+        content[key] = value
+    return content
 
 
 class Kept(Memories):
@@ -67,12 +84,12 @@ class Kept(Memories):
     def __init__(self, state: RecordDict, run: str) -> None:
         self._state, self._prefix = state, f"{run}-"
 
-    def __getitem__(self, stamp: str) -> State:
+    def __getitem__(self, stamp: str) -> Content:
         names = {part: f"{self._prefix}{stamp}-{part}" for part in _PARTS}
-        return decode({part: self._state[name] for part, name in names.items()})
+        return unpacked({part: self._state[name] for part, name in names.items()})
 
-    def __setitem__(self, stamp: str, memory: State) -> None:
-        for part, record in encode(memory).items():
+    def __setitem__(self, stamp: str, memory: Content) -> None:
+        for part, record in packed(memory).items():
             self._state[f"{self._prefix}{stamp}-{part}"] = record
 
     def __delitem__(self, stamp: str) -> None:

@@ -6,7 +6,7 @@ from logging import getLogger
 
 from flwr.app import ConfigRecord, RecordDict
 
-from fedsciml.flower.messenger import Post
+from fedsciml.flower.messenger import Messenger
 
 log = getLogger("flwr")
 """Flower's own logger: ``flwr run --stream`` shows what it is told."""
@@ -22,14 +22,14 @@ class Refused(ValueError):
     """A site that cannot take part."""
 
 
-class Register:
+class Membership:
     """The nodes that answered a hello.
 
     Every node that is not known to be there gets a hello. Its reply says which client
     it is, what its problem is, and how many points of each term it has.
 
     Args:
-        post: Way to the nodes.
+        messenger: Way to the nodes.
         clients: How many clients there are.
         terms: How many terms their problems have.
         agreement: What their problems must be.
@@ -43,7 +43,7 @@ class Register:
 
     def __init__(
         self,
-        post: Post,
+        messenger: Messenger,
         clients: int,
         terms: int,
         agreement: str,
@@ -52,7 +52,7 @@ class Register:
     ) -> None:
         self.nodes: dict[int, int] = {}
         self.counts = {m: list(own) for m, own in enumerate(counts)}
-        self._post, self._clients, self._terms = post, clients, terms
+        self._messenger, self._clients, self._terms = messenger, clients, terms
         self._agreement, self._join = agreement, join
         self._asked: dict[int, tuple[str, float]] = {}  # node: hello, until when
         self._refused: dict[int, float] = {}  # node: until when
@@ -81,7 +81,7 @@ class Register:
             came = len(self.nodes) + len(self._refused)
             if came >= self._clients or time.monotonic() >= until:
                 break
-            time.sleep(self._post.poll)
+            time.sleep(self._messenger.poll)
         missing = [m for m in range(self._clients) if m not in self.nodes]
         unknown = [m for m in missing if m not in self.counts]
         if not self.nodes or (unknown and len(self.nodes) < (need or self._clients)):
@@ -110,7 +110,7 @@ class Register:
             Refused: If a site cannot take part; it is asked again after ``join``
                 seconds, or when it was away or another client is lost.
         """
-        there, now = set(self._post.grid.get_node_ids()), time.monotonic()
+        there, now = set(self._messenger.grid.get_node_ids()), time.monotonic()
         until = now + self._join
         for m in [m for m, node in self.nodes.items() if node not in there]:
             self.forget(m)
@@ -127,12 +127,12 @@ class Register:
         letter = RecordDict({"config": ConfigRecord({"action": "hello"})})
         known = {*self._refused, *self._asked, *self.nodes.values()}
         for node in sorted(there - known):
-            sent = self._post.send(node, "query.hello", letter, self._join)
+            sent = self._messenger.send(node, "query.hello", letter, self._join)
             if sent is not None:
                 self._asked[node] = sent, until
         refusals = []
         for node, (sent, _) in list(self._asked.items()):
-            reply = self._post.take(sent)
+            reply = self._messenger.take(sent)
             if reply is not None:
                 del self._asked[node]
             # A node that is gone gets another hello when it is back.

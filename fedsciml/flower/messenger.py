@@ -11,7 +11,7 @@ FAILED = (1, 2)
 the node or a message is gone."""
 
 
-class Post:
+class Messenger:
     """Sends letters one by one and waits for the replies.
 
     One by one, as Flower bounds the size of what is sent at once and does not tell

@@ -15,7 +15,6 @@ from fedsciml.methods._base import (
     Info,
     Method,
     Opening,
-    S,
     State,
 )
 from fedsciml.methods._local import CARRIED, Carried, Local, train
@@ -40,7 +39,7 @@ class Update(Record):
 
 
 @dataclass(frozen=True)
-class Averaging(Method[S]):
+class Averaging(Method):
     """Local training by any solver, and the mean of what comes of it.
 
     Client m minimises its own loss L_m, scaled by 1 / share_m so that the shares'

@@ -18,7 +18,7 @@ code of their own.
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -139,8 +139,8 @@ The memory is None at first.
 """
 
 
-class Method(Generic[S]):
-    """A federated or centralised method."""
+class Method:
+    """A federated or centralised method; each has a type of ``State`` of its own."""
 
     @property
     def name(self) -> str:
@@ -153,7 +153,7 @@ class Method(Generic[S]):
         return False
 
     @property
-    def kinds(self) -> tuple[type[Record], ...]:
+    def kinds(self) -> tuple[type, ...]:
         """All types of its asks, answers, states and memories, and of their parts."""
         raise NotImplementedError
 
@@ -162,11 +162,11 @@ class Method(Generic[S]):
         """A client's half of a round: a function for each kind of ask."""
         raise NotImplementedError
 
-    def start(self, theta: Tensor, seed: int) -> S:
+    def start(self, theta: Tensor, seed: int) -> State:
         """The server's first state."""
         raise NotImplementedError
 
-    def round(self, state: S) -> Exchanges[S]:
+    def round(self, state: Any) -> Exchanges[Any]:  # noqa: ANN401
         """The server's half of a round."""
         raise NotImplementedError
 
@@ -175,7 +175,11 @@ class Method(Generic[S]):
         raise NotImplementedError
 
     def objection(
-        self, problem: Problem, state: S, client: int, answer: Any  # noqa: ANN401
+        self,
+        problem: Problem,
+        state: Any,  # noqa: ANN401
+        client: int,
+        answer: Any,  # noqa: ANN401
     ) -> ValueError | None:
         """Why an answer that is as expected cannot be used; None if it can.
 
@@ -193,7 +197,7 @@ class Method(Generic[S]):
         """Whether the server compares losses of different rounds."""
         return False
 
-    def renewed(self, state: S) -> S:
+    def renewed(self, state: Any) -> Any:  # noqa: ANN401
         """The state to begin a round with when clients left or came.
 
         theta stays. Losses of other clients cannot be compared with those of before:

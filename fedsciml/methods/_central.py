@@ -30,7 +30,7 @@ class Reached(Record):
 
 
 @dataclass(frozen=True)
-class Central(Method[State]):
+class Central(Method):
     """An optimiser on the pooled rows; a round is ``local.epochs`` of its steps.
 
     With ``local.keep_state``, K rounds of tau steps are K tau steps of the optimiser,

@@ -12,7 +12,7 @@ what an optimiser carries from round to round is a record that the client keeps.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -141,7 +141,7 @@ class Lbfgs(Record):
 Carried = Adam | Sgd | Lbfgs
 """What a local solver goes on from in the next round."""
 
-CARRIED: tuple[type[Record], ...] = (Adam, Sgd, Lbfgs)
+CARRIED: tuple[type, ...] = (Adam, Sgd, Lbfgs)
 """Its types."""
 
 
@@ -337,7 +337,8 @@ def _lbfgs(
         return LBFGS_SCALE * objective.value(point, linear)
 
     optimiser.step(closure)
-    end, kept = x.detach(), {}
+    end = x.detach()
+    kept: dict[str, Any] = {}
     for key, value in optimiser.state[x].items():
         if key in _PAIRS and value:
             kept[key] = torch.stack(value)

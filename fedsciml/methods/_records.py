@@ -8,8 +8,8 @@ the record again, of the types that it is given and no others.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import TypeVar
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,23 +29,27 @@ class Record:
     """What crosses between server and client, or is kept by one of them.
 
     Two records are equal only if they are the same object: compare what ``flatten``
-    gives.
+    gives. A part of a record may be any other frozen dataclass of such fields.
     """
 
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R")
 
 
-def kind(record: type[Record]) -> str:
+def kind(record: type) -> str:
     """Name of a type of records: that of its module and its own, ``fipa.Probe``."""
     return f"{record.__module__.rpartition('.')[2]}.{record.__qualname__}"
 
 
-def flatten(record: Record) -> dict[str, Leaf]:
+def flatten(record: Any) -> dict[str, Leaf]:  # noqa: ANN401
     """The tensors, numbers and words of a record by their paths; None is left out."""
     found: dict[str, Leaf] = {KIND: kind(type(record))}
     for field in fields(record):
         found |= _entries(field.name, getattr(record, field.name))
+    if missing := [n for n in required(type(record)) if getattr(record, n) is None]:
+        raise TypeError(
+            f"{found[KIND]}.{missing[0]} is None, which is not its default."
+        )
     return found
 
 
@@ -54,7 +58,7 @@ def _entries(path: str, value: object) -> dict[str, Leaf]:
         return {}
     if isinstance(value, Tensor | int | float | str):
         return {path: value}
-    if isinstance(value, Record):
+    if is_dataclass(value):
         value = flatten(value)
     if isinstance(value, Mapping):
         inner: dict[str, Leaf] = {}
@@ -67,7 +71,7 @@ def _entries(path: str, value: object) -> dict[str, Leaf]:
     )
 
 
-def rebuild(content: Mapping[str, object], kinds: Iterable[type[Record]]) -> Record:
+def rebuild(content: Mapping[str, object], kinds: Iterable[type]) -> Any:  # noqa: ANN401
     """The record that ``flatten`` took apart.
 
     What the fields hold is not checked: that is done by whoever reads them.
@@ -107,10 +111,9 @@ def rebuild(content: Mapping[str, object], kinds: Iterable[type[Record]]) -> Rec
         raise ValueError(f"it has no '{missing[0]}'; it holds {found}") from None
 
 
-def required(record: type[Record]) -> list[str]:
+def required(record: type) -> list[str]:
     """Names of the fields that have no default."""
-    made = record.__dataclass_fields__.values()
-    return [f.name for f in made if f.default is f.default_factory]  # both are missing
+    return [f.name for f in fields(record) if f.default is f.default_factory is MISSING]
 
 
 def mapped(record: R, change: Callable[[Tensor], Tensor]) -> R:
@@ -119,13 +122,16 @@ def mapped(record: R, change: Callable[[Tensor], Tensor]) -> R:
     def changed(value: object) -> object:
         if isinstance(value, Tensor):
             return change(value)
-        if isinstance(value, Record):
+        if is_dataclass(value):
             return mapped(value, change)
         if isinstance(value, Mapping):
             return {name: changed(part) for name, part in value.items()}
         return value
 
-    return type(record)(**{f.name: changed(getattr(record, f.name)) for f in fields(record)})
+    parts: Any = record
+    return replace(
+        parts, **{f.name: changed(getattr(parts, f.name)) for f in fields(parts)}
+    )
 
 
 def placed(record: R, device: torch.device | str) -> R:
@@ -133,7 +139,7 @@ def placed(record: R, device: torch.device | str) -> R:
     return mapped(record, lambda value: value.to(device))
 
 
-def payload(record: Record) -> int:
+def payload(record: Any) -> int:  # noqa: ANN401
     """Bytes of a record's tensors and numbers; those that name them are not counted."""
     return sum(
         value.numel() * value.element_size()
@@ -143,13 +149,13 @@ def payload(record: Record) -> int:
     )
 
 
-def unique(kinds: Sequence[type[Record]]) -> tuple[type[Record], ...]:
+def unique(kinds: Sequence[type]) -> tuple[type, ...]:
     """The types without repetitions, in their order.
 
     Raises:
         ValueError: If two different types have the same name.
     """
-    found: dict[str, type[Record]] = {}
+    found: dict[str, type] = {}
     for each in kinds:
         if found.setdefault(kind(each), each) is not each:
             raise ValueError(

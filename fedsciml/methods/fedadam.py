@@ -31,7 +31,7 @@ class State(_State):
 
 
 @dataclass(frozen=True)
-class FedAdam(Averaging[State]):
+class FedAdam(Averaging):
     """FedAvg whose server steps by Adam.
 
     Args:

@@ -13,7 +13,7 @@ from fedsciml.methods._local import Local, Solver
 
 
 @dataclass(frozen=True)
-class FedAvg(Averaging[State]):
+class FedAvg(Averaging):
     """FedAvg with any local solver; with ``local.proximal`` it is FedProx."""
 
     name: str = "fedavg"

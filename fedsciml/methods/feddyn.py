@@ -50,7 +50,7 @@ class Memory(Record):
 
 
 @dataclass(frozen=True)
-class FedDyn(Averaging[State]):
+class FedDyn(Averaging):
     """FedDyn.
 
     Args:

@@ -85,7 +85,7 @@ class Losses(Record):
 
 
 @dataclass(frozen=True)
-class FedFisher(Averaging[State]):
+class FedFisher(Averaging):
     """FedFisher with diagonal or Kronecker-factored matrices.
 
     Args:
@@ -143,7 +143,10 @@ class FedFisher(Averaging[State]):
             diagonal = linear.jacobian().square().sum(0)
             return Diagonal(delta, loss, share, diagonal), memory
         found = kronecker.factors(system, linear)
-        inputs, outputs = kronecker.packed(found.inputs), kronecker.packed(found.outputs)
+        inputs, outputs = (
+            kronecker.packed(found.inputs),
+            kronecker.packed(found.outputs),
+        )
         widths = torch.tensor(found.widths, device="cpu")
         return Kronecker(delta, loss, share, inputs, outputs, widths), memory
 

@@ -72,7 +72,7 @@ class Preconditioned(Update):
 
 
 @dataclass(frozen=True)
-class FedPM(Method[State]):
+class FedPM(Method):
     """Federated preconditioned mixing.
 
     A preconditioner is a list of matrices P [k, k]; each acts from the right on its

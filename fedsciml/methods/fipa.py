@@ -15,7 +15,8 @@ With a policy that does not probe, the second is left out. Where a policy lets t
 rise for a while, theta stays at the lowest loss known, and ``at`` is where it stands.
 """
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Literal
 
@@ -33,8 +34,19 @@ from fedsciml.linalg.ranks import (
 )
 from fedsciml.linalg.sketch import Sketch, gather, truncate
 from fedsciml.linalg.solve import Spectrum, spectrum
-from fedsciml.methods._base import Field, Fields, Info, Message, Method, State
-from fedsciml.methods._local import Local, Solver, train
+from fedsciml.methods._base import (
+    LOSS,
+    ClientPart,
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Method,
+)
+from fedsciml.methods._base import Opening as _Opening
+from fedsciml.methods._base import State as _State
+from fedsciml.methods._local import CARRIED, Carried, Local, Solver, train
+from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
@@ -43,19 +55,116 @@ from fedsciml.methods._sketching import (
     limits,
     sketched,
 )
-from fedsciml.methods._uploads import number, tensor, total
+from fedsciml.methods._sums import total
 from fedsciml.policies import MARGIN, Candidates, Policy, Probed
 from fedsciml.policies.natural import Natural
 from fedsciml.residual import System
-from fedsciml.wrappers.balance import Balance, balanced
 
-_POLICY = "policy."  # prefix of the policy's own state
 
-_KEPT = ("seed", "top", "gradient", "limits")  # from round to round, as far as known
+@dataclass(frozen=True, eq=False)
+class State(_State):
+    """What the server keeps from round to round.
+
+    Attributes:
+        at: Where the next step starts, shape [p].
+        seed: Of the randomised sketches.
+        round: Number of the next round, from 1.
+        top: Largest singular value of the last merged sketch; 0 if not known.
+        gradient: |B^T c| of it.
+        policy: The step policy's own state.
+        limits: Rows of each client under a byte budget, shape [m].
+        lowest: Lowest loss known, that of theta.
+    """
+
+    at: Tensor
+    seed: int
+    round: int
+    top: float
+    gradient: float
+    policy: Any = None
+    limits: Tensor | None = None
+    lowest: float | None = None
+
+    @property
+    def point(self) -> Tensor:
+        """``at``."""
+        return self.at
+
+
+@dataclass(frozen=True, eq=False)
+class Opening(_Opening):
+    """Asks for a sketch at theta; as ``State``, and the policy's ``reach``."""
+
+    round: int
+    seed: int
+    top: float
+    gradient: float
+    reach: float
+    limits: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sketched(Record):
+    """A client's least-squares problem B D ~ c at theta.
+
+    Attributes:
+        factor: B, shape [k, p].
+        target: c = -U^T r, shape [k].
+        loss: 1/2 |r|^2.
+        desired: B delta, where the client trained, shape [k].
+        spectrum: Singular values for the shares of a byte budget, where there is one.
+    """
+
+    factor: Tensor
+    target: Tensor
+    loss: float
+    desired: Tensor | None = None
+    spectrum: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Probe(Record):
+    """Asks for losses and targets at theta + t D: steps D [T, p], lengths t [S]."""
+
+    steps: Tensor
+    lengths: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Found(Record):
+    """A client's losses [T, S] and targets -U^T r [T, S, k] at the candidates."""
+
+    losses: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Memory(Record):
+    """What a client remembers.
+
+    Attributes:
+        rank: About how many directions its sketch had.
+        left: U of its last sketch, shape [n, k], until it was asked for losses.
+        theta: Where that was, shape [p].
+        carried: Of its local solver.
+    """
+
+    rank: int
+    left: Tensor | None = None
+    theta: Tensor | None = None
+    carried: Carried | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Last(Record):
+    """A client's last sketch, and the theta [p] where it was made."""
+
+    sketched: Sketched
+    theta: Tensor
 
 
 @dataclass(frozen=True)
-class Fipa:
+class Fipa(Method):
     """FIPA by square-root sketches with a step policy.
 
     Args:
@@ -79,127 +188,164 @@ class Fipa:
     name: str = "fipa"
     pooled: bool = False
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
-        """theta, the policy's state, and what the clients' ranks depend on."""
-        state: State = {"theta": theta, "at": theta, "seed": seed, "round": 1}
-        state |= {"top": 0.0, "gradient": 0.0}  # of B and of the loss, as last known
-        state |= _prefixed(self.policy.start(torch.finfo(theta.dtype).eps))
-        return state, self._opening(state)
+    compares = True
+    stands_in = True
 
-    def _opening(self, state: State) -> Message:
-        """The first broadcast of a round."""
-        opening = {k: state[k] for k in ("round", *_KEPT) if k in state}
-        opening["theta"] = state["at"]
-        eps = torch.finfo(tensor(state, "theta").dtype).eps
-        return {**opening, "reach": max(self.policy.reach(self._record(state)), eps)}
+    def round(self, state: State) -> Exchanges[State]:
+        """Sketches up; candidate steps down, losses up; the step that is taken."""
+        answers = yield self._opening(state)
+        sketches = [Sketch(a.factor, a.target) for a in answers.values()]
+        whole = gather(sketches)
+        problem = spectrum(whole)  # B D ~ c of all clients
+        if whole.left is not None:
+            problem = problem._replace(left=whole.left @ problem.left)
+        # B delta where the clients trained, else the target itself.
+        desired = [a.desired for a in answers.values() if a.desired is not None]
+        aimed = (
+            problem._replace(c=torch.cat(desired) @ problem.left)
+            if desired
+            else problem
+        )
+        loss = total(answers.values())
+        candidates = self._candidates(aimed, state.policy)
+        steps, probed = candidates.steps(problem.basis), None
+        if self.policy.probes:
+            found = yield Probe(steps, steps.new_tensor(candidates.lengths))
+            losses = torch.stack([a.losses for a in found.values()]).sum(0)
+            targets = torch.cat([a.targets for a in found.values()], dim=-1)
+            probed = Probed(losses, targets @ problem.left)
+        choice, policy = self.policy.choose(
+            problem, loss, candidates, probed, state.policy
+        )
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """First exchange: the sketch. Second: losses and targets at the candidates."""
-        if "steps" in broadcast:
-            return _probe(system, broadcast, memory)
-        theta = tensor(broadcast, "theta")
-        round_, client = int(number(broadcast, "round")), system.shard.client
+        at, best = state.at, state.theta
+        lowest = loss if state.lowest is None else state.lowest
+        length = damping = cutoff = 0.0
+        if choice is not None:
+            length = candidates.lengths[choice.length]
+            damping = candidates.dampings[choice.step]
+            cutoff = candidates.cutoffs[choice.step]
+            at, there = at + length * steps[choice.step], inf  # not known
+            if choice.correction is not None:
+                at = at + choice.correction @ problem.basis
+            elif probed is not None:
+                there = float(probed.losses[choice.step, choice.length])
+            if there <= lowest or there == inf:
+                best, lowest = at, there
+        spectra = {m: a.spectrum for m, a in answers.items()}
+        after = State(
+            theta=best,
+            at=at,
+            seed=state.seed,
+            round=state.round + 1,
+            top=problem.top,
+            gradient=float(whole.gradient.norm()),
+            policy=policy,
+            limits=limits(spectra, self._rows(state.theta, len(answers))),
+            lowest=lowest if lowest < inf else None,
+        )
+        ranks = tuple(sketch.rank for sketch in sketches)
+        epochs = self.local.epochs if self.local else 1
+        probes = 0 if probed is None else probed.losses.numel()
+        return after, Info(loss, length, damping, cutoff, ranks, epochs, probes)
+
+    def _sketch(
+        self, system: System, ask: Opening, memory: Memory | None
+    ) -> tuple[Sketched, Memory]:
+        """A client's sketch, as far as the rank schedule wants it."""
+        theta, client = ask.theta, system.shard.client
         found, cutoff, loss = sketched(
             system,
             theta,
             self.sketch,
-            number(broadcast, "reach"),
-            number(broadcast, "top"),
-            int(number(memory, "rank")) if "rank" in memory else FIRST_RANK,
-            generator(int(number(broadcast, "seed")), round_, client),
+            ask.reach,
+            ask.top,
+            memory.rank if memory else FIRST_RANK,
+            generator(ask.seed, ask.round, client),
         )
-        values, aim = found.singular_values, found.target
+        values, desired = found.singular_values, found.target
+        carried = memory.carried if memory else None
         if self.local is not None:
-            delta, _, memory = train(system, theta, self.local, memory)
-            aim = found.factor @ delta
+            delta, _, carried = train(system, theta, self.local, carried)
+            desired = found.factor @ delta
         clients = system.problem.clients
         rows = self._rows(theta, clients)
         # Of the steps that the policy will propose; 0 in a first round, not known.
-        least = number(broadcast, "reach") * number(broadcast, "top") / MARGIN
+        least = ask.reach * ask.top / MARGIN
         context = Context(
-            round_,
+            ask.round,
             cutoff,
             damping=least**2 / clients,
             gradient_norm=float(found.gradient.norm()),
-            total_gradient_norm=number(broadcast, "gradient"),
-            limit=limit(system, broadcast, rows),
+            total_gradient_norm=ask.gradient,
+            limit=limit(system, ask.limits, rows),
         )
-        rank = self.rank(values, aim, context)
-        complete = int((values > cutoff).sum())
+        rank = self.rank(values, desired, context)
+        complete = max(int((values > cutoff).sum()), 1)
         found = truncate(found, rank)
-        assert found.left is not None
-        memory = {**memory, "rank": max(complete, 1)}
-        upload: Message = {"factor": found.factor, "target": found.target, "loss": loss}
-        if self.local is not None:
-            upload["aim"] = aim[:rank]
-        if rows:
-            upload["spectrum"] = values[:rows]
+        memory = Memory(complete, carried=carried)
         if self.policy.probes:
-            memory |= {"left": found.left, "theta": theta}
-        return upload, memory
+            memory = replace(memory, left=found.left, theta=theta)
+        trained = None if self.local is None else desired[:rank]
+        shown = values[:rows] if rows else None
+        return Sketched(found.factor, found.target, loss, trained, shown), memory
+
+    def _probe(
+        self, system: System, ask: Probe, memory: Memory
+    ) -> tuple[Found, Memory]:
+        """A client's losses and targets at all steps and lengths."""
+        theta, left, shape = (
+            memory.theta,
+            memory.left,
+            (len(ask.steps), len(ask.lengths)),
+        )
+        assert theta is not None
+        assert left is not None
+        candidates = theta + ask.lengths[:, None] * ask.steps[:, None]
+        residuals = system.residuals(candidates.flatten(0, 1))
+        losses = residuals.square().sum(1) / 2
+        targets = -(residuals @ left).view(*shape, -1)
+        return Found(losses.view(shape), targets), replace(
+            memory, left=None, theta=None
+        )
+
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """The sketch; then losses and targets at the candidates."""
+        return {Opening: self._sketch, Probe: self._probe}
+
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        """Its own, and those of the policy."""
+        own = (State, Opening, Sketched, Probe, Found, Memory, Last)
+        return (*own, *CARRIED, *self.policy.kinds)
+
+    def start(self, theta: Tensor, seed: int) -> State:
+        """theta, the policy's state, and what the clients' ranks depend on."""
+        policy = self.policy.start(torch.finfo(theta.dtype).eps)
+        return State(theta, theta, seed, 1, 0.0, 0.0, policy)
+
+    def _opening(self, state: State) -> Opening:
+        eps = torch.finfo(state.theta.dtype).eps
+        return Opening(
+            theta=state.at,
+            round=state.round,
+            seed=state.seed,
+            top=state.top,
+            gradient=state.gradient,
+            reach=max(self.policy.reach(state.policy), eps),
+            limits=state.limits,
+        )
 
     def _rows(self, theta: Tensor, clients: int) -> int:
         """Rows of all clients that a byte budget pays for; 0 without one."""
         if not isinstance(self.rank, Budget):
             return 0
-        numbers = len(theta) + (1 if self.local is None else 2)  # target, aim
+        numbers = len(theta) + (1 if self.local is None else 2)  # target, desired
         return self.rank.rows(clients, numbers, theta.element_size(), fixed=8)
 
-    def expects(self, broadcast: Message, size: int) -> Fields:
-        """The sketch; then losses and targets at the candidates, which may overflow.
-
-        With local training also the aim B delta; with a byte budget the spectrum.
-        """
-        if "steps" in broadcast:
-            shape = tuple(len(tensor(broadcast, key)) for key in ("steps", "lengths"))
-            return {
-                "losses": Field(shape, finite=False, least=0),
-                "targets": Field((*shape, "k"), finite=False),
-            }
-        expected = {
-            "factor": Field(("k", size), scale=True),
-            "target": Field(("k",), scale=True),
-            "loss": Field(least=0),
-        }
-        if self.local is not None:
-            expected["aim"] = Field(("k",), scale=True)
-        if isinstance(self.rank, Budget):
-            expected["spectrum"] = Field(("values",))
-        return expected
-
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """Merge and solve the sketches and propose steps; then choose one."""
-        if "losses" in uploads[0]:
-            return self._step(state, uploads)
-        sketches = [
-            Sketch(tensor(upload, "factor"), tensor(upload, "target"))
-            for upload in uploads
-        ]
-        whole = gather(sketches)
-        problem = spectrum(whole)
-        if whole.left is not None:
-            problem = problem._replace(left=whole.left @ problem.left)
-        state = {**state, "top": problem.top, "gradient": float(whole.gradient.norm())}
-        state |= {"loss": total(uploads, "loss"), **problem._asdict()}
-        state |= {"ranks": torch.tensor([s.rank for s in sketches], device="cpu")}
-        aims = [tensor(upload, "aim") for upload in uploads if "aim" in upload]
-        state |= limits(uploads, self._rows(tensor(state, "theta"), len(uploads)))
-        # B delta where the clients trained, else the target itself.
-        state["aim"] = torch.cat(aims) @ problem.left if aims else problem.c
-        if not self.policy.probes:
-            return self._step(state, [])
-        candidates = self._candidates(problem, state)
-        steps = candidates.steps(problem.basis)
-        lengths = steps.new_tensor(candidates.lengths)
-        return state, {"steps": steps, "lengths": lengths}, None
-
-    def _candidates(self, problem: Spectrum, state: State) -> Candidates:
-        aimed = problem._replace(c=tensor(state, "aim"))
-        found = self.policy.propose(aimed, self._record(state))
+    def _candidates(self, problem: Spectrum, policy: object) -> Candidates:
+        found = self.policy.propose(problem, policy)
         damped = all(found.dampings) and not any(found.cutoffs)
         if isinstance(self.rank, Predictive) and not damped:
             raise ValueError(
@@ -209,118 +355,72 @@ class Fipa:
             )
         return found
 
-    def _step(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """Take the policy's choice; close the round."""
-        problem = Spectrum(*(tensor(state, key) for key in Spectrum._fields))
-        before, loss = self._record(state), number(state, "loss")
-        candidates = self._candidates(problem, state)
-        probed = None
-        if uploads:
-            losses = torch.stack([tensor(u, "losses") for u in uploads]).sum(0)
-            targets = torch.cat([tensor(u, "targets") for u in uploads], dim=-1)
-            probed = Probed(losses, targets @ problem.left)
-        choice, after = self.policy.choose(problem, loss, candidates, probed, before)
-        at, best = tensor(state, "at"), tensor(state, "theta")
-        lowest = number(state, "lowest") if "lowest" in state else loss
-        length = damping = cutoff = 0.0
-        if choice is not None:
-            length = candidates.lengths[choice.length]
-            damping = candidates.dampings[choice.step]
-            cutoff = candidates.cutoffs[choice.step]
-            at = at + length * candidates.steps(problem.basis)[choice.step]
-            there = inf  # not known
-            if choice.correction is not None:
-                at = at + choice.correction @ problem.basis
-            elif probed is not None:
-                there = float(probed.losses[choice.step, choice.length])
-            if there <= lowest or there == inf:
-                best, lowest = at, there
-        ranks = tuple(int(rank) for rank in tensor(state, "ranks"))
-        epochs = self.local.epochs if self.local else 1
-        probes = 0 if probed is None else probed.losses.numel()
-        info = Info(loss, length, damping, cutoff, ranks, epochs, probes)
-        kept = {key: state[key] for key in _KEPT if key in state}
-        round_ = int(number(state, "round")) + 1
-        state = {**kept, "theta": best, "at": at, "round": round_, **_prefixed(after)}
-        if lowest < inf:
-            state["lowest"] = lowest
-        return state, self._opening(state), info
+    def expects(self, ask: Record, size: int) -> Expected:
+        """The sketch; then losses and targets at the candidates, which may overflow.
 
-    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+        With local training also B delta; with a byte budget the spectrum.
+        """
+        if isinstance(ask, Probe):
+            shape = (len(ask.steps), len(ask.lengths))
+            losses = Field(shape, finite=False, least=0)
+            targets = Field((*shape, "k"), finite=False)
+            return Expected(Found, {"losses": losses, "targets": targets})
+        fields = {
+            "factor": Field(("k", size), scale=True),
+            "target": Field(("k",), scale=True),
+            "loss": LOSS,
+        }
+        if self.local is not None:
+            fields["desired"] = Field(("k",), scale=True)
+        if isinstance(self.rank, Budget):
+            fields["spectrum"] = Field(("values",))
+        return Expected(Sketched, fields)
+
+    def renewed(self, state: State) -> State:
         """From theta, with what the policy knows but for losses.
 
         The lowest loss is forgotten, and the clients' limits of a byte budget, which
         are shared anew. The policy keeps its damping: from the first one it would take
         several rounds back.
         """
-        del broadcast
-        theta = tensor(state, "theta")
-        fresh, _ = self.init(theta, int(number(state, "seed")))
-        eps = torch.finfo(theta.dtype).eps
-        policy = _prefixed(self.policy.renewed(self._record(state), eps))
-        lost = {"at", "lowest", "limits"}
-        after = {**fresh, **{k: v for k, v in state.items() if k not in lost}, **policy}
-        return after, self._opening(after)
+        policy = self.policy.renewed(state.policy, torch.finfo(state.theta.dtype).eps)
+        return replace(state, at=state.theta, policy=policy, limits=None, lowest=None)
 
-    def _record(self, state: State) -> Any:  # noqa: ANN401
-        """The policy's record from the server's state."""
-        for kind in self.policy.kinds:
-            return kind(**{f.name: state.get(_POLICY + f.name) for f in fields(kind)})
-        return None
+    def remembered(self, ask: Record, answer: Sketched) -> Last | None:
+        """The sketch."""
+        return Last(answer, ask.theta) if isinstance(ask, Opening) else None
 
-    def stand_in(self, broadcast: Message, last: State) -> tuple[Message, State]:
-        """An absent client's upload, as if its residual were linear in theta.
+    def stand_in(self, ask: Record, last: Last) -> tuple[Record, Last]:
+        """An absent client's answer, as if its residual were linear in theta.
 
         From the last theta on, by D, the target is c - B D, and of the loss that part
-        changes which the sketch sees, |c|^2/2. With local training the aim B delta
-        becomes B (delta - D): the client still wants to get where it wanted to.
+        changes which the sketch sees, |c|^2/2. With local training the desired target
+        B delta becomes B (delta - D): the client still wants to get where it wanted to.
 
         Args:
-            broadcast: What the client is asked.
-            last: Its last sketch and the ``theta`` of that; or what was returned here.
+            ask: What the client is asked.
+            last: Its last sketch, or what was returned here.
 
         Returns:
-            The upload; the sketch moved to the theta of the broadcast.
+            The answer; the sketch moved to the theta of the ask.
         """
-        factor, target = tensor(last, "factor"), tensor(last, "target")
-        unseen = number(last, "loss") - float(target @ target) / 2
-        if "steps" in broadcast:
-            steps, lengths = tensor(broadcast, "steps"), tensor(broadcast, "lengths")
-            targets = target - lengths[:, None] * (steps @ factor.mT)[:, None]
+        before = last.sketched
+        factor, target = before.factor, before.target
+        unseen = before.loss - float(target @ target) / 2
+        if isinstance(ask, Probe):
+            targets = target - ask.lengths[:, None] * (ask.steps @ factor.mT)[:, None]
             losses = (unseen + targets.square().sum(-1) / 2).clamp(min=0)
-            return {"losses": losses, "targets": targets}, last
-        theta = tensor(broadcast, "theta")
-        moved = factor @ (theta - tensor(last, "theta"))
-        upload = {k: last[k] for k in self.expects(broadcast, len(theta))}
-        upload["target"] = target - moved
-        upload["loss"] = max(unseen + float(upload["target"].square().sum()) / 2, 0.0)
-        if "aim" in upload:
-            upload["aim"] = upload["aim"] - moved
-        return upload, {**upload, "theta": theta}
-
-
-def _probe(system: System, broadcast: Message, memory: State) -> tuple[Message, State]:
-    """Losses [T, S] and targets [T, S, k] at theta + t D for all steps and lengths."""
-    theta, left = tensor(memory, "theta"), tensor(memory, "left")
-    steps, lengths = tensor(broadcast, "steps"), tensor(broadcast, "lengths")
-    candidates = theta + lengths[:, None] * steps[:, None]
-    residuals = system.residuals(candidates.flatten(0, 1))
-    losses = residuals.square().sum(1) / 2
-    shape = (len(steps), len(lengths))
-    upload: Message = {
-        "losses": losses.view(shape),
-        "targets": -(residuals @ left).view(*shape, -1),
-    }
-    return upload, {k: v for k, v in memory.items() if k not in ("theta", "left")}
-
-
-def _prefixed(record: Any) -> State:  # noqa: ANN401
-    """The policy's record, flat and without what is None."""
-    names = [] if record is None else [f.name for f in fields(record)]
-    found = {_POLICY + name: getattr(record, name) for name in names}
-    return {key: value for key, value in found.items() if value is not None}
+            return Found(losses, targets), last
+        assert isinstance(ask, Opening)
+        moved = factor @ (ask.theta - last.theta)
+        target = target - moved
+        answer = replace(
+            before,
+            target=target,
+            loss=max(unseen + float(target.square().sum()) / 2, 0.0),
+            desired=None if before.desired is None else before.desired - moved,
+        )
+        return answer, Last(answer, ask.theta)
 
 
 def make(
@@ -332,8 +432,7 @@ def make(
     learning_rate: float | None = None,
     local_damping: float | None = None,
     keep_state: bool = False,
-    balance: Balance = "none",
-) -> Method:
+) -> Fipa:
     """FIPA from plain options.
 
     Args:
@@ -348,13 +447,9 @@ def make(
         learning_rate: Of the local solvers adam and sgd; 1e-3 if not given.
         local_damping: Of the local solver gauss_newton; 1e-6 if not given.
         keep_state: Clients keep their solver's state over the rounds.
-        balance: Scales rows for the step, so that all terms, or all clients, weigh the
-            same at the start; the loss reported stays the problem's own.
     """
     training = _training(local, tau, learning_rate, local_damping, keep_state)
-    return balanced(
-        Fipa(policies.parse(policy), parse(rank), sketch, training), balance
-    )
+    return Fipa(policies.parse(policy), parse(rank), sketch, training)
 
 
 def _training(

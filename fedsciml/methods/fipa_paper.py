@@ -15,7 +15,8 @@ that boundary rows count in both alike, and K stands in for their dense p x p ma
 which gives the same step.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -30,8 +31,19 @@ from fedsciml.linalg.ranks import (
     parse,
 )
 from fedsciml.linalg.sketch import truncate
-from fedsciml.methods._base import Field, Fields, Info, Message, State
-from fedsciml.methods._local import Local, Solver, train
+from fedsciml.methods._base import (
+    LOSS,
+    ClientPart,
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Method,
+)
+from fedsciml.methods._base import Opening as _Opening
+from fedsciml.methods._base import State as _State
+from fedsciml.methods._local import CARRIED, Carried, Local, Solver, train
+from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
@@ -41,12 +53,68 @@ from fedsciml.methods._sketching import (
     shown,
     sketched,
 )
-from fedsciml.methods._uploads import number, tensor, total
+from fedsciml.methods._sums import total
 from fedsciml.residual import System
 
 
+@dataclass(frozen=True, eq=False)
+class State(_State):
+    """What the server keeps from round to round.
+
+    Attributes:
+        seed: Of the randomised sketches.
+        round: Number of the next round, from 1.
+        gradient: |sum_j g_j| at the last theta; 0 if not known.
+        limits: Rows of each client under a byte budget, shape [m].
+    """
+
+    seed: int
+    round: int
+    gradient: float = 0.0
+    limits: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Opening(_Opening):
+    """Asks for eigenpairs and an update at theta; the other fields as in ``State``."""
+
+    seed: int
+    round: int
+    gradient: float
+    limits: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Eigenpairs(Record):
+    """What a client sends.
+
+    Attributes:
+        vectors: Of its gramian, one a row, shape [k, p].
+        eigenvalues: Shape [k].
+        delta: Update by its local training, shape [p].
+        loss: Before that.
+        gradient: At theta, shape [p], where the rank schedule asks for it.
+        spectrum: Singular values for the shares of a byte budget, where there is one.
+    """
+
+    vectors: Tensor
+    eigenvalues: Tensor
+    delta: Tensor
+    loss: float
+    gradient: Tensor | None = None
+    spectrum: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Memory(Record):
+    """The rank of a client's last sketch, and what its solver carries on."""
+
+    rank: int
+    carried: Carried | None = None
+
+
 @dataclass(frozen=True)
-class FipaPaper:
+class FipaPaper(Method):
     """The published FIPA.
 
     Args:
@@ -71,6 +139,9 @@ class FipaPaper:
     name: str = "fipa_paper"
     pooled: bool = False
 
+    kinds = (State, Opening, Eigenpairs, Memory, *CARRIED)
+    compares = True
+
     def __post_init__(self) -> None:
         if not self.step > 0:
             raise ValueError(f"The step must be positive, got {self.step}; try 0.5.")
@@ -86,84 +157,19 @@ class FipaPaper:
                 "such as 1e-6, or take another schedule."
             )
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+    def start(self, theta: Tensor, seed: int) -> State:
         """theta, and what the published rank schedule wants to know."""
-        state: State = {"theta": theta, "seed": seed, "round": 1, "gradient": 0.0}
-        return state, state
+        return State(theta, seed, 1)
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """Eigenpairs at the broadcast theta, then local training."""
-        theta, round_ = tensor(broadcast, "theta"), int(number(broadcast, "round"))
-        fixed = self.rank.rank if isinstance(self.rank, Fixed) else None
-        known = int(number(memory, "rank")) if "rank" in memory else FIRST_RANK
-        found, cutoff, loss = sketched(
-            system,
-            theta,
-            self.sketch,
-            1.0 if fixed and self.sketch == "subspace" else shown(theta.dtype),
-            0.0,
-            fixed or known,
-            generator(int(number(broadcast, "seed")), round_, system.shard.client),
-        )
-        values = found.singular_values
-        adaptive = isinstance(self.rank, Published)
-        gradient = system.linearise(theta).gradient if adaptive else found.gradient
-        delta, _, memory = train(system, theta, self.local, memory)
-        clients = system.problem.clients
-        rows = self._rows(theta, clients)
-        context = Context(
-            round_,
-            cutoff,
-            damping=self.ridge / clients,
-            gradient_norm=float(gradient.norm()),
-            total_gradient_norm=number(broadcast, "gradient"),
-            limit=limit(system, broadcast, rows),
-        )
-        found = truncate(found, self.rank(values, found.factor @ delta, context))
-        s = found.singular_values
-        upload: Message = {
-            "vectors": found.factor / torch.where(s > 0, s, 1.0).unsqueeze(-1),
-            "eigenvalues": s.square(),
-            "delta": delta,
-            "loss": loss,
-        }
-        if adaptive:
-            upload["gradient"] = gradient  # the schedule asks for |sum_j g_j|
-        if rows:
-            upload["spectrum"] = values[:rows]
-        return upload, {**memory, "rank": max(found.rank, 1)}
-
-    def _rows(self, theta: Tensor, clients: int) -> int:
-        """Rows of all clients that a byte budget pays for; 0 without one."""
-        if not isinstance(self.rank, Budget):
-            return 0
-        size, p = theta.element_size(), len(theta)
-        return self.rank.rows(clients, p + 1, size, fixed=size * p + 8)
-
-    def expects(self, broadcast: Message, size: int) -> Fields:
-        """Eigenpairs, update and loss; by schedule, gradient or spectrum."""
-        del broadcast
-        expected = {
-            "vectors": Field(("k", size), scale=True),
-            "eigenvalues": Field(("k",), scale=True, least=0),
-            "delta": Field((size,), scale=True),
-            "loss": Field(least=0),
-        }
-        if isinstance(self.rank, Published):
-            expected["gradient"] = Field((size,), scale=True)
-        if isinstance(self.rank, Budget):
-            expected["spectrum"] = Field(("values",))
-        return expected
-
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
+    def round(self, state: State) -> Exchanges[State]:
         """The published rule in the span of all sketches."""
-        vectors = torch.cat([tensor(u, "vectors") for u in uploads])
-        eigenvalues = torch.cat([tensor(u, "eigenvalues") for u in uploads])
-        moves = torch.cat([tensor(u, "vectors") @ tensor(u, "delta") for u in uploads])
+        answers = yield Opening(
+            state.theta, state.seed, state.round, state.gradient, state.limits
+        )
+        sent = list(answers.values())
+        vectors = torch.cat([a.vectors for a in sent])
+        eigenvalues = torch.cat([a.eigenvalues for a in sent])
+        moves = torch.cat([a.vectors @ a.delta for a in sent])
         q, r = torch.linalg.qr(vectors.mT)
         gramian = (r * eigenvalues) @ r.mT
         values, basis = torch.linalg.eigh(gramian)
@@ -173,32 +179,92 @@ class FipaPaper:
             keep = values > self.cutoff * values[-1:]
             inverse = torch.where(keep, 1 / torch.where(keep, values, 1.0), 0.0)
         y = basis @ (inverse * (basis.mT @ (r @ (eigenvalues * moves))))
-        ranks = tuple(len(tensor(u, "eigenvalues")) for u in uploads)
         info = Info(
-            loss=total(uploads, "loss"),
+            loss=total(sent),
             step=self.step,
             damping=self.ridge,
             cutoff=0.0 if self.ridge else self.cutoff**0.5,
-            ranks=ranks,
+            ranks=tuple(len(a.eigenvalues) for a in sent),
             epochs=self.local.epochs,
         )
-        gradients = [tensor(u, "gradient") for u in uploads if "gradient" in u]
-        after: State = {
-            **state,
-            "theta": tensor(state, "theta") + self.step * (q @ y),
-            "round": int(number(state, "round")) + 1,
-            "gradient": float(torch.stack(gradients).sum(0).norm())
-            if gradients
-            else 0.0,
-        }
-        after |= limits(uploads, self._rows(tensor(state, "theta"), len(uploads)))
-        return after, after, info
+        gradients = [a.gradient for a in sent if a.gradient is not None]
+        norm = float(torch.stack(gradients).sum(0).norm()) if gradients else 0.0
+        spectra = {m: answer.spectrum for m, answer in answers.items()}
+        shares = limits(spectra, self._rows(state.theta, len(sent)))
+        theta = state.theta + self.step * (q @ y)
+        return State(theta, state.seed, state.round + 1, norm, shares), info
 
-    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """Eigenpairs at the broadcast theta, then local training."""
+        return {Opening: self._eigenpairs}
+
+    def _eigenpairs(
+        self, system: System, ask: Opening, memory: Memory | None
+    ) -> tuple[Eigenpairs, Memory]:
+        theta = ask.theta
+        fixed = self.rank.rank if isinstance(self.rank, Fixed) else None
+        found, cutoff, loss = sketched(
+            system,
+            theta,
+            self.sketch,
+            1.0 if fixed and self.sketch == "subspace" else shown(theta.dtype),
+            0.0,
+            fixed or (memory.rank if memory else FIRST_RANK),
+            generator(ask.seed, ask.round, system.shard.client),
+        )
+        values = found.singular_values
+        adaptive = isinstance(self.rank, Published)
+        gradient = system.linearise(theta).gradient if adaptive else found.gradient
+        carried = memory.carried if memory else None
+        delta, _, carried = train(system, theta, self.local, carried)
+        clients = system.problem.clients
+        rows = self._rows(theta, clients)
+        context = Context(
+            ask.round,
+            cutoff,
+            damping=self.ridge / clients,
+            gradient_norm=float(gradient.norm()),
+            total_gradient_norm=ask.gradient,
+            limit=limit(system, ask.limits, rows),
+        )
+        found = truncate(found, self.rank(values, found.factor @ delta, context))
+        s = found.singular_values
+        answer = Eigenpairs(
+            found.factor / torch.where(s > 0, s, 1.0).unsqueeze(-1),
+            s.square(),
+            delta,
+            loss,
+            gradient if adaptive else None,  # the schedule asks for |sum_j g_j|
+            values[:rows] if rows else None,
+        )
+        return answer, Memory(max(found.rank, 1), carried)
+
+    def _rows(self, theta: Tensor, clients: int) -> int:
+        """Rows of all clients that a byte budget pays for; 0 without one."""
+        if not isinstance(self.rank, Budget):
+            return 0
+        size, p = theta.element_size(), len(theta)
+        return self.rank.rows(clients, p + 1, size, fixed=size * p + 8)
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """Eigenpairs, update and loss; by schedule, gradient or spectrum."""
+        del ask
+        fields = {
+            "vectors": Field(("k", size), scale=True),
+            "eigenvalues": Field(("k",), scale=True, least=0),
+            "delta": Field((size,), scale=True),
+            "loss": LOSS,
+        }
+        if isinstance(self.rank, Published):
+            fields["gradient"] = Field((size,), scale=True)
+        if isinstance(self.rank, Budget):
+            fields["spectrum"] = Field(("values",))
+        return Expected(Eigenpairs, fields)
+
+    def renewed(self, state: State) -> State:
         """Without the clients' limits of a byte budget, which are shared anew."""
-        del broadcast
-        after = {key: value for key, value in state.items() if key != "limits"}
-        return after, after
+        return replace(state, limits=None)
 
 
 def make(

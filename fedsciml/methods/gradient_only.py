@@ -109,7 +109,7 @@ class Memory(Record):
 
 
 @dataclass(frozen=True)
-class GradientOnly(Method[State]):
+class GradientOnly(Method):
     """Distributed gradient descent or L-BFGS with a probed line search.
 
     Args:
@@ -158,7 +158,10 @@ class GradientOnly(Method[State]):
         gradient = added(answer.gradient for answer in answers.values())
         loss = total(answers.values())
         s, y = self._pairs(state, gradient)
-        direction, lengths = -two_loop(gradient, s, y), self._lengths(state, s, gradient)
+        direction, lengths = (
+            -two_loop(gradient, s, y),
+            self._lengths(state, s, gradient),
+        )
         answers = yield Search(direction, lengths)
         losses = added(answer.losses for answer in answers.values())
         choice = lowest(losses.unsqueeze(0), loss)

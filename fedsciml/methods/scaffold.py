@@ -60,7 +60,7 @@ class Memory(Record):
 
 
 @dataclass(frozen=True)
-class Scaffold(Averaging[State]):
+class Scaffold(Averaging):
     """SCAFFOLD: FedAvg on corrected gradients.
 
     Args:

@@ -34,7 +34,7 @@ class State:
         phi: The full step, shape [p]; None before the first, and if none was taken.
     """
 
-    phi: Tensor | None
+    phi: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -17,33 +17,94 @@ add up to that of the scaled rows.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from fedsciml.methods import (
+    LOSS,
+    Answers,
+    ClientPart,
+    Exchanges,
+    Expected,
     Field,
-    Fields,
-    Info,
-    Message,
     Method,
-    State,
-    Wrapped,
-    objection,
-    renewed,
+    Opening,
+    Record,
 )
-from fedsciml.methods._uploads import clients, number, tensor, total, without
+from fedsciml.methods import State as _State
 from fedsciml.problem import Problem
 from fedsciml.residual import System
+from fedsciml.wrappers._base import Wrapped, relayed
 
 Balance = Literal["none", "terms", "clients"]
 """What gets the same weight."""
 
-_MARK = "balance."  # prefix of what the balancing itself keeps and sends
-_ASK, _SEED = _MARK + "ask", _MARK + "seed"
-_TRACES, _FACTORS, _LOSS = _MARK + "traces", _MARK + "factors", _MARK + "loss"
+
+@dataclass(frozen=True, eq=False)
+class State(_State):
+    """The state of the method on scaled rows.
+
+    Attributes:
+        seed: For its start.
+        inner: Its own; None before the first round.
+        factors: Of the losses, see ``factors``; a row for all clients, or one for each
+            and a last one for those missing.
+    """
+
+    seed: int
+    inner: _State | None = None
+    factors: Tensor | None = None
+
+    @property
+    def point(self) -> Tensor:
+        """That of the method."""
+        return self.inner.point if self.inner else self.theta
+
+
+@dataclass(frozen=True, eq=False)
+class Traces(Opening):
+    """Asks for the traces of the terms at theta."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sizes(Record):
+    """A client's traces, shape [T], float64."""
+
+    traces: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled(Record):
+    """The first ask of a round, with the factors of the losses."""
+
+    ask: Any
+    factors: Tensor
+
+    @property
+    def theta(self) -> Tensor:
+        """Where the round begins, shape [p]."""
+        theta: Tensor = self.ask.theta
+        return theta
+
+
+@dataclass(frozen=True, eq=False)
+class Weighed(Record):
+    """The answer on scaled rows, and the problem's own loss."""
+
+    answer: Record
+    own_loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class Memory(Record):
+    """The method's memory, and the factors of the losses."""
+
+    factors: Tensor
+    inner: Record | None = None
 
 
 def traces(system: System, theta: Tensor) -> Tensor:
@@ -88,7 +149,7 @@ class Balanced(Wrapped):
     that are not scaled.
 
     Args:
-        method: One whose broadcast of a point carries it as ``theta``.
+        method: Any.
         by: What gets the same weight.
 
     Raises:
@@ -104,85 +165,104 @@ class Balanced(Wrapped):
                 f"'{self.by}'."
             )
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
-        """The question for the traces at theta; the method starts after the answer."""
-        return {"theta": theta, _SEED: seed}, {"theta": theta, _ASK: 1}
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        """Those of the method, and its own."""
+        own = (State, Traces, Sizes, Scaled, Weighed, Memory)
+        return (*own, *self.method.kinds)
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
+    def start(self, theta: Tensor, seed: int) -> State:
+        """The method starts after the traces are known."""
+        return State(theta, seed)
+
+    def round(self, state: State) -> Exchanges[State]:
+        """The factors, once; then the method's round, with the own loss reported."""
+        inner, found, losses = state.inner, state.factors, list[float]()
+        if inner is None or found is None:
+            found = self._factors((yield Traces(state.theta)))
+            inner = self.method.start(state.theta, state.seed)
+
+        def down(ask: Record) -> Record:
+            return ask if losses else Scaled(ask, found)
+
+        def up(ask: Record, answers: Answers) -> Answers:
+            del ask
+            if losses:
+                return answers
+            losses.append(sum(answer.own_loss for answer in answers.values()))
+            return {m: answer.answer for m, answer in answers.items()}
+
+        inner, info = yield from relayed(self.method, inner, down, up)
+        after = State(inner.theta, state.seed, inner, found)
+        return after, replace(info, loss=losses[0])
+
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
         """The traces; afterwards the method's part on scaled rows, and the own loss."""
-        if _ASK in broadcast:
-            return {_TRACES: traces(system, tensor(broadcast, "theta"))}, memory
-        found = tensor(broadcast if _FACTORS in broadcast else memory, _FACTORS)
-        own = found[min(system.shard.client, len(found) - 1)]
-        scaled = system.scaled(own.tolist())
-        upload, kept = self.method.client(
-            scaled, without(broadcast, _MARK), without(memory, _MARK)
-        )
-        if "theta" in broadcast:
-            upload = {**upload, _LOSS: system.loss(tensor(broadcast, "theta"))}
-        return upload, {**kept, _FACTORS: found}
+        inner = {kind: self._later(part) for kind, part in self.method.client.items()}
+        return {**inner, Traces: self._traces, Scaled: self._first}
 
-    def expects(self, broadcast: Message, size: int) -> Fields:
+    def _traces(
+        self, system: System, ask: Traces, memory: Memory | None
+    ) -> tuple[Sizes, Memory | None]:
+        return Sizes(traces(system, ask.theta)), memory
+
+    def _first(
+        self, system: System, ask: Scaled, memory: Memory | None
+    ) -> tuple[Weighed, Record | None]:
+        part = self._later(self.method.client[type(ask.ask)])
+        memory = Memory(ask.factors, memory.inner if memory else None)
+        answer, kept = part(system, ask.ask, memory)
+        return Weighed(answer, system.loss(ask.ask.theta)), kept
+
+    def _later(self, part: ClientPart) -> ClientPart:
+        def answered(
+            system: System, ask: Record, memory: Memory
+        ) -> tuple[Record, Memory]:
+            found = memory.factors
+            own = found[min(system.shard.client, len(found) - 1)]
+            answer, inner = part(system.scaled(own.tolist()), ask, memory.inner)
+            return answer, Memory(found, inner)
+
+        return answered
+
+    def expects(self, ask: Record, size: int) -> Expected:
         """The traces of all terms; afterwards of the method, and the own loss."""
-        if _ASK in broadcast:
-            return {
-                _TRACES: Field(("terms",), dtype=torch.float64, least=0, most=math.inf)
-            }
-        inner = self.method.expects(without(broadcast, _MARK), size)
-        return {**inner, _LOSS: Field(least=0)} if "theta" in broadcast else inner
+        if isinstance(ask, Traces):
+            sizes = Field(("terms",), dtype=torch.float64, least=0, most=math.inf)
+            return Expected(Sizes, {"traces": sizes})
+        if isinstance(ask, Scaled):
+            inner = self.method.expects(ask.ask, size)
+            return Expected(Weighed, {"answer": inner, "own_loss": LOSS})
+        return self.method.expects(ask, size)
 
     def objection(
-        self, problem: Problem, state: State, upload: Message
+        self, problem: Problem, state: State, client: int, answer: Record
     ) -> ValueError | None:
         """To traces of other terms; afterwards the method's."""
-        if _TRACES not in upload:
-            inner, plain = without(state, _MARK), without(upload, _MARK)
-            return objection(self.method, problem, inner, plain)
-        found, terms = len(tensor(upload, _TRACES)), len(problem.terms)
-        if found != terms:
-            return ValueError(f"it has traces of {found} terms; there are {terms}")
-        return None
+        if isinstance(answer, Sizes):
+            found, terms = len(answer.traces), len(problem.terms)
+            if found != terms:
+                return ValueError(f"it has traces of {found} terms; there are {terms}")
+            return None
+        if isinstance(answer, Weighed):
+            answer = answer.answer
+        inner = state.inner or self.method.start(state.theta, state.seed)
+        return self.method.objection(problem, inner, client, answer)
 
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """The factors; afterwards the method's part, with the own loss reported."""
-        if _TRACES in uploads[0]:
-            found = self._factors(uploads)
-            theta, seed = tensor(state, "theta"), int(number(state, _SEED))
-            state, opening = self.method.init(theta, seed)
-            return {**state, _FACTORS: found}, {**opening, _FACTORS: found}, None
-        if _LOSS in uploads[0]:
-            state = {**state, _LOSS: total(uploads, _LOSS)}
-        inner, broadcast, info = self.method.server(
-            without(state, _MARK), [without(upload, _MARK) for upload in uploads]
-        )
-        kept = {_FACTORS: state[_FACTORS]}
-        if info is None:
-            return {**inner, **kept, _LOSS: number(state, _LOSS)}, broadcast, None
-        info = replace(info, loss=number(state, _LOSS))
-        return {**inner, **kept}, {**broadcast, **kept}, info
-
-    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+    def renewed(self, state: State) -> State:
         """Of the method; the factors stay."""
-        if _FACTORS not in state:
-            return state, broadcast
-        kept = {_FACTORS: state[_FACTORS]}
-        inner, opening = renewed(
-            self.method, without(state, _MARK), without(broadcast, _MARK)
-        )
-        return {**inner, **kept}, {**opening, **kept}
+        if state.inner is None:
+            return state
+        return replace(state, inner=self.method.renewed(state.inner))
 
-    def _factors(self, uploads: list[Message]) -> Tensor:
+    def _factors(self, answers: Answers) -> Tensor:
         """A row for all clients, or one for each and a last one for those missing."""
-        found = factors(torch.stack([tensor(u, _TRACES) for u in uploads]), self.by)
+        found = factors(torch.stack([a.traces for a in answers.values()]), self.by)
         if self.by == "terms":
             return found[:1]
-        numbers = clients(uploads)
-        rows = found.new_ones(max(numbers) + 2, found.shape[1])
-        rows[numbers] = found
+        rows = found.new_ones(max(answers) + 2, found.shape[1])
+        rows[list(answers)] = found
         return rows
 
 

@@ -28,31 +28,64 @@ u |B - W K|: it goes to zero as the row space of J settles, at the price of k k'
 of float32 a message and of a copy of every sketch at the server.
 """
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from fedsciml.methods import (
+    Answers,
+    ClientPart,
+    Exchanges,
+    Expected,
     Field,
-    Fields,
-    Info,
-    Message,
     Method,
-    State,
-    Wrapped,
-    objection,
-    renewed,
+    Record,
+    flatten,
+    rebuild,
 )
-from fedsciml.methods._uploads import clients, own, tensor, without
+from fedsciml.methods import State as _State
 from fedsciml.problem import Problem
 from fedsciml.residual import System
+from fedsciml.wrappers._base import Wrapped, relayed
 
 Precision = Literal["float32", "bfloat16"]
 """What numbers are rounded to."""
 
-_MARK = "compress."  # prefix of what the compression itself keeps and sends
+
+@dataclass(frozen=True, eq=False)
+class State(_State):
+    """The method's state, and with feedback the last sketches.
+
+    ``copies`` are the directions K [k', p] of what a client sent last, under the name
+    of the field and the client's number: ``factor.2``.
+    """
+
+    inner: _State
+    copies: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def point(self) -> Tensor:
+        """That of the method."""
+        return self.inner.point
+
+
+@dataclass(frozen=True, eq=False)
+class Changed(Record):
+    """An answer with changes R in the long fields, and the weights W by their names."""
+
+    answer: Record
+    weights: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Memory(Record):
+    """The method's memory, and with feedback K by the names of the fields."""
+
+    inner: Record | None = None
+    copies: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,92 +125,116 @@ class Compressed(Wrapped):
         dtype: torch.dtype = getattr(torch, self.dtype)
         return dtype
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        """Those of the method, and its own."""
+        return (State, Changed, Memory, *self.method.kinds)
+
+    def start(self, theta: Tensor, seed: int) -> State:
         """The method's start."""
-        return self.method.init(theta, seed)
+        return State(theta, self.method.start(theta, seed), {})
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """The method's upload, rounded."""
-        plain, kept = self.method.client(system, broadcast, without(memory, _MARK))
-        copies = own(memory, _MARK)
-        upload = dict(plain)
-        for key in _long(self.method.expects(broadcast, system.size), system.size):
-            value = tensor(plain, key)
+    def round(self, state: State) -> Exchanges[State]:
+        """The method's round on what was sent, in the precision of theta."""
+        copies = dict(state.copies)
+
+        def up(ask: Record, answers: Answers) -> Answers:
+            del ask
+            whole = {m: self._whole(state, m, answer) for m, answer in answers.items()}
+            for m, answer in answers.items():
+                for name in answer.weights if isinstance(answer, Changed) else ():
+                    sent = _tensor(flatten(whole[m]), name)
+                    copies[f"{name}.{m}"] = _directions(sent)
+            return whole
+
+        inner, info = yield from relayed(self.method, state.inner, lambda ask: ask, up)
+        return State(inner.theta, inner, copies), info
+
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """The method's answers, rounded."""
+        return {kind: self._rounded(part) for kind, part in self.method.client.items()}
+
+    def _rounded(self, part: ClientPart) -> ClientPart:
+        def answered(
+            system: System, ask: Record, memory: Memory | None
+        ) -> tuple[Record, Memory]:
+            inner, copies = (memory.inner, memory.copies) if memory else (None, {})
+            plain, inner = part(system, ask, inner)
+            names = _long(self.method.expects(ask, system.size), system.size)
+            if not names:
+                return plain, Memory(inner, copies)
+            content, weights, kept = flatten(plain), {}, dict(copies)
+            for name in names:
+                value = _tensor(content, name)
+                if self.feedback:
+                    known = copies.get(name, value.new_zeros(0, system.size))
+                    weights[name] = _weights(value, known)
+                    value = value - weights[name].to(value) @ known
+                value = value.to(self._dtype)
+                content[_path(name)] = value
+                if self.feedback:
+                    kept[name] = _directions(_read(name, weights[name], value, known))
+            answer = rebuild(content, self.method.kinds)
             if self.feedback:
-                known = copies.get(_MARK + key, value.new_zeros(0, system.size))
-                weights = _weights(value, known)
-                upload[_MARK + key] = weights
-                value = value - weights.to(value) @ known
-                upload[key] = value.to(self._dtype)
-                copies[_MARK + key] = _directions(_read(upload, key, known))
-            else:
-                upload[key] = value.to(self._dtype)
-        return upload, {**kept, **copies}
+                answer = Changed(answer, weights)
+            return answer, Memory(inner, kept)
 
-    def expects(self, broadcast: Message, size: int) -> Fields:
+        return answered
+
+    def expects(self, ask: Record, size: int) -> Expected:
         """The method's fields; the long ones in ``dtype``, with feedback and W."""
-        fields = dict(self.method.expects(broadcast, size))
-        for key in _long(fields, size):
-            field = fields[key]
-            assert field.shape is not None
-            least = None if self.feedback else field.least  # a change has any sign
-            fields[key] = field._replace(dtype=self._dtype, least=least)
-            if self.feedback:
-                shape = (*field.shape[:-1], f"{_MARK}{key}.known")
-                fields[_MARK + key] = Field(
-                    shape, scale=field.scale, dtype=torch.float32
-                )
-        return fields
+        inner = self.method.expects(ask, size)
+        names, weights = _long(inner, size), {}
+
+        def rounded(name: str, given: Field) -> Field:
+            if name not in names:
+                return given
+            assert given.shape is not None
+            if not self.feedback:
+                return given._replace(dtype=self._dtype)
+            shape = (*given.shape[:-1], f"{name}.known")
+            weights[name] = Field(shape, scale=given.scale, dtype=torch.float32)
+            # A change has any sign.
+            return given._replace(dtype=self._dtype, least=None)
+
+        sent = _replaced(inner, rounded)
+        return (
+            Expected(Changed, {"answer": sent, "weights": weights}) if weights else sent
+        )
 
     def objection(
-        self, problem: Problem, state: State, upload: Message
+        self, problem: Problem, state: State, client: int, answer: Record
     ) -> ValueError | None:
         """To a change of what the server never had; then the method's."""
         try:
-            whole = self._whole(state, upload)
+            whole = self._whole(state, client, answer)
         except ValueError as error:
             return error
-        return objection(self.method, problem, without(state, _MARK), whole)
+        return self.method.objection(problem, state.inner, client, whole)
 
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """The method's part on what was sent, in the precision of theta."""
-        copies = own(state, _MARK)
-        whole: list[Message] = []
-        for m, upload in zip(clients(uploads), uploads, strict=True):
-            message = self._whole(state, {**upload, "client": m})
-            for mark in own(upload, _MARK):
-                key = mark.removeprefix(_MARK)
-                copies[f"{mark}.{m}"] = _directions(tensor(message, key))
-            whole.append(message)
-        inner, broadcast, info = self.method.server(without(state, _MARK), whole)
-        return {**inner, **copies}, broadcast, info
-
-    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+    def renewed(self, state: State) -> State:
         """Of the method; the clients' last sketches stay known."""
-        inner, opening = renewed(self.method, without(state, _MARK), broadcast)
-        return {**inner, **own(state, _MARK)}, opening
+        return replace(state, inner=self.method.renewed(state.inner))
 
-    def _whole(self, state: State, upload: Message) -> Message:
+    def _whole(self, state: State, client: int, answer: Record) -> Record:
         """What the client would have sent uncompressed, in the precision of theta."""
-        theta = tensor(state, "theta")
-        message = {
-            key: value.to(theta.dtype)
+        weights: Mapping[str, Tensor] = {}
+        theta = state.theta
+        if isinstance(answer, Changed):
+            weights, answer = answer.weights, answer.answer
+        content = {
+            path: value.to(theta.dtype)
             if isinstance(value, Tensor) and value.dtype == self._dtype
             else value
-            for key, value in upload.items()
+            for path, value in flatten(answer).items()
         }
-        for mark in own(upload, _MARK):
-            copy = f"{mark}.{upload['client']}"
-            known = state.get(copy, theta.new_zeros(0, len(theta)))
-            if not tensor(upload, mark).shape[-1]:  # the client has no memory
+        for name, w in weights.items():
+            known = state.copies.get(f"{name}.{client}", theta.new_zeros(0, len(theta)))
+            if not w.shape[-1]:  # the client has no memory
                 known = known[:0]
-            key = mark.removeprefix(_MARK)
-            message[key] = _read(message, key, known)
-        return without(message, _MARK)
+            content[_path(name)] = _read(name, w, _tensor(content, name), known)
+        return rebuild(content, self.method.kinds)
 
 
 def compressed(method: Method, text: str) -> Method:
@@ -201,13 +258,47 @@ def compressed(method: Method, text: str) -> Method:
     return Compressed(method, dtype, feedback=bool(comma))  # type: ignore[arg-type]
 
 
-def _long(fields: Fields, size: int) -> list[str]:
-    """Keys of what is [..., p]; losses at p candidates, which may overflow, are not."""
-    return [
-        key
-        for key, field in fields.items()
-        if field.finite and field.shape is not None and field.shape[-1:] == (size,)
-    ]
+def _long(expected: Expected, size: int) -> list[str]:
+    """Names of what is [..., p]; losses at p candidates, which may overflow, are not.
+
+    The name of a field of a field is ``outer.inner``.
+    """
+    found: list[str] = []
+
+    def seen(name: str, given: Field) -> Field:
+        if given.finite and given.shape is not None and given.shape[-1:] == (size,):
+            found.append(name)
+        return given
+
+    _replaced(expected, seen)
+    return found
+
+
+def _replaced(
+    expected: Any,  # noqa: ANN401
+    change: Callable[[str, Field], Field],
+    name: str = "",
+) -> Any:  # noqa: ANN401
+    """What is expected, with other fields."""
+    if isinstance(expected, Field):
+        return change(name, expected)
+    if isinstance(expected, Expected):
+        return expected._replace(fields=_replaced(expected.fields, change, name))
+    return {
+        key: _replaced(part, change, f"{name}.{key}" if name else key)
+        for key, part in expected.items()
+    }
+
+
+def _path(name: str) -> str:
+    """Where ``flatten`` has the field."""
+    return name.replace(".", "/")
+
+
+def _tensor(content: Mapping[str, object], name: str) -> Tensor:
+    value = content[_path(name)]
+    assert isinstance(value, Tensor)
+    return value
 
 
 def _weights(value: Tensor, known: Tensor) -> Tensor:
@@ -221,16 +312,15 @@ def _weights(value: Tensor, known: Tensor) -> Tensor:
     return weights if value.ndim > 1 else weights[0]
 
 
-def _read(message: Message, key: str, known: Tensor) -> Tensor:
+def _read(name: str, weights: Tensor, change: Tensor, known: Tensor) -> Tensor:
     """W K + R.
 
     Raises:
         ValueError: If W is not made for K.
     """
-    weights, change = tensor(message, _MARK + key), tensor(message, key)
     if weights.shape[-1] != len(known):
         raise ValueError(
-            f"it holds the change of a '{key}' of {weights.shape[-1]} rows, but the "
+            f"it holds the change of a '{name}' of {weights.shape[-1]} rows, but the "
             f"server knows one of {len(known)}; has another run's memory been given "
             "to the client? Empty it, and the client sends all again"
         )

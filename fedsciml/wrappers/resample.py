@@ -16,25 +16,24 @@ clients: p is normalised within a client's part.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from fedsciml.methods import (
-    Fields,
-    Info,
-    Message,
-    State,
-    Wrapped,
-    objection,
-    renewed,
+    ClientPart,
+    Exchanges,
+    Expected,
+    Record,
+    generator,
 )
-from fedsciml.methods._sketching import generator
-from fedsciml.methods._uploads import number, own, tensor, without
+from fedsciml.methods import State as _State
 from fedsciml.problem import Problem, Rows, Shard, Term
 from fedsciml.residual import System
+from fedsciml.wrappers._base import Wrapped, relayed
 
 CANDIDATES = 10
 """Candidates for every new point, in a client's own part."""
@@ -44,8 +43,42 @@ TRIES = 100
 
 TINY = torch.finfo(torch.float64).tiny
 
-_MARK = "resample."  # prefix of what the resampling itself keeps and sends
-_ROUND, _SEED, _POINTS = _MARK + "round", _MARK + "seed", _MARK + "points."
+
+@dataclass(frozen=True, eq=False)
+class State(_State):
+    """The method's state, the seed, and how many rounds are done."""
+
+    inner: _State
+    seed: int
+    done: int = 0
+
+    @property
+    def point(self) -> Tensor:
+        """That of the method."""
+        return self.inner.point
+
+
+@dataclass(frozen=True, eq=False)
+class Redraw(Record):
+    """The first ask of a round, and that points are drawn before it."""
+
+    ask: Any
+    seed: int
+    round: int
+
+    @property
+    def theta(self) -> Tensor:
+        """Where the round begins, shape [p]."""
+        theta: Tensor = self.ask.theta
+        return theta
+
+
+@dataclass(frozen=True, eq=False)
+class Memory(Record):
+    """The method's memory, and the points drawn, by the number of their term."""
+
+    inner: Record | None = None
+    points: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def chosen(
@@ -178,7 +211,7 @@ class Resampled(Wrapped):
     points; ``Result.loss`` and ``gn_gap`` are on the problem's own.
 
     Args:
-        method: One whose first broadcast carries ``theta``.
+        method: Any.
         every: Rounds between two drawings, at least 1.
         power: k, finite and at least 0; the more, the more of the points go where |r|
             is largest. With 0 points are drawn evenly.
@@ -205,67 +238,80 @@ class Resampled(Wrapped):
                 f"{self.power} and {self.offset}."
             )
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        """Those of the method, and its own."""
+        return (State, Redraw, Memory, *self.method.kinds)
+
+    def start(self, theta: Tensor, seed: int) -> State:
         """The method's start, on the problem's own points."""
-        state, opening = self.method.init(theta, seed)
-        return {**state, _SEED: seed, _ROUND: 0}, opening
+        return State(theta, self.method.start(theta, seed), seed)
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """New points where they are due; the method's part on those of the client."""
-        terms = chosen(system.problem, self.terms, self.pooled)
-        if _ROUND in broadcast:
-            memory = self._drawn(system, terms, broadcast)
-        points = {
-            t: tensor(memory, f"{_POINTS}{t}").cpu()
-            for t in terms
-            if f"{_POINTS}{t}" in memory
-        }
-        upload, kept = self.method.client(
-            system.moved(points), without(broadcast, _MARK), without(memory, _MARK)
+    def round(self, state: State) -> Exchanges[State]:
+        """The method's round; when points are due, on new ones.
+
+        The method then starts from the theta reached.
+        """
+        due = [state.done] if state.done and state.done % self.every == 0 else []
+
+        def down(ask: Record) -> Record:
+            return Redraw(ask, state.seed, due.pop()) if due else ask
+
+        inner, info = yield from relayed(
+            self.method, state.inner, down, lambda ask, answers: answers
         )
-        return upload, {**kept, **own(memory, _MARK)}
+        done = state.done + 1
+        if done % self.every == 0:
+            inner = self.method.start(inner.theta, state.seed)
+        return State(inner.theta, inner, state.seed, done), info
 
-    def _drawn(self, system: System, terms: list[int], broadcast: Message) -> State:
-        """A memory with new points and nothing else."""
-        theta, client = tensor(broadcast, "theta"), system.shard.client
-        seed, round_ = (int(number(broadcast, key)) for key in (_SEED, _ROUND))
-        random = generator(seed, round_, client)
-        return {
-            f"{_POINTS}{rows.term}": redrawn(
-                system, theta, rows, random, self.power, self.offset, self.pooled
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """New points where they are due; the method's part on those of the client."""
+        parts = {kind: self._moved(part) for kind, part in self.method.client.items()}
+        return {**parts, Redraw: self._redraw}
+
+    def _redraw(
+        self, system: System, ask: Redraw, memory: Memory | None
+    ) -> tuple[Record, Record | None]:
+        terms = chosen(system.problem, self.terms, self.pooled)
+        random = generator(ask.seed, ask.round, system.shard.client)
+        points = {
+            f"{rows.term}": redrawn(
+                system, ask.theta, rows, random, self.power, self.offset, self.pooled
             )
             for rows in system.shard.rows
             if rows.term in terms and len(rows.points)
         }
+        part = self._moved(self.method.client[type(ask.ask)])
+        return part(system, ask.ask, Memory(None, points))
 
-    def expects(self, broadcast: Message, size: int) -> Fields:
+    def _moved(self, part: ClientPart) -> ClientPart:
+        """A part of the method on the points that the client has drawn."""
+
+        def answered(
+            system: System, ask: Record, memory: Memory | None
+        ) -> tuple[Record, Memory]:
+            memory = memory or Memory()
+            terms = chosen(system.problem, self.terms, self.pooled)
+            points = {
+                t: memory.points[f"{t}"].cpu() for t in terms if f"{t}" in memory.points
+            }
+            answer, inner = part(system.moved(points), ask, memory.inner)
+            return answer, replace(memory, inner=inner)
+
+        return answered
+
+    def expects(self, ask: Record, size: int) -> Expected:
         """Of the method."""
-        return self.method.expects(without(broadcast, _MARK), size)
+        return self.method.expects(ask.ask if isinstance(ask, Redraw) else ask, size)
 
     def objection(
-        self, problem: Problem, state: State, upload: Message
+        self, problem: Problem, state: State, client: int, answer: Record
     ) -> ValueError | None:
         """The method's."""
-        return objection(self.method, problem, without(state, _MARK), upload)
+        return self.method.objection(problem, state.inner, client, answer)
 
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """The method's part; when points are due, its start from the theta reached."""
-        done, seed = (int(number(state, key)) for key in (_ROUND, _SEED))
-        inner, broadcast, info = self.method.server(without(state, _MARK), uploads)
-        if info is not None:
-            done += 1
-            if done % self.every == 0:
-                inner, broadcast = self.method.init(tensor(inner, "theta"), seed)
-                broadcast = {**broadcast, _SEED: seed, _ROUND: done}
-        return {**inner, _SEED: seed, _ROUND: done}, broadcast, info
-
-    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+    def renewed(self, state: State) -> State:
         """Of the method; points that are due are drawn all the same."""
-        inner, opening = renewed(
-            self.method, without(state, _MARK), without(broadcast, _MARK)
-        )
-        return {**inner, **own(state, _MARK)}, {**opening, **own(broadcast, _MARK)}
+        return replace(state, inner=self.method.renewed(state.inner))

@@ -1,19 +1,67 @@
 """Warm-up: any method for the first rounds, then another, on the same theta."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
-from fedsciml.methods import Fields, Info, Message, Method, State, objection, renewed
-from fedsciml.methods._uploads import own, without
+from fedsciml.methods import (
+    ClientPart,
+    Exchanges,
+    Expected,
+    Method,
+    Record,
+    unique,
+)
+from fedsciml.methods import State as _State
 from fedsciml.problem import Problem
 from fedsciml.residual import System
+from fedsciml.wrappers._base import relayed
 
-_MARK = "warmup."  # prefix of what the warm-up itself keeps and sends
+
+@dataclass(frozen=True, eq=False)
+class State(_State):
+    """The state of the method whose turn it is.
+
+    Attributes:
+        inner: Its own.
+        left: Rounds of warm-up that are left; 0 when it is over.
+        seed: For the start of the second method.
+    """
+
+    inner: _State
+    left: int
+    seed: int
+
+    @property
+    def point(self) -> Tensor:
+        """That of the method whose turn it is."""
+        return self.inner.point
+
+
+@dataclass(frozen=True, eq=False)
+class First(Record):
+    """An ask of the first method."""
+
+    ask: Any
+
+    @property
+    def theta(self) -> Tensor:
+        """Where the round begins, shape [p], of the first ask of a round."""
+        theta: Tensor = self.ask.theta
+        return theta
+
+
+@dataclass(frozen=True, eq=False)
+class Memory(Record):
+    """What a client remembers of the first method."""
+
+    inner: Record | None = None
 
 
 @dataclass(frozen=True)
-class Warmup:
+class Warmup(Method):
     """``first`` for ``rounds`` rounds, then ``then`` from the theta reached.
 
     Both see what they would see alone; clients forget the first method's memory.
@@ -26,6 +74,8 @@ class Warmup:
     first: Method
     rounds: int
     then: Method
+
+    compares = True
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -46,62 +96,62 @@ class Warmup:
         """Whether both are centralised."""
         return self.then.pooled
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        """Those of both, and its own."""
+        return unique((State, First, Memory, *self.first.kinds, *self.then.kinds))
+
+    def start(self, theta: Tensor, seed: int) -> State:
         """The first method's start."""
-        state, broadcast = self.first.init(theta, seed)
-        mark: State = {_MARK + "left": self.rounds, _MARK + "seed": seed}
-        return {**state, **mark}, {**broadcast, _MARK + "left": self.rounds}
+        return State(theta, self.first.start(theta, seed), self.rounds, seed)
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """The part of the method whose turn it is."""
-        warm = _MARK + "left" in broadcast
-        if not warm and _MARK + "left" in memory:
-            memory = {}
-        method = self.first if warm else self.then
-        upload, memory = method.client(
-            system, without(broadcast, _MARK), without(memory, _MARK)
+    def round(self, state: State) -> Exchanges[State]:
+        """The round of the method whose turn it is; in the end, the change."""
+        if not state.left:
+            inner, info = yield from self.then.round(state.inner)
+            return replace(state, theta=inner.theta, inner=inner), info
+        inner, info = yield from relayed(
+            self.first, state.inner, First, lambda ask, answers: answers
         )
-        return upload, {**memory, **({_MARK + "left": 1} if warm else {})}
+        if state.left == 1:
+            inner = self.then.start(inner.theta, state.seed)
+        return State(inner.theta, inner, state.left - 1, state.seed), info
 
-    def expects(self, broadcast: Message, size: int) -> Fields:
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        """The part of the method whose turn it is."""
+        then = {kind: self._then(part) for kind, part in self.then.client.items()}
+        return {First: self._first, **then}
+
+    def _first(
+        self, system: System, ask: First, memory: Memory | None
+    ) -> tuple[Record, Memory]:
+        part = self.first.client[type(ask.ask)]
+        answer, kept = part(system, ask.ask, memory.inner if memory else None)
+        return answer, Memory(kept)
+
+    def _then(self, part: ClientPart) -> ClientPart:
+        def answered(
+            system: System, ask: Record, memory: Record | None
+        ) -> tuple[Record, Record | None]:
+            return part(system, ask, None if isinstance(memory, Memory) else memory)
+
+        return answered
+
+    def expects(self, ask: Record, size: int) -> Expected:
         """Of the method whose turn it is."""
-        method = self.first if _MARK + "left" in broadcast else self.then
-        return method.expects(without(broadcast, _MARK), size)
+        if isinstance(ask, First):
+            return self.first.expects(ask.ask, size)
+        return self.then.expects(ask, size)
 
     def objection(
-        self, problem: Problem, state: State, upload: Message
+        self, problem: Problem, state: State, client: int, answer: Record
     ) -> ValueError | None:
         """That of the method whose turn it is."""
-        method = self.first if own(state, _MARK) else self.then
-        return objection(method, problem, without(state, _MARK), upload)
+        method = self.first if state.left else self.then
+        return method.objection(problem, state.inner, client, answer)
 
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        """The part of the method whose turn it is; in the end, the change."""
-        mark = own(state, _MARK)
-        if not mark:
-            return self.then.server(state, uploads)
-        inner, broadcast, info = self.first.server(without(state, _MARK), uploads)
-        left, seed = int(mark[_MARK + "left"]), int(mark[_MARK + "seed"])
-        if info is not None:
-            left -= 1
-        if left == 0:
-            theta = inner["theta"]
-            assert isinstance(theta, Tensor)
-            state, broadcast = self.then.init(theta, seed)
-            return state, broadcast, info
-        mark[_MARK + "left"] = left
-        return {**inner, **mark}, {**broadcast, _MARK + "left": left}, info
-
-    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
+    def renewed(self, state: State) -> State:
         """Of the method whose turn it is."""
-        mark = own(state, _MARK)
-        inner, opening = renewed(
-            self.first if mark else self.then,
-            without(state, _MARK),
-            without(broadcast, _MARK),
-        )
-        return {**inner, **mark}, {**opening, **own(broadcast, _MARK)}
+        method = self.first if state.left else self.then
+        return replace(state, inner=method.renewed(state.inner))

@@ -1,0 +1,433 @@
+"""What happens between an ask and its answers, in a federation whose clients may fail.
+
+    ask           whoever is there
+    admit         drop answers that are missing, late or cannot be merged (``admission``)
+    count         the bytes that crossed
+    remember      what clients keep; what may have to stand in for them
+    stand in      for members that are absent
+    begin again   where the set of clients changed
+
+A method whose server compares losses over the rounds cannot compare those of different
+clients: where clients left or came, it begins the round again from what still holds,
+its ``renewed`` state. So with a client gone the server solves the least-squares problem
+of the others, and with all of them back, that of the whole.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from logging import getLogger
+from typing import NamedTuple, TypeVar
+
+from torch import Tensor
+
+from fedsciml.federation.admission import outliers, refusal, usual
+from fedsciml.federation.backend import Clients
+from fedsciml.federation.participation import (
+    Heard,
+    Participation,
+    Rules,
+    TooFewClients,
+)
+from fedsciml.federation.traffic import Traffic
+from fedsciml.methods import Info, Method, Record, State
+from fedsciml.problem import Problem
+
+log = getLogger(__name__)
+
+Found = TypeVar("Found")
+
+RETRY = 1.0
+"""Seconds between two attempts at a round that too few clients answer."""
+
+LONGEST = 500
+"""Letters of what is told of a client."""
+
+
+class Checkpoint(NamedTuple):
+    """All that continues a run after ``round`` rounds.
+
+    Attributes:
+        round: How many are done.
+        state: The server's.
+        memories: The clients', in their order.
+        traffic: So far.
+        seconds: So far.
+        participation: Who took part in the last round; None before the first.
+    """
+
+    round: int
+    state: State
+    memories: list[Record | None]
+    traffic: Traffic = Traffic()
+    seconds: float = 0.0
+    participation: Participation | None = None
+
+
+class Outcome(NamedTuple):
+    """A round that is done.
+
+    Attributes:
+        checkpoint: What the next round continues from; its seconds are those of before.
+        info: What the round was.
+        dropped: Why clients are not in it, by their numbers, in a line each.
+        stale: Clients for whom another answered, and the rounds since they were heard.
+    """
+
+    checkpoint: Checkpoint
+    info: Info
+    dropped: dict[str, str]
+    stale: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Federation:
+    """The clients of a problem under a method and rules.
+
+    Args:
+        problem: What is trained.
+        method: What is run.
+        clients: Connected for both.
+        rules: Which rounds count.
+        clock: Seconds.
+        sleep: Waits so many seconds.
+
+    Raises:
+        ValueError: If the rules do not suit the method or the number of clients.
+    """
+
+    problem: Problem
+    method: Method
+    clients: Clients
+    rules: Rules = field(default_factory=Rules)
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        clients, staleness = len(self.holders), self.rules.staleness
+        if self.need > clients:
+            raise ValueError(
+                f"A round of {self.need} clients was asked for, but {clients} have "
+                "rows; give a smaller number of least clients."
+            )
+        if staleness and self.need == clients:
+            raise ValueError(
+                f"With staleness {staleness} a sketch stands in for an absent client, "
+                f"but all {clients} are needed; allow fewer, or leave staleness out."
+            )
+        if staleness and not self.method.stands_in:
+            raise ValueError(
+                f"Method {self.method.name} as it is here cannot stand in for an absent "
+                "client; leave out staleness, or take fipa alone: not compressed, "
+                "balanced, resampled or warmed up."
+            )
+
+    @property
+    def holders(self) -> list[int]:
+        """Clients that have rows.
+
+        Others have nothing to say, and an average no weight for them.
+        """
+        return [m for m, share in enumerate(self.clients.shares) if share > 0]
+
+    @property
+    def need(self) -> int:
+        """Fewest clients of a round."""
+        return self.rules.min_clients or len(self.holders)
+
+    def start(self, theta: Tensor, seed: int) -> Checkpoint:
+        """Before the first round."""
+        memories: list[Record | None] = [None] * len(self.clients.shares)
+        return Checkpoint(0, self.method.start(theta, seed), memories)
+
+    def advance(self, since: Checkpoint) -> Outcome:
+        """The next round: exchanges until the server has taken its step.
+
+        Raises:
+            TooFewClients: If ``min_clients`` are not there within ``patience``.
+            FloatingPointError: If theta or the loss is not finite.
+            Exception: Where all clients are needed and one fails, what it raised.
+        """
+        outcome = _Round(self, since).outcome()
+        theta = outcome.checkpoint.state.theta
+        self.check(outcome.checkpoint.round, outcome.info.loss, theta)
+        return outcome
+
+    def loss(self, theta: Tensor, number: int) -> tuple[float, dict[str, str]]:
+        """Loss at theta after round ``number``, and why clients are not in the sum.
+
+        Raises:
+            Exception: As ``advance``.
+        """
+        asking = _Asking(self, number)
+        return asking.patiently(lambda: asking.loss(theta)), asking.reasons()
+
+    def check(self, number: int, loss: float, theta: Tensor) -> None:
+        """Refuse to go on with, or to end at, what is not finite.
+
+        Raises:
+            FloatingPointError: If theta or the loss is not finite.
+        """
+        finite = bool(theta.isfinite().all())
+        if not (finite and math.isfinite(loss)):
+            raise FloatingPointError(
+                f"In round {number} of {self.method.name} on {self.problem.name} the "
+                f"loss is {loss:.3e}, theta {'finite' if finite else 'not finite'} "
+                "after it. Try a smaller learning rate or step, or more damping."
+            )
+
+
+class _Asking:
+    """Asking clients, who may be absent.
+
+    Attributes:
+        dropped: Why clients are not in what is asked now.
+    """
+
+    def __init__(self, federation: Federation, number: int) -> None:
+        self.federation, self.number = federation, number
+        self.method, self.rules = federation.method, federation.rules
+        self.clients, self.need = federation.clients, federation.need
+        self.label = f"{self.method.name} on {federation.problem.name}"
+        self.dropped: dict[int, Exception] = {}
+
+    def patiently(self, attempt: Callable[[], Found | None]) -> Found:
+        """What an attempt finds, tried again for as long as patience lasts."""
+        clock, sleep = self.federation.clock, self.federation.sleep
+        until, first = clock() + self.rules.patience, dict[int, Exception]()
+        while (found := attempt()) is None:
+            if self.rules.patience and not first:
+                told = "; ".join(f"client {m}: {e}" for m, e in self.reasons().items())
+                log.warning("Round %d waits for clients; %s", self.number, told)
+            # That a client which failed is not there in the next attempt says less.
+            first = self.dropped | first
+            if clock() >= until:
+                self.dropped = first
+                raise self._failure()
+            sleep(RETRY)
+        return found
+
+    def here(self) -> list[int]:
+        """Clients that can be asked; the others are dropped."""
+        there, holders = self.clients.here(self.number), self.federation.holders
+        self.dropped = {
+            m: ConnectionError(f"Client {m} is not there in round {self.number}.")
+            for m in holders
+            if m not in there
+        }
+        return [m for m in holders if m in there]
+
+    def loss(self, theta: Tensor) -> float | None:
+        """Loss at theta, summed over those who answer; None if they are too few."""
+        here, known = self.here(), list[float]()
+        answers = self.clients.losses(theta, here, self.rules.deadline)
+        for m, answer in answers.items():
+            if isinstance(answer, Exception):
+                self.dropped[m] = answer
+            elif not (math.isfinite(answer) and answer >= 0):
+                self.drop(m, FloatingPointError(f"its loss at the end is {answer}"))
+            else:
+                known.append(answer)
+        return sum(known) if len(known) >= self.need else None
+
+    def drop(self, m: int, wrong: Exception) -> None:
+        """Leave the client out, and say why."""
+        advice = (
+            " Try a smaller learning rate or step, or more damping."
+            if isinstance(wrong, FloatingPointError)
+            else ""
+        )
+        self.dropped[m] = type(wrong)(
+            f"In round {self.number} of {self.label} the upload of client {m} cannot "
+            f"be merged: {wrong}.{advice}"
+        )
+
+    def reasons(self) -> dict[str, str]:
+        """Why clients were dropped, by their numbers, in a line each of bounded length.
+
+        What a client says of itself can be anything.
+        """
+        lines = {m: " ".join(str(e).split()) for m, e in self.dropped.items()}
+        return {str(m): line[:LONGEST] for m, line in lines.items()}
+
+    def _failure(self) -> Exception:
+        """Why the round cannot be."""
+        clients = len(self.federation.holders)
+        if self.need == clients:
+            m, error = next(iter(self.dropped.items()))
+            error.add_note(
+                f"Raised by client {m} in round {self.number} of {self.label} (backend "
+                f"{self.clients.name})."
+            )
+            return error
+        reasons = [
+            f"Client {m}: {type(self.dropped[int(m)]).__name__}: {told}"
+            for m, told in self.reasons().items()
+        ]
+        return TooFewClients(
+            f"Round {self.number} of {self.label} needs {self.need} of {clients} "
+            f"clients, {clients - len(self.dropped)} are left. {'; '.join(reasons)}. "
+            "Mend them and resume the run, or allow fewer clients."
+        )
+
+
+class _Round(_Asking):
+    """One round on its way.
+
+    Attributes:
+        stale: Rounds since a member was heard of for whom another answers.
+        memories: The clients', as far as this attempt has come.
+        heard: What may have to stand in for a client.
+        norms: What is usual.
+        traffic: Of all attempts.
+    """
+
+    def __init__(self, federation: Federation, since: Checkpoint) -> None:
+        super().__init__(federation, since.round + 1)
+        self.since, self.traffic = since, since.traffic
+        self.stale: dict[int, int] = {}
+        self.memories = list(since.memories)
+        self.heard: dict[int, Heard] = {}
+        self.norms: dict[str, float] = {}
+
+    def outcome(self) -> Outcome:
+        """The round, as soon as enough clients are there."""
+        return self.patiently(self._with_whoever_is_here)
+
+    def _with_whoever_is_here(self) -> Outcome | None:
+        """The round; None if they are too few."""
+        since, before = self.since, self.since.participation
+        here, self.stale = self.here(), {}
+        self.heard = dict(before.heard) if before else {}
+        self.norms = before.norms if before else {}
+        holders = self.federation.holders
+        members = [m for m in holders if m in here or self._can_stand_in(m)]
+        state, fresh = since.state, before is None
+        if before and not set(before.members) <= set(members) and self.method.compares:
+            state, fresh = self.method.renewed(state), True
+        while len([m for m in members if m in here]) >= self.need:
+            self.stale = {m: self._age(m) for m in members if m not in here}
+            self.memories = list(since.memories)
+            found, members = self._attempt(state, members, fresh)
+            here = [m for m in members if m not in self.stale]
+            if found is not None:
+                return self._done(*found, members, here)
+            fresh = not self._comparable(members)
+            state = self.method.renewed(since.state) if fresh else since.state
+        return None
+
+    def _done(
+        self, state: State, info: Info, members: list[int], here: list[int]
+    ) -> Outcome:
+        """Of clients of whom nothing was merged the memory stays what it was."""
+        merged = {*here, *(m for m, age in self.stale.items() if age == 0)}
+        memories = [
+            after if m in merged else before
+            for m, (before, after) in enumerate(
+                zip(self.since.memories, self.memories, strict=True)
+            )
+        ]
+        stale = sorted(self.stale)
+        checkpoint = Checkpoint(
+            self.number,
+            state,
+            memories,
+            self.traffic,
+            self.since.seconds,
+            Participation(members, stale, self.heard, self.norms),
+        )
+        return Outcome(checkpoint, info, self.reasons(), self.stale)
+
+    def _comparable(self, members: list[int]) -> bool:
+        """Whether losses of these clients can be compared with those of before.
+
+        Not where a client is back: what its stand-in told is not true of it.
+        """
+        before = self.since.participation
+        if before is None or members != before.members:
+            return False
+        return set(before.stale) <= set(self.stale)
+
+    def _attempt(
+        self, state: State, members: list[int], fresh: bool
+    ) -> tuple[tuple[State, Info] | None, list[int]]:
+        """The exchanges of a round, and the members left; None if it must begin again.
+
+        A ``fresh`` state knows no losses of before.
+        """
+        fresh |= not self.method.compares
+        sizes: dict[int, dict[str, int]] = {m: {} for m in members}
+        exchanges, opening = self.method.round(state), True
+        ask = next(exchanges)
+        while True:
+            answers = self._exchange(ask, state, members, sizes)
+            left = list(answers)
+            agree = fresh or self._comparable(left) if opening else left == members
+            if not agree or len(left) - len(self.stale) < self.need:
+                return None, left
+            members, opening = left, False
+            try:
+                ask = exchanges.send(answers)
+            except StopIteration as end:
+                return end.value, members
+
+    def _exchange(
+        self,
+        ask: Record,
+        state: State,
+        members: list[int],
+        sizes: Mapping[int, dict[str, int]],
+    ) -> dict[int, Record]:
+        """What is merged, by client, in their order."""
+        asked = {m: self.memories[m] for m in members if m not in self.stale}
+        expected = self.method.expects(ask, len(state.theta))
+        replies = self.clients.ask(ask, asked, self.number, self.rules.deadline)
+        came: dict[int, Record] = {}
+        answers: dict[int, Record] = {}
+        for m, reply in replies.items():
+            if isinstance(reply, Exception):
+                self.dropped[m] = reply
+                continue
+            came[m], self.memories[m] = reply
+            share = self.clients.shares[m]
+            wrong = refusal(
+                came[m], expected, sizes[m], state.theta, share
+            ) or self.method.objection(self.federation.problem, state, m, came[m])
+            if wrong is None:
+                answers[m] = came[m]
+            else:
+                self.drop(m, wrong)
+        if not self.method.pooled:
+            self.traffic = self.traffic.plus(ask, len(asked), came.values())
+        self.norms = usual(answers, expected, self.norms)
+        strange = outliers(answers, expected, self.norms, self.rules.outlier)
+        for m, wrong in strange.items():
+            self.drop(m, wrong)
+            del answers[m]
+        if self.rules.staleness:
+            for m, answer in answers.items():
+                last = self.method.remembered(ask, answer)
+                if last is not None:
+                    self.heard[m] = Heard(last, self.number)
+            answers |= self._stood_in(ask, members, answers)
+        return {m: answers[m] for m in sorted(answers)}
+
+    def _stood_in(
+        self, ask: Record, members: list[int], answers: Mapping[int, Record]
+    ) -> dict[int, Record]:
+        """Answers in the stead of members from whom there is none."""
+        found: dict[int, Record] = {}
+        for m in members:
+            if m in answers or not self._can_stand_in(m):
+                continue
+            self.stale[m] = self._age(m)
+            found[m], last = self.method.stand_in(ask, self.heard[m].last)
+            self.heard[m] = self.heard[m]._replace(last=last)
+        return found
+
+    def _can_stand_in(self, m: int) -> bool:
+        return m in self.heard and self._age(m) <= self.rules.staleness
+
+    def _age(self, m: int) -> int:
+        return self.number - self.heard[m].round

@@ -1,0 +1,27 @@
+"""What crossed between server and clients."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from fedsciml.methods import Record, payload
+
+
+class Traffic(NamedTuple):
+    """Payload bytes and message counts.
+
+    A broadcast counts once per client. Payload is tensors and numbers (8 bytes each);
+    the words that name them and a transport's framing are not counted. A centralised
+    run has no traffic.
+    """
+
+    bytes_up: int = 0
+    bytes_down: int = 0
+    messages: int = 0
+
+    def plus(self, ask: Record, asked: int, answers: Collection[Record]) -> "Traffic":
+        """With an exchange more: ``asked`` clients, of whom some answered."""
+        return Traffic(
+            self.bytes_up + sum(payload(answer) for answer in answers),
+            self.bytes_down + asked * payload(ask),
+            self.messages + asked + len(answers),
+        )

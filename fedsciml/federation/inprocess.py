@@ -26,6 +26,10 @@ class Local:
         dtype: ``torch.float64`` or ``torch.float32``.
         clock: Tells the seconds that a client takes. A client is not interrupted at a
             deadline; its answer is late when it comes.
+
+    Attributes:
+        systems: The residual of each client.
+        memories: What clients remember from one ``exchange`` to the next.
     """
 
     name = "inprocess"
@@ -45,6 +49,7 @@ class Local:
         self.method = method
         self.systems = [System(problem, shard, device, dtype) for shard in shards]
         self.shares = [shard.share for shard in shards]
+        self.memories: dict[int, Record | None] = dict.fromkeys(range(len(shards)))
         self._clock = clock
 
     def here(self, number: int) -> list[int]:
@@ -67,6 +72,20 @@ class Local:
             list(memories),
             deadline,
         )
+
+    def exchange(self, ask: Record) -> dict[int, Record]:
+        """The answers of all clients, which remember: a federation without faults.
+
+        Raises:
+            Exception: What the first client raised that did.
+        """
+        answers: dict[int, Record] = {}
+        for m, reply in self.ask(ask, self.memories, 0).items():
+            if isinstance(reply, Exception):
+                reply.add_note(f"Raised by client {m} (backend {self.name}).")
+                raise reply
+            answers[m], self.memories[m] = reply
+        return answers
 
     def losses(
         self, theta: Tensor, clients: Sequence[int], deadline: float | None = None

@@ -29,6 +29,7 @@ from fedsciml.methods._base import (
     Opening,
     S,
     State,
+    conclude,
 )
 from fedsciml.methods._local import Local, Solver, Trained, minimise, train
 from fedsciml.methods._records import (
@@ -64,6 +65,7 @@ __all__ = [
     "Solver",
     "State",
     "Trained",
+    "conclude",
     "flatten",
     "generator",
     "kind",

@@ -139,6 +139,27 @@ The memory is None at first.
 """
 
 
+def conclude(
+    exchanges: Exchanges[S], answer: Callable[[Record], Answers]
+) -> tuple[S, Info]:
+    """A round of clients that never fail.
+
+    Args:
+        exchanges: The server's half of it.
+        answer: From what the clients are asked to their answers.
+
+    Returns:
+        The server's next state, and what the round was.
+    """
+    ask = next(exchanges)
+    while True:
+        try:
+            ask = exchanges.send(answer(ask))
+        except StopIteration as end:
+            found: tuple[S, Info] = end.value
+            return found
+
+
 class Method:
     """A federated or centralised method; each has a type of ``State`` of its own."""
 

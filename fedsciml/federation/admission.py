@@ -119,11 +119,12 @@ def _leaves(answer: object, expected: Expected) -> Iterator[tuple[str, object, F
     Raises:
         ValueError: If the answer is of another type or holds other fields.
     """
+    names = [field.name for field in fields(expected.kind)]
     if type(answer) is not expected.kind:
         raise ValueError(
             f"it is a {type(answer).__name__}, not a {kind(expected.kind)}"
         )
-    for name in (f.name for f in fields(expected.kind)):
+    for name in names:
         value, field = getattr(answer, name), expected.fields.get(name)
         if field is None:
             if value is not None:

@@ -67,7 +67,6 @@ class Flower:
         return Nodes(self.run, method, messenger, membership, device)
 
 
-@dataclass(frozen=True)
 class Stamp(Record):
     """The name under which a site keeps what it remembers: round and exchange."""
 

@@ -1,6 +1,5 @@
 """What methods share whose clients train locally and send how far they came."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -9,12 +8,12 @@ from fedsciml.methods._base import (
     LOSS,
     SHARE,
     Answers,
-    ClientPart,
     Expected,
     Field,
     Info,
     Method,
     Opening,
+    Parts,
     State,
 )
 from fedsciml.methods._local import CARRIED, Carried, Local, train
@@ -23,7 +22,6 @@ from fedsciml.methods._sums import mean, total
 from fedsciml.residual import System
 
 
-@dataclass(frozen=True, eq=False)
 class Update(Record):
     """What a client sends after its training.
 
@@ -67,7 +65,7 @@ class Averaging(Method):
             )
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """Local training from the broadcast theta."""
         return {Opening: self._train}
 

@@ -28,7 +28,6 @@ from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 
-@dataclass(frozen=True, eq=False)
 class State(Record):
     """What a server keeps from round to round.
 
@@ -44,7 +43,6 @@ class State(Record):
         return self.theta
 
 
-@dataclass(frozen=True, eq=False)
 class Opening(Record):
     """The first ask of a round, at a point of the parameter space.
 
@@ -120,7 +118,7 @@ class Expected(NamedTuple):
         fields: What its fields must hold; those that are not listed must be None.
     """
 
-    kind: type[Record]
+    kind: type[Any]
     fields: "Mapping[str, Field | Expected | Mapping[str, Field]]"
 
 
@@ -137,6 +135,9 @@ ClientPart = Callable[[System, Any, Any], tuple[Record, Record | None]]
 
 The memory is None at first.
 """
+
+Parts = Mapping[type[Record], ClientPart]
+"""A client's half of a round: a function for each kind of ask."""
 
 
 def conclude(
@@ -179,7 +180,7 @@ class Method:
         raise NotImplementedError
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """A client's half of a round: a function for each kind of ask."""
         raise NotImplementedError
 

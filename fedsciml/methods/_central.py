@@ -1,19 +1,18 @@
 """What the centralised methods share: one party holds all rows and keeps its state."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from fedsciml.methods._base import (
     LOSS,
-    ClientPart,
     Exchanges,
     Expected,
     Field,
     Info,
     Method,
     Opening,
+    Parts,
     State,
 )
 from fedsciml.methods._local import CARRIED, Carried, Local, minimise
@@ -21,7 +20,6 @@ from fedsciml.methods._records import Record
 from fedsciml.residual import System
 
 
-@dataclass(frozen=True, eq=False)
 class Reached(Record):
     """Where the steps of a round led, [p], and the loss before them."""
 
@@ -55,7 +53,7 @@ class Central(Method):
         return State(reached.theta), Info(reached.loss, epochs=self.local.epochs)
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """The steps of a round."""
         return {Opening: self._steps}
 

@@ -102,7 +102,6 @@ class Local:
             )
 
 
-@dataclass(frozen=True, eq=False)
 class Adam(Record):
     """What Adam carries on: moments [p], and its steps, a tensor []."""
 
@@ -111,14 +110,12 @@ class Adam(Record):
     step: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Sgd(Record):
     """What gradient descent carries on: its momentum [p]."""
 
     momentum_buffer: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Lbfgs(Record):
     """What torch's L-BFGS carries on, under its names, and the theta where it stopped.
 

@@ -9,7 +9,7 @@ the record again, of the types that it is given and no others.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
 import torch
 from torch import Tensor
@@ -24,13 +24,17 @@ KIND = "kind"
 """Under which ``flatten`` keeps the name of a record's type."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass_transform(frozen_default=True, eq_default=False)
 class Record:
     """What crosses between server and client, or is kept by one of them.
 
-    Two records are equal only if they are the same object: compare what ``flatten``
-    gives. A part of a record may be any other frozen dataclass of such fields.
+    A subclass is a frozen dataclass of its annotated fields. Two records are equal only
+    if they are the same object: compare what ``flatten`` gives. A part of a record may
+    be any other frozen dataclass of such fields.
     """
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, eq=False)(cls)
 
 
 R = TypeVar("R")

@@ -22,7 +22,6 @@ from fedsciml.methods._local import CARRIED, Local, Solver
 from fedsciml.methods._sums import mean, total
 
 
-@dataclass(frozen=True, eq=False)
 class State(_State):
     """theta and Adam's two moments, all [p]."""
 

@@ -18,7 +18,6 @@ question: it divides each update by the number of local steps, which it lets dif
 from client to client. Here all clients do the same number, and it is FedAvg.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,7 +25,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.methods._averaging import Averaging, Update
-from fedsciml.methods._base import ClientPart, Exchanges, Opening
+from fedsciml.methods._base import Exchanges, Opening, Parts
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._local import CARRIED, Carried, Local, train
 from fedsciml.methods._records import Record
@@ -34,14 +33,12 @@ from fedsciml.methods._sums import shared
 from fedsciml.residual import System
 
 
-@dataclass(frozen=True, eq=False)
 class State(_State):
     """theta and the mean gradient h, both [p]."""
 
     gradient: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Memory(Record):
     """The client's gradient g_m [p], and what its solver carries on."""
 
@@ -97,7 +94,7 @@ class FedDyn(Averaging):
         return State(theta - gradient / alpha, gradient), info
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """Regularised local training; the gradient kept is that at its minimum."""
         return {Opening: self._regularised}
 

@@ -16,7 +16,7 @@ one-shot method; the next ones start from its result.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,12 +26,12 @@ from torch import Tensor
 from fedsciml.methods import _averaging
 from fedsciml.methods._averaging import Averaging
 from fedsciml.methods._base import (
-    ClientPart,
     Exchanges,
     Expected,
     Field,
     Info,
     Opening,
+    Parts,
     State,
 )
 from fedsciml.methods._local import CARRIED, Carried, Local, Solver, train
@@ -48,14 +48,12 @@ BETA1, BETA2, EPS = 0.9, 0.99, 1e-3
 """Of the server's Adam, without correction for its start; the authors' program."""
 
 
-@dataclass(frozen=True, eq=False)
 class Diagonal(_averaging.Update):
     """The update, and the diagonal of J_m^T J_m at its end, [p]."""
 
     fisher: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Kronecker(_averaging.Update):
     """The update, and the Kronecker factors of J_m^T J_m at its end.
 
@@ -70,14 +68,12 @@ class Kronecker(_averaging.Update):
     widths: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Path(Record):
     """Asks for the losses at the points [n, p]."""
 
     points: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Losses(Record):
     """A client's losses there, shape [n]."""
 
@@ -130,7 +126,7 @@ class FedFisher(Averaging):
         return State(path[choice.length if choice else 0]), info
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """Local training and the matrix at its end; then losses along the path."""
         return {Opening: self._fisher, Path: self._losses}
 

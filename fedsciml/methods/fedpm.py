@@ -21,7 +21,7 @@ sends a square root of J_m^T J_m of small rank, and searches step and damping.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,13 +32,13 @@ from fedsciml.methods._averaging import Update
 from fedsciml.methods._base import (
     LOSS,
     SHARE,
-    ClientPart,
     Exchanges,
     Expected,
     Field,
     Info,
     Method,
     Opening,
+    Parts,
     State,
 )
 from fedsciml.methods._records import Record
@@ -50,7 +50,6 @@ from fedsciml.residual import Linearisation, System, kronecker
 Preconditioner = Literal["foof", "gramian"]
 
 
-@dataclass(frozen=True, eq=False)
 class Preconditioned(Update):
     """The update, and the last preconditioner.
 
@@ -130,7 +129,7 @@ class FedPM(Method):
         return State(state.theta + kronecker.joined(moves)), info
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """Preconditioned steps; the way, and the last preconditioner."""
         return {Opening: self._steps}
 

@@ -15,7 +15,7 @@ With a policy that does not probe, the second is left out. Where a policy lets t
 rise for a while, theta stays at the lowest loss known, and ``at`` is where it stands.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Literal
@@ -36,12 +36,12 @@ from fedsciml.linalg.sketch import Sketch, gather, truncate
 from fedsciml.linalg.solve import Spectrum, spectrum
 from fedsciml.methods._base import (
     LOSS,
-    ClientPart,
     Exchanges,
     Expected,
     Field,
     Info,
     Method,
+    Parts,
 )
 from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
@@ -61,7 +61,6 @@ from fedsciml.policies.natural import Natural
 from fedsciml.residual import System
 
 
-@dataclass(frozen=True, eq=False)
 class State(_State):
     """What the server keeps from round to round.
 
@@ -90,8 +89,20 @@ class State(_State):
         """``at``."""
         return self.at
 
+    def moved(self, at: Tensor, loss: float, there: float) -> "State":
+        """With the next step from ``at``; the model goes along if it is the lowest.
 
-@dataclass(frozen=True, eq=False)
+        Args:
+            at: Shape [p].
+            loss: Where the step started.
+            there: Loss at ``at``; infinite where it is not known.
+        """
+        lowest = loss if self.lowest is None else self.lowest
+        if there != inf and there > lowest:
+            return replace(self, at=at, lowest=lowest)
+        return replace(self, at=at, theta=at, lowest=None if there == inf else there)
+
+
 class Opening(_Opening):
     """Asks for a sketch at theta; as ``State``, and the policy's ``reach``."""
 
@@ -103,7 +114,6 @@ class Opening(_Opening):
     limits: Tensor | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class Sketched(Record):
     """A client's least-squares problem B D ~ c at theta.
 
@@ -122,7 +132,6 @@ class Sketched(Record):
     spectrum: Tensor | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class Probe(Record):
     """Asks for losses and targets at theta + t D: steps D [T, p], lengths t [S]."""
 
@@ -130,7 +139,6 @@ class Probe(Record):
     lengths: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Found(Record):
     """A client's losses [T, S] and targets -U^T r [T, S, k] at the candidates."""
 
@@ -138,24 +146,27 @@ class Found(Record):
     targets: Tensor
 
 
-@dataclass(frozen=True, eq=False)
+class Basis(Record):
+    """U [n, k] of a client's last sketch, and the theta [p] where it was made."""
+
+    left: Tensor
+    theta: Tensor
+
+
 class Memory(Record):
     """What a client remembers.
 
     Attributes:
         rank: About how many directions its sketch had.
-        left: U of its last sketch, shape [n, k], until it was asked for losses.
-        theta: Where that was, shape [p].
-        carried: Of its local solver.
+        basis: Until it was asked for losses.
+        carried: By its local solver.
     """
 
     rank: int
-    left: Tensor | None = None
-    theta: Tensor | None = None
+    basis: Basis | None = None
     carried: Carried | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class Last(Record):
     """A client's last sketch, and the theta [p] where it was made."""
 
@@ -193,21 +204,10 @@ class Fipa(Method):
 
     def round(self, state: State) -> Exchanges[State]:
         """Sketches up; candidate steps down, losses up; the step that is taken."""
-        answers = yield self._opening(state)
-        sketches = [Sketch(a.factor, a.target) for a in answers.values()]
-        whole = gather(sketches)
-        problem = spectrum(whole)  # B D ~ c of all clients
-        if whole.left is not None:
-            problem = problem._replace(left=whole.left @ problem.left)
-        # B delta where the clients trained, else the target itself.
-        desired = [a.desired for a in answers.values() if a.desired is not None]
-        aimed = (
-            problem._replace(c=torch.cat(desired) @ problem.left)
-            if desired
-            else problem
-        )
-        loss = total(answers.values())
-        candidates = self._candidates(aimed, state.policy)
+        sent = yield self._opening(state)
+        problem, gradient = _merged(sent.values())  # B D ~ c of all clients
+        loss = total(sent.values())
+        candidates = self._candidates(_aimed(problem, sent.values()), state.policy)
         steps, probed = candidates.steps(problem.basis), None
         if self.policy.probes:
             found = yield Probe(steps, steps.new_tensor(candidates.lengths))
@@ -217,107 +217,81 @@ class Fipa(Method):
         choice, policy = self.policy.choose(
             problem, loss, candidates, probed, state.policy
         )
-
-        at, best = state.at, state.theta
-        lowest = loss if state.lowest is None else state.lowest
-        length = damping = cutoff = 0.0
+        info = Info(
+            loss,
+            step=candidates.lengths[choice.length] if choice else 0.0,
+            damping=candidates.dampings[choice.step] if choice else 0.0,
+            cutoff=candidates.cutoffs[choice.step] if choice else 0.0,
+            ranks=tuple(len(a.target) for a in sent.values()),
+            epochs=self.local.epochs if self.local else 1,
+            probes=0 if probed is None else probed.losses.numel(),
+        )
         if choice is not None:
-            length = candidates.lengths[choice.length]
-            damping = candidates.dampings[choice.step]
-            cutoff = candidates.cutoffs[choice.step]
-            at, there = at + length * steps[choice.step], inf  # not known
+            at, there = state.at + info.step * steps[choice.step], inf  # not known
             if choice.correction is not None:
                 at = at + choice.correction @ problem.basis
             elif probed is not None:
                 there = float(probed.losses[choice.step, choice.length])
-            if there <= lowest or there == inf:
-                best, lowest = at, there
-        spectra = {m: a.spectrum for m, a in answers.items()}
-        after = State(
-            theta=best,
-            at=at,
-            seed=state.seed,
+            state = state.moved(at, loss, there)
+        spectra = {m: answer.spectrum for m, answer in sent.items()}
+        after = replace(
+            state,
             round=state.round + 1,
             top=problem.top,
-            gradient=float(whole.gradient.norm()),
+            gradient=gradient,
             policy=policy,
-            limits=limits(spectra, self._rows(state.theta, len(answers))),
-            lowest=lowest if lowest < inf else None,
+            limits=limits(spectra, self._rows(state.theta, len(sent))),
         )
-        ranks = tuple(sketch.rank for sketch in sketches)
-        epochs = self.local.epochs if self.local else 1
-        probes = 0 if probed is None else probed.losses.numel()
-        return after, Info(loss, length, damping, cutoff, ranks, epochs, probes)
+        return after, info
 
     def _sketch(
         self, system: System, ask: Opening, memory: Memory | None
     ) -> tuple[Sketched, Memory]:
         """A client's sketch, as far as the rank schedule wants it."""
-        theta, client = ask.theta, system.shard.client
+        memory = memory or Memory(FIRST_RANK)
+        at, random = ask.theta, generator(ask.seed, ask.round, system.shard.client)
         found, cutoff, loss = sketched(
-            system,
-            theta,
-            self.sketch,
-            ask.reach,
-            ask.top,
-            memory.rank if memory else FIRST_RANK,
-            generator(ask.seed, ask.round, client),
+            system, at, self.sketch, ask.reach, ask.top, memory.rank, random
         )
-        values, desired = found.singular_values, found.target
-        carried = memory.carried if memory else None
+        values, desired, carried = found.singular_values, None, memory.carried
         if self.local is not None:
-            delta, _, carried = train(system, theta, self.local, carried)
+            delta, _, carried = train(system, at, self.local, carried)
             desired = found.factor @ delta
-        clients = system.problem.clients
-        rows = self._rows(theta, clients)
-        # Of the steps that the policy will propose; 0 in a first round, not known.
-        least = ask.reach * ask.top / MARGIN
-        context = Context(
-            ask.round,
-            cutoff,
-            damping=least**2 / clients,
-            gradient_norm=float(found.gradient.norm()),
-            total_gradient_norm=ask.gradient,
-            limit=limit(system, ask.limits, rows),
-        )
-        rank = self.rank(values, desired, context)
-        complete = max(int((values > cutoff).sum()), 1)
+        context, rows = self._context(system, ask, cutoff, found)
+        rank = self.rank(values, found.target if desired is None else desired, context)
         found = truncate(found, rank)
-        memory = Memory(complete, carried=carried)
-        if self.policy.probes:
-            memory = replace(memory, left=found.left, theta=theta)
-        trained = None if self.local is None else desired[:rank]
-        shown = values[:rows] if rows else None
-        return Sketched(found.factor, found.target, loss, trained, shown), memory
+        answer = Sketched(
+            found.factor,
+            found.target,
+            loss,
+            None if desired is None else desired[:rank],
+            values[:rows] if rows else None,
+        )
+        left = found.left if self.policy.probes else None
+        basis = None if left is None else Basis(left, at)
+        return answer, Memory(max(int((values > cutoff).sum()), 1), basis, carried)
 
     def _probe(
         self, system: System, ask: Probe, memory: Memory
     ) -> tuple[Found, Memory]:
         """A client's losses and targets at all steps and lengths."""
-        theta, left, shape = (
-            memory.theta,
-            memory.left,
-            (len(ask.steps), len(ask.lengths)),
-        )
-        assert theta is not None
-        assert left is not None
-        candidates = theta + ask.lengths[:, None] * ask.steps[:, None]
+        basis, shape = memory.basis, (len(ask.steps), len(ask.lengths))
+        assert basis is not None
+        candidates = basis.theta + ask.lengths[:, None] * ask.steps[:, None]
         residuals = system.residuals(candidates.flatten(0, 1))
-        losses = residuals.square().sum(1) / 2
-        targets = -(residuals @ left).view(*shape, -1)
-        return Found(losses.view(shape), targets), replace(
-            memory, left=None, theta=None
-        )
+        losses, targets = residuals.square().sum(1) / 2, -(residuals @ basis.left)
+        answer = Found(losses.view(shape), targets.view(*shape, -1))
+        return answer, replace(memory, basis=None)
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """The sketch; then losses and targets at the candidates."""
         return {Opening: self._sketch, Probe: self._probe}
 
     @property
     def kinds(self) -> tuple[type, ...]:
         """Its own, and those of the policy."""
-        own = (State, Opening, Sketched, Probe, Found, Memory, Last)
+        own = (State, Opening, Sketched, Probe, Found, Memory, Basis, Last)
         return (*own, *CARRIED, *self.policy.kinds)
 
     def start(self, theta: Tensor, seed: int) -> State:
@@ -336,6 +310,24 @@ class Fipa(Method):
             reach=max(self.policy.reach(state.policy), eps),
             limits=state.limits,
         )
+
+    def _context(
+        self, system: System, ask: Opening, cutoff: float, found: Sketch
+    ) -> tuple[Context, int]:
+        """What the rank schedule may look at; and ``_rows``."""
+        clients = system.problem.clients
+        rows = self._rows(ask.theta, clients)
+        # Of the steps that the policy will propose; 0 in a first round, not known.
+        least = ask.reach * ask.top / MARGIN
+        context = Context(
+            ask.round,
+            cutoff,
+            damping=least**2 / clients,
+            gradient_norm=float(found.gradient.norm()),
+            total_gradient_norm=ask.gradient,
+            limit=limit(system, ask.limits, rows),
+        )
+        return context, rows
 
     def _rows(self, theta: Tensor, clients: int) -> int:
         """Rows of all clients that a byte budget pays for; 0 without one."""
@@ -421,6 +413,21 @@ class Fipa(Method):
             desired=None if before.desired is None else before.desired - moved,
         )
         return answer, Last(answer, ask.theta)
+
+
+def _merged(answers: Iterable[Sketched]) -> tuple[Spectrum, float]:
+    """B D ~ c of all clients, and |B^T c|."""
+    whole = gather([Sketch(answer.factor, answer.target) for answer in answers])
+    problem = spectrum(whole)
+    if whole.left is not None:
+        problem = problem._replace(left=whole.left @ problem.left)
+    return problem, float(whole.gradient.norm())
+
+
+def _aimed(problem: Spectrum, answers: Iterable[Sketched]) -> Spectrum:
+    """B D ~ B delta where the clients trained, else the problem itself."""
+    desired = [a.desired for a in answers if a.desired is not None]
+    return problem._replace(c=torch.cat(desired) @ problem.left) if desired else problem
 
 
 def make(

@@ -15,7 +15,6 @@ that boundary rows count in both alike, and K stands in for their dense p x p ma
 which gives the same step.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -33,12 +32,12 @@ from fedsciml.linalg.ranks import (
 from fedsciml.linalg.sketch import truncate
 from fedsciml.methods._base import (
     LOSS,
-    ClientPart,
     Exchanges,
     Expected,
     Field,
     Info,
     Method,
+    Parts,
 )
 from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
@@ -57,7 +56,6 @@ from fedsciml.methods._sums import total
 from fedsciml.residual import System
 
 
-@dataclass(frozen=True, eq=False)
 class State(_State):
     """What the server keeps from round to round.
 
@@ -74,7 +72,6 @@ class State(_State):
     limits: Tensor | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class Opening(_Opening):
     """Asks for eigenpairs and an update at theta; the other fields as in ``State``."""
 
@@ -84,7 +81,6 @@ class Opening(_Opening):
     limits: Tensor | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class Eigenpairs(Record):
     """What a client sends.
 
@@ -105,7 +101,6 @@ class Eigenpairs(Record):
     spectrum: Tensor | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class Memory(Record):
     """The rank of a client's last sketch, and what its solver carries on."""
 
@@ -195,7 +190,7 @@ class FipaPaper(Method):
         return State(theta, state.seed, state.round + 1, norm, shares), info
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """Eigenpairs at the broadcast theta, then local training."""
         return {Opening: self._eigenpairs}
 

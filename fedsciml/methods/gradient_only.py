@@ -10,7 +10,6 @@ y = g' - g scale and shape the direction -H g by the two-loop recursion. It star
 from steepest descent where no length along its direction lowers the loss.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,13 +18,13 @@ from torch import Tensor
 
 from fedsciml.methods._base import (
     LOSS,
-    ClientPart,
     Exchanges,
     Expected,
     Field,
     Info,
     Method,
     Opening,
+    Parts,
 )
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._records import Record
@@ -59,7 +58,6 @@ def two_loop(gradient: Tensor, s: Tensor, y: Tensor) -> Tensor:
     return q
 
 
-@dataclass(frozen=True, eq=False)
 class State(_State):
     """What L-BFGS goes on from.
 
@@ -78,7 +76,6 @@ class State(_State):
     gradient: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Gradient(Record):
     """Gradient [p] and loss of a client's rows at theta."""
 
@@ -86,7 +83,6 @@ class Gradient(Record):
     loss: float
 
 
-@dataclass(frozen=True, eq=False)
 class Search(Record):
     """Asks for the losses at theta + t D for lengths t [n] and a direction D [p]."""
 
@@ -94,14 +90,12 @@ class Search(Record):
     lengths: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Losses(Record):
     """A client's losses at the lengths, shape [n]."""
 
     losses: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Memory(Record):
     """Where the client was asked for its gradient, shape [p]."""
 
@@ -173,7 +167,7 @@ class GradientOnly(Method):
         return after, Info(loss, length, epochs=1, probes=len(losses))
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """The gradient; then losses along the direction."""
         return {Opening: self._gradient, Search: self._search}
 

@@ -12,7 +12,6 @@ II, c_m - c + (theta - x) / (tau eta), exactly. With momentum or Adam, whose upd
 no multiples of the gradient, the mean itself is what option II estimates.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from fedsciml.methods import _averaging
 from fedsciml.methods._averaging import Averaging
-from fedsciml.methods._base import ClientPart, Exchanges, Expected, Field
+from fedsciml.methods._base import Exchanges, Expected, Field, Parts
 from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._local import CARRIED, Carried, Local, minimise
@@ -30,28 +29,24 @@ from fedsciml.methods._sums import shared
 from fedsciml.residual import System
 
 
-@dataclass(frozen=True, eq=False)
 class State(_State):
     """theta and the control variate c of the whole, both [p]."""
 
     variate: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Opening(_Opening):
     """theta and the control variate c of the whole, both [p]."""
 
     variate: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Update(_averaging.Update):
     """The update, and the change of the client's control variate, [p]."""
 
     change: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Memory(Record):
     """The client's control variate c_m [p], and what its solver carries on."""
 
@@ -100,7 +95,7 @@ class Scaffold(Averaging):
         return State(theta, state.variate + change), info
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """Corrected local training, and the change of the control variate."""
         return {Opening: self._corrected}
 

@@ -17,7 +17,6 @@ add up to that of the scaled rows.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -33,6 +32,7 @@ from fedsciml.methods import (
     Field,
     Method,
     Opening,
+    Parts,
     Record,
 )
 from fedsciml.methods import State as _State
@@ -44,7 +44,6 @@ Balance = Literal["none", "terms", "clients"]
 """What gets the same weight."""
 
 
-@dataclass(frozen=True, eq=False)
 class State(_State):
     """The state of the method on scaled rows.
 
@@ -65,19 +64,16 @@ class State(_State):
         return self.inner.point if self.inner else self.theta
 
 
-@dataclass(frozen=True, eq=False)
 class Traces(Opening):
     """Asks for the traces of the terms at theta."""
 
 
-@dataclass(frozen=True, eq=False)
 class Sizes(Record):
     """A client's traces, shape [T], float64."""
 
     traces: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Scaled(Record):
     """The first ask of a round, with the factors of the losses."""
 
@@ -91,7 +87,6 @@ class Scaled(Record):
         return theta
 
 
-@dataclass(frozen=True, eq=False)
 class Weighed(Record):
     """The answer on scaled rows, and the problem's own loss."""
 
@@ -99,7 +94,6 @@ class Weighed(Record):
     own_loss: float
 
 
-@dataclass(frozen=True, eq=False)
 class Memory(Record):
     """The method's memory, and the factors of the losses."""
 
@@ -197,7 +191,7 @@ class Balanced(Wrapped):
         return after, replace(info, loss=losses[0])
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """The traces; afterwards the method's part on scaled rows, and the own loss."""
         inner = {kind: self._later(part) for kind, part in self.method.client.items()}
         return {**inner, Traces: self._traces, Scaled: self._first}

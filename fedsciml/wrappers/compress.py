@@ -42,6 +42,7 @@ from fedsciml.methods import (
     Expected,
     Field,
     Method,
+    Parts,
     Record,
     flatten,
     rebuild,
@@ -55,7 +56,6 @@ Precision = Literal["float32", "bfloat16"]
 """What numbers are rounded to."""
 
 
-@dataclass(frozen=True, eq=False)
 class State(_State):
     """The method's state, and with feedback the last sketches.
 
@@ -72,7 +72,6 @@ class State(_State):
         return self.inner.point
 
 
-@dataclass(frozen=True, eq=False)
 class Changed(Record):
     """An answer with changes R in the long fields, and the weights W by their names."""
 
@@ -80,7 +79,6 @@ class Changed(Record):
     weights: Mapping[str, Tensor]
 
 
-@dataclass(frozen=True, eq=False)
 class Memory(Record):
     """The method's memory, and with feedback K by the names of the fields."""
 
@@ -151,7 +149,7 @@ class Compressed(Wrapped):
         return State(inner.theta, inner, copies), info
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """The method's answers, rounded."""
         return {kind: self._rounded(part) for kind, part in self.method.client.items()}
 

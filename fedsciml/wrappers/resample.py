@@ -27,6 +27,7 @@ from fedsciml.methods import (
     ClientPart,
     Exchanges,
     Expected,
+    Parts,
     Record,
     generator,
 )
@@ -44,7 +45,6 @@ TRIES = 100
 TINY = torch.finfo(torch.float64).tiny
 
 
-@dataclass(frozen=True, eq=False)
 class State(_State):
     """The method's state, the seed, and how many rounds are done."""
 
@@ -58,7 +58,6 @@ class State(_State):
         return self.inner.point
 
 
-@dataclass(frozen=True, eq=False)
 class Redraw(Record):
     """The first ask of a round, and that points are drawn before it."""
 
@@ -73,7 +72,6 @@ class Redraw(Record):
         return theta
 
 
-@dataclass(frozen=True, eq=False)
 class Memory(Record):
     """The method's memory, and the points drawn, by the number of their term."""
 
@@ -266,7 +264,7 @@ class Resampled(Wrapped):
         return State(inner.theta, inner, state.seed, done), info
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """New points where they are due; the method's part on those of the client."""
         parts = {kind: self._moved(part) for kind, part in self.method.client.items()}
         return {**parts, Redraw: self._redraw}

@@ -1,6 +1,5 @@
 """Warm-up: any method for the first rounds, then another, on the same theta."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +10,7 @@ from fedsciml.methods import (
     Exchanges,
     Expected,
     Method,
+    Parts,
     Record,
     unique,
 )
@@ -20,7 +20,6 @@ from fedsciml.residual import System
 from fedsciml.wrappers._base import relayed
 
 
-@dataclass(frozen=True, eq=False)
 class State(_State):
     """The state of the method whose turn it is.
 
@@ -40,7 +39,6 @@ class State(_State):
         return self.inner.point
 
 
-@dataclass(frozen=True, eq=False)
 class First(Record):
     """An ask of the first method."""
 
@@ -53,7 +51,6 @@ class First(Record):
         return theta
 
 
-@dataclass(frozen=True, eq=False)
 class Memory(Record):
     """What a client remembers of the first method."""
 
@@ -118,7 +115,7 @@ class Warmup(Method):
         return State(inner.theta, inner, state.left - 1, state.seed), info
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """The part of the method whose turn it is."""
         then = {kind: self._then(part) for kind, part in self.then.client.items()}
         return {First: self._first, **then}

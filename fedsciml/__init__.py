@@ -4,25 +4,38 @@
     result = run(problem, methods.load("fipa"), rounds=50)
     result.solution(points).xx                # u_xx of the trained solution
 
-The submodule ``plot`` (matplotlib) is imported when asked for.
+The packages ``plot`` (matplotlib), ``deepxde`` and ``flower`` are imported when asked
+for.
 """
 
-from fedsciml import collocation, methods
-from fedsciml.federation.loop import Result, run
-from fedsciml.network import MLP, ModuleNetwork
-from fedsciml.network.parallel import Parallel
-from fedsciml.problem import Problem, Term
+from fedsciml import collocation, methods, policies, wrappers
+from fedsciml.analysis.laplace import laplace
+from fedsciml.federation import InProcess, Result, Round, Rules, run
+from fedsciml.network import MLP, ModuleNetwork, Parallel
+from fedsciml.problem import Problem, Term, load_points
+from fedsciml.wrappers import Balanced, Compressed, Resampled, Warmup
 
 __all__ = [
     "MLP",
+    "Balanced",
+    "Compressed",
+    "InProcess",
     "ModuleNetwork",
     "Parallel",
     "Problem",
+    "Resampled",
     "Result",
+    "Round",
+    "Rules",
     "Term",
+    "Warmup",
     "collocation",
+    "laplace",
+    "load_points",
     "methods",
+    "policies",
     "run",
+    "wrappers",
 ]
 
 __version__ = "0.1.0"

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.linalg.ranks import share
+from fedsciml.linalg.ranks import Budget, Schedule, share
 from fedsciml.linalg.sketch import (
     OVERSAMPLE,
     Sketch,
@@ -63,6 +63,24 @@ def limit(system: System, limits: Tensor | None, rows: int) -> int:
         return rows // system.problem.clients
     known = limits[system.shard.client :]
     return int(known[0]) if len(known) else 0
+
+
+def budget(
+    rank: Schedule, clients: int, theta: Tensor, tensors: int, whole: int
+) -> int:
+    """Rows of all clients that a byte budget pays for; 0 without one.
+
+    Args:
+        rank: Of the clients.
+        clients: How many there are.
+        theta: For its size and dtype.
+        tensors: Numbers that a client sends for each row besides the p of B.
+        whole: Tensors [p] that it sends besides.
+    """
+    if not isinstance(rank, Budget):
+        return 0
+    size, p = theta.element_size(), len(theta)
+    return rank.rows(clients, p + tensors, size, fixed=size * p * whole + 8)
 
 
 def limits(spectra: Mapping[int, Tensor | None], rows: int) -> Tensor | None:

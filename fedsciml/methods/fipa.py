@@ -50,6 +50,7 @@ from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
+    budget,
     generator,
     limit,
     limits,
@@ -331,10 +332,8 @@ class Fipa(Method):
 
     def _rows(self, theta: Tensor, clients: int) -> int:
         """Rows of all clients that a byte budget pays for; 0 without one."""
-        if not isinstance(self.rank, Budget):
-            return 0
-        numbers = len(theta) + (1 if self.local is None else 2)  # target, desired
-        return self.rank.rows(clients, numbers, theta.element_size(), fixed=8)
+        sent = 1 if self.local is None else 2  # target, desired
+        return budget(self.rank, clients, theta, sent, 0)
 
     def _candidates(self, problem: Spectrum, policy: object) -> Candidates:
         found = self.policy.propose(problem, policy)

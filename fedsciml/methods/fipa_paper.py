@@ -46,6 +46,7 @@ from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
+    budget,
     generator,
     limit,
     limits,
@@ -237,10 +238,7 @@ class FipaPaper(Method):
 
     def _rows(self, theta: Tensor, clients: int) -> int:
         """Rows of all clients that a byte budget pays for; 0 without one."""
-        if not isinstance(self.rank, Budget):
-            return 0
-        size, p = theta.element_size(), len(theta)
-        return self.rank.rows(clients, p + 1, size, fixed=size * p + 8)
+        return budget(self.rank, clients, theta, 1, 1)
 
     def expects(self, ask: Record, size: int) -> Expected:
         """Eigenpairs, update and loss; by schedule, gradient or spectrum."""

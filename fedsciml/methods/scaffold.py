@@ -18,12 +18,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedsciml.methods import _averaging
+from fedsciml.methods import _averaging, fedavg
 from fedsciml.methods._averaging import Averaging
 from fedsciml.methods._base import Exchanges, Expected, Field, Parts
 from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
-from fedsciml.methods._local import CARRIED, Carried, Local, minimise
+from fedsciml.methods._local import CARRIED, Carried, minimise
 from fedsciml.methods._records import Record
 from fedsciml.methods._sums import shared
 from fedsciml.residual import System
@@ -137,11 +137,7 @@ def make(
         momentum: Of the local solver sgd.
         server_step: Factor of the mean update.
     """
-    solver = Local(
-        solver=local,
-        epochs=tau,
-        learning_rate=learning_rate,
-        keep_state=keep_state,
-        momentum=momentum,
+    averaged = fedavg.make(
+        tau, learning_rate, local, keep_state, momentum, server_step=server_step
     )
-    return Scaffold(solver, server_step)
+    return Scaffold(averaged.local, averaged.server_step)

@@ -1,10 +1,36 @@
 """What wrappers are made of: a method around a method."""
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from fedsciml.methods import Answers, Info, Method, Record, State
+from torch import Tensor
+
+from fedsciml.methods import Answers, Expected, Info, Method, Record, State
+from fedsciml.problem import Problem
+
+
+class Around(State):
+    """The state of a wrapper, around that of the method in it."""
+
+    inner: State
+
+    @property
+    def point(self) -> Tensor:
+        """That of the method."""
+        return self.inner.point
+
+
+class AskAround(Record):
+    """A wrapper's ask, around that of the method in it."""
+
+    ask: Any
+
+    @property
+    def theta(self) -> Tensor:
+        """Where the round begins, shape [p], of the first ask of a round."""
+        theta: Tensor = self.ask.theta
+        return theta
 
 
 @dataclass(frozen=True)
@@ -27,6 +53,24 @@ class Wrapped(Method):
     def compares(self) -> bool:
         """Whether the method compares losses of different rounds."""
         return self.method.compares
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """What the method expects."""
+        return self.method.expects(ask, size)
+
+    def objection(
+        self,
+        problem: Problem,
+        state: Any,
+        client: int,
+        answer: Record,  # noqa: ANN401
+    ) -> ValueError | None:
+        """The method's."""
+        return self.method.objection(problem, state.inner, client, answer)
+
+    def renewed(self, state: Any) -> Any:  # noqa: ANN401
+        """Of the method; what the wrapper knows stays."""
+        return replace(state, inner=self.method.renewed(state.inner))
 
 
 def relayed(

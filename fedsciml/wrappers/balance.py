@@ -18,7 +18,7 @@ add up to that of the scaled rows.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ from fedsciml.methods import (
 from fedsciml.methods import State as _State
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.wrappers._base import Wrapped, relayed
+from fedsciml.wrappers._base import AskAround, Wrapped, relayed
 
 Balance = Literal["none", "terms", "clients"]
 """What gets the same weight."""
@@ -74,17 +74,10 @@ class Sizes(Record):
     traces: Tensor
 
 
-class Scaled(Record):
+class Scaled(AskAround):
     """The first ask of a round, with the factors of the losses."""
 
-    ask: Any
     factors: Tensor
-
-    @property
-    def theta(self) -> Tensor:
-        """Where the round begins, shape [p]."""
-        theta: Tensor = self.ask.theta
-        return theta
 
 
 class Weighed(Record):

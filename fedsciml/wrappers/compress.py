@@ -29,7 +29,7 @@ of float32 a message and of a copy of every sketch at the server.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
@@ -47,29 +47,22 @@ from fedsciml.methods import (
     flatten,
     rebuild,
 )
-from fedsciml.methods import State as _State
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.wrappers._base import Wrapped, relayed
+from fedsciml.wrappers._base import Around, Wrapped, relayed
 
 Precision = Literal["float32", "bfloat16"]
 """What numbers are rounded to."""
 
 
-class State(_State):
+class State(Around):
     """The method's state, and with feedback the last sketches.
 
     ``copies`` are the directions K [k', p] of what a client sent last, under the name
     of the field and the client's number: ``factor.2``.
     """
 
-    inner: _State
     copies: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def point(self) -> Tensor:
-        """That of the method."""
-        return self.inner.point
 
 
 class Changed(Record):
@@ -210,10 +203,6 @@ class Compressed(Wrapped):
         except ValueError as error:
             return error
         return self.method.objection(problem, state.inner, client, whole)
-
-    def renewed(self, state: State) -> State:
-        """Of the method; the clients' last sketches stay known."""
-        return replace(state, inner=self.method.renewed(state.inner))
 
     def _whole(self, state: State, client: int, answer: Record) -> Record:
         """What the client would have sent uncompressed, in the precision of theta."""

@@ -18,7 +18,6 @@ clients: p is normalised within a client's part.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -31,10 +30,9 @@ from fedsciml.methods import (
     Record,
     generator,
 )
-from fedsciml.methods import State as _State
 from fedsciml.problem import Problem, Rows, Shard, Term
 from fedsciml.residual import System
-from fedsciml.wrappers._base import Wrapped, relayed
+from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed
 
 CANDIDATES = 10
 """Candidates for every new point, in a client's own part."""
@@ -45,31 +43,18 @@ TRIES = 100
 TINY = torch.finfo(torch.float64).tiny
 
 
-class State(_State):
+class State(Around):
     """The method's state, the seed, and how many rounds are done."""
 
-    inner: _State
     seed: int
     done: int = 0
 
-    @property
-    def point(self) -> Tensor:
-        """That of the method."""
-        return self.inner.point
 
-
-class Redraw(Record):
+class Redraw(AskAround):
     """The first ask of a round, and that points are drawn before it."""
 
-    ask: Any
     seed: int
     round: int
-
-    @property
-    def theta(self) -> Tensor:
-        """Where the round begins, shape [p]."""
-        theta: Tensor = self.ask.theta
-        return theta
 
 
 class Memory(Record):
@@ -303,13 +288,3 @@ class Resampled(Wrapped):
     def expects(self, ask: Record, size: int) -> Expected:
         """Of the method."""
         return self.method.expects(ask.ask if isinstance(ask, Redraw) else ask, size)
-
-    def objection(
-        self, problem: Problem, state: State, client: int, answer: Record
-    ) -> ValueError | None:
-        """The method's."""
-        return self.method.objection(problem, state.inner, client, answer)
-
-    def renewed(self, state: State) -> State:
-        """Of the method; points that are due are drawn all the same."""
-        return replace(state, inner=self.method.renewed(state.inner))

@@ -1,7 +1,6 @@
 """Warm-up: any method for the first rounds, then another, on the same theta."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor
 
@@ -14,41 +13,25 @@ from fedsciml.methods import (
     Record,
     unique,
 )
-from fedsciml.methods import State as _State
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.wrappers._base import relayed
+from fedsciml.wrappers._base import Around, AskAround, relayed
 
 
-class State(_State):
+class State(Around):
     """The state of the method whose turn it is.
 
     Attributes:
-        inner: Its own.
         left: Rounds of warm-up that are left; 0 when it is over.
         seed: For the start of the second method.
     """
 
-    inner: _State
     left: int
     seed: int
 
-    @property
-    def point(self) -> Tensor:
-        """That of the method whose turn it is."""
-        return self.inner.point
 
-
-class First(Record):
+class First(AskAround):
     """An ask of the first method."""
-
-    ask: Any
-
-    @property
-    def theta(self) -> Tensor:
-        """Where the round begins, shape [p], of the first ask of a round."""
-        theta: Tensor = self.ask.theta
-        return theta
 
 
 class Memory(Record):

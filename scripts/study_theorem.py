@@ -66,7 +66,7 @@ from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Published
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
-from fedsciml.methods import ClientPart, Record, conclude
+from fedsciml.methods import Parts, Record, conclude
 from fedsciml.methods.fipa import Fipa, Memory, Opening, Sketched
 from fedsciml.network import ModuleNetwork
 from fedsciml.network.jet import Jet
@@ -122,7 +122,6 @@ DAMPINGS = {"sine2": 1e-3}
 """Relative to the largest eigenvalue of J^T J at the start; the others' is zero."""
 
 
-@dataclass(frozen=True, eq=False)
 class Descended(Sketched):
     """The sketch, B delta, and tau."""
 
@@ -142,7 +141,7 @@ class Scheduled(Fipa):
     limit: int = 200
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """As FIPA's, but for the sketch."""
         return {**super().client, Opening: self._aimed}
 

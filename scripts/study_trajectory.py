@@ -19,7 +19,7 @@ heterogeneity  four clients, from strips to interleaved pieces
 
 import argparse
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from fedsciml.collocation import heterogeneity
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import AboveCutoff, Schedule
 from fedsciml.linalg.ranks import Fixed as Rank
-from fedsciml.methods import ClientPart, Local, Method, Record, conclude, train
+from fedsciml.methods import Local, Method, Parts, conclude, train
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.methods.fipa import Fipa, Memory, Opening, Sketched
 from fedsciml.policies.fixed import Fixed
@@ -80,7 +80,7 @@ class Inexact(Fipa):
     linearised: bool = True
 
     @property
-    def client(self) -> Mapping[type[Record], ClientPart]:
+    def client(self) -> Parts:
         """As FIPA's, but for the sketch."""
         return {**super().client, Opening: self._aimed}
 

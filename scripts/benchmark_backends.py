@@ -19,7 +19,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,11 +32,11 @@ from torch import Generator
 
 import problems
 from fedsciml import methods
-from fedsciml.federation.backend import Backend, payload
+from fedsciml.federation.backend import Clients, Reply
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.methods import Message, Method
+from fedsciml.methods import Method, Record, flatten, payload
+from fedsciml.methods.fipa import Sketched
 from fedsciml.problem import Problem
-from fedsciml.residual.fingerprint import agreement
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "figures" / "data" / "backends.json"
@@ -52,10 +52,10 @@ ROWS = 16
 KEY = ("kind", "backend", "clients")
 
 
-def door(name: str, problem: Problem, method: Method) -> Backend:
+def door(name: str, problem: Problem, method: Method) -> Clients:
     """The clients behind a backend."""
     if name == "inprocess":
-        return InProcess(problem, method)
+        return InProcess().connect(problem, method)
     from fedsciml.flower import Flower, LocalGrid, client_app
 
     app = client_app(lambda *configs: problem, lambda config: method)
@@ -64,34 +64,40 @@ def door(name: str, problem: Problem, method: Method) -> Backend:
         {"partition-id": k, "num-partitions": m} for k in range(m)
     ]
     grid = LocalGrid(app, nodes, {})
-    return Flower(grid, m, len(problem.terms), agreement(problem), run="benchmark")
+    return Flower(grid, run="benchmark").connect(problem, method)
 
 
 def exchanges(
-    problem: Problem, method: Method, doors: Sequence[Backend], rounds: int
-) -> Iterator[tuple[int, list[float], float, list[Message]]]:
+    problem: Problem, method: Method, doors: Sequence[Clients], rounds: int
+) -> Iterator[tuple[int, list[float], float, list[Record]]]:
     """Round, CPU seconds of each door and of the server, and the uploads.
 
     The server goes on with the uploads of the first door; the others' must be the same.
     """
     start = problem.network.init(Generator().manual_seed(0), torch.float64)
-    state, broadcast = method.init(start, 0)
-    everyone = range(problem.clients)
-    number = 1
-    while number <= rounds:
-        seconds, found = [], []
-        for carrier in doors:
+    state = method.start(start, 0)
+    memories: list[dict[int, Record | None]]
+    memories = [dict.fromkeys(range(problem.clients)) for _ in doors]
+    for number in range(1, rounds + 1):
+        sent, info = method.round(state), None
+        ask = next(sent)
+        while info is None:
+            seconds, found = [], list[dict[int, Record]]()
+            for carrier, remembered in zip(doors, memories, strict=True):
+                begin = time.process_time()
+                replies = carrier.ask(ask, remembered, number, None)
+                seconds.append(time.process_time() - begin)
+                found.append(_answers(replies, remembered))
+            uploads = list(found[0].values())
+            for other in found[1:]:
+                same = zip(uploads, other.values(), strict=True)
+                assert all(_equal(a, b) for a, b in same)
             begin = time.process_time()
-            found.append(carrier.ask(broadcast, everyone, number, None))
-            seconds.append(time.process_time() - begin)
-        uploads = [_message(answer) for answer in found[0].values()]
-        for other in found[1:]:
-            same = zip(uploads, other.values(), strict=True)
-            assert all(_equal(a, _message(b)) for a, b in same)
-        begin = time.process_time()
-        state, broadcast, info = method.server(state, uploads)
-        yield number, seconds, time.process_time() - begin, uploads
-        number += info is not None
+            try:
+                ask = sent.send(found[0])
+            except StopIteration as end:
+                state, info = end.value
+            yield number, seconds, time.process_time() - begin, uploads
 
 
 def overhead(clients: int, rounds: int = 20) -> Entry:
@@ -105,7 +111,7 @@ def overhead(clients: int, rounds: int = 20) -> Entry:
         problem, method, doors, rounds
     ):
         if number > 1:
-            kind = "sketch" if "factor" in uploads[0] else "probe"
+            kind = "sketch" if isinstance(uploads[0], Sketched) else "probe"
             extra[kind].append(1e3 * (flower - plain) / clients)
             sent = max(sent, payload(uploads[0]))
     return {
@@ -133,8 +139,9 @@ def scaling(backend: str, clients: int) -> Entry:
     ):
         asked[number - 1] += seconds
         server[number - 1] += merging
-        if "factor" in uploads[0]:
-            ranks[number - 1] = sum(len(upload["factor"]) for upload in uploads)
+        sketches = [upload for upload in uploads if isinstance(upload, Sketched)]
+        if sketches:
+            ranks[number - 1] = sum(len(sketch.factor) for sketch in sketches)
     return {
         **dict(zip(KEY, ("scaling", backend, clients), strict=True)),
         "parameters": problem.network.size,
@@ -192,16 +199,27 @@ def _rows(problem: Problem) -> int:
     return sum(len(rows.points) for s in problem.shards() for rows in s.rows)
 
 
-def _message(answer: Message | Exception) -> Message:
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+def _answers(
+    replies: Mapping[int, Reply | Exception], memories: dict[int, Record | None]
+) -> dict[int, Record]:
+    """The answers, when the memories have been replaced by what the clients keep."""
+    answers: dict[int, Record] = {}
+    for m, reply in replies.items():
+        if isinstance(reply, Exception):
+            raise reply
+        answers[m], memories[m] = reply
+    return answers
 
 
-def _equal(one: Message, other: Message) -> bool:
-    return one.keys() == other.keys() and all(
-        torch.equal(torch.as_tensor(one[k]), torch.as_tensor(other[k])) for k in one
-    )
+def _equal(one: Record, other: Record) -> bool:
+    a, b = flatten(one), flatten(other)
+    return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one, other)
+    return one == other
 
 
 def main() -> None:

@@ -27,7 +27,6 @@ import _common  # before torch, see there
 import torch
 from _common import Entry, short
 from benchmark_speed import Federation
-from torch import Tensor
 
 import problems
 from fedsciml import methods
@@ -76,7 +75,7 @@ def parts(problem: Problem, central: bool) -> dict[str, float]:
     clock = time.process_time
     federation = Federation(problem, methods.load("fipa"), cpu, clock=clock)
     federation.rounds(WARM)
-    theta: Tensor = federation.state["theta"]
+    theta = federation.state.theta
     lines, _ = federation.rounds(REPEATS, BUDGET)
     seconds = {
         part: median(sum(line.get(phase, 0.0) for phase in phases) for line in lines)

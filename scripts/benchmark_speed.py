@@ -42,7 +42,8 @@ from fedsciml import MLP, Problem, Term, methods
 from fedsciml.collocation import strips, uniform
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.record import environment, replace_file
-from fedsciml.methods import Info, Message, Method, State
+from fedsciml.methods import Info, Method, Record, conclude
+from fedsciml.methods.fipa import Probe
 from fedsciml.residual import Linearisation, System
 from fedsciml.residual.blocks import JetBlock
 
@@ -244,18 +245,24 @@ class Federation:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.method, self.clock = method, clock or Clock(device)
-        self.door = InProcess(problem, method, device)
+        self.clients = InProcess().connect(problem, method, device)
         start = problem.network.init(Generator().manual_seed(0), torch.float64)
         if theta is not None:
             start = theta
-        self.state: State
-        self.broadcast: Message
-        self.state, self.broadcast = method.init(start.to(device), 0)
+        self.state = method.start(start.to(device), 0)
 
     def round(self) -> tuple[Entry, Info]:
         """Seconds in each phase of one more round, and what it reports."""
         seconds: Entry = {}
-        clock, info = self.clock, None
+        clock = self.clock
+
+        def answered(ask: Record) -> dict[int, Record]:
+            begin = clock()
+            answers = self.clients.exchange(ask)
+            key = "probe" if isinstance(ask, Probe) else "sketch"
+            seconds[key] = seconds.get(key, 0.0) + clock() - begin
+            return answers
+
         begin = clock()
         with ExitStack() as stack:
             for owner, name, key in (
@@ -263,18 +270,11 @@ class Federation:
                 (Linearisation, "jacobian", "jacobian"),
             ):
                 stack.enter_context(added(owner, name, clock, seconds, key))
-            while info is None:
-                start = clock()
-                uploads = self.door.exchange(self.broadcast)
-                middle = clock()
-                self.state, self.broadcast, info = self.method.server(
-                    self.state, uploads
-                )
-                key = "probe" if "losses" in uploads[0] else "sketch"
-                seconds[key] = seconds.get(key, 0.0) + middle - start
-                seconds["solve"] = seconds.get("solve", 0.0) + clock() - middle
-        seconds["sketch"] -= seconds.get("linearise", 0) + seconds.get("jacobian", 0)
+            self.state, info = conclude(self.method.round(self.state), answered)
         seconds["total"] = clock() - begin
+        clients = seconds["sketch"] + seconds.get("probe", 0.0)
+        seconds["solve"] = seconds["total"] - clients
+        seconds["sketch"] -= seconds.get("linearise", 0) + seconds.get("jacobian", 0)
         return seconds, info
 
     def rounds(
@@ -293,8 +293,8 @@ def summary(name: str, federation: Federation, warm: int, most: int) -> Entry:
     """Timings of ``most`` rounds after ``warm`` rounds: mean of each phase."""
     federation.rounds(warm)
     lines, info = federation.rounds(most)
-    systems = federation.door.systems
-    theta: Tensor = federation.state["theta"]
+    systems = federation.clients.systems
+    theta = federation.state.theta
     return {
         "problem": name,
         "clients": len(systems),
@@ -319,7 +319,7 @@ def compared(name: str, device: torch.device, warm: int, most: int) -> list[Entr
         federation = Federation(problem, methods.load("fipa"), device)
         entries.append(summary(name, federation, warm, most))
         if clients == 2:
-            theta: Tensor = federation.state["theta"]
+            theta = federation.state.theta
     central = Federation(problem, methods.load("gauss_newton"), device, theta)
     lines, _ = central.rounds(4, BUDGET)
     times = [line["total"] for line in lines]

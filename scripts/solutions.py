@@ -30,7 +30,7 @@ from torch import Tensor
 import problems
 from fedsciml import methods, run
 from fedsciml.analysis.metrics import errors
-from fedsciml.federation.record import Record, replace_file
+from fedsciml.federation.record import Record, replace_file, unpack
 from fedsciml.problem import Problem
 
 ROOT = Path(__file__).parents[1]
@@ -89,14 +89,15 @@ def with_run(content: Arrays, directory: Path) -> Arrays:
         ValueError: If there is no run or no round of it, or its problem has no plane.
     """
     record = Record.resume(directory)
-    found = record.load()
-    if found is None:
+    checkpoint = record.directory / "checkpoint.safetensors"
+    if not checkpoint.exists():
         raise ValueError(f"The run in {directory} has not made a round yet.")
+    found = unpack(checkpoint)
     made: dict[str, Any] = record.configuration
     problem = problems.load(made["problem"], **made["problem_parameters"])
     points = plane(problem)
     assert problem.exact is not None
-    theta: Tensor = found.state["theta"]
+    theta: Tensor = found["state/theta"]
     exact = problem.exact(points)
     with torch.no_grad():
         off = problem.network(theta, points.to(theta))[:, 0] - exact
@@ -106,7 +107,7 @@ def with_run(content: Arrays, directory: Path) -> Arrays:
         "problem": problem.name,
         "method": made["method"],
         "seed": made["seed"],
-        "rounds": found.round,
+        "rounds": found["round"],
         "options": made["method_options"],
         "quantity": quantity,
         "error": _common.short(mse if quantity == "mse" else relative_l2),

@@ -2,8 +2,9 @@ r"""Do 95 % intervals of an unknown number contain it in 95 % of the cases?
 
 Each draw of problem `heat_inverse` has its own points and its own errors of 1 % in the
 measurements of four sites. FIPA starts at the solution of clean data, so that few
-rounds do, and `fedsciml.analysis.laplace` gives the standard deviation of the number found. The
-interval is that of Student's t distribution with the residual degrees of freedom.
+rounds do, and `fedsciml.analysis.laplace` gives the standard deviation of the number
+found. The interval is that of Student's t distribution with the residual degrees of
+freedom.
 
     python scripts/study_coverage.py               # `figures/data/coverage.json`
 
@@ -33,8 +34,7 @@ from torch import Tensor
 import problems
 from fedsciml import methods, run
 from fedsciml.analysis.laplace import laplace
-from fedsciml.methods import Message, State
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods.fipa import Fipa, State
 
 RECORD = Path(__file__).parents[1] / "figures" / "data" / "coverage.json"
 KEY = ("problem", "noise", "draw")
@@ -49,12 +49,12 @@ DAMPINGS = (1e-13, 1e-12, 1e-10, 1e-8, 1e-6, 1e-5)
 class Warm(Fipa):
     """FIPA from a given theta."""
 
-    start: Tensor = field(kw_only=True)
+    begin: Tensor = field(kw_only=True)
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
-        """As FIPA's, at ``start``."""
+    def start(self, theta: Tensor, seed: int) -> State:
+        """As FIPA's, at ``begin``."""
         del theta
-        return super().init(self.start, seed)
+        return super().start(self.begin, seed)
 
 
 class Coverage(NamedTuple):
@@ -85,7 +85,7 @@ def measured(problem: str, noise: float, draw: int) -> Entry:
     ((name, truth),) = made.truth.items()
     # Distances from 0 are the positive numbers themselves; errors have lost their sign.
     bare = replace(made, truth={name: 0.0})
-    result = run(bare, Warm(start=clean(problem)), ROUNDS)
+    result = run(bare, Warm(begin=clean(problem)), ROUNDS)
     found = [line.errors[name] for line in result.history]
     known = laplace(made, result.theta)
     return {
@@ -128,7 +128,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.damping:
         made = problems.load(PROBLEM, noise=NOISE, seed=1)
-        theta = run(made, Warm(start=clean(PROBLEM)), ROUNDS).theta
+        theta = run(made, Warm(begin=clean(PROBLEM)), ROUNDS).theta
         for mu in DAMPINGS:
             (deviation,) = laplace(made, theta, damping=mu).deviation.values()
             print(f"mu {mu:.0e}: +- {deviation:.4e}")

@@ -38,6 +38,8 @@ from fedsciml.collocation import explicit, uniform
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.sketch import Sketch, from_jacobian, truncate
 from fedsciml.linalg.solve import spectrum
+from fedsciml.methods import conclude
+from fedsciml.methods.fipa import Opening, Sketched
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
 from fedsciml.residual import System
@@ -110,23 +112,25 @@ def federation(points: int, seed: int) -> Problem:
 def sent(problem: Problem, word: str, seed: int) -> Observed:
     """What client 0 sends, by a word of ``SENDS`` or a relative cut-off."""
     fipa = methods.load("fipa")
-    door = InProcess(problem, fipa)
+    clients = InProcess().connect(problem, fipa)
     start = problem.network.init(Generator().manual_seed(seed), torch.float64)
-    state, broadcast = fipa.init(start, seed)
-    done = 1
-    while done < (1 if word == "first round" else ROUND):
-        state, broadcast, info = fipa.server(state, door.exchange(broadcast))
-        done += info is not None
-    theta = broadcast["theta"]
+    state = fipa.start(start, seed)
+    for _ in range(1, 1 if word == "first round" else ROUND):
+        state, _ = conclude(fipa.round(state), clients.exchange)
+    opening = next(fipa.round(state))
+    assert isinstance(opening, Opening)
+    theta = opening.theta
     rows = problem.shards()[0].rows[0]
     if word in SENDS:
-        upload, _ = fipa.client(door.systems[0], broadcast, door.memories[0])
-        sketch = Sketch(upload["factor"], upload["target"])
+        part = fipa.client[Opening]
+        upload, _ = part(clients.systems[0], opening, clients.memories[0])
+        assert isinstance(upload, Sketched)
+        sketch = Sketch(upload.factor, upload.target)
         if "," in word:
             dtype = getattr(torch, word.split()[-1])
             sketch = sketch._replace(factor=sketch.factor.to(dtype).double())
     else:
-        linear = door.systems[0].linearise(theta)
+        linear = clients.systems[0].linearise(theta)
         whole = from_jacobian(linear.jacobian(), linear.residual)
         s = whole.singular_values
         sketch = truncate(whole, int((s > float(word) * s[0]).sum()))

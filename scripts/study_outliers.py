@@ -1,12 +1,12 @@
 """How unequal honest uploads are, and what a client does that scales its own.
 
 An upload is refused where a norm in it is more than ``Rules.outlier`` times what is
-usual (see ``fedsciml.federation.admission``). Honest clients: the largest ratios of a run, of FIPA
-on several problems and partitions, also where one client holds nine tenths of the
-domain, of other methods on fewer points, and of clients that come back; beside them the
-ratios to the median of the same round alone, which would be the simpler rule. Scaled:
-of ten clients an inner one sends s B and -s c, with the check and without, under the
-default policy, which probes its steps, and under one that does not.
+usual (see ``fedsciml.federation.admission``). Honest clients: the largest ratios of a
+run, of FIPA on several problems and partitions, also where one client holds nine tenths
+of the domain, of other methods on fewer points, and of clients that come back; beside
+them the ratios to the median of the same round alone, which would be the simpler rule.
+Scaled: of ten clients an inner one sends s B and -s c, with the check and without,
+under the default policy, which probes its steps, and under one that does not.
 
 The record is `figures/data/outliers.json`; what is there is not run again. The tables
 go to docs/stragglers.md:
@@ -18,20 +18,23 @@ import argparse
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import _common  # before torch, see there
 from _common import Entry, short
 from _tables import Table, paste
-from study_stragglers import CLIENTS, Patchy, away
+from study_stragglers import CLIENTS, Connected, Patchy, away
 from torch import Tensor
 
 import problems
 from fedsciml import methods, run
 from fedsciml.federation.admission import usual
+from fedsciml.federation.backend import Reply
 from fedsciml.federation.participation import Rules
-from fedsciml.methods import Message, Method
+from fedsciml.methods import Method, Record, flatten
+from fedsciml.methods.fipa import Sketched
 from fedsciml.problem import Problem
 
 ROOT = Path(__file__).parents[1]
@@ -133,39 +136,44 @@ class Watched(Patchy):
 
     def ask(
         self,
-        broadcast: Message,
-        clients: Sequence[int],
+        ask: Record,
+        memories: Mapping[int, Record | None],
         number: int,
         deadline: float | None = None,
-    ) -> dict[int, Message | Exception]:
+    ) -> dict[int, Reply | Exception]:
         """As a federation gets them."""
-        answers = super().ask(broadcast, clients, number, deadline)
+        replies = super().ask(ask, memories, number, deadline)
+        answers = {m: r.answer for m, r in replies.items() if isinstance(r, Reply)}
         culprit = answers.get(CULPRIT)
-        if self.scale != 1 and isinstance(culprit, dict) and "factor" in culprit:
-            scaled = {
-                "factor": self.scale * culprit["factor"],
-                "target": -self.scale * culprit["target"],
-            }
-            answers[CULPRIT] = {**culprit, **scaled}
-        uploads = {m: a for m, a in answers.items() if not isinstance(a, Exception)}
-        expected = self.method.expects(broadcast, self.size)
-        self.norms = usual(uploads, expected, self.norms)
-        _raise(self.ratios, uploads, self.norms)
-        _raise(self.alone, uploads, usual(uploads, expected))
-        return answers
+        if self.scale != 1 and isinstance(culprit, Sketched):
+            answers[CULPRIT] = replace(
+                culprit,
+                factor=self.scale * culprit.factor,
+                target=-self.scale * culprit.target,
+            )
+        expected = self.method.expects(ask, self.size)
+        self.norms = usual(answers, expected, self.norms)
+        _raise(self.ratios, answers, self.norms)
+        _raise(self.alone, answers, usual(answers, expected))
+        return {
+            m: r._replace(answer=answers[m]) if isinstance(r, Reply) else r
+            for m, r in replies.items()
+        }
 
 
 def _raise(
     largest: dict[str, float],
-    uploads: Mapping[int, Message],
+    answers: Mapping[int, Record],
     norms: Mapping[str, float],
 ) -> None:
-    """Let the largest ratios be those of these uploads, where they are larger."""
+    """Let the largest ratios be those of these answers, where they are larger."""
+    contents = [flatten(answer) for answer in answers.values()]
     for key, norm in norms.items():
-        tensors: list[Tensor] = [u[key] for u in uploads.values() if key in u]
-        for tensor in tensors if norm > 0 else []:
-            ratio = float(tensor.norm()) / norm
-            largest[key] = max(largest.get(key, 0.0), ratio)
+        values = [content.get(key.replace(".", "/")) for content in contents]
+        for tensor in values if norm > 0 else []:
+            if isinstance(tensor, Tensor):
+                ratio = float(tensor.norm()) / norm
+                largest[key] = max(largest.get(key, 0.0), ratio)
 
 
 def measured(*key: object) -> Entry:
@@ -187,7 +195,7 @@ def measured(*key: object) -> Entry:
         problem,
         method,
         case.rounds,
-        backend=door,
+        backend=Connected(door),
         rules=Rules(min_clients=1, outlier=outlier),
         clock=time.process_time,
     ).history

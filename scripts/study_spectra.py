@@ -26,7 +26,8 @@ import problems
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.record import replace_file
 from fedsciml.linalg.sketch import Sketch, from_jacobian
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods import conclude
+from fedsciml.methods.fipa import Fipa, Opening
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 
@@ -41,14 +42,14 @@ EPS = torch.finfo(torch.float64).eps
 def places(problem: Problem) -> Iterator[tuple[int, Tensor, float]]:
     """Rounds done, theta there, and the relative cut-off of the round that follows."""
     method = Fipa()
-    door = InProcess(problem, method)
-    state, broadcast = method.init(started(problem), 0)
+    clients = InProcess().connect(problem, method)
+    state = method.start(started(problem), 0)
     for done in range(max(ROUNDS) + 1):
         if done in ROUNDS:
-            yield done, broadcast["theta"], broadcast["reach"]
-        info = None
-        while info is None:
-            state, broadcast, info = method.server(state, door.exchange(broadcast))
+            opening = next(method.round(state))
+            assert isinstance(opening, Opening)
+            yield done, opening.theta, opening.reach
+        state, _ = conclude(method.round(state), clients.exchange)
 
 
 def sketched(system: System, theta: Tensor) -> Sketch:

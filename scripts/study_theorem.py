@@ -66,8 +66,8 @@ from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Published
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
-from fedsciml.methods import Message, State
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods import Parts, Record, conclude
+from fedsciml.methods.fipa import Fipa, Memory, Opening, Sketched
 from fedsciml.network import ModuleNetwork
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
@@ -122,6 +122,12 @@ DAMPINGS = {"sine2": 1e-3}
 """Relative to the largest eigenvalue of J^T J at the start; the others' is zero."""
 
 
+class Descended(Sketched):
+    """The sketch, B delta, and tau."""
+
+    epochs: int = 0
+
+
 @dataclass(frozen=True)
 class Scheduled(Fipa):
     """FIPA with the published schedule: gradient descent on 1/2 |B D - c|^2.
@@ -134,18 +140,24 @@ class Scheduled(Fipa):
     c_prime: float = 0.1
     limit: int = 200
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """The truncated sketch, and B delta after tau steps as the aim."""
-        upload, memory = super().client(system, broadcast, memory)
-        eigenvalues = upload["factor"].square().sum(1)
+    @property
+    def client(self) -> Parts:
+        """As FIPA's, but for the sketch."""
+        return {**super().client, Opening: self._aimed}
+
+    def _aimed(
+        self, system: System, ask: Opening, memory: Memory | None
+    ) -> tuple[Descended, Memory]:
+        """The truncated sketch, and B delta after tau steps."""
+        upload, memory = self._sketch(system, ask, memory)
+        eigenvalues = upload.factor.square().sum(1)
         relative = RATE * eigenvalues / eigenvalues[0]
-        gradient = float(system.linearise(broadcast["theta"]).gradient.norm())
-        wanted = self.c_prime / (broadcast["round"] * gradient)
+        gradient = float(system.linearise(ask.theta).gradient.norm())
+        wanted = self.c_prime / (ask.round * gradient)
         steps = epochs(wanted, float(relative[-1]), self.limit)
-        aim = upload["target"] * descended(relative, steps)
-        return {**upload, "aim": aim, "epochs": steps}, memory
+        aim = upload.target * descended(relative, steps)
+        sent = upload.factor, upload.target, upload.loss, aim
+        return Descended(*sent, epochs=steps), memory
 
 
 def epochs(wanted: float, relative: float, limit: int) -> int:
@@ -215,22 +227,30 @@ class Round(NamedTuple):
 
 def rounds(problem: Problem, method: Scheduled, damping: float) -> Iterator[Round]:
     """Round after round from start 0, without end."""
-    door, pooled = InProcess(problem, method), System(problem, problem.pooled())
-    state, broadcast = method.init(started(problem), 0)
+    clients = InProcess().connect(problem, method)
+    pooled = System(problem, problem.pooled())
+    state = method.start(started(problem), 0)
+    uploads: dict[int, Record] = {}
+
+    def answered(ask: Record) -> dict[int, Record]:
+        uploads.update(clients.exchange(ask))
+        return uploads
+
     while True:
-        theta, uploads = broadcast["theta"], door.exchange(broadcast)
-        state, broadcast, _ = method.server(state, uploads)
+        theta = state.at
+        state, _ = conclude(method.round(state), answered)
         exact = LENGTH * gauss_newton(pooled, theta, damping)
         low, missed = math.inf, 0.0
-        for system, upload in zip(door.systems, uploads, strict=True):
+        sent = [u for u in uploads.values() if isinstance(u, Descended)]
+        for system, upload in zip(clients.systems, sent, strict=True):
             linear = system.linearise(theta)
             s, gradient = torch.linalg.svdvals(linear.jacobian()), linear.gradient
-            basis = torch.linalg.qr(upload["factor"].mT).Q
+            basis = torch.linalg.qr(upload.factor.mT).Q
             outside = gradient - basis @ (basis.mT @ gradient)
             low = min(low, float((s[-1] / s[0]) ** 2))
             missed = max(missed, float(outside.norm() / gradient.norm()))
-        clipped = sum(u["epochs"] == method.limit for u in uploads) / len(uploads)
-        error = float((state["at"] - theta - exact).norm())
+        clipped = sum(u.epochs == method.limit for u in sent) / len(sent)
+        error = float((state.at - theta - exact).norm())
         yield Round(theta, error, low, missed, clipped)
 
 

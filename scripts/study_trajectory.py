@@ -33,9 +33,9 @@ from fedsciml.collocation import heterogeneity
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import AboveCutoff, Schedule
 from fedsciml.linalg.ranks import Fixed as Rank
-from fedsciml.methods import Local, Message, Method, State, train
+from fedsciml.methods import Local, Method, Parts, conclude, train
 from fedsciml.methods.fedavg import FedAvg
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods.fipa import Fipa, Memory, Opening, Sketched
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem
 from fedsciml.residual import System
@@ -79,25 +79,30 @@ class Inexact(Fipa):
     training: Local = field(default_factory=Local)
     linearised: bool = True
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        """The sketch, and B delta as the aim."""
-        upload, memory = super().client(system, broadcast, memory)
-        factor, target = upload["factor"], upload["target"]
+    @property
+    def client(self) -> Parts:
+        """As FIPA's, but for the sketch."""
+        return {**super().client, Opening: self._aimed}
+
+    def _aimed(
+        self, system: System, ask: Opening, memory: Memory | None
+    ) -> tuple[Sketched, Memory]:
+        """The sketch, and B delta."""
+        upload, memory = self._sketch(system, ask, memory)
+        factor, target = upload.factor, upload.target
         training, share = self.training, system.shard.share
         if training.solver == "sgd":
             rate = share / float(factor[0] @ factor[0])
             training = replace(training, learning_rate=rate)
         if not self.linearised:
-            delta, _, _ = train(system, broadcast["theta"], training, {})
+            delta, _, _ = train(system, ask.theta, training, None)
             aim = factor @ delta
         elif training.solver == "sgd":
             relative = factor.square().sum(1) * training.learning_rate / share
             aim = target * descended(relative, training.epochs)
         else:
             aim = factor @ adam(factor, target, share, training)
-        return {**upload, "aim": aim}, memory
+        return replace(upload, desired=aim), memory
 
 
 def descended(relative: Tensor, epochs: int) -> Tensor:
@@ -127,19 +132,17 @@ def trajectory(
 
     It ends early where the loss is no longer finite.
     """
-    door, whole = InProcess(problem, method), System(problem, problem.pooled())
-    state, broadcast = method.init(started(problem), 0)
+    clients = InProcess().connect(problem, method)
+    whole = System(problem, problem.pooled())
+    state = method.start(started(problem), 0)
     points: list[Tensor] = []
     losses: list[float] = []
     for _ in range(rounds):
-        info = None
-        while info is None:
-            state, broadcast, info = method.server(state, door.exchange(broadcast))
-        point = state["at"] if "at" in state else state["theta"]
-        loss = whole.loss(point)
+        state, _ = conclude(method.round(state), clients.exchange)
+        loss = whole.loss(state.point)
         if not math.isfinite(loss):
             break
-        points.append(point)
+        points.append(state.point)
         losses.append(loss)
     return points, losses
 

@@ -31,6 +31,7 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,12 +45,13 @@ from fedsciml import methods, run
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.record import replace_file
 from fedsciml.linalg.solve import Spectrum
-from fedsciml.methods import Local, Message
+from fedsciml.methods import Local, conclude
 from fedsciml.methods.fedavg import FedAvg
-from fedsciml.methods.fipa import Fipa
-from fedsciml.methods.fipa_paper import FipaPaper
+from fedsciml.methods.fipa import Fipa, Sketched
+from fedsciml.methods.fipa_paper import Eigenpairs, FipaPaper
+from fedsciml.policies import Candidates
 from fedsciml.policies.fixed import Fixed
-from fedsciml.policies.line_search import LineSearch
+from fedsciml.policies.line_search import LineSearch, State
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 
@@ -147,57 +149,69 @@ class Place:
         return top * (products + dropped) / float(self.gradient.norm())
 
 
-def federated(at: Place) -> tuple[Spectrum, list[Message]]:
+@dataclass(frozen=True)
+class Seen(LineSearch):
+    """A line search that keeps the problems that the server solves."""
+
+    problems: list[Spectrum] = field(default_factory=list)
+
+    def propose(self, spectrum: Spectrum, state: State) -> Candidates:
+        """As the line search."""
+        self.problems.append(spectrum)
+        return super().propose(spectrum, state)
+
+
+def federated(at: Place) -> tuple[Spectrum, list[Sketched]]:
     """FIPA's own first exchange: the problem that the server solves, the uploads."""
-    method = Fipa(LineSearch(cutoff=0.0), sketch="svd")
-    state, opening = method.init(at.theta, 0)
-    uploads = InProcess(at.problem, method).exchange(opening)
-    state, _, _ = method.server(state, uploads)
-    return Spectrum(*(state[key] for key in Spectrum._fields)), uploads
+    policy = Seen(cutoff=0.0)
+    method = Fipa(policy, sketch="svd")
+    exchanges = method.round(method.start(at.theta, 0))
+    uploads = InProcess().connect(at.problem, method).exchange(next(exchanges))
+    exchanges.send(uploads)
+    sent = [upload for upload in uploads.values() if isinstance(upload, Sketched)]
+    return policy.problems[0], sent
 
 
-def published(uploads: Sequence[Message], cutoff: float) -> list[Message]:
+def published(uploads: Sequence[Sketched], cutoff: float) -> list[Eigenpairs]:
     """What the clients of ``fipa_paper`` send: H_m and delta_m = -H_m^+ g_m.
 
     The pseudo-inverse drops singular values of J_m below the relative cut-off.
     """
     sent = []
     for upload in uploads:
-        factor, target = upload["factor"], upload["target"]
+        factor, target = upload.factor, upload.target
         s = torch.linalg.vector_norm(factor, dim=1)
         keep = s > cutoff * s[:1]
         vectors = factor / s.unsqueeze(-1)
         delta = torch.where(keep, target / s, 0.0) @ vectors
-        message = {"vectors": vectors, "eigenvalues": s.square(), "delta": delta}
-        sent.append({**message, "loss": 0.0})
+        sent.append(Eigenpairs(vectors, s.square(), delta, loss=0.0))
     return sent
 
 
-def paper_step(sent: list[Message], ridge: float, cutoff: float) -> Tensor:
+def paper_step(sent: list[Eigenpairs], ridge: float, cutoff: float) -> Tensor:
     """The update of ``fipa_paper``'s server, with step 1."""
     method = FipaPaper(step=1.0, ridge=ridge, cutoff=cutoff)
-    state, _ = method.init(torch.zeros_like(sent[0]["delta"]), 0)
-    moved: Tensor = method.server(state, sent)[0]["theta"]
-    return moved
+    start = method.start(torch.zeros_like(sent[0].delta), 0)
+    state, _ = conclude(method.round(start), lambda ask: dict(enumerate(sent)))
+    return state.theta
 
 
-def averaged(at: Place, uploads: Sequence[Message], damping: float) -> Tensor:
+def averaged(at: Place, uploads: Sequence[Sketched], damping: float) -> Tensor:
     """FedAvg of exact steps: sum of share_m argmin L_m(D) / share_m + mu/2 |D|^2."""
     step = torch.zeros_like(at.theta)
     for shard, upload in zip(at.problem.shards(), uploads, strict=True):
-        factor = upload["factor"]
+        factor = upload.factor
         eigenvalues = factor.square().sum(1) + shard.share * damping
-        step += shard.share * ((upload["target"] / eigenvalues) @ factor)
+        step += shard.share * ((upload.target / eigenvalues) @ factor)
     return step
 
 
 def adam_mean(at: Place) -> Tensor:
     """FedAvg's update with local Adam."""
     method = FedAvg(ADAM)
-    state, opening = method.init(at.theta, 0)
-    uploads = InProcess(at.problem, method).exchange(opening)
-    moved: Tensor = method.server(state, uploads)[0]["theta"]
-    return moved - at.theta
+    clients = InProcess().connect(at.problem, method)
+    state, _ = conclude(method.round(method.start(at.theta, 0)), clients.exchange)
+    return state.theta - at.theta
 
 
 def relative(step: Tensor, exact: Tensor) -> float:
@@ -210,7 +224,7 @@ def checked(name: str, at: Place) -> list[Check]:
     whole, uploads = federated(at)
     top, cutoff = whole.top, EPS * max(at.jacobian.shape)
     sent = published(uploads, cutoff)
-    multiplied = EPS * sum(float(u["eigenvalues"][0] * u["delta"].norm()) for u in sent)
+    multiplied = EPS * sum(float(u.eigenvalues[0] * u.delta.norm()) for u in sent)
     mus = [damping * top**2 for damping in DAMPINGS]
     found = []
     for damping, mu, exact in zip(DAMPINGS, mus, at.central(mus), strict=True):

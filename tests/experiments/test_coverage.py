@@ -40,13 +40,13 @@ def test_a_draw_is_a_run_from_the_clean_solution_and_tells_how_far_it_moved(
     monkeypatch.setattr(study_coverage, "ROUNDS", 4)
     entry = study_coverage.measured("heat_inverse", 0.01, 5)
     assert json.loads(json.dumps(entry)) == entry
-    result = run(problem, study_coverage.Warm(start=start), 4)
+    result = run(problem, study_coverage.Warm(begin=start), 4)
     known = laplace(problem, result.theta)
     assert entry["error"] == pytest.approx(result.unknowns()["nu"] / 0.1 - 1)
     assert entry["deviation"] == pytest.approx(known.deviation["nu"] / 0.1)
     assert entry["deviation"] <= entry["bound"]
     # The number goes from 1.53 above the truth to 0.08 below it.
-    before = run(problem, study_coverage.Warm(start=start), 2).unknowns()["nu"]
+    before = run(problem, study_coverage.Warm(begin=start), 2).unknowns()["nu"]
     assert before > 0.1 > result.unknowns()["nu"]
     moved = abs(result.unknowns()["nu"] - before) / 0.1
     assert entry["moved"] == pytest.approx(moved, rel=1e-9)

@@ -43,11 +43,12 @@ def test_the_ratio_measured_is_the_largest_norm_over_the_lower_median(
 ) -> None:
     entry = study_outliers.measured(*TINY._replace(scale=scale))
     problem, method = problems.load("allen_cahn", points=0.05, clients=10), "fipa"
-    door = InProcess(problem, methods.load(method))
+    clients = InProcess().connect(problem, methods.load(method))
     theta = problem.network.init(Generator().manual_seed(0), torch.float64)
-    uploads = door.exchange(door.method.init(theta, 0)[1])
+    opening = next(clients.method.round(clients.method.start(theta, 0)))
+    answers = clients.exchange(opening).values()
     for key in ("factor", "target"):
-        norms = [float(torch.linalg.vector_norm(u[key])) for u in uploads]
+        norms = [float(torch.linalg.vector_norm(getattr(a, key))) for a in answers]
         norms[CULPRIT] *= scale
         expected = max(norms) / sorted(norms)[4]
         assert entry["ratios"][key] == pytest.approx(expected, rel=5e-4)  # 4 digits

@@ -21,8 +21,8 @@ from fedsciml.collocation import explicit
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Published
 from fedsciml.linalg.sketch import Sketch
-from fedsciml.methods import Local, Message
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods import Local
+from fedsciml.methods.fipa import Fipa, Sketched
 from fedsciml.network import MLP
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem, Term
@@ -43,10 +43,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Problem]:
     return loaded
 
 
-def sent(problem: Problem, method: Fipa) -> list[Message]:
-    """The uploads of the first exchange."""
-    _, opening = method.init(study_trajectory.started(problem), 0)
-    return InProcess(problem, method).exchange(opening)
+def sent(problem: Problem, method: Fipa) -> list[Sketched]:
+    """The answers of the first exchange."""
+    opening = next(method.round(method.start(study_trajectory.started(problem), 0)))
+    answers = InProcess().connect(problem, method).exchange(opening)
+    return list(answers.values())
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 37])
@@ -67,10 +68,10 @@ def test_many_epochs_of_linearised_descent_are_the_exact_step(small: Callable) -
     for upload, plain in zip(
         sent(problem, Inexact(STEP, training=local)), exact, strict=True
     ):
-        s = torch.linalg.vector_norm(plain["factor"], dim=1)
+        s = torch.linalg.vector_norm(plain.factor, dim=1)
         # (1 - lambda / lambda_1)^tau is nothing where lambda > 1e-14 lambda_1.
         kept = s > 1e-7 * s[0]
-        torch.testing.assert_close(upload["aim"][kept], plain["target"][kept])
+        torch.testing.assert_close(upload.desired[kept], plain.target[kept])
 
 
 def test_linearised_adam_is_adam_on_the_sketch_s_loss() -> None:
@@ -95,7 +96,7 @@ def test_one_step_of_descent_is_the_same_on_the_true_and_the_linearised_loss(
     )
     for one, other in zip(*pair, strict=True):
         # The sketch leaves out singular values at rounding level.
-        torch.testing.assert_close(one["aim"], other["aim"], rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(one.desired, other.desired, rtol=1e-8, atol=1e-10)
 
 
 def test_full_rank_stays_on_the_gauss_newton_trajectory_and_rank_two_does_not(
@@ -181,7 +182,7 @@ def test_the_schedule_s_local_error_is_what_it_promises() -> None:
     for upload, shard in zip(sent(problem, method), problem.shards(), strict=True):
         theta = study_trajectory.started(problem)
         gradient = System(problem, shard).linearise(theta).gradient.norm()
-        left = 1 - upload["aim"] / upload["target"]
+        left = 1 - upload.desired / upload.target
         assert float(left.max()) <= 1e-3 / float(gradient) * (1 + 1e-9)
         assert len(left) == problem.network.size
 

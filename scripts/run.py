@@ -20,9 +20,9 @@ from fedsciml.analysis.laplace import SENSORS, laplace
 from fedsciml.analysis.metrics import measure
 from fedsciml.federation.participation import Rules
 from fedsciml.federation.record import environment
-from fedsciml.methods import Method, Option
+from fedsciml.methods import Method
 from fedsciml.network.activation import ACTIVATIONS
-from fedsciml.registry import suggestion
+from fedsciml.registry import Option, suggestion
 from fedsciml.wrappers.compress import compressed
 from fedsciml.wrappers.resample import Resampled, chosen
 from fedsciml.wrappers.warmup import Warmup
@@ -575,16 +575,10 @@ def _options(given: argparse.Namespace, problem: str, method: str) -> dict[str, 
 
 def _value(option: Option, name: str, text: str) -> object:
     """A method option from the command line."""
-    if text == "none" and option.default is None:
-        return None
     try:
-        if option.type is bool:
-            return {"true": True, "false": False}[text.lower()]
-        value: object = option.type(text)
-    except (ValueError, KeyError):
-        kind = "true or false" if option.type is bool else option.type.__name__
-        raise ValueError(f"{_flag(name)} must be {kind}, got '{text}'.") from None
-    return value
+        return option.read(text)
+    except ValueError as error:
+        raise ValueError(f"{_flag(name)} {error}.") from None
 
 
 def _method_options() -> dict[str, str]:
@@ -592,12 +586,9 @@ def _method_options() -> dict[str, str]:
     meanings: dict[str, dict[str, dict[str, str]]] = {}
     for method in methods.names():
         for name, option in methods.options(method).items():
-            default = str(option.default)
-            if option.default is None or isinstance(option.default, bool):
-                default = default.lower()
             choices = f" One of {', '.join(option.choices)}." if option.choices else ""
             entry = meanings.setdefault(name, {}).setdefault(option.help + choices, {})
-            entry[method] = default
+            entry[method] = option.default_text
     return {
         name: " ".join(f"{text} ({_defaults(of)})" for text, of in entries.items())
         for name, entries in sorted(meanings.items())
@@ -641,7 +632,8 @@ def _listed(title: str, entries: Mapping[str, str]) -> str:
 
 def _plain(policy: str) -> str:
     """A policy's options and their defaults: ``damping=0.0, cutoff=1e-10``."""
-    return ", ".join(f"{k}={v}" for k, v in policies.options(policy).items()).lower()
+    options = policies.options(policy).items()
+    return ", ".join(f"{key}={option.default_text}" for key, option in options)
 
 
 def _sentence(content: Mapping[str, Any]) -> str:

@@ -235,7 +235,7 @@ def test_help_lists_problems_methods_and_their_options(
         ((*SMALL, "--dtype", "float16"), ["--dtype", "float16"]),
         ((*SMALL, "--device", "tpu"), ["--device", "tpu"]),
         ((*FEDAVG, "--tau", "0"), ["tau >= 1", "got 0"]),
-        ((*FEDAVG, "--tau", "many"), ["--tau must be int, got 'many'"]),
+        ((*FEDAVG, "--tau", "many"), ["--tau must be a whole number, got 'many'"]),
         ((*FEDAVG, "--keep-state", "perhaps"), ["--keep-state must be true or false"]),
         ((*FEDAVG, "--local", "newton"), ["newton", "gauss_newton"]),
         ((*FEDAVG, "--learning-rate", "-1"), ["learning rate", "-1"]),

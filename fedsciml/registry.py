@@ -271,19 +271,28 @@ class Word:
         return found
 
 
-def pair(text: str) -> tuple[str, object]:
-    """KEY=VALUE; the value is read as JSON, or else is a word.
+def pair(text: str) -> tuple[str, Any]:
+    """KEY=VALUE; the value is JSON, or else a word.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If the text is something else.
     """
     key, equals, value = text.partition("=")
     if not (key and equals):
-        raise ValueError(f"'{text}' is not KEY=VALUE")
+        raise ValueError(f"'{text}' is not KEY=VALUE, such as clients=3")
     try:
         return key, json.loads(value)
     except json.JSONDecodeError:
         return key, value
+
+
+def pairs(text: str) -> dict[str, Any]:
+    """``a=1 b=[0,0.5,1] c=word``: a ``pair`` between any two blanks.
+
+    Raises:
+        ValueError: If there is another thing than KEY=VALUE.
+    """
+    return dict(pair(item) for item in text.split())
 
 
 def _no_option(

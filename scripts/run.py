@@ -15,7 +15,7 @@ import _common  # before torch, see there
 import torch
 
 import problems
-from fedsciml import Problem, Result, methods, policies, run
+from fedsciml import Problem, Result, methods, policies, run, wrappers
 from fedsciml.analysis.laplace import SENSORS, laplace
 from fedsciml.analysis.metrics import measure
 from fedsciml.federation.participation import Rules
@@ -23,9 +23,6 @@ from fedsciml.federation.record import environment
 from fedsciml.methods import Method
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.registry import Option, suggestion
-from fedsciml.wrappers.compress import compressed
-from fedsciml.wrappers.resample import Resampled, chosen
-from fedsciml.wrappers.warmup import Warmup
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 RULES = asdict(Rules())
@@ -256,7 +253,7 @@ def command(given: argparse.Namespace) -> Command:
     problems.summary(given.problem)  # complain of a misspelt name first
     asked = {**DEFAULTS, "threads": torch.get_num_threads(), **vars(given)}
     method: str = asked["method"]
-    defaults = {key: option.default for key, option in methods.options(method).items()}
+    defaults = {key: option.default for key, option in wrappers.options(method).items()}
     return Command(
         problem=given.problem,
         parameters=_parameters(given),
@@ -475,19 +472,22 @@ def _made(todo: Command) -> tuple[Problem, Method]:
         raise ValueError("This machine has no CUDA device; use --device cpu.")
     torch.set_num_threads(todo.threads)
     problem = problems.load(todo.problem, **todo.parameters)
-    method = methods.load(todo.method, **todo.options)
+    options: dict[str, Any] = todo.options
+    method = wrappers.load(
+        todo.method,
+        resample=todo.resample,
+        warmup=todo.warmup,
+        compress=todo.compress,
+        **options,
+    )
     if todo.resample is not None:
-        method = _resampled(method, todo.resample)
-        chosen(problem, everywhere=method.pooled)  # complain now if none can be
-    if todo.warmup is not None:
-        first, rounds = _first(todo.warmup)
-        if rounds >= todo.rounds:
-            raise ValueError(
-                f"--warmup {todo.warmup} takes all of the {todo.rounds} rounds, so "
-                f"{todo.method} would never begin. Give it fewer than --rounds."
-            )
-        method = Warmup(first, rounds, method)
-    return problem, compressed(method, todo.compress)
+        wrappers.chosen(problem, everywhere=method.pooled)  # complain if none can be
+    if todo.warmup is not None and wrappers.first(todo.warmup)[1] >= todo.rounds:
+        raise ValueError(
+            f"--warmup {todo.warmup} takes all of the {todo.rounds} rounds, so "
+            f"{todo.method} would never begin. Give it fewer than --rounds."
+        )
+    return problem, method
 
 
 def _trainer(backend: str, method: Method) -> Callable[..., Result]:
@@ -509,44 +509,6 @@ def _trainer(backend: str, method: Method) -> Callable[..., Result]:
     return flower.run
 
 
-def _first(text: str) -> tuple[Method, int]:
-    """The warm-up that METHOD:K0[,OPTION=VALUE...] stands for."""
-    name, colon, rest = text.partition(":")
-    rounds, *pairs = rest.split(",")
-    if not colon or not rounds.isdigit():
-        raise ValueError(
-            f"--warmup needs METHOD:ROUNDS, for example fedavg:5; got '{text}'."
-        )
-    known = methods.options(name)
-    options: dict[str, object] = {}
-    for pair in pairs:
-        key, _, value = pair.partition("=")
-        key = key.replace("-", "_")
-        if key not in known and ":" in str(options.get("policy", "")):
-            options["policy"] = f"{options['policy']},{pair}"  # one more of its own
-            continue
-        options[key] = _value(known[key], key, value) if key in known else value
-    return methods.load(name, **options), int(rounds)
-
-
-def _resampled(method: Method, text: str) -> Method:
-    """The method with what EVERY[,power=K,offset=C] stands for."""
-    every, *pairs = text.split(",")
-    numbers = {"power": 1.0, "offset": 1.0}
-    try:
-        for pair in pairs:
-            key, _, value = pair.partition("=")
-            if key not in numbers:
-                raise ValueError(f"unknown option {key}")
-            numbers[key] = float(value)
-        return Resampled(method, int(every), numbers["power"], numbers["offset"])
-    except ValueError as error:
-        raise ValueError(
-            "--resample needs EVERY[,power=K,offset=C], for example 20,power=2; got "
-            f"'{text}': {error}"
-        ) from error
-
-
 def _parameters(given: argparse.Namespace) -> dict[str, object]:
     """What was given for the problem's ``make``."""
     names = ("clients", "partition", "edges", "initialisation")
@@ -558,7 +520,7 @@ def _parameters(given: argparse.Namespace) -> dict[str, object]:
 
 def _options(given: argparse.Namespace, problem: str, method: str) -> dict[str, object]:
     """What was given for the method's ``make``."""
-    known = methods.options(method)
+    known = wrappers.options(method)
     result = _common.tuned(problem, method) if "tuned" in given else {}
     for option in _method_options():
         key = f"option_{option}"
@@ -585,7 +547,7 @@ def _method_options() -> dict[str, str]:
     """Help for each option of any method: meaning and the methods' defaults."""
     meanings: dict[str, dict[str, dict[str, str]]] = {}
     for method in methods.names():
-        for name, option in methods.options(method).items():
+        for name, option in wrappers.options(method).items():
             choices = f" One of {', '.join(option.choices)}." if option.choices else ""
             entry = meanings.setdefault(name, {}).setdefault(option.help + choices, {})
             entry[method] = option.default_text
@@ -672,7 +634,7 @@ def _sentence(content: Mapping[str, Any]) -> str:
 
 def _changed(content: Mapping[str, Any]) -> dict[str, object]:
     """The method's options that are not the default ones."""
-    known = methods.options(content["method"])
+    known = wrappers.options(content["method"])
     return {
         key: value
         for key, value in content["options"].items()

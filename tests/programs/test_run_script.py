@@ -280,7 +280,10 @@ def test_help_lists_problems_methods_and_their_options(
             ["lbfgs is centralised"],
         ),
         ((*SMALL, "--resample", "often"), ["EVERY[,power=K,offset=C]", "'often'"]),
-        ((*SMALL, "--resample", "5,powr=2"), ["unknown option powr"]),
+        (
+            (*SMALL, "--resample", "5,powr=2"),
+            ["no option 'powr'", "Did you mean 'power'?"],
+        ),
         ((*SMALL, "--compress", "float16"), ["float32, bfloat16", "'float16'"]),
         ((*SMALL, "--resample", "0"), ["at least 1 round, got every = 0"]),
         (

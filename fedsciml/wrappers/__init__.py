@@ -7,6 +7,7 @@ from typing import Literal
 
 from fedsciml import methods
 from fedsciml.methods import Method
+from fedsciml.methods.fipa import Fipa
 from fedsciml.registry import Option, Word, check_options, options_of
 from fedsciml.wrappers.balance import (
     Balance,
@@ -103,8 +104,6 @@ def options(name: str) -> dict[str, Option]:
     Raises:
         ValueError: If there is no such method.
     """
-    from fedsciml.methods.fipa import Fipa
-
     found, made = methods.options(name), methods.load(name)
     if isinstance(made, Fipa):
         kind: object = Literal["none", "terms"] if made.pooled else Balance

@@ -25,7 +25,7 @@ FLOORS = (
     ("residual",),
     ("methods", "analysis"),
     ("wrappers", "federation"),
-    ("flower", "deepxde", "plot"),
+    ("flower", "deepxde", "plot", "cli"),
 )
 """The house from the ground up; a floor imports from those below it alone."""
 

@@ -17,6 +17,7 @@ import problems
 from fedsciml import methods, policies
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
+from fedsciml.federation.record import Round
 from fedsciml.methods import Method
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.problem import Problem
@@ -137,9 +138,8 @@ def test_runs_without_out_get_directories_of_their_own(
 
 def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     with _common.progress("a label", 2, quiet=False) as show:
-        bar = {"relative_l2": 0.5, "loss": 1e-3, "ranks": [3, 4]}
-        show({"round": 1, **bar})
-        show({"round": 2, **bar})
+        for k in (1, 2):
+            show(Round(k, loss=1e-3, relative_l2=0.5, ranks=(3, 4)))
     output = capsys.readouterr()
     assert output.out == ""
 

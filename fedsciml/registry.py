@@ -26,6 +26,9 @@ T = TypeVar("T")
 REQUIRED = inspect.Parameter.empty
 """The default of an option that must be given."""
 
+UNSTATED = ...
+"""The default of an option for which the entry has its own value, not known here."""
+
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` with the nearest known name; empty if none is near."""
@@ -39,8 +42,8 @@ class Option(NamedTuple):
     Attributes:
         kind: Its annotation: ``int``, ``float``, ``bool``, ``str``, ``None``, a
             ``Literal`` of words, a ``Sequence`` of these, or a union of these.
-        default: What ``make`` takes if the option is not given; ``REQUIRED`` if there
-            is none; None also where the entry chooses.
+        default: What ``make`` takes if the option is not given, or ``REQUIRED``, or
+            ``UNSTATED``.
         help: What it means.
     """
 
@@ -94,12 +97,12 @@ def options_of(make: Callable[..., object]) -> dict[str, Option]:
     help_ = {p.arg_name: " ".join((p.description or "").split()) for p in described}
     hints, found = typing.get_type_hints(make), {}
     for key, parameter in inspect.signature(make).parameters.items():
-        if get_origin(hints[key]) is typing.Unpack:
-            (keys,) = get_args(hints[key])
-            more = typing.get_type_hints(keys).items()
-            found.update({k: Option(kind, None) for k, kind in more})
-        elif _known(hints[key]):
-            found[key] = Option(hints[key], parameter.default, help_.get(key, ""))
+        kind = hints.get(key)
+        if get_origin(kind) is typing.Unpack:
+            more = typing.get_type_hints(get_args(kind)[0]).items()
+            found.update({k: Option(kind, UNSTATED) for k, kind in more})
+        elif kind is not None and _known(kind):
+            found[key] = Option(kind, parameter.default, help_.get(key, ""))
     return found
 
 
@@ -167,12 +170,21 @@ class Registry(Generic[T]):
         Args:
             name: One of ``names()``.
             options: Values for its ``options(name)``; the others keep their defaults.
+                What ``make`` takes besides is passed on as it is.
 
         Raises:
             ValueError: If there is no such entry or option, or a value does not suit.
         """
         make = self._module(name).make
-        check_options(self.kind, name, options, options_of(make))
+        known, signature = options_of(make), inspect.signature(make)
+        free = signature.parameters.keys() - known
+        checked = {k: value for k, value in options.items() if k not in free}
+        check_options(self.kind, name, checked, known)
+        try:
+            signature.bind(**options)
+        except TypeError as error:
+            what = f"{self.kind.capitalize()} '{name}'"
+            raise ValueError(f"{what} cannot be made: {error}.") from error
         made: T = make(**options)
         return made
 

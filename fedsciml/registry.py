@@ -1,10 +1,377 @@
-"""Names that users write, and what they may have meant."""
+"""Entries of a package by name, their options, and the words that ask for them.
 
-from collections.abc import Iterable
+A module of a package whose name has no leading underscore is an entry of that name: a
+method, a step policy, a problem. Its ``make``, a function or a dataclass, makes the
+entry. The signature of ``make`` is the list of the options, with types and defaults;
+the ``Args:`` of its docstring say what they mean.
+
+On a command line an entry is a word, ``NAME`` or ``NAME:VALUE,OPTION=VALUE,...``.
+``Word`` takes it apart and reads the values by the types of the options.
+"""
+
+import inspect
+import json
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin
+
+T = TypeVar("T")
+
+REQUIRED = inspect.Parameter.empty
+"""The default of an option that must be given."""
+
+UNSTATED = ...
+"""The default of an option for which the entry has its own value, not known here."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` with the nearest known name; empty if none is near."""
     near = get_close_matches(name, list(known), 1, cutoff=0.4)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+class Option(NamedTuple):
+    """An option of an entry.
+
+    Attributes:
+        kind: Its annotation: ``int``, ``float``, ``bool``, ``str``, ``None``, a
+            ``Literal`` of words, a ``Sequence`` of these, or a union of these.
+        default: What ``make`` takes if the option is not given, or ``REQUIRED``, or
+            ``UNSTATED``.
+        help: What it means.
+    """
+
+    kind: object
+    default: object = REQUIRED
+    help: str = ""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that it may be; empty if not restricted."""
+        literals = [part for part in _parts(self.kind) if get_origin(part) is Literal]
+        return tuple(word for part in literals for word in get_args(part))
+
+    @property
+    def default_text(self) -> str:
+        """The default as ``read`` understands it."""
+        text = str(self.default)
+        plain = self.default is None or isinstance(self.default, bool)
+        return text.lower() if plain else text
+
+    def read(self, text: str) -> object:
+        """The value that a text stands for; "none" stands for None.
+
+        Raises:
+            ValueError: "must be a whole number, got 'x'", without the option's name.
+        """
+        for kind in sorted(_parts(self.kind), key=lambda part: part is not NoneType):
+            with suppress(ValueError, KeyError):
+                return _read(text, kind)
+        raise ValueError(_wanted(self.kind, text, "none"))
+
+    def check(self, value: object) -> None:
+        """Refuse a value of another type; ranges are checked by ``make``.
+
+        Raises:
+            ValueError: "must be a whole number, got 'x'", without the option's name.
+        """
+        if not any(_fits(value, part) for part in _parts(self.kind)):
+            raise ValueError(_wanted(self.kind, value, "null"))
+
+
+def options_of(make: Callable[..., object]) -> dict[str, Option]:
+    """The options that a function or a dataclass takes, in its order.
+
+    An argument of a type that ``Option`` does not know, such as a tuple of numbers, is
+    for Python alone and is left out. Keys of a TypedDict behind ``**`` are options.
+    """
+    from docstring_parser.google import parse  # takes 10 ms
+
+    described = parse(inspect.getdoc(make) or "").params
+    help_ = {p.arg_name: " ".join((p.description or "").split()) for p in described}
+    hints, found = typing.get_type_hints(make), {}
+    for key, parameter in inspect.signature(make).parameters.items():
+        kind = hints.get(key)
+        if get_origin(kind) is typing.Unpack:
+            more = typing.get_type_hints(get_args(kind)[0]).items()
+            found.update({k: Option(kind, UNSTATED) for k, kind in more})
+        elif kind is not None and _known(kind):
+            found[key] = Option(kind, parameter.default, help_.get(key, ""))
+    return found
+
+
+def check_options(
+    kind: str, name: str, given: Mapping[str, object], options: Mapping[str, Option]
+) -> None:
+    """Refuse what is not among the options, or not of their types.
+
+    Args:
+        kind: What has the options, for messages: "method".
+        name: Its name.
+        given: Values by the names of options.
+        options: That there are.
+
+    Raises:
+        ValueError: If there is no such option, or a value is of another type.
+    """
+    for key, value in given.items():
+        if key not in options:
+            raise _no_option(kind, name, key, options)
+        try:
+            options[key].check(value)
+        except ValueError as error:
+            raise ValueError(f"Option '{key}' of {kind} '{name}' {error}.") from None
+
+
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """The entries of a package.
+
+    Args:
+        kind: What an entry is, for messages: "method".
+        package: Its dotted name.
+        form: How ``parse`` wants a word, for messages.
+    """
+
+    kind: str
+    package: str
+    form: str = ""
+
+    def names(self) -> list[str]:
+        """Names of all entries, sorted."""
+        modules = iter_modules(import_module(self.package).__path__)
+        return sorted(m.name for m in modules if not m.name.startswith("_"))
+
+    def summary(self, name: str) -> str:
+        """The first line of an entry's description.
+
+        Raises:
+            ValueError: If there is no such entry.
+        """
+        return (inspect.getdoc(self._module(name)) or "").partition("\n")[0]
+
+    def options(self, name: str) -> dict[str, Option]:
+        """The options of an entry, in the order of its ``make``.
+
+        Raises:
+            ValueError: If there is no such entry.
+        """
+        return options_of(self._module(name).make)
+
+    def load(self, name: str, **options: object) -> T:
+        """The entry of that name.
+
+        Args:
+            name: One of ``names()``.
+            options: Values for its ``options(name)``; the others keep their defaults.
+                What ``make`` takes besides is passed on as it is.
+
+        Raises:
+            ValueError: If there is no such entry or option, or a value does not suit.
+        """
+        make = self._module(name).make
+        known, signature = options_of(make), inspect.signature(make)
+        free = signature.parameters.keys() - known
+        checked = {k: value for k, value in options.items() if k not in free}
+        check_options(self.kind, name, checked, known)
+        try:
+            signature.bind(**options)
+        except TypeError as error:
+            what = f"{self.kind.capitalize()} '{name}'"
+            raise ValueError(f"{what} cannot be made: {error}.") from error
+        made: T = make(**options)
+        return made
+
+    def parse(self, text: str) -> T:
+        """The entry that a word names, as on the command line.
+
+        Args:
+            text: ``"natural"`` or, with options, ``"line_search:damping=1e-6"``.
+
+        Raises:
+            ValueError: If there is no such entry or option, or a value does not suit.
+        """
+        word = Word(self.kind, text, self.form)
+        return self.load(word.name, **word.values(self.options(word.name)))
+
+    def _module(self, name: str) -> ModuleType:
+        known = self.names()
+        if name not in known:
+            raise ValueError(
+                f"There is no {self.kind} '{name}'; choose one of {', '.join(known)}"
+                f"{self.form and f', as {self.form}'}.{suggestion(name, known)}"
+            )
+        return import_module(f"{self.package}.{name}")
+
+
+@dataclass(frozen=True)
+class Word:
+    """``NAME:ITEM,ITEM,...`` taken apart; an item is a VALUE or OPTION=VALUE.
+
+    Args:
+        kind: What it names, for messages: "policy".
+        text: The word.
+        form: How such a word is written, for messages.
+        named: Whether it has a name; else it is all items, as ``20,power=2``.
+    """
+
+    kind: str
+    text: str
+    form: str
+    named: bool = True
+
+    @property
+    def name(self) -> str:
+        """What stands before the first colon; the whole word if it has no name."""
+        return self.text.partition(":")[0].strip() if self.named else self.text
+
+    @property
+    def items(self) -> list[str]:
+        """What stands behind the first colon, split at the commas."""
+        rest = self.text.partition(":")[2] if self.named else self.text
+        return [item.strip() for item in rest.split(",")] if rest.strip() else []
+
+    def values(
+        self, options: Mapping[str, Option], positional: int = 0
+    ) -> dict[str, Any]:
+        """The items, read by the types of the options.
+
+        A switch that stands alone is true. An option that is itself a word keeps what
+        follows and is unknown here: ``policy=line_search:cutoff=0,memory=5``.
+
+        Args:
+            options: That may be given.
+            positional: So many of them may be given first, without their names.
+
+        Raises:
+            ValueError: If there is no such option, one is missing that must be given,
+                or a value cannot be read.
+        """
+        given: dict[str, str] = {}
+        inner = ""  # the last option that has options of its own
+        for k, item in enumerate(self.items):
+            key, equals, value = (part.strip() for part in item.partition("="))
+            key = key.replace("-", "_")
+            if not equals and k < min(positional, len(options)):
+                key, value = list(options)[k], item
+            elif not equals and key in options and options[key].kind is bool:
+                value = "true"
+            elif key not in options and inner:
+                key, value = inner, f"{given[inner]},{item}"
+            elif key not in options:
+                raise _no_option(self.kind, self.name, key, options)
+            given[key] = value
+            inner = key if ":" in value else inner
+        found = {}
+        for key, option in options.items():
+            try:
+                if key in given:
+                    found[key] = option.read(given[key])
+                elif option.default is REQUIRED:
+                    raise ValueError("is missing")
+            except ValueError as error:
+                raise ValueError(
+                    f"In the {self.kind} '{self.text}', {key} {error}; give "
+                    f"{self.form}."
+                ) from None
+        return found
+
+
+def pair(text: str) -> tuple[str, Any]:
+    """KEY=VALUE; the value is JSON, or else a word.
+
+    Raises:
+        ValueError: If the text is something else.
+    """
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise ValueError(f"'{text}' is not KEY=VALUE, such as clients=3")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def pairs(text: str) -> dict[str, Any]:
+    """``a=1 b=[0,0.5,1] c=word``: a ``pair`` between any two blanks.
+
+    Raises:
+        ValueError: If there is another thing than KEY=VALUE.
+    """
+    return dict(pair(item) for item in text.split())
+
+
+def _no_option(
+    kind: str, name: str, key: str, options: Mapping[str, Option]
+) -> ValueError:
+    return ValueError(
+        f"{kind.capitalize()} '{name}' has no option '{key}'; its options are "
+        f"{', '.join(options) or 'none'}.{suggestion(key, options)}"
+    )
+
+
+_WORDS: Mapping[object, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    bool: "true or false",
+}
+_FIXED: Mapping[object, dict[str, object]] = {
+    bool: {"true": True, "false": False},
+    NoneType: {"none": None},
+}
+
+
+def _parts(kind: object) -> tuple[Any, ...]:
+    """The alternatives of a union; the type itself if it is none."""
+    return get_args(kind) if get_origin(kind) in (typing.Union, UnionType) else (kind,)
+
+
+def _known(kind: object) -> bool:
+    """Whether values of a type can be checked and read."""
+    return all(
+        part in _WORDS or part in _FIXED or get_origin(part) in (Literal, Sequence)
+        for part in _parts(kind)
+    )
+
+
+def _fits(value: object, kind: Any) -> bool:  # noqa: ANN401
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is Sequence:
+        parts = _parts(get_args(kind)[0])
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return False
+        return all(any(_fits(v, part) for part in parts) for v in value)
+    if isinstance(value, bool):  # which Python counts as a number
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _read(text: str, kind: Any) -> Any:  # noqa: ANN401
+    """A text as a type that is no union; ValueError or KeyError if it is none."""
+    if get_origin(kind) is Sequence:
+        part = Option(get_args(kind)[0])
+        return [part.read(item) for item in text.split(",")]
+    words = _FIXED.get(kind, {word: word for word in get_args(kind)})
+    return words[text if text in words else text.lower()] if words else kind(text)
+
+
+def _wanted(kind: object, value: object, nothing: str) -> str:
+    """``must be a whole number or null, got 'x'``."""
+    words = []
+    for part in sorted(_parts(kind), key=lambda part: part is NoneType):
+        inner = get_args(part)
+        if get_origin(part) is Sequence:
+            words.append(f"a list of {'numbers' if inner[0] is float else 'words'}")
+        else:
+            choices = f"one of {', '.join(inner)}" if inner else nothing
+            words.append(_WORDS.get(part, choices))
+    text = " or ".join(words)
+    return f"must be {text}{';' if ', ' in text else ','} got {value!r}"

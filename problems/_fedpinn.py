@@ -54,7 +54,7 @@ class Setting(_suite.Setting):
         self, lower: Sequence[float], upper: Sequence[float], axis: int | None = None
     ) -> Partition:
         """The partition of a box; pieces along ``axis``, see ``collocation.pieces``."""
-        kind, _, number = (self.partition or "pieces").partition(":")
+        kind, number = self.kind("pieces")
         if self.edges is not None or kind != "pieces" or not (number + "0").isdigit():
             return self.divide(lower, upper)
         in_blocks = axis is None and len(lower) > 1
@@ -68,11 +68,10 @@ def setting(clients: int, options: Options, activation: str = "tanh") -> Setting
     """The options of ``make``, checked, with the published activation.
 
     Raises:
-        ValueError: If an option is unknown or out of range.
+        ValueError: If an option is out of range.
     """
     chosen: Options = {"activation": activation}
     chosen.update(options)
-    _suite.refuse_unknown(chosen, Setting)
     return Setting(clients, **chosen)
 
 

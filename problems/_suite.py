@@ -9,7 +9,7 @@ published number of points in each published strip or box.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TypedDict, Unpack
 
@@ -29,7 +29,7 @@ from fedsciml.collocation import (
 from fedsciml.network import MLP, PointFunction
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Residual, Row, Sampler, Term
-from fedsciml.registry import suggestion
+from fedsciml.registry import Word
 
 LIMITS = {"clients": 10**6, "points": 10**4, "width": 10**5}
 """The largest values of a setting: beyond them memory ends before any message."""
@@ -131,6 +131,11 @@ class Setting:
         """Number of points instead of the published one."""
         return max(1, round(self.points * published))
 
+    def kind(self, default: str) -> tuple[str, str]:
+        """Kind of the partition, and what stands behind its colon, K of "pieces:K"."""
+        word = Word("partition", self.partition or default, "pieces:K")
+        return word.name, ",".join(word.items)
+
     def generator(self) -> Generator:
         """Source of the points; another stream than that of theta for the same seed."""
         return torch.Generator().manual_seed(1000 + self.seed)
@@ -171,7 +176,7 @@ class Setting:
             edges: The published edges of strips.
             angles: Between which the sectors about the origin lie, in radians.
         """
-        kind, _, piece = (self.partition or default).partition(":")
+        kind, piece = self.kind(default)
         m, axis = self.clients, len(lower) - 1 if kind == "slabs" else 0
         if self.edges is not None:
             return strips(self.edges, axis)
@@ -203,21 +208,9 @@ def setting(clients: int, options: Options) -> Setting:
     """The options of ``make``, checked.
 
     Raises:
-        ValueError: If an option is unknown or out of range.
+        ValueError: If an option is out of range.
     """
-    refuse_unknown(options, Setting)
     return Setting(clients, **options)
-
-
-def refuse_unknown(options: Options, kind: type[Setting]) -> None:
-    """Raise ValueError if an option is not one of a setting."""
-    known = [field.name for field in fields(kind)]
-    for name in options:
-        if name not in known:
-            raise ValueError(
-                f"Unknown option '{name}' of the problem.{suggestion(name, known)} "
-                f"There are {', '.join(known)}."
-            )
 
 
 def given(u: Jet, row: Row) -> Tensor:

@@ -2,6 +2,7 @@
 
 from fedsciml.linalg.ranks import (
     FORMS,
+    SCHEDULES,
     AboveCutoff,
     Budget,
     Context,
@@ -35,6 +36,7 @@ __all__ = [
     "BATCH",
     "FORMS",
     "OVERSAMPLE",
+    "SCHEDULES",
     "AboveCutoff",
     "Budget",
     "Context",

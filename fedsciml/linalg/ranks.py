@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fedsciml.registry import Word, options_of
+
 
 class Context(NamedTuple):
     """What a client knows when it chooses its rank.
@@ -282,13 +284,14 @@ FORMS = (
 )
 """What ``parse`` understands, for messages."""
 
-_MAKERS: dict[str, Callable[[float], Schedule]] = {
-    "energy:": Energy,
-    "published:": Published,
-    "predictive:": Predictive,
-    "bytes:": lambda number: Budget(int(number)),
-    "": lambda number: Fixed(int(number)),
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "energy": Energy,
+    "cutoff": AboveCutoff,
+    "published": Published,
+    "bytes": Budget,
+    "predictive": Predictive,
 }
+"""What makes the schedule of a name, with a number as its one option."""
 
 
 def parse(text: str) -> Schedule:
@@ -301,13 +304,11 @@ def parse(text: str) -> Schedule:
     Raises:
         ValueError: If the text is none of these, or its number is out of range.
     """
-    word = text.strip()
-    if word in ("cutoff", "published"):
-        return AboveCutoff() if word == "cutoff" else Published()
-    kind, colon, number = word.rpartition(":")
+    named = ":" in text or text.strip() in SCHEDULES
+    word = Word("rank schedule", text.strip(), FORMS, named)
     try:
-        make = _MAKERS[kind + colon]
-        value = int(number) if kind in ("bytes", "") else float(number)
+        make = SCHEDULES[word.name] if named else Fixed
+        number = word.values(options_of(make), positional=1)
     except (KeyError, ValueError):
         raise ValueError(f"'{text}' is no rank schedule; give {FORMS}.") from None
-    return make(value)
+    return make(**number)

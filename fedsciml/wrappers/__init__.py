@@ -1,5 +1,14 @@
-"""Methods around a method: warm-up, row scaling, compression, adaptive points."""
+"""Methods around a method: row scaling, adaptive points, warm-up, compression.
 
+``load`` makes a method by name in the wrappers that are asked for.
+"""
+
+from typing import Literal
+
+from fedsciml import methods
+from fedsciml.methods import Method
+from fedsciml.methods.fipa import Fipa
+from fedsciml.registry import Option, Word, check_options, options_of
 from fedsciml.wrappers.balance import (
     Balance,
     Balanced,
@@ -26,8 +35,10 @@ from fedsciml.wrappers.warmup import (
 
 __all__ = [
     "CANDIDATES",
+    "RESAMPLE",
     "TINY",
     "TRIES",
+    "WARMUP",
     "Balance",
     "Balanced",
     "Compressed",
@@ -38,6 +49,98 @@ __all__ = [
     "chosen",
     "compressed",
     "factors",
+    "first",
+    "load",
+    "options",
     "redrawn",
+    "resampled",
     "traces",
 ]
+
+WARMUP = "METHOD:ROUNDS[,OPTION=VALUE,...], for example fedavg:5"
+"""What ``first`` understands, for messages."""
+
+RESAMPLE = "EVERY[,power=K,offset=C], for example 20,power=2"
+"""What ``resampled`` understands, for messages."""
+
+
+def load(
+    name: str,
+    *,
+    balance: Balance = "none",
+    resample: str | None = None,
+    warmup: str | None = None,
+    compress: str = "none",
+    **given: object,
+) -> Method:
+    """A method by name, in the wrappers that are asked for.
+
+    From the inside out: scaled rows, points drawn again, warm-up, compression.
+
+    Args:
+        name: One of ``methods.names()``.
+        balance: What gets the same weight in a step; FIPA and Gauss-Newton alone.
+        resample: EVERY[,power=K,offset=C]; None for the same points throughout.
+        warmup: METHOD:ROUNDS[,OPTION=VALUE,...], the method of the first rounds.
+        compress: "none", or a ``Precision``, for feedback with ",feedback" after it.
+        given: Values for the method's options.
+
+    Raises:
+        ValueError: If there is no such method or option, or a value does not suit.
+    """
+    asked = given if balance == "none" else {**given, "balance": balance}
+    check_options("method", name, asked, options(name))
+    method = balanced(methods.load(name, **given), balance)
+    if resample is not None:
+        method = resampled(method, resample)
+    if warmup is not None:
+        method = Warmup(*first(warmup), method)
+    return compressed(method, compress)
+
+
+def options(name: str) -> dict[str, Option]:
+    """The options of a method; for those that balance rows, ``balance`` too.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    found, made = methods.options(name), methods.load(name)
+    if isinstance(made, Fipa):
+        kind: object = Literal["none", "terms"] if made.pooled else Balance
+        whose = "terms" if made.pooled else "terms, or all clients,"
+        help_ = (
+            f"Scales rows for the step, so that all {whose} weigh the same at the "
+            "start; the loss reported stays the problem's own."
+        )
+        found["balance"] = Option(kind, "none", help_)
+    return found
+
+
+def first(text: str) -> tuple[Method, int]:
+    """The method of the first rounds and their number, from a word.
+
+    Args:
+        text: METHOD:ROUNDS[,OPTION=VALUE,...], as "fedavg:5,tau=20".
+
+    Raises:
+        ValueError: If there is no such method or option, or a value does not suit.
+    """
+    word = Word("warm-up", text, WARMUP)
+    known = {"rounds": Option(int), **options(word.name)}
+    values = word.values(known, positional=1)
+    rounds: int = values.pop("rounds")
+    return load(word.name, **values), rounds
+
+
+def resampled(method: Method, text: str) -> Method:
+    """The method on points that are drawn again, as a word says.
+
+    Args:
+        method: Any.
+        text: EVERY[,power=K,offset=C]; see ``Resampled``.
+
+    Raises:
+        ValueError: If the word is something else, or a number is out of range.
+    """
+    word = Word("resampling", text, RESAMPLE, named=False)
+    return Resampled(method, **word.values(options_of(Resampled), positional=1))

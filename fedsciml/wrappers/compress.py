@@ -48,6 +48,7 @@ from fedsciml.methods import (
     rebuild,
 )
 from fedsciml.problem import Problem
+from fedsciml.registry import Word, options_of
 from fedsciml.residual import System
 from fedsciml.wrappers._base import Around, Wrapped, relayed
 
@@ -236,13 +237,13 @@ def compressed(method: Method, text: str) -> Method:
     """
     if text == "none":
         return method
-    dtype, comma, option = text.partition(",")
-    if dtype not in get_args(Precision) or (comma and option != "feedback"):
-        raise ValueError(
-            f"A compression is none, {', '.join(get_args(Precision))}, or one of these "
-            f"with ,feedback after it; got '{text}'."
-        )
-    return Compressed(method, dtype, feedback=bool(comma))  # type: ignore[arg-type]
+    form = f"none, {', '.join(get_args(Precision))}, or one of these with ,feedback"
+    word = Word("compression", text, form, named=False)
+    try:
+        values = word.values(options_of(Compressed), positional=1)
+    except ValueError:
+        raise ValueError(f"A compression is {form} after it; got '{text}'.") from None
+    return Compressed(method, **values)
 
 
 def _long(expected: Expected, size: int) -> list[str]:

@@ -10,15 +10,14 @@ The keys of the run config are in pyproject.toml; those of a site's node config 
                      SCAFFOLD, FedDyn and keep_state need it
 """
 
-import json
 from collections.abc import Mapping
 
 import problems
-from fedsciml import methods
+from fedsciml import wrappers
 from fedsciml.flower import client_app
 from fedsciml.methods import Method
 from fedsciml.problem import Problem
-from fedsciml.wrappers.compress import compressed
+from fedsciml.registry import pairs
 
 Config = Mapping[str, bool | int | float | str]
 
@@ -72,26 +71,9 @@ def method_of(run: Config) -> Method:
     """
     options = pairs(str(run["method-options"]))
     options |= {option: run[key] for key, option in OPTIONS.items() if run[key]}
-    method = methods.load(str(run["method"]), **options)
-    return compressed(method, str(run["compression"]))
-
-
-def pairs(text: str) -> dict[str, object]:
-    """``a=1 b=[0,0.5,1] c=word``: values are JSON, or else words.
-
-    Raises:
-        ValueError: If there is another thing than KEY=VALUE between two blanks.
-    """
-    found: dict[str, object] = {}
-    for pair in text.split():
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise ValueError(f"Options are KEY=VALUE ..., got '{pair}' in '{text}'.")
-        try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key] = value
-    return found
+    return wrappers.load(
+        str(run["method"]), **{**options, "compress": str(run["compression"])}
+    )
 
 
 app = client_app(problem_of, method_of)

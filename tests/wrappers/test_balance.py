@@ -10,7 +10,7 @@ from cases import CASES, theta
 from reference import gauss_newton, relative
 from torch import Tensor
 
-from fedsciml import methods, run
+from fedsciml import methods, run, wrappers
 from fedsciml.federation.backend import payload
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.record import Round
@@ -146,7 +146,7 @@ def test_steps_do_not_depend_on_the_weights_of_the_terms() -> None:
     ]
     ends = []
     for problem in (load("scalar"), replace(load("scalar"), terms=heavy)):
-        method = methods.load("fipa", sketch="svd", balance="terms")
+        method = wrappers.load("fipa", sketch="svd", balance="terms")
         history = run(problem, method, rounds=5).history
         ends.append(history[-1].relative_l2)
     assert ends[0] == pytest.approx(ends[1], rel=1e-9)
@@ -156,7 +156,7 @@ def test_steps_do_not_depend_on_the_weights_of_the_terms() -> None:
 def test_the_loss_reported_is_the_problem_s_own(by: str) -> None:
     problem = load("scalar")
     thetas = [problem.network.init(torch.Generator().manual_seed(0), torch.float64)]
-    method = methods.load("fipa", balance=by)
+    method = wrappers.load("fipa", balance=by)
     door = InProcess(problem, method)
     state, broadcast = method.init(thetas[0], 0)
     losses = []
@@ -176,7 +176,7 @@ def test_the_loss_reported_is_the_problem_s_own(by: str) -> None:
 def test_the_first_round_has_one_exchange_of_a_few_numbers_more() -> None:
     problem, start = load("scalar"), theta(load("scalar"))
     _, _, sent = one_round(
-        methods.load("fipa", balance="terms"), clients(problem), start
+        wrappers.load("fipa", balance="terms"), clients(problem), start
     )
     assert [set(uploads[0]) - {"balance.loss"} for uploads in sent] == [
         {"balance.traces"},
@@ -184,7 +184,7 @@ def test_the_first_round_has_one_exchange_of_a_few_numbers_more() -> None:
         {"losses", "targets"},
     ]
     assert payload(sent[0][0]) == 8 * len(problem.terms)
-    lines = run(problem, methods.load("fipa", balance="terms"), rounds=2).history
+    lines = run(problem, wrappers.load("fipa", balance="terms"), rounds=2).history
     # 3 clients; three exchanges, then two.
     assert [line.messages for line in lines] == [18, 30]
 
@@ -197,7 +197,7 @@ def test_a_client_without_rows_changes_nothing(by: str) -> None:
         for r in problem.shards()[0].rows
     )
     nothing = System(problem, Shard(3, rows, 0.0))
-    method = methods.load("fipa", balance=by)
+    method = wrappers.load("fipa", balance=by)
     three, *_ = one_round(method, clients(problem), start)
     four, info, _ = one_round(method, [*clients(problem), nothing], start)
     assert info.ranks[3] == 0
@@ -206,7 +206,7 @@ def test_a_client_without_rows_changes_nothing(by: str) -> None:
 
 @pytest.mark.parametrize("by", ["terms", "clients"])
 def test_float32_works(by: str) -> None:
-    method = methods.load("fipa", balance=by)
+    method = wrappers.load("fipa", balance=by)
     result = run(load("scalar"), method, rounds=8, dtype=torch.float32)
     assert result.theta.dtype == torch.float32
     assert result.loss < 1e-2 * result.history[0].loss
@@ -221,7 +221,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name: str, tmp_path: Path) ->
         if line.round == 2:
             raise Stopped
 
-    method = methods.load(name, balance="terms")
+    method = wrappers.load(name, balance="terms")
     whole = run(load("scalar"), method, 5)
     with pytest.raises(Stopped):
         run(load("scalar"), method, 5, out=tmp_path / "run", progress=stop)
@@ -233,7 +233,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name: str, tmp_path: Path) ->
 
 
 def test_a_warm_up_comes_before_the_balance() -> None:
-    then = methods.load("fipa", balance="terms")
+    then = wrappers.load("fipa", balance="terms")
     both = Warmup(methods.load("fedavg", tau=2), 2, then)
     warm = run(load("scalar"), methods.load("fedavg", tau=2), 2).theta
     state, info, _ = one_round(then, clients(load("scalar")), warm)
@@ -246,8 +246,8 @@ def test_balance_is_off_by_default_and_checked() -> None:
     fipa = methods.load("fipa")
     assert isinstance(fipa, Fipa)
     assert balanced(fipa, "none") is fipa
-    assert methods.load("fipa", balance="clients") == Balanced(fipa, "clients")
+    assert wrappers.load("fipa", balance="clients") == Balanced(fipa, "clients")
     with pytest.raises(ValueError, match="must be one of none, terms; got 'clients'"):
-        methods.load("gauss_newton", balance="clients")
+        wrappers.load("gauss_newton", balance="clients")
     with pytest.raises(ValueError, match="one of none, terms, clients; got 'rows'"):
         Balanced(fipa, "rows")

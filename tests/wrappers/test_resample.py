@@ -12,7 +12,7 @@ from cases import draw, theta
 from torch import Generator, Tensor
 
 import problems
-from fedsciml import MLP, Problem, Term, methods, run
+from fedsciml import MLP, Problem, Term, methods, run, wrappers
 from fedsciml.collocation import explicit, strips, uniform
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.record import Round
@@ -77,7 +77,7 @@ def after(problem: Problem, method: Method, rounds: int) -> tuple[State, InProce
 def test_on_its_new_points_a_method_goes_on_as_it_would_alone(
     name: str, options: dict[str, object]
 ) -> None:
-    problem, method = reaction(), methods.load(name, **options)
+    problem, method = reaction(), wrappers.load(name, **options)
     start = after(problem, method, 2)[0]["theta"]
     found, door = after(problem, Resampled(method, every=2), 4)
     points = [memory["resample.points.0"] for memory in door.memories]

@@ -14,7 +14,7 @@ from fedsciml.deepxde.package import deepxde, double_precision
 from fedsciml.deepxde.terms import Data, equations, residual
 from fedsciml.deepxde.weights import Net, Variables, named, network
 from fedsciml.problem import Problem, Term
-from fedsciml.residual.blocks import AutogradBlock
+from fedsciml.residual import AutogradBlock
 
 Solution = Callable[[np.ndarray], np.ndarray]
 """Maps points [n, d] to values [n, c], as ``dde.data.PDE(solution=...)`` takes it."""

@@ -6,7 +6,7 @@ import torch
 from torch import Generator
 
 from fedsciml import methods
-from fedsciml.deepxde.federation import problem
+from fedsciml.deepxde.conversion import problem
 from fedsciml.deepxde.weights import Model, restore
 from fedsciml.federation import Federation, InProcess
 from fedsciml.residual import System

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
-from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 
@@ -35,10 +34,9 @@ def measure(problem: Problem, theta: Tensor) -> Errors:
     """The errors of theta [p] on the test points."""
     names = (*problem.outputs, *problem.unknowns)
     each = dict.fromkeys(names, math.nan)
-    if isinstance(problem.network, Parallel):
-        found = problem.network.numbers(theta)
-        for name, truth in problem.truth.items():
-            each[name] = abs(found[name] - truth) / (abs(truth) or 1.0)
+    found = problem.numbers(theta)
+    for name, truth in problem.truth.items():
+        each[name] = abs(found[name] - truth) / (abs(truth) or 1.0)
     if problem.test_points is None or problem.reference is None:
         return Errors(math.nan, math.nan, each)
     reference = problem.reference.to(theta)

@@ -5,8 +5,6 @@ import hashlib
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.network import MLP
-from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Rows, Shard
 from fedsciml.residual.system import System
 
@@ -84,14 +82,7 @@ def _public(problem: Problem) -> list[object]:
     """Coordinates, outputs and network."""
     network = problem.network
     parts: list[object] = [tuple(problem.coordinates), tuple(problem.outputs)]
-    parts += [type(network).__qualname__, network.size]
-    several = network.networks if isinstance(network, Parallel) else [network]
-    for part in several:
-        if isinstance(part, MLP):
-            parts += [part.widths, part.activation, part.initialisation]
-    if isinstance(network, Parallel):
-        parts.append(network.unknowns)
-    return parts
+    return [*parts, type(network).__qualname__, network.size, *network.description()]
 
 
 def _hash(parts: list[object]) -> str:

@@ -3,23 +3,32 @@ r"""The weighted residual of a shard and its linearisation.
 A ``System`` binds a problem and one shard: it holds what does not depend on theta and
 gives r(theta) [n], the loss 1/2 |r|^2, and a ``Linearisation`` with J [n, p], J v and
 J^T w. Rows are ordered term by term; a term with q residuals per point gives q n rows.
-How a block of rows comes to them is in ``blocks``.
+Rows are computed in blocks, by jets (``jet_rows``) or by torch.autograd
+(``autograd_rows``); ``bind`` chooses.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from fedsciml.problem import Problem, Rows, Shard
-from fedsciml.residual.blocks import CHUNK, Block, Linear, bind, empty
+from fedsciml.residual.autograd_rows import AutogradBlock
+from fedsciml.residual.block import CHUNK, Block, Linear, empty
+from fedsciml.residual.jet_rows import JetBlock, TaylorBlock
 
 
-class Linearisation(NamedTuple):
-    """r(theta + v) ~ r + J v for all rows of a shard."""
+@dataclass(frozen=True, eq=False)
+class Linearisation:
+    """r(theta + v) ~ r + J v for all rows of a shard.
+
+    Attributes:
+        residual: Weighted residual r, shape [n].
+        blocks: The linearised blocks, in the order of the rows.
+        size: Number of parameters p.
+    """
 
     residual: Tensor
     blocks: list[Linear]
@@ -177,3 +186,24 @@ class System:
         parts = [block.residual for block in blocks]
         r = torch.cat(parts) if parts else theta.new_zeros(0)
         return Linearisation(r, blocks, self.size)
+
+
+def bind(problem: Problem, rows: Rows) -> Block:
+    """The fastest kind of block that fits the network and the residual."""
+    jets = problem.network.jets
+    if jets is None:
+        return AutogradBlock(problem, rows)
+    if not problem.terms[rows.term].autograd and jets.transform is None:
+        return JetBlock(problem, rows)
+    general, fast = AutogradBlock(problem, rows), TaylorBlock(problem, rows)
+    # A residual that detaches u or branches on it may hide from random jets. Near the
+    # start and not at it: by symmetry a residual may vanish there but for rounding.
+    generator = Generator().manual_seed(0)
+    theta = problem.network.init(generator, torch.float64)
+    theta += 0.1 * torch.randn(len(theta), generator=generator, device="cpu")
+    expected, found = (b.linearise(theta.to(rows.points)) for b in (general, fast))
+    close = 1e-8 if rows.points.dtype == torch.float64 else 1e-4
+    pairs = [(found.residual, expected.residual)]
+    pairs.append((found.vjp(found.residual), expected.vjp(found.residual)))
+    agree = all(bool((a - b).norm() <= close * b.norm()) for a, b in pairs)
+    return fast if agree else general

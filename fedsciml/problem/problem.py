@@ -1,0 +1,253 @@
+"""A problem: network, residual terms, reference solution, and who holds which points.
+
+A ``Problem`` is a value; it knows no method. ``Problem.shards()`` is what the clients
+hold, ``Problem.pooled()`` the same rows in one place, for the centralised methods.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedsciml.collocation import Partition, explicit
+from fedsciml.network import Jet, Nested, Network, PointFunction
+from fedsciml.network.base import completed
+from fedsciml.problem import checks
+from fedsciml.problem.checks import joined
+from fedsciml.problem.rows import Rows, Shard
+from fedsciml.problem.term import Term
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a federation trains: the network, the terms, and the parties' points.
+
+    Two problems are equal only if they are the same object.
+
+    Args:
+        name: Name in records and messages.
+        network: An ``MLP``; several of them, or unknown numbers, by ``Parallel``; any
+            torch module by ``ModuleNetwork``; or a class of your own, see ``Network``.
+        terms: The residual terms.
+        partition: Assigns each point of the terms to a client; see ``collocation``.
+        coordinates: Names of the d coordinates, ``"xt"`` or ``("x1", "x2")``.
+        outputs: Names of the network's c outputs.
+        exact: Reference solution as a function of points [n, d]; or give ``reference``.
+            NaN at points outside the domain, where maps stay empty.
+        test_points: Where the error is measured, shape [n, d]; with ``exact`` alone, at
+            the points of the terms.
+        reference: Values of the solution at ``test_points``, shape [n] or [n, c]; a
+            column of NaN for an output that is not known.
+        truth: True values of unknown numbers, as far as they are known.
+        domain: Corners (lower, upper) of a box that holds all points; checked if given.
+        parameters: The arguments that made the problem, for the record.
+        partial: Whether terms and clients may lack points because these are elsewhere:
+            for the problem as one site makes it, or a server without data.
+
+    Raises:
+        ValueError: If the parts do not fit together, a point is not finite or outside
+            the domain, or a client would own no point at all.
+    """
+
+    name: str
+    network: Network
+    terms: Sequence[Term]
+    partition: Partition
+    coordinates: Sequence[str] = ("x",)
+    outputs: Sequence[str] = ("u",)
+    exact: PointFunction | None = None
+    test_points: Tensor | None = None
+    reference: Tensor | None = None
+    truth: Mapping[str, float] = field(default_factory=dict)
+    domain: tuple[Sequence[float], Sequence[float]] | None = None
+    parameters: dict[str, object] = field(default_factory=dict)
+    partial: bool = False
+    _targets: tuple[Tensor | None, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("terms", "coordinates", "outputs"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.terms:
+            raise ValueError(f"Problem '{self.name}' has no terms; give at least one.")
+        object.__setattr__(self, "network", completed(self.network))
+        names = self.coordinates, self.outputs
+        checks.names(self.name, *names, self.unknowns, self.truth)
+        terms = [t.placed(self._points, self.clients, self.partial) for t in self.terms]
+        object.__setattr__(self, "terms", tuple(terms))
+        targets = tuple(t.target_at(joined(t.points)) for t in self.terms)
+        object.__setattr__(self, "_targets", targets)
+        checks.network(
+            self.name, self.network, joined(self.terms[0].points)[:2], *names
+        )
+        if self.test_points is None and self.exact is not None:
+            everything = torch.cat([joined(term.points) for term in self.terms])
+            object.__setattr__(self, "test_points", everything)
+        if self.test_points is not None:
+            points = self._points(self.test_points, "test_points")
+            object.__setattr__(self, "test_points", points)
+            if self.reference is None and self.exact is not None:
+                object.__setattr__(self, "reference", self.exact(points))
+            if self.reference is not None:
+                c = len(self.outputs)
+                values = checks.matrix(self.reference, len(points), c, "reference")
+                object.__setattr__(self, "reference", values)
+        empty = [s.client for s in self.shards() if s.points == 0]
+        if empty and not self.partial:
+            raise ValueError(
+                f"Partition '{self.partition.name}' of problem '{self.name}' leaves "
+                f"client {empty[0]} of {self.clients} without any point. Use fewer "
+                "clients, more points, or other edges."
+            )
+
+    @property
+    def clients(self) -> int:
+        """Number of clients."""
+        return self.partition.clients
+
+    @property
+    def unknowns(self) -> tuple[str, ...]:
+        """Names of the unknown numbers that are trained with the network."""
+        return tuple(self.network.unknowns)
+
+    def numbers(self, theta: Tensor) -> dict[str, float]:
+        """The unknown numbers in theta [p], by name."""
+        values = theta[len(theta) - len(self.unknowns) :].tolist()
+        return dict(zip(self.unknowns, values, strict=True))
+
+    def shards(self) -> list[Shard]:
+        """What each client holds, in the order of the clients."""
+        owners = [self._owners(term) for term in self.terms]
+        return [
+            self._shard(m, [owner == m for owner in owners])
+            for m in range(self.clients)
+        ]
+
+    def shard(self, client: int, totals: Sequence[int] | None = None) -> Shard:
+        """What one client holds.
+
+        Args:
+            client: Its number.
+            totals: Number of points of each term at all clients together, from which
+                row weights and share follow; as counted here for None. Give it where
+                the points of other clients are elsewhere.
+
+        Raises:
+            ValueError: If there is no such client.
+        """
+        self._check_client(client)
+        own = [self._owners(term) == client for term in self.terms]
+        return self._shard(client, own, totals)
+
+    def counts(self, client: int) -> list[int]:
+        """Number of points of each term that a client holds.
+
+        Raises:
+            ValueError: If there is no such client.
+        """
+        return [len(rows.points) for rows in self.shard(client).rows]
+
+    def _shard(
+        self, client: int, own: list[Tensor], totals: Sequence[int] | None = None
+    ) -> Shard:
+        totals = [len(mine) for mine in own] if totals is None else totals
+        rows = tuple(
+            self._rows(t, mine.nonzero().squeeze(-1), totals[t])
+            for t, mine in enumerate(own)
+        )
+        share = sum(len(r.points) for r in rows) / max(sum(totals), 1)
+        return Shard(client, rows, share)
+
+    def pooled(self) -> Shard:
+        """All rows in one place: what a centralised method trains on."""
+        rows = [
+            self._rows(t, torch.arange(len(joined(term.points)), device="cpu"))
+            for t, term in enumerate(self.terms)
+        ]
+        return Shard(0, tuple(rows), 1.0)
+
+    def moved(self, rows: Rows, points: Tensor) -> Rows:
+        """Rows of the same weight at other points [n, d], with the targets there.
+
+        Raises:
+            ValueError: As ``Term.check_movable``.
+        """
+        term = self.terms[rows.term]
+        term.check_movable()
+        return replace(rows, points=points, target=term.target_at(points))
+
+    def target(self, number: int, points: Tensor) -> Tensor | None:
+        """The targets of term ``number`` at points [n, d]; 1 if they are data."""
+        term, known = self.terms[number], self._targets[number]
+        if known is None or term.computed:
+            return term.target_at(points)
+        return known.new_ones(len(points), *known.shape[1:])
+
+    def alone(self, client: int) -> "Problem":
+        """The problem of one client that trains alone.
+
+        It has the client's rows with their weights, without terms of which the client
+        has none; network, test points and reference stay. ``parameters["alone"]`` is
+        the number of the client.
+
+        Raises:
+            ValueError: If there is no such client.
+        """
+        self._check_client(client)
+        terms = [
+            replace(
+                self.terms[rows.term],
+                points=[rows.points],
+                target=rows.target,
+                partner=None if rows.partner is None else [rows.partner],
+                sample=None,  # it draws in the whole domain
+                # A row's weight divides a term's by the points that are left.
+                weight=rows.weight**2 * len(rows.points),
+            )
+            for rows in self.shards()[client].rows
+            if len(rows.points)
+        ]
+        parameters = {**self.parameters, "alone": client}
+        return replace(self, terms=terms, partition=explicit(1), parameters=parameters)
+
+    def solution(self, theta: Tensor, points: Tensor) -> Jet:
+        """u and any of its derivatives at points [n, d]: ``.value``, ``.x``, ``.xx``.
+
+        Also the unknown numbers, by name. Derivatives are computed when they are read,
+        by torch.autograd.
+        """
+        theta, unknowns = theta.detach(), self.unknowns
+        x = torch.as_tensor(points).to(theta).detach().clone().requires_grad_()
+        numbers = theta[len(theta) - len(unknowns) :].expand(len(x), -1)
+        with torch.enable_grad():
+            nested = Nested(torch.cat([self.network(theta, x), numbers], 1), x)
+        return Jet(
+            lambda channel: nested(channel).detach(),
+            self.coordinates,
+            self.outputs,
+            unknowns,
+        )
+
+    def _check_client(self, client: int) -> None:
+        if not 0 <= client < self.clients:
+            raise ValueError(
+                f"Problem '{self.name}' has the clients 0 to {self.clients - 1}; got "
+                f"{client}."
+            )
+
+    def _rows(self, number: int, chosen: Tensor, total: int | None = None) -> Rows:
+        term = self.terms[number]
+        points, target = joined(term.points), self._targets[number]
+        partner = None if term.partner is None else joined(term.partner)
+        weight = (term.weight / max(total or len(points), 1)) ** 0.5
+        return Rows(number, points, target, weight, partner).part(chosen)
+
+    def _owners(self, term: Term) -> Tensor:
+        if isinstance(term.points, Tensor):
+            return self.partition.owner(term.points)
+        numbers = [k for k, part in enumerate(term.points) for _ in range(len(part))]
+        return torch.tensor(numbers, dtype=torch.long, device="cpu")
+
+    def _points(self, values: Tensor | np.ndarray, where: str) -> Tensor:
+        return checks.points(values, where, self.name, self.coordinates, self.domain)

@@ -29,7 +29,6 @@ squared singular values of D V diag(1 / sqrt(S^2 + mu)).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,7 +45,8 @@ SENSORS = "sensors"
 """What a term with measurements is called, unless told otherwise."""
 
 
-class Evidence(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Evidence:
     """What a client sends to the server, once.
 
     Attributes:
@@ -62,7 +62,7 @@ class Evidence(NamedTuple):
     measurements: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Laplace:
     """What is known of theta, about the trained one.
 

@@ -5,7 +5,8 @@ becomes the rows' targets, so that it goes with the points.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ Errors = Callable[[Jet, Row], "Tensor | Sequence[Tensor]"]
 """DeepXDE's errors, [n, 1] each; of [n, k] the mean of the k squares counts."""
 
 
-class Known(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Known:
     """A condition: its errors and what they read.
 
     Attributes:

@@ -1,7 +1,7 @@
 """Small dense least squares: sketch, merge, truncate, solve. Knows no problem."""
 
+from fedsciml.linalg.randomised import OVERSAMPLE, range_finder, subspace_iteration
 from fedsciml.linalg.ranks import (
-    FORMS,
     AboveCutoff,
     Budget,
     Context,
@@ -10,30 +10,20 @@ from fedsciml.linalg.ranks import (
     Predictive,
     Published,
     Schedule,
-    changes,
     parse,
     share,
 )
 from fedsciml.linalg.sketch import (
-    BATCH,
-    OVERSAMPLE,
     Sketch,
     compress,
     from_jacobian,
     gather,
     merge,
-    range_finder,
-    subspace_iteration,
     truncate,
 )
-from fedsciml.linalg.solve import (
-    Spectrum,
-    spectrum,
-)
+from fedsciml.linalg.solve import Spectrum, spectrum
 
 __all__ = [
-    "BATCH",
-    "FORMS",
     "OVERSAMPLE",
     "AboveCutoff",
     "Budget",
@@ -45,7 +35,6 @@ __all__ = [
     "Schedule",
     "Sketch",
     "Spectrum",
-    "changes",
     "compress",
     "from_jacobian",
     "gather",

@@ -1,13 +1,15 @@
-"""What the library asks of a network, and of one that carries jets."""
+"""What the library asks of a network."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.network.jet import Layout
+if TYPE_CHECKING:
+    from fedsciml.network.mlp import MLP
+    from fedsciml.network.parallel import Parallel
 
 PointFunction = Callable[[Tensor], Tensor]
 """Maps points [n, d] to values [n] or [n, c], differentiable by torch."""
@@ -42,16 +44,12 @@ class Network(Protocol):
 
     @property
     def widths(self) -> Sequence[int]:
-        """(inputs, w_1, ..., w_L, c) if theta is one chain of layers, else empty.
-
-        The parameters of such a network are listed layer by layer, as in ``MLP``, so
-        that the Gauss-Newton matrix has a Kronecker factorisation.
-        """
+        """Widths of the layers if theta lists them as that of ``MLP``, else empty."""
         return ()
 
     @property
-    def jets(self) -> "JetNetwork | None":
-        """The network itself if it carries jets, else None."""
+    def jets(self) -> "MLP | Parallel | None":
+        """The network itself if it carries jets through its layers, else None."""
         return None
 
     def description(self) -> Sequence[object]:
@@ -93,65 +91,3 @@ def completed(network: Network) -> Network:
         f"{type(network).__qualname__} is not a network: wrap a torch.nn.Module in "
         "ModuleNetwork, and derive a class of your own from fedsciml.network.Network."
     )
-
-
-class JetTape(Protocol):
-    """A forward sweep of jets that can be differentiated with respect to theta."""
-
-    @property
-    def output(self) -> Tensor:
-        """Jets of the columns, shape [K, n, c]."""
-
-    def rows(self, cotangent: Tensor, out: Tensor) -> None:
-        """Write the gradient of each row with respect to theta into ``out`` [n, p]."""
-
-    def pull(self, cotangent: Tensor) -> Tensor:
-        """Sum of the gradients of all rows, shape [p]."""
-
-    def push(self, tangent: Tensor) -> Tensor:
-        """Derivative of the output along a tangent [p] of theta, shape [K, n, c]."""
-
-
-class JetConstraint(Protocol):
-    """An affine map from the jets of the columns to the jets of the solution."""
-
-    def apply(self, jets: Tensor) -> Tensor:
-        """Jets of the solution, shape [K, n, c]."""
-
-    def pull(self, cotangent: Tensor) -> Tensor:
-        """Transpose of the linear part of ``apply``."""
-
-
-class JetNetwork(Protocol):
-    """A network that carries jets: values and derivatives in one forward sweep.
-
-    The *columns* of the jets are the outputs, before ``transform``, and then the
-    unknown numbers as constants.
-    """
-
-    @property
-    def columns(self) -> int:
-        """Number of columns."""
-
-    @property
-    def transform(self) -> Callable[[Tensor, Tensor], Tensor] | None:
-        """Output transform that only torch.autograd can differentiate; None for none.
-
-        Maps points [n, d] and outputs [n, c'] to the solution [n, c].
-        """
-
-    # Whatever ``inputs`` returns is handed to ``forward``, by the same network.
-    def inputs(self, x: Tensor, layout: Layout) -> Any:  # noqa: ANN401
-        """What ``forward`` needs of the points x [n, d]; does not depend on theta."""
-
-    def constrain(self, x: Tensor, layout: Layout) -> JetConstraint | None:
-        """Output transform of the jets at the points x [n, d]; None for none."""
-
-    def forward(
-        self,
-        theta: Tensor,
-        inputs: Any,  # noqa: ANN401
-        layout: Layout,
-        keep: bool = True,
-    ) -> JetTape:
-        """Jets of the columns at theta [p], or at several thetas [..., p]."""

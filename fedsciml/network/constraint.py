@@ -45,18 +45,7 @@ def constraint(
     x: Tensor,
     layout: Layout,
 ) -> Constraint | None:
-    """The transform of the jets of a network with c outputs at points x [n, d].
-
-    Args:
-        lift: As for ``MLP``.
-        distance: As for ``MLP``.
-        outputs: Number c of outputs.
-        x: Points.
-        layout: Channels of the jets.
-
-    Returns:
-        None if there is neither a lift nor a distance.
-    """
+    """The transform of jets with c outputs at points x [n, d]; None for none."""
     if lift is None and distance is None:
         return None
     added = None

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
+from operator import add, mul
 
 import torch
 from torch import Tensor
@@ -208,19 +210,13 @@ def _first(
 
 def _polynomial(products: Sequence[Product], slopes: Tensor) -> Tensor:
     """Sum of times * prod z[b]^power, where z[b] is slopes[b - 1]."""
-    total: Tensor | None = None
+    terms = []
     for factors, times in products:
-        term: Tensor | None = None
-        for b, power in factors:
-            for _ in range(power):
-                z = slopes[b - 1]
-                term = z if term is None else term * z
-        assert term is not None
-        if times != 1:
-            term = times * term
-        total = term if total is None else total + term
-    assert total is not None
-    return total
+        term = reduce(
+            mul, (slopes[b - 1] for b, power in factors for _ in range(power))
+        )
+        terms.append(term if times == 1 else times * term)
+    return reduce(add, terms)
 
 
 def _slopes(products: Sequence[Product], slopes: Tensor) -> list[tuple[int, Tensor]]:
@@ -228,12 +224,10 @@ def _slopes(products: Sequence[Product], slopes: Tensor) -> list[tuple[int, Tens
     result = []
     for factors, times in products:
         for b, power in factors:
-            slope: Tensor | None = None
-            for other, exponent in factors:
-                for _ in range(exponent - (other == b)):
-                    z = slopes[other - 1]
-                    slope = z if slope is None else slope * z
-            assert slope is not None
+            powers = [(other, e - (other == b)) for other, e in factors]
+            slope = reduce(
+                mul, (slopes[other - 1] for other, e in powers for _ in range(e))
+            )
             scale = times * power
             result.append((b, slope if scale == 1 else scale * slope))
     return result

@@ -1,13 +1,17 @@
-"""Checks of the parts of a problem: points, values and names."""
+"""Checks of the parts of a problem: points, values, terms, names and network."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.network import Network
+if TYPE_CHECKING:
+    from fedsciml.problem.problem import Problem
+    from fedsciml.problem.term import Term
 
 RESERVED = {"laplacian", "partner", "points", "target", "value", "values"}
 """Names that a coordinate, an output or an unknown number cannot have."""
@@ -31,11 +35,7 @@ def finite(values: Tensor, where: str) -> None:
 
 
 def matrix(values: Tensor, n: int, c: int, where: str) -> Tensor:
-    """Values [n] or [n, c] as float64 [n, c]; a whole column may be NaN.
-
-    Raises:
-        ValueError: If the shape is another, or a value in another column not finite.
-    """
+    """Values [n] or [n, c] as float64 [n, c], checked; a whole column may be NaN."""
     values = joined(values).to(torch.float64)
     values = values.unsqueeze(-1) if values.ndim == 1 else values
     if list(values.shape) != [n, c]:
@@ -47,30 +47,20 @@ def matrix(values: Tensor, n: int, c: int, where: str) -> Tensor:
     return values
 
 
-def points(
-    values: Tensor | np.ndarray,
-    where: str,
-    problem: str,
-    coordinates: Sequence[str],
-    domain: tuple[Sequence[float], Sequence[float]] | None,
-) -> Tensor:
-    """Points as float64 [n, d].
-
-    Raises:
-        ValueError: If the shape is another, or a point not finite or not in the domain.
-    """
+def points(problem: "Problem", values: Tensor | np.ndarray, where: str) -> Tensor:
+    """Points as float64 [n, d], checked to be finite and in the domain."""
     result = joined(values).to(torch.float64)
-    d = len(coordinates)
+    d = len(problem.coordinates)
     if result.ndim != 2 or result.shape[1] != d:
         raise ValueError(
             f"Points of {where} have shape {list(result.shape)}; with coordinates "
-            f"{', '.join(coordinates)} they must be [n, {d}]."
+            f"{', '.join(problem.coordinates)} they must be [n, {d}]."
         )
     finite(result, f"points of {where}")
-    if domain is not None and len(result):
+    if problem.domain is not None and len(result):
         lower, upper = (
             torch.as_tensor(corner, dtype=torch.float64, device="cpu")
-            for corner in domain
+            for corner in problem.domain
         )
         slack = 1e-6 * (upper - lower)
         outside = ((result < lower - slack) | (result > upper + slack)).any(1)
@@ -79,68 +69,107 @@ def points(
             raise ValueError(
                 f"Point {first} of {where}, {result[first].tolist()}, lies outside "
                 f"the domain {lower.tolist()} to {upper.tolist()} of problem "
-                f"'{problem}'."
+                f"'{problem.name}'."
             )
     return result
 
 
-def names(
-    problem: str,
-    coordinates: Sequence[str],
-    outputs: Sequence[str],
-    unknowns: Sequence[str],
-    truth: Collection[str],
-) -> None:
+def term(problem: "Problem", term: "Term") -> "Term":
+    """The term with its points and partners as tensors, checked to fit together."""
+    if not term.weight > 0:
+        raise ValueError(
+            f"Term '{term.name}' has weight {term.weight}; weights are positive."
+        )
+    where = f"term '{term.name}'"
+    points = _placed(problem, term.points, where)
+    partner = None
+    if term.partner is not None:
+        partner = _placed(problem, term.partner, f"the partners of {where}")
+        held, paired = _counts(points), _counts(partner)
+        if held != paired:
+            raise ValueError(
+                f"The {where} has {held} points and {paired} partners; give every "
+                "point one partner, in the same form."
+            )
+    if len(joined(points)) == 0 and not problem.partial:
+        raise ValueError(f"The {where} has no points.")
+    if isinstance(points, tuple) and isinstance(term.target, (list, tuple)):
+        held, known = [len(p) for p in points], [len(v) for v in term.target]
+        if held != known:
+            raise ValueError(
+                f"Targets of {where} come for {known} points of the clients, who "
+                f"have {held}; give each client one target per point."
+            )
+    return replace(term, points=points, partner=partner)
+
+
+def names(problem: "Problem") -> None:
     """Raise ValueError if a residual could not tell two names apart."""
-    every = [*coordinates, *outputs, *unknowns]
+    coordinates, outputs = problem.coordinates, problem.outputs
+    every = [*coordinates, *outputs, *problem.unknowns]
     if RESERVED & set(every) or len(set(every)) < len(every):
         raise ValueError(
             f"Coordinates {coordinates}, outputs {outputs} and unknowns "
-            f"{unknowns} of problem '{problem}' must differ from each other "
-            f"and from {', '.join(sorted(RESERVED))}; rename them."
+            f"{problem.unknowns} of problem '{problem.name}' must differ from each "
+            f"other and from {', '.join(sorted(RESERVED))}; rename them."
         )
-    for name in unknowns:
+    for name in problem.unknowns:
         if name.startswith("_") or re.fullmatch(f"({'|'.join(coordinates)})+", name):
             raise ValueError(
-                f"Unknown '{name}' of problem '{problem}' cannot be told from a "
+                f"Unknown '{name}' of problem '{problem.name}' cannot be told from a "
                 "derivative; rename it."
             )
-    if strange := sorted(set(truth) - set(unknowns)):
+    if strange := sorted(set(problem.truth) - set(problem.unknowns)):
         raise ValueError(
-            f"The truth of problem '{problem}' tells a value of '{strange[0]}', "
-            f"but its unknowns are {', '.join(unknowns) or 'none'}; name them "
+            f"The truth of problem '{problem.name}' tells a value of '{strange[0]}', "
+            f"but its unknowns are {', '.join(problem.unknowns) or 'none'}; name them "
             "in Parallel(networks, unknowns=...)."
         )
     for name in coordinates:
         others = "|".join(re.escape(c) for c in coordinates if c != name)
         if not name.isidentifier() or (others and re.fullmatch(f"({others})+", name)):
             raise ValueError(
-                f"Coordinate '{name}' of problem '{problem}' cannot be told from "
+                f"Coordinate '{name}' of problem '{problem.name}' cannot be told from "
                 f"a derivative along {', '.join(coordinates)}; rename it."
             )
 
 
-def network(
-    problem: str,
-    network: Network,
-    points: Tensor,
-    coordinates: Sequence[str],
-    outputs: Sequence[str],
-) -> None:
-    """Raise ValueError if the network does not map the points [n, d] to [n, c]."""
-    start = network.init(Generator().manual_seed(0), torch.float64)
-    expected = [len(points), len(outputs)]
+def network(problem: "Problem") -> None:
+    """Raise ValueError if the network does not map points [n, d] to values [n, c]."""
+    points = joined(problem.terms[0].points)[:2]
+    start = problem.network.init(Generator().manual_seed(0), torch.float64)
+    expected = [len(points), len(problem.outputs)]
     try:
-        shape = list(network(start, points.to(start)).shape)
+        shape = list(problem.network(start, points.to(start)).shape)
     except RuntimeError as error:
         raise ValueError(
-            f"The network of problem '{problem}' does not take points "
+            f"The network of problem '{problem.name}' does not take points "
             f"{list(points.shape)}, that is, coordinates "
-            f"{', '.join(coordinates)}: {error}"
+            f"{', '.join(problem.coordinates)}: {error}"
         ) from error
     if shape != expected:
         raise ValueError(
-            f"The network of problem '{problem}' returns shape {shape} for "
-            f"points {list(points.shape)}; with outputs {', '.join(outputs)} "
+            f"The network of problem '{problem.name}' returns shape {shape} for "
+            f"points {list(points.shape)}; with outputs {', '.join(problem.outputs)} "
             f"it must be {expected}."
         )
+
+
+def _placed(
+    problem: "Problem", values: Tensor | np.ndarray | Sequence[Tensor], where: str
+) -> Tensor | tuple[Tensor, ...]:
+    """Checked points: one tensor, or one for each client if they are given so."""
+    if isinstance(values, (Tensor, np.ndarray)):
+        return points(problem, values, where)
+    parts = tuple(points(problem, part, where) for part in values)
+    if len(parts) != problem.clients:
+        raise ValueError(
+            f"Points of {where} come for {len(parts)} clients, but the partition has "
+            f"{problem.clients}; give one tensor per client, [0, d] for a client "
+            "without points."
+        )
+    return parts
+
+
+def _counts(points: Tensor | tuple[Tensor, ...]) -> int | list[int]:
+    return len(points) if isinstance(points, Tensor) else [len(p) for p in points]

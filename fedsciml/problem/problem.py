@@ -7,7 +7,6 @@ hold, ``Problem.pooled()`` the same rows in one place, for the centralised metho
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,20 +71,17 @@ class Problem:
         if not self.terms:
             raise ValueError(f"Problem '{self.name}' has no terms; give at least one.")
         object.__setattr__(self, "network", completed(self.network))
-        names = self.coordinates, self.outputs
-        checks.names(self.name, *names, self.unknowns, self.truth)
-        terms = [t.placed(self._points, self.clients, self.partial) for t in self.terms]
-        object.__setattr__(self, "terms", tuple(terms))
-        targets = tuple(t.target_at(joined(t.points)) for t in self.terms)
+        checks.names(self)
+        terms = tuple(checks.term(self, term) for term in self.terms)
+        object.__setattr__(self, "terms", terms)
+        targets = tuple(t.target_at(joined(t.points)) for t in terms)
         object.__setattr__(self, "_targets", targets)
-        checks.network(
-            self.name, self.network, joined(self.terms[0].points)[:2], *names
-        )
+        checks.network(self)
         if self.test_points is None and self.exact is not None:
             everything = torch.cat([joined(term.points) for term in self.terms])
             object.__setattr__(self, "test_points", everything)
         if self.test_points is not None:
-            points = self._points(self.test_points, "test_points")
+            points = checks.points(self, self.test_points, "test_points")
             object.__setattr__(self, "test_points", points)
             if self.reference is None and self.exact is not None:
                 object.__setattr__(self, "reference", self.exact(points))
@@ -248,6 +244,3 @@ class Problem:
             return self.partition.owner(term.points)
         numbers = [k for k, part in enumerate(term.points) for _ in range(len(part))]
         return torch.tensor(numbers, dtype=torch.long, device="cpu")
-
-    def _points(self, values: Tensor | np.ndarray, where: str) -> Tensor:
-        return checks.points(values, where, self.name, self.coordinates, self.domain)

@@ -1,7 +1,7 @@
 """The terms of a loss, and what a residual function sees of their rows."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -138,70 +138,3 @@ class Term:
                 f"Term '{self.name}' pairs its points with partners; at others those "
                 "are not known. Do not resample this term."
             )
-
-    def placed(
-        self,
-        check: Callable[[Tensor | np.ndarray, str], Tensor],
-        clients: int,
-        partial: bool,
-    ) -> "Term":
-        """The term with its points and partners as checked tensors.
-
-        Args:
-            check: Maps points and a name for messages to a tensor [n, d].
-            clients: Number of clients.
-            partial: Whether the term may be without points.
-
-        Raises:
-            ValueError: If the weight is not positive, or points, partners and targets
-                do not fit together.
-        """
-        if not self.weight > 0:
-            raise ValueError(
-                f"Term '{self.name}' has weight {self.weight}; weights are positive."
-            )
-        where = f"term '{self.name}'"
-        points = _placed(self.points, where, check, clients)
-        partner = None
-        if self.partner is not None:
-            there = f"the partners of {where}"
-            partner = _placed(self.partner, there, check, clients)
-            held, paired = _counts(points), _counts(partner)
-            if held != paired:
-                raise ValueError(
-                    f"The {where} has {held} points and {paired} partners; give every "
-                    "point one partner, in the same form."
-                )
-        if len(joined(points)) == 0 and not partial:
-            raise ValueError(f"The {where} has no points.")
-        if isinstance(points, tuple) and isinstance(self.target, (list, tuple)):
-            held, known = [len(p) for p in points], [len(v) for v in self.target]
-            if held != known:
-                raise ValueError(
-                    f"Targets of {where} come for {known} points of the clients, who "
-                    f"have {held}; give each client one target per point."
-                )
-        return replace(self, points=points, partner=partner)
-
-
-def _placed(
-    points: Tensor | np.ndarray | Sequence[Tensor],
-    where: str,
-    check: Callable[[Tensor | np.ndarray, str], Tensor],
-    clients: int,
-) -> Tensor | tuple[Tensor, ...]:
-    """Checked points: one tensor, or one for each client if they are given so."""
-    if isinstance(points, (Tensor, np.ndarray)):
-        return check(points, where)
-    parts = tuple(check(part, where) for part in points)
-    if len(parts) != clients:
-        raise ValueError(
-            f"Points of {where} come for {len(parts)} clients, but the partition "
-            f"has {clients}; give one tensor per client, [0, d] for a client "
-            "without points."
-        )
-    return parts
-
-
-def _counts(points: Tensor | tuple[Tensor, ...]) -> int | list[int]:
-    return len(points) if isinstance(points, Tensor) else [len(p) for p in points]

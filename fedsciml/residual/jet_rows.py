@@ -7,12 +7,14 @@ torch.autograd itself, which is given the jets, see ``taylor``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fedsciml.network.base import JetTape
+from fedsciml.network import Tape
 from fedsciml.network.jet import Channel, layout
+from fedsciml.network.parallel import ParallelTape
 from fedsciml.problem import Problem, Row, Rows
 from fedsciml.residual.block import (
     CHUNK,
@@ -48,7 +50,7 @@ class JetBlock:
         x = with_partners(rows.points, rows.partner)
         self.layout = layout(self._channels(x))
         self._number = {c: k for k, c in enumerate(self.layout.channels)}
-        self._inputs = network.inputs(x, self.layout)
+        self._inputs: Any = network.inputs(x, self.layout)
         self._constraint = network.constrain(x, self.layout)
 
     def _channels(self, x: Tensor) -> list[Channel]:
@@ -149,7 +151,7 @@ class JetLinear:
     """
 
     residual: Tensor
-    tape: JetTape
+    tape: Tape | ParallelTape
     cotangents: list[Tensor]
     sides: int
 

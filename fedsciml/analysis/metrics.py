@@ -1,7 +1,7 @@
 """How far a model is from the reference, and a step from Gauss-Newton's."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 
-class Errors(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Errors:
     """How far a model is from what is known of the solution.
 
     Attributes:
@@ -51,7 +52,8 @@ def measure(problem: Problem, theta: Tensor) -> Errors:
 
 def errors(problem: Problem, theta: Tensor) -> tuple[float, float]:
     """Relative L2 error and mean squared error of theta [p], see ``Errors``."""
-    return measure(problem, theta)[:2]
+    found = measure(problem, theta)
+    return found.relative_l2, found.mse
 
 
 def gauss_newton_gap(

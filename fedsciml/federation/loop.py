@@ -28,7 +28,7 @@ CHECKPOINT_SECONDS = 2.0
 """At least so long between checkpoints: what a killed run has to do again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """A finished run.
 

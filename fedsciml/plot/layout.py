@@ -20,7 +20,7 @@ from fedsciml.plot.style import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """A line, marks, or both.
 
@@ -52,7 +52,7 @@ class Curve:
     words: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Panel:
     """Curves with common axes, logarithmic unless told otherwise.
 

@@ -1,4 +1,4 @@
-"""How far a model is from the reference, and a step from Gauss-Newton's."""
+"""Errors of a model, and distance of a step from the Gauss-Newton step."""
 
 import math
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from fedsciml.residual import System
 
 @dataclass(frozen=True, eq=False)
 class Errors:
-    """How far a model is from what is known of the solution.
+    """Errors of a model u against the reference v.
 
     Attributes:
         relative_l2: |u - v| / |v| on the test points, all known outputs together; NaN
             if none is known.
         mse: Mean of (u - v)^2, likewise.
-        each: The relative L2 error of each output, and the relative error of each
-            unknown number (the number itself minus the truth where that is zero); NaN
-            where the truth is not known.
+        each: Relative L2 error of each output, and relative error of each unknown
+            number (the absolute error if the true value is zero); NaN where the truth
+            is not known.
     """
 
     relative_l2: float

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 ASSIGNED = 500
-"""Points of a client that are assigned to those of another, to tell how far off."""
+"""Largest number of points of a client in an optimal assignment."""
 
 
 def heterogeneity(points: Sequence[Tensor]) -> float:
@@ -16,9 +16,9 @@ def heterogeneity(points: Sequence[Tensor]) -> float:
 
     The 1-Wasserstein distance between two clients' points, as in arXiv 2410.13141,
     averaged over all pairs of clients: the mean length by which points must be moved.
-    In one dimension it is that of all points; in more, of as many points of each client
-    as the smallest has, at most 500 drawn from them, by optimal assignment (H. W. Kuhn,
-    1955). So few random points of one distribution on [0, 1]^2 are 0.05 apart.
+    In one dimension all points count; in more, equally many of each client, at most
+    ``ASSIGNED`` and drawn at random, by optimal assignment (H. W. Kuhn, 1955). So few
+    random points of one distribution on [0, 1]^2 are 0.05 apart.
 
     Args:
         points: One tensor [n_m, d] per client.
@@ -57,5 +57,5 @@ def _wasserstein(a: Tensor, b: Tensor) -> float:
 
 
 def _permutation(n: int) -> Tensor:
-    """Always the same one of n numbers."""
+    """A permutation of n numbers, the same in every call."""
     return torch.randperm(n, generator=Generator().manual_seed(0), device="cpu")

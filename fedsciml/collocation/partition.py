@@ -10,7 +10,7 @@ from torch import Tensor
 from fedsciml.collocation.sampling import corners
 
 SLACK = 1e-6
-"""Part of a partition's width by which a point may lie outside: float32 rounding."""
+"""How far a point may lie outside, relative to the width: float32 rounding."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Partition:
     """Which client owns a point.
 
     Args:
-        name: For records and messages.
+        name: Name in records and messages.
         clients: Number of clients, at least 1.
         owner: Maps points [n, d] to client numbers, a long tensor [n].
 
@@ -45,7 +45,7 @@ def strips(edges: Sequence[float] | Tensor, axis: int = 0) -> Partition:
 
     Args:
         edges: Strictly increasing; M + 1 of them make M clients.
-        axis: Coordinate that is cut, from 0.
+        axis: Number of the coordinate that is cut, from 0.
 
     Returns:
         Partition whose ``owner`` raises ValueError for a point outside the outermost
@@ -233,7 +233,7 @@ def _edges(edges: Sequence[float] | Tensor, axis: int) -> Tensor:
 
 
 def _interval(points: Tensor, edges: Tensor, axis: int) -> Tensor:
-    """In which interval between the edges each point lies, a long tensor [n]."""
+    """Number of the interval in which each point lies, a long tensor [n]."""
     if axis >= points.shape[1]:
         raise ValueError(
             f"The partition cuts axis {axis}, but points have {points.shape[1]} "

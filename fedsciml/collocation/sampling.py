@@ -63,7 +63,7 @@ def face(
 
 
 class Geometry(Protocol):
-    """What is asked of a ``deepxde.geometry`` object, with or without time."""
+    """What is used of a ``deepxde.geometry`` object, with or without time."""
 
     def random_points(self, n: int) -> np.ndarray:
         """Points [n, d] inside."""
@@ -73,7 +73,7 @@ class Geometry(Protocol):
 
 
 class Initial(Protocol):
-    """What is asked of a ``deepxde.geometry.GeometryXTime``."""
+    """What is used of a ``deepxde.geometry.GeometryXTime``."""
 
     def random_initial_points(self, n: int) -> np.ndarray:
         """Points [n, d] at the initial time."""
@@ -82,9 +82,9 @@ class Initial(Protocol):
 def interior(geometry: Geometry, n: int, seed: int) -> Tensor:
     """Random points in a ``deepxde.geometry`` object, shape [n, d].
 
-    DeepXDE draws from numpy's global generator, which is seeded for the call and put
-    back. Its float32 coordinates become the float64 numbers of the same shortest
-    decimals, so that 0.1 is 0.1 and points on straight boundaries stay on them.
+    DeepXDE draws from numpy's global generator; its state is set for the call and
+    restored. Coordinates are converted by ``decimals``, so that points on straight
+    boundaries stay on them.
 
     Raises:
         ValueError: If the geometry does not return n points.
@@ -106,7 +106,7 @@ def initial(geometry: Initial, n: int, seed: int) -> Tensor:
 
 
 def decimals(values: np.ndarray) -> Tensor:
-    """Numbers of any shape, in float64; of float32 their shortest decimals.
+    """An array as float64, float32 values by the shortest decimals that name them.
 
     So 0.1 in float32 becomes 0.1, not 0.10000000149.
     """

@@ -31,13 +31,13 @@ def range_finder(
         jacobian: J, shape [n, p].
         residual: r, shape [n].
         cutoff: Absolute singular value down to which the problem is wanted.
-        columns: To begin with, for example the rank of the round before plus
-            ``OVERSAMPLE``.
+        columns: Number of columns to begin with, for example the rank of the round
+            before plus ``OVERSAMPLE``.
         generator: Source of Omega.
 
     Returns:
-        Sketch with some rows below the cut-off left; truncate it as you wish. ``error``
-        counts only what is truncated later.
+        Sketch that may have rows below the cut-off, to be truncated. Its ``error`` is
+        zero: it counts only truncation.
     """
     n, p = jacobian.shape
     q = jacobian.new_zeros(n, 0)

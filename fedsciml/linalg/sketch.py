@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 BATCH = 64
-"""Sketches that are stacked at once; of more, the sum is compressed in between."""
+"""Number of sketches above which ``gather`` compresses the sum in between."""
 
 
 class Sketch(NamedTuple):
@@ -118,9 +118,9 @@ def truncate(sketch: Sketch, rank: int) -> Sketch:
 
 
 def merge(sketches: Iterable[Sketch]) -> Sketch:
-    """The sum of the problems: their rows stacked, in the given order. Bounds add up.
+    """The sum of the problems: their rows stacked in the given order, errors added.
 
-    Where every part has its ``left``, the result has the block-diagonal one.
+    If every part has its ``left``, the result has the block-diagonal one.
 
     Raises:
         ValueError: If there is nothing to merge, or the parts differ in p.
@@ -173,7 +173,7 @@ def gather(sketches: Sequence[Sketch]) -> Sketch:
 
 
 def _resolved(sketch: Sketch) -> Sketch:
-    """Compressed, without what is rounding error of the largest singular value."""
+    """Compressed, without singular values that are rounding errors of the largest."""
     found = compress(sketch)
     s = found.singular_values
     return truncate(found, int((s > torch.finfo(s.dtype).eps * s[:1]).sum()))

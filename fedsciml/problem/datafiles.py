@@ -1,4 +1,4 @@
-"""Real data of real sites: one file per client, ``.npz`` or ``.csv``.
+"""Measured data of the clients: one file each, ``.npz`` or ``.csv``.
 
 A CSV file starts with a line of column names; all else in it is numbers, separated by
 commas, one row per point. An ``.npz`` file holds one array [n] per column, under the

@@ -73,7 +73,7 @@ class System:
     """The residual of one shard as a function of theta.
 
     Args:
-        problem: Gives network and terms.
+        problem: The problem, for its network and terms.
         shard: The rows; see ``Problem.shards`` and ``Problem.pooled``.
         device: Where to compute.
         dtype: ``torch.float64`` or ``torch.float32``.
@@ -106,7 +106,7 @@ class System:
                 self.blocks.append(bind(problem, part))
 
     def scaled(self, factors: Sequence[float]) -> "System":
-        """The same system with the loss of term t times ``factors[t]``; shares data."""
+        """The system with the loss of term t times ``factors[t]``; shares its data."""
 
         def scale(rows: Rows) -> Rows:
             return replace(rows, weight=rows.weight * factors[rows.term] ** 0.5)
@@ -121,10 +121,9 @@ class System:
         return result
 
     def moved(self, points: Mapping[int, Tensor]) -> "System":
-        """The system with other points [n, d] of some terms, by their numbers.
+        """The system with other points [n, d] for some terms, by their numbers.
 
-        Row weights stay. The last one made is kept, and returned while it is asked for
-        the same points.
+        Row weights stay. The last result is kept, and returned again for equal points.
 
         Raises:
             ValueError: As ``Problem.moved``.
@@ -167,10 +166,10 @@ class System:
         return self._joined(theta, [block.linearise(theta) for block in self.blocks])
 
     def parts(self, theta: Tensor, rows: int) -> Iterator[Linearisation]:
-        """The linearisation in pieces of about ``rows`` rows, one after the other.
+        """The linearisation in pieces of at most ``rows`` rows, or one chunk.
 
-        A piece is one chunk at least; pieces are made as they are asked for, so that a
-        large shard is never in memory as a whole.
+        Pieces are computed one by one, so that the Jacobian of a large shard is never
+        in memory as a whole.
         """
         piece: list[Linear] = []
         for block in self.blocks:

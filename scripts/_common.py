@@ -21,8 +21,7 @@ from tqdm import tqdm
 from fedsciml.federation.loop import Result
 from fedsciml.federation.record import Round, replace_file
 from fedsciml.problem import Problem, Shard
-from fedsciml.residual import System
-from fedsciml.residual.blocks import JetBlock
+from fedsciml.residual import JetBlock, System
 
 SUITE = (
     "sine2",

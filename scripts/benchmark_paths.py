@@ -34,8 +34,7 @@ from fedsciml.federation.record import environment, replace_file
 from fedsciml.network import MLP, ModuleNetwork
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row
-from fedsciml.residual import System
-from fedsciml.residual.blocks import AutogradBlock, AutogradLinear
+from fedsciml.residual import AutogradBlock, AutogradLinear, System
 
 OUT = Path(__file__).parents[1] / "figures" / "data" / "paths.json"
 ROWS = 900

@@ -44,8 +44,7 @@ from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.record import environment, replace_file
 from fedsciml.methods import Info, Method, Record, conclude
 from fedsciml.methods.fipa import Probe
-from fedsciml.residual import Linearisation, System
-from fedsciml.residual.blocks import JetBlock
+from fedsciml.residual import JetBlock, Linearisation, System
 
 OUT = Path(__file__).parents[1] / "figures" / "data" / "speed.json"
 PROBLEMS = ("poisson1d", "allen_cahn", "poisson2d", "poisson3d")

@@ -47,7 +47,7 @@ from torch import Tensor
 import problems
 from fedsciml import methods, run
 from fedsciml.federation.loop import Result
-from fedsciml.linalg.sketch import range_finder
+from fedsciml.linalg.randomised import range_finder
 from fedsciml.linalg.solve import Spectrum, spectrum
 from fedsciml.methods.fipa import Fipa
 from fedsciml.network import MLP

@@ -171,7 +171,8 @@ def _trainer(backend: str, method: Method) -> Callable[..., Result]:
 def summary(result: Result, todo: cli.Command, out: Path) -> dict[str, Any]:
     """The result as plain data; numbers that are not finite become None."""
     last = result.history[-1]
-    relative_l2, mse, each = measure(result.problem, result.theta)
+    found = measure(result.problem, result.theta)
+    relative_l2, mse, each = found.relative_l2, found.mse, found.each
     ranks = [rank for line in result.history for rank in line.ranks]
     configuration = json.loads((out / "run.json").read_text())
     content: dict[str, Any] = {

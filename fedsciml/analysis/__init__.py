@@ -1,1 +1,24 @@
 """What is measured of a trained model: errors, and how surely unknowns are known."""
+
+from fedsciml.analysis.laplace import (
+    SENSORS,
+    Evidence,
+    Laplace,
+    combine,
+    evidence,
+    laplace,
+)
+from fedsciml.analysis.metrics import Errors, errors, gauss_newton_gap, measure
+
+__all__ = [
+    "SENSORS",
+    "Errors",
+    "Evidence",
+    "Laplace",
+    "combine",
+    "errors",
+    "evidence",
+    "gauss_newton_gap",
+    "laplace",
+    "measure",
+]

@@ -1,4 +1,4 @@
-r"""Uncertainty of what was found: the Laplace approximation from the clients' sketches.
+r"""Uncertainty of trained parameters: the Laplace approximation, from sketches.
 
 Near the trained theta the minimiser of 1/2 |r|^2 + mu/2 |theta - theta_0|^2 answers a
 small change dr of the weighted rows by -A^-1 J^T dr, A = J^T J + mu I (generalised
@@ -29,7 +29,6 @@ squared singular values of D V diag(1 / sqrt(S^2 + mu)).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,10 +42,11 @@ DAMPING = 1e-10
 """mu over the largest eigenvalue of J^T J."""
 
 SENSORS = "sensors"
-"""What a term with measurements is called, unless told otherwise."""
+"""Default name of the term that holds the measurements."""
 
 
-class Evidence(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Evidence:
     """What a client sends to the server, once.
 
     Attributes:
@@ -62,12 +62,12 @@ class Evidence(NamedTuple):
     measurements: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Laplace:
-    """What is known of theta, about the trained one.
+    """Uncertainty of the trained theta.
 
     Attributes:
-        mean: The unknown numbers, by name.
+        mean: The unknown numbers found, by name.
         deviation: Their standard deviations, from the sandwich.
         bound: Their standard deviations in s^2 A^-1: never smaller.
         sigma: Standard deviation of a measurement, as estimated, in its units.
@@ -85,13 +85,13 @@ class Laplace:
     def of(self, functional: Tensor) -> Tensor:
         """Standard deviation of a @ theta for linear functionals a [..., p].
 
-        That of u at a point, for example, with a = du/dtheta there.
+        For example of u at a point, with a = du/dtheta there.
         """
         return torch.linalg.vector_norm(functional @ self.root.mT, dim=-1)
 
 
 def evidence(problem: Problem, shard: Shard, theta: Tensor, data: str) -> Evidence:
-    """A client's part: its sketches at theta [p], not truncated.
+    """The client's part: sketches of its rows at theta [p], not truncated.
 
     Raises:
         ValueError: If the problem has no term ``data``, or that has no target.
@@ -146,16 +146,10 @@ def combine(
     variance = s**2 * (filtered @ seen + (1 - seen.sum(0)).clamp(min=0) / mu)
     number = _term(problem, data)
     weight = next(rows.weight for rows in problem.pooled().rows if rows.term == number)
-    names = problem.unknowns
-    last = len(theta) - len(names)
-
-    def named(values: Tensor) -> dict[str, float]:
-        return dict(zip(names, values[last:].tolist(), strict=True))
-
     return Laplace(
-        mean=named(theta),
-        deviation=named(torch.linalg.vector_norm(root, dim=0)),
-        bound=named(variance.sqrt()),
+        mean=problem.numbers(theta),
+        deviation=problem.numbers(torch.linalg.vector_norm(root, dim=0)),
+        bound=problem.numbers(variance.sqrt()),
         sigma=s / weight,
         freedom=freedom,
         root=root,

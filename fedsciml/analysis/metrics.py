@@ -1,28 +1,28 @@
-"""How far a model is from the reference, and a step from Gauss-Newton's."""
+"""Errors of a model, and distance of a step from the Gauss-Newton step."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
-from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 
-class Errors(NamedTuple):
-    """How far a model is from what is known of the solution.
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Errors of a model u against the reference v.
 
     Attributes:
         relative_l2: |u - v| / |v| on the test points, all known outputs together; NaN
             if none is known.
         mse: Mean of (u - v)^2, likewise.
-        each: The relative L2 error of each output, and the relative error of each
-            unknown number (the number itself minus the truth where that is zero); NaN
-            where the truth is not known.
+        each: Relative L2 error of each output, and relative error of each unknown
+            number (the absolute error if the true value is zero); NaN where the truth
+            is not known.
     """
 
     relative_l2: float
@@ -35,10 +35,9 @@ def measure(problem: Problem, theta: Tensor) -> Errors:
     """The errors of theta [p] on the test points."""
     names = (*problem.outputs, *problem.unknowns)
     each = dict.fromkeys(names, math.nan)
-    if isinstance(problem.network, Parallel):
-        found = problem.network.numbers(theta)
-        for name, truth in problem.truth.items():
-            each[name] = abs(found[name] - truth) / (abs(truth) or 1.0)
+    found = problem.numbers(theta)
+    for name, truth in problem.truth.items():
+        each[name] = abs(found[name] - truth) / (abs(truth) or 1.0)
     if problem.test_points is None or problem.reference is None:
         return Errors(math.nan, math.nan, each)
     reference = problem.reference.to(theta)
@@ -53,7 +52,8 @@ def measure(problem: Problem, theta: Tensor) -> Errors:
 
 def errors(problem: Problem, theta: Tensor) -> tuple[float, float]:
     """Relative L2 error and mean squared error of theta [p], see ``Errors``."""
-    return measure(problem, theta)[:2]
+    found = measure(problem, theta)
+    return found.relative_l2, found.mse
 
 
 def gauss_newton_gap(

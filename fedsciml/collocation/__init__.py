@@ -1,31 +1,27 @@
 """Collocation points and who owns them: sampling, partitions, heterogeneity."""
 
-from fedsciml.collocation.collocation import (
-    ASSIGNED,
+from fedsciml.collocation.heterogeneity import heterogeneity
+from fedsciml.collocation.partition import (
     SLACK,
-    Geometry,
-    Initial,
     Partition,
-    boundary,
     boxes,
-    decimals,
     equal,
     explicit,
-    face,
-    heterogeneity,
-    initial,
-    interior,
     pieces,
     sectors,
     strips,
+)
+from fedsciml.collocation.sampling import (
+    boundary,
+    decimals,
+    face,
+    initial,
+    interior,
     uniform,
 )
 
 __all__ = [
-    "ASSIGNED",
     "SLACK",
-    "Geometry",
-    "Initial",
     "Partition",
     "boundary",
     "boxes",

@@ -23,7 +23,7 @@ DeepXDE (Lu, Meng, Mao, Karniadakis, SIAM Review 63, 2021, arXiv 1907.04502) is 
 when one of these functions needs it; importing this package does not.
 """
 
-from fedsciml.deepxde.federation import problem
+from fedsciml.deepxde.conversion import problem
 from fedsciml.deepxde.package import deepxde
 from fedsciml.deepxde.solver import train
 from fedsciml.deepxde.weights import restore

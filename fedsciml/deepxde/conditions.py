@@ -1,11 +1,12 @@
-"""What the conditions of DeepXDE ask of the solution, see ``deepxde.icbc``.
+"""Boundary and initial conditions of DeepXDE as residuals, see ``deepxde.icbc``.
 
-What DeepXDE computes for all points at once, the values of a condition and the normals,
-becomes the rows' targets, so that it goes with the points.
+DeepXDE computes the values of a condition and the normals for all points at once. Here
+they become targets of the rows, so that each client has those of its own points.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,17 +21,21 @@ Condition = Any
 """A boundary or initial condition of DeepXDE."""
 
 Errors = Callable[[Jet, Row], "Tensor | Sequence[Tensor]"]
-"""DeepXDE's errors, [n, 1] each; of [n, k] the mean of the k squares counts."""
+"""Maps jets and rows to DeepXDE's errors, each [n, 1] or [n, k].
+
+Of k columns the mean of the squares counts.
+"""
 
 
-class Known(NamedTuple):
-    """A condition: its errors and what they read.
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The errors of a condition or equation, and what they need.
 
     Attributes:
-        errors: Of the jets and the rows.
-        target: Shape [n, q], read as ``row.target``, or None.
-        autograd: Whether the errors call a function of the user or differentiate.
-        paired: Whether the second half of the points are the first half's partners.
+        errors: The errors as a function of jets and rows.
+        target: What they read as ``row.target``, shape [n, q]; None for nothing.
+        autograd: Whether they call a function of the user or differentiate.
+        paired: Whether the second half of the points are partners of the first half.
     """
 
     errors: Errors
@@ -40,7 +45,7 @@ class Known(NamedTuple):
 
 
 def known(name: str, condition: Condition, points: Tensor) -> Known:
-    """A condition of DeepXDE at its points [n, d].
+    """The errors of a condition of DeepXDE at its points [n, d].
 
     Raises:
         ValueError: If it is not supported, or its values are not one for every point.
@@ -191,5 +196,5 @@ def _decimals(values: Tensor) -> Tensor:
 
 
 def _array(points: Tensor) -> np.ndarray:
-    """Points as a DeepXDE script takes them."""
+    """Points as the array that a function of a DeepXDE script takes."""
     return points.detach().cpu().numpy()

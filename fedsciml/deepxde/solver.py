@@ -1,4 +1,4 @@
-"""The library's Gauss-Newton method inside DeepXDE, in the place of L-BFGS."""
+"""Centralised Gauss-Newton training inside DeepXDE, in place of L-BFGS."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 from torch import Generator
 
 from fedsciml import methods
-from fedsciml.deepxde.federation import problem
+from fedsciml.deepxde.conversion import problem
 from fedsciml.deepxde.weights import Model, restore
 from fedsciml.federation import Federation, InProcess
 from fedsciml.residual import System
@@ -26,17 +26,17 @@ def train(
 ) -> tuple[History, History]:
     """Train a compiled ``dde.Model`` by centralised Gauss-Newton.
 
-    DeepXDE's own measurements fill its loss history: losses of every term, test losses
-    and metrics, of the weights as the net holds them, in its precision.
+    DeepXDE itself fills its loss history with the losses of all terms, test losses and
+    metrics, at the weights of the net in its own precision.
 
     Args:
         model: Compiled with any optimizer, which is not used, and ``loss="MSE"``.
         iterations: Number of Gauss-Newton steps.
-        policy: How far to step, see ``fedsciml.policies``.
-        sketch: Of the Jacobian, as for ``gauss_newton``: ``range``, or ``svd`` for the
-            full decomposition.
+        policy: Step policy, see ``fedsciml.policies``.
+        sketch: How the Jacobian is factorised, as for ``gauss_newton``: ``range`` or
+            ``svd``.
         display_every: Steps between two entries of the loss history.
-        verbose: Above 0 DeepXDE prints its table.
+        verbose: Above 0, DeepXDE prints its table.
 
     Returns:
         ``model.losshistory`` and ``model.train_state``, as ``dde.Model.train``; the net

@@ -30,9 +30,9 @@ def equations(
     """The terms of a ``dde.data.PDE`` or ``TimePDE``: its pde, then its conditions.
 
     Args:
-        data: With its points drawn.
-        weights: DeepXDE's ``loss_weights``: of the errors of the pde, then of the
-            conditions; 1 for None. What has weight 0 is left out.
+        data: The data, with points drawn.
+        weights: DeepXDE's ``loss_weights``: for each error of the pde, then for each
+            condition; all 1 for None. What has weight 0 is left out.
         variables: External trainable variables by name.
 
     Raises:
@@ -98,11 +98,11 @@ def residual(
     weights: Sequence[float] | None,
     variables: Mapping[str, Tensor],
 ) -> Residual:
-    """A residual function: every column of every error, times the root of its weight.
+    """A residual function that returns all columns of all errors, weighted.
 
     Raises:
-        ValueError: By the function, if the errors are not tensors [n, 1] or [n, k], or
-            not as many as the weights.
+        ValueError: When it is called, if the errors are not tensors [n, 1] or [n, k],
+            or not as many as the weights.
     """
 
     def columns(u: Jet, row: Row) -> Sequence[Tensor]:

@@ -1,9 +1,9 @@
-"""External trainable variables: what a ``pde`` reads by its closure, as part of theta.
+"""External trainable variables of DeepXDE as unknown numbers in theta.
 
-A ``pde`` of DeepXDE has its unknown numbers as ``dde.Variable`` objects in scope. While
-it is evaluated they stand for the unknowns in theta. Their derivatives are found for
-every row at once: for residuals r(c) [n] of one number c, the product with weights w,
-g(w) = w . dr/dc, is linear in w, and dg/dw = dr/dc [n].
+A ``pde`` of DeepXDE reads its unknown numbers as ``dde.Variable`` objects in its scope.
+While it is evaluated, these take the values of the unknowns in theta. Derivatives are
+found for all rows at once: for residuals r(c) [n] of one number c, the product with
+weights w, g(w) = w . dr/dc, is linear in w, and dg/dw = dr/dc [n].
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from fedsciml.network.jet import Jet
 
 
 class _Standin(Tensor):
-    """A variable in whose place torch takes its attribute ``number``."""
+    """A variable that torch functions replace by its attribute ``number``."""
 
     number: Tensor
 
@@ -42,10 +42,10 @@ def _number(value: Any) -> Any:  # noqa: ANN401
 
 @contextmanager
 def standing_in(variables: Mapping[str, Tensor], u: Jet) -> Iterator[dict[str, Tensor]]:
-    """Let the variables have the values of the unknowns that ``u`` has by their names.
+    """Give the variables the values of the unknowns of the same names in ``u``.
 
     Yields:
-        The numbers in their place by name, leaves of the graph.
+        By name, the numbers that replace the variables, leaves of the autograd graph.
     """
     numbers, kinds = {}, {}
     for name, variable in variables.items():
@@ -64,9 +64,9 @@ def standing_in(variables: Mapping[str, Tensor], u: Jet) -> Iterator[dict[str, T
 
 
 def attached(residuals: Tensor, numbers: Mapping[str, Tensor], u: Jet) -> Tensor:
-    """Residuals [q, n] that depend on leaves, made to depend on u's unknowns instead.
+    """Residuals [q, n] with their dependence on ``numbers`` moved to u's unknowns.
 
-    To first order, which is what a Jacobian asks for.
+    To first order, as a Jacobian needs it.
     """
     result = residuals
     for name, number in numbers.items():

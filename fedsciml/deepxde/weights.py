@@ -1,4 +1,4 @@
-"""DeepXDE's networks as the library's, and trained weights back into them."""
+"""Networks of DeepXDE as networks of the library, and trained weights put back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,10 +24,10 @@ Variables = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
 
 def network(net: Net, variables: Mapping[str, Tensor]) -> Network:
-    """A network of DeepXDE with its transforms, starting from its own weights.
+    """A network of DeepXDE with its transforms, starting from its present weights.
 
-    A ``FNN`` and a ``PFNN`` without shared layers, of one activation that the library
-    knows, carry jets; any other module takes the general path.
+    A ``FNN``, or a ``PFNN`` without shared layers, of one activation that the library
+    knows carries jets; any other module is differentiated by torch.autograd.
 
     Args:
         net: A network of DeepXDE, or any module from points to values.
@@ -124,7 +124,7 @@ def named(variables: Variables) -> dict[str, Tensor]:
 def _ordered(
     trained: Result | Tensor, variables: Variables, told: bool
 ) -> list[Tensor]:
-    """Variables in the order of theta; ``told`` by the caller, or else a model's."""
+    """Variables in the order of theta; ``told`` if the caller gave them."""
     by_name = named(variables)
     mapped = isinstance(variables, Mapping)
     if isinstance(trained, Tensor):

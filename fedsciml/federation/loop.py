@@ -20,7 +20,6 @@ from fedsciml.federation.participation import Rules
 from fedsciml.federation.record import Record, Round
 from fedsciml.methods import Method, unique
 from fedsciml.network.jet import Jet
-from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import fingerprint
@@ -29,7 +28,7 @@ CHECKPOINT_SECONDS = 2.0
 """At least so long between checkpoints: what a killed run has to do again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """A finished run.
 
@@ -59,8 +58,7 @@ class Result:
 
     def unknowns(self) -> dict[str, float]:
         """The unknown numbers found, by name."""
-        network = self.problem.network
-        return network.numbers(self.theta) if isinstance(network, Parallel) else {}
+        return self.problem.numbers(self.theta)
 
     def theta_sha256(self) -> str:
         """Hash of theta's bytes as little-endian float64."""

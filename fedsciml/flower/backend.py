@@ -17,7 +17,7 @@ from fedsciml.problem import Problem
 from fedsciml.residual.fingerprint import agreement
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Flower:
     """The sites of a federation, behind Flower's ``Grid``.
 

@@ -1,5 +1,6 @@
 """Small dense least squares: sketch, merge, truncate, solve. Knows no problem."""
 
+from fedsciml.linalg.randomised import OVERSAMPLE, range_finder, subspace_iteration
 from fedsciml.linalg.ranks import (
     FORMS,
     SCHEDULES,
@@ -11,29 +12,20 @@ from fedsciml.linalg.ranks import (
     Predictive,
     Published,
     Schedule,
-    changes,
     parse,
     share,
 )
 from fedsciml.linalg.sketch import (
-    BATCH,
-    OVERSAMPLE,
     Sketch,
     compress,
     from_jacobian,
     gather,
     merge,
-    range_finder,
-    subspace_iteration,
     truncate,
 )
-from fedsciml.linalg.solve import (
-    Spectrum,
-    spectrum,
-)
+from fedsciml.linalg.solve import Spectrum, spectrum
 
 __all__ = [
-    "BATCH",
     "FORMS",
     "OVERSAMPLE",
     "SCHEDULES",
@@ -47,7 +39,6 @@ __all__ = [
     "Schedule",
     "Sketch",
     "Spectrum",
-    "changes",
     "compress",
     "from_jacobian",
     "gather",

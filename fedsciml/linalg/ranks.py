@@ -25,7 +25,7 @@ class Context(NamedTuple):
         damping: This client's share mu / M of the least damping mu of this round.
         gradient_norm: |g_m| of this client.
         total_gradient_norm: |sum_j g_j| over all clients, as last known.
-        limit: Rows that a byte budget leaves to this client.
+        limit: Number of rows that a byte budget allows this client.
     """
 
     round: int = 1
@@ -92,9 +92,9 @@ class Energy:
 class AboveCutoff:
     """All singular values above the cut-off of the round: the default.
 
-    The cut-off is where the step policy's reach ends (``steps.Policy.reach``): for a
-    policy of cut-offs the least that it proposes, for a policy of dampings a tenth of
-    sqrt(mu), mu the least. What is then left out has t <= sqrt(M) / 10 in the notation
+    The step policy gives the cut-off (``policies.Policy.reach``): for a policy of
+    cut-offs the least that it proposes, for a policy of dampings a tenth of sqrt(mu),
+    mu the least. What is then left out has t <= sqrt(M) / 10 in the notation
     of ``Predictive``: it changes a step by at most (M / 200 + sqrt(M) / 10 |c_T| / |c|)
     |c|, c_T the part of the targets c that is left out.
     """
@@ -137,14 +137,16 @@ class Published:
 
 @dataclass(frozen=True)
 class Budget:
-    """As many rows as a number of bytes pays for, all clients of a round together.
+    """As many rows as a number of bytes a round allows all clients together.
 
-    The bytes are those of the sketches on their way up: factor, targets, loss, and the
-    singular values by which the rows are shared out (``share``). What is probed later
-    is not among them. Clients report no more values than there are rows to share, so a
-    row and its place in all reports are paid together and the budget always holds. In
-    the first round, when nothing is reported yet, the shares are equal. No row below
-    the cut-off of the round is sent, whatever the budget.
+    The bytes are those of the uploaded sketches: factor, targets, loss, and the
+    singular values by which the rows are shared out (``share``); not those of probes.
+    Clients report no more values than there are rows to share, so that the budget
+    always holds. In the first round, when nothing is reported yet, the shares are
+    equal. No row below the cut-off of the round is sent, whatever the budget.
+
+    Args:
+        payload: Bytes a round.
 
     Raises:
         ValueError: If ``payload`` is not positive.
@@ -161,10 +163,10 @@ class Budget:
         return min(context.limit, AboveCutoff()(values, targets, context))
 
     def rows(self, clients: int, numbers: int, size: int, fixed: int) -> int:
-        """Rows that it pays for, (payload - M fixed) / (size (numbers + M)).
+        """Number of rows allowed, (payload - M fixed) / (size (numbers + M)).
 
         Args:
-            clients: M.
+            clients: Number of clients M.
             numbers: Numbers in a row, p + 1 with its target.
             size: Bytes of a number.
             fixed: Bytes that each client sends whatever its rank.
@@ -184,14 +186,14 @@ class Budget:
 
 
 def share(spectra: Sequence[Tensor], rows: int) -> list[int]:
-    """Rows for each client: those of the largest singular values of all.
+    """Number of rows for each client, so that the largest singular values are sent.
 
-    This keeps most of sum_m |J_m|_F^2, by a common threshold. Rows beyond what the
-    spectra show are shared equally.
+    This keeps most of sum_m |J_m|_F^2, by a common threshold. Rows beyond the number
+    of singular values are shared equally.
 
     Args:
-        spectra: Of each client, shape [k_m], descending.
-        rows: To be shared.
+        spectra: Singular values of each client, shape [k_m], descending.
+        rows: Number of rows to share.
     """
     clients = len(spectra)
     owners = [torch.full((len(s),), m, device="cpu") for m, s in enumerate(spectra)]
@@ -266,8 +268,8 @@ def changes(
     """G and H of ``Predictive`` for the ranks 0 ... k, both [k + 1], descending.
 
     Args:
-        singular_values: Of the rows, shape [k], descending.
-        targets: Theirs, shape [k].
+        singular_values: Singular values, shape [k], descending.
+        targets: Their targets, shape [k].
         damping: The client's share mu / M.
     """
     s, c = singular_values.double(), targets.double()

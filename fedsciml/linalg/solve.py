@@ -18,7 +18,9 @@ from fedsciml.linalg.sketch import Sketch, compress
 
 
 class Spectrum(NamedTuple):
-    """A least-squares problem B D ~ c in its own basis, B = W diag(s) V^T.
+    """A least-squares problem B D ~ c as the SVD of B; equal to itself alone.
+
+    B = W diag(s) V^T.
 
     Attributes:
         s: Singular values, shape [k], descending.
@@ -31,6 +33,15 @@ class Spectrum(NamedTuple):
     c: Tensor
     basis: Tensor
     left: Tensor
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     @property
     def top(self) -> float:
@@ -50,17 +61,17 @@ class Spectrum(NamedTuple):
         return torch.where(keep, 1 / (s + damping / s), torch.zeros_like(s))
 
     def step(self, damping: float = 0.0, cutoff: float = 0.0) -> Tensor:
-        """The step D, shape [p]; arguments as in ``inverse``."""
+        """The step D, shape [p]; arguments as for ``inverse``."""
         return (self.inverse(damping, cutoff) * self.c) @ self.basis
 
     def decrease(self, coordinates: Tensor) -> Tensor:
-        """Decrease of 1/2 |B D - c|^2 by the step D = coordinates @ basis [..., k]."""
+        """Decrease of 1/2 |B D - c|^2 by the step D = coordinates [..., k] @ basis."""
         fitted = self.s * coordinates
         return (fitted * (self.c - fitted / 2)).sum(-1)
 
 
 def spectrum(sketch: Sketch) -> Spectrum:
-    """Bring a sketch, usually a merged one, into its own basis."""
+    """The SVD of the factor of a sketch, usually a merged one."""
     small = compress(sketch._replace(left=None))
     assert small.left is not None
     s = small.singular_values

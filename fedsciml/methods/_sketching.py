@@ -6,14 +6,16 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.linalg.ranks import Budget, Schedule, share
-from fedsciml.linalg.sketch import (
+from fedsciml.linalg import (
     OVERSAMPLE,
+    Budget,
+    Schedule,
     Sketch,
     compress,
     from_jacobian,
     merge,
     range_finder,
+    share,
     subspace_iteration,
     truncate,
 )

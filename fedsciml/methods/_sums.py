@@ -6,7 +6,6 @@ from typing import Protocol, TypeVar
 
 from torch import Tensor
 
-from fedsciml.network import MLP
 from fedsciml.problem import Problem
 
 
@@ -61,8 +60,8 @@ def foreign(
         widths: Of the network that they were made for.
         matrices: By name, all their numbers in a row, and how many there must be.
     """
-    network, found = problem.network, widths.tolist()
-    if not isinstance(network, MLP) or found != list(network.widths):
+    own, found = problem.network.widths, widths.tolist()
+    if not own or found != list(own):
         return ValueError(
             f"its widths {found} are not those of the network; did the client build "
             "the same one?"

@@ -43,7 +43,6 @@ from fedsciml.methods._base import (
 )
 from fedsciml.methods._records import Record
 from fedsciml.methods._sums import foreign, total
-from fedsciml.network import MLP
 from fedsciml.problem import Problem
 from fedsciml.residual import Linearisation, System, kronecker
 
@@ -166,10 +165,8 @@ class FedPM(Method):
 
     def _widths(self, system: System) -> Sequence[int]:
         """Of the layers that have a matrix each; none where theta has one."""
-        network = system.problem.network
-        if self.preconditioner == "foof" and isinstance(network, MLP):
-            return network.widths
-        return ()
+        foof = self.preconditioner == "foof"
+        return system.problem.network.widths if foof else ()
 
     def _preconditioner(self, system: System, linear: Linearisation) -> list[Tensor]:
         """P of one client, damped."""

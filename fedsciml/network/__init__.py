@@ -1,69 +1,36 @@
 """Networks as functions of one flat parameter vector theta, shape [p]."""
 
-from fedsciml.network.activation import (
-    ACTIVATIONS,
-    Activation,
-    relu,
-    sigmoid,
-    sin,
-    swish,
-    tanh,
-)
+from fedsciml.network.activation import ACTIVATIONS
+from fedsciml.network.base import Network, PointFunction
 from fedsciml.network.jet import (
     VALUE,
     Channel,
     Index,
     Jet,
-    Layout,
-    Mixing,
     Nested,
-    Product,
     channel,
     derivatives,
     layout,
 )
-from fedsciml.network.mlp import (
-    MLP,
-    Constraint,
-    ModuleNetwork,
-    Network,
-    PointFunction,
-    Step,
-    Tape,
-)
-from fedsciml.network.parallel import (
-    Parallel,
-    ParallelConstraint,
-    ParallelTape,
-)
+from fedsciml.network.mlp import MLP
+from fedsciml.network.module import ModuleNetwork
+from fedsciml.network.parallel import Parallel
+from fedsciml.network.tape import Tape
 
 __all__ = [
     "ACTIVATIONS",
     "MLP",
     "VALUE",
-    "Activation",
     "Channel",
-    "Constraint",
     "Index",
     "Jet",
-    "Layout",
-    "Mixing",
     "ModuleNetwork",
     "Nested",
     "Network",
     "Parallel",
-    "ParallelConstraint",
-    "ParallelTape",
     "PointFunction",
-    "Product",
-    "Step",
     "Tape",
     "channel",
     "derivatives",
     "layout",
-    "relu",
-    "sigmoid",
-    "sin",
-    "swish",
-    "tanh",
 ]

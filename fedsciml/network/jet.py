@@ -49,8 +49,10 @@ class Mixing(NamedTuple):
 class Layout(NamedTuple):
     """The channels of a jet, lower orders first, closed under the chain rule.
 
-    ``channels[0]`` is the value; ``order`` the highest order of derivative; ``mixings``
-    the part of the chain rule that is not linear in the derivatives.
+    Attributes:
+        channels: The channels; the first is the value.
+        mixings: The part of the chain rule that is not linear in the derivatives.
+        order: Highest order of a derivative.
     """
 
     channels: tuple[Channel, ...]
@@ -119,7 +121,7 @@ class Jet:
     ``u.laplacian`` (the sum of the second derivatives along all coordinates) each have
     shape [n]. With several outputs named at the problem, pick one first: ``w.p.x``;
     ``w.values`` has shape [n, c]. Coordinates with longer names are written one after
-    the other: ``u.x1x1``. An unknown number is there by its name, ``u.nu``, shape [n];
+    the other: ``u.x1x1``. An unknown number is an attribute too, ``u.nu``, shape [n];
     in a term with partners, ``u.partner`` is the jet at them.
     """
 
@@ -175,7 +177,7 @@ class Jet:
 
 
 def channel(name: str, coordinates: Sequence[str]) -> Channel:
-    """The channel that a name such as ``value``, ``xx`` or ``laplacian`` stands for.
+    """The channel with a name such as ``value``, ``xx`` or ``laplacian``.
 
     Raises:
         AttributeError: If the name is not made of the coordinates' names.

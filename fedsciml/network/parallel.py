@@ -8,28 +8,34 @@ network of its own, or for an unknown number nu. All of them are one theta:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.network.base import Network, completed
+from fedsciml.network.constraint import Constraint
 from fedsciml.network.jet import Layout
-from fedsciml.network.mlp import MLP, Constraint, Network, Tape
+from fedsciml.network.mlp import MLP
+from fedsciml.network.tape import Tape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parallel:
-    """Networks of the same points, their outputs one after the other; and unknowns.
+    """Several networks of the same points, and unknown numbers trained with them.
+
+    The outputs of the networks are those of the solution, one network after the other.
+    Two such networks are equal only if they are the same object.
 
     Args:
-        networks: One at least. If all are ``MLP``, jets are carried through them.
+        networks: One at least. Jets are carried if all of them are ``MLP``.
         unknowns: Name and start value of each unknown number. A residual reads it as
-            ``u.NAME``, shape [n]; ``Problem.truth`` may tell the value to be found.
-        transform: Any output transform, by torch: points [n, d] and the networks'
-            values [n, c'] to the solution's [n, c]. The networks themselves for None.
+            ``u.NAME``, shape [n]; ``Problem.truth`` may state the true value.
+        transform: Output transform: maps points [n, d] and the outputs of the networks
+            [n, c'] to the solution [n, c], by torch functions. None for none.
 
     Raises:
-        ValueError: If there is no network, or a start value is not finite.
+        ValueError: If there is no network, something else is given as a network, or a
+            start value is not finite.
     """
 
     networks: Sequence[Network]
@@ -37,7 +43,7 @@ class Parallel:
     transform: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "networks", tuple(self.networks))
+        object.__setattr__(self, "networks", tuple(map(completed, self.networks)))
         starts = {name: float(value) for name, value in self.unknowns.items()}
         object.__setattr__(self, "unknowns", starts)
         if not self.networks:
@@ -54,27 +60,32 @@ class Parallel:
         return sum(network.size for network in self.networks) + len(self.unknowns)
 
     @property
-    def carries_jets(self) -> bool:
-        """Whether all networks do."""
-        return all(isinstance(network, MLP) for network in self.networks)
+    def widths(self) -> Sequence[int]:
+        """Empty: theta is not one chain of layers."""
+        return ()
+
+    @property
+    def jets(self) -> "Parallel | None":
+        """The network itself if all networks are ``MLP``, else None."""
+        return self if len(self._mlps()) == len(self.networks) else None
+
+    def description(self) -> Sequence[object]:
+        """The descriptions of the networks, and the unknowns."""
+        parts = [part for network in self.networks for part in network.description()]
+        return [*parts, self.unknowns]
 
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
-        """A random start theta, shape [p]; the unknowns at their start values."""
+        """Start parameters of the networks, then of the unknowns, shape [p]."""
         parts = [network.init(generator, dtype) for network in self.networks]
         return torch.cat([*parts, parts[0].new_tensor(list(self.unknowns.values()))])
 
     def split(self, theta: Tensor) -> list[Tensor]:
-        """theta [..., p] of each network, and at last the unknowns [..., s]."""
+        """The part of theta [..., p] of each network, then the unknowns [..., s]."""
         sizes = [network.size for network in self.networks]
         return list(theta.split([*sizes, len(self.unknowns)], dim=-1))
 
-    def numbers(self, theta: Tensor) -> dict[str, float]:
-        """The unknowns in theta, by name."""
-        values = self.split(theta)[-1].tolist()
-        return dict(zip(self.unknowns, values, strict=True))
-
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Values [n, c] of all networks at points [n, d], on the autograd graph."""
+        """Values [n, c] at points [n, d], on the autograd graph."""
         *parts, _ = self.split(theta)
         pairs = zip(self.networks, parts, strict=True)
         values = torch.cat([network(part, x) for network, part in pairs], -1)
@@ -82,24 +93,15 @@ class Parallel:
 
     @property
     def columns(self) -> int:
-        """Of the jets: all networks' outputs and the unknowns."""
+        """Number of outputs of all networks and of unknowns, c' + s."""
         return sum(net.widths[-1] for net in self._mlps()) + len(self.unknowns)
 
-    def finish(self, x: Tensor, columns: Tensor) -> Tensor:
-        """The networks' values and the unknowns [n, c' + s] to the solution's."""
-        if self.transform is None:
-            return columns
-        values, numbers = columns.tensor_split(
-            [columns.shape[1] - len(self.unknowns)], 1
-        )
-        return torch.cat([self.transform(x, values), numbers], -1)
-
     def inputs(self, x: Tensor, layout: Layout) -> list[Tensor]:
-        """What ``forward`` takes; see ``MLP.inputs``."""
+        """Inputs of each network, see ``MLP.inputs``."""
         return [network.inputs(x, layout) for network in self._mlps()]
 
     def constrain(self, x: Tensor, layout: Layout) -> "ParallelConstraint":
-        """The output transforms at the points x [n, d]."""
+        """Output transforms of the networks' jets at the points x [n, d]."""
         mlps = self._mlps()
         widths = [network.widths[-1] for network in mlps]
         parts = [network.constrain(x, layout) for network in mlps]
@@ -108,7 +110,7 @@ class Parallel:
     def forward(
         self, theta: Tensor, inputs: list[Tensor], layout: Layout, keep: bool = True
     ) -> "ParallelTape":
-        """The jets [K, n, c + s] of all networks and, constant, of the unknowns.
+        """Jets [K, n, c' + s] of all networks, then of the unknowns as constants.
 
         Arguments as for ``MLP.forward``.
         """
@@ -125,32 +127,34 @@ class Parallel:
         return [network for network in self.networks if isinstance(network, MLP)]
 
 
-class ParallelConstraint(NamedTuple):
-    """The output transforms of networks of some ``widths``; see ``Constraint``."""
+@dataclass(frozen=True, eq=False)
+class ParallelConstraint:
+    """The ``Constraint`` of each part of the columns, and the parts' widths."""
 
     widths: list[int]
     parts: list[Constraint | None]
 
     def apply(self, jets: Tensor) -> Tensor:
-        """Jets [K, n, c + s] of the networks to jets of the solution."""
+        """Jets of the solution and unknowns from those of the columns."""
         pairs = zip(self.parts, jets.split(self.widths, -1), strict=True)
         return torch.cat([part.apply(z) if part else z for part, z in pairs], -1)
 
     def pull(self, cotangent: Tensor) -> Tensor:
-        """The transpose of the linear part of ``apply``."""
+        """Transpose of the linear part of ``apply``."""
         pairs = zip(self.parts, cotangent.split(self.widths, -1), strict=True)
         return torch.cat([part.pull(z) if part else z for part, z in pairs], -1)
 
 
-class ParallelTape(NamedTuple):
-    """The tapes of the networks; ``output`` [K, n, c + s] has the unknowns last."""
+@dataclass(frozen=True, eq=False)
+class ParallelTape:
+    """The tapes of the networks; ``output`` [K, n, c' + s] has the unknowns last."""
 
     network: Parallel
     tapes: list[Tape]
     output: Tensor
 
     def rows(self, cotangent: Tensor, out: Tensor) -> None:
-        """Write each row's gradient with respect to theta into ``out`` [n, p]."""
+        """Write the gradient of each row with respect to theta into ``out`` [n, p]."""
         *bars, last = self._split(cotangent)
         *blocks, numbers = self.network.split(out)
         for tape, bar, block in zip(self.tapes, bars, blocks, strict=True):
@@ -158,13 +162,13 @@ class ParallelTape(NamedTuple):
         numbers.copy_(last[0])
 
     def pull(self, cotangent: Tensor) -> Tensor:
-        """The sum of all rows' gradients, shape [p]."""
+        """Sum of the gradients of all rows, shape [p]."""
         *bars, last = self._split(cotangent)
         pairs = zip(self.tapes, bars, strict=True)
         return torch.cat([*(tape.pull(bar) for tape, bar in pairs), last[0].sum(0)])
 
     def push(self, tangent: Tensor) -> Tensor:
-        """Tangent of the output jets, [K, n, c + s], for one of theta, [p]."""
+        """Derivative of the output along a tangent [p] of theta, as the output."""
         *parts, numbers = self.network.split(tangent)
         pairs = zip(self.tapes, parts, strict=True)
         result = [tape.push(part) for tape, part in pairs]

@@ -1,4 +1,4 @@
-"""How methods get on: convergence, and performance profiles."""
+"""Convergence of methods, and performance profiles."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,13 +18,12 @@ def convergence(
     quantity: str = "relative_l2",
     title: str = "",
 ) -> Figure:
-    """How the methods get on, against rounds, bytes sent and seconds.
+    """A quantity of each method against rounds, bytes sent and seconds.
 
     Args:
-        histories: One history (see ``rounds.Result``) per label.
-        quantity: What is drawn, a number of each round: ``relative_l2``,
-            ``mse``, ``loss`` or ``gn_gap``.
-        title: Above the figure.
+        histories: The history of a run (see ``Result``) for each label.
+        quantity: Field of ``Round``: ``relative_l2``, ``mse``, ``loss`` or ``gn_gap``.
+        title: Title above the figure.
     """
     rounds, sent, seconds = [], [], []
     silent = []
@@ -57,9 +56,9 @@ def profile(costs: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> F
     most that factor of what the best solver of the case needs.
 
     Args:
-        costs: Of each kind (a panel: rounds, bytes), of each solver, the cost of every
-            case in the same order; infinite where it fails.
-        title: Above the figure.
+        costs: For each kind of cost, which is a panel (rounds, bytes), and each solver
+            the cost of all cases, in the same order; infinite where it fails.
+        title: Title above the figure.
     """
     parts = []
     for kind, solvers in costs.items():

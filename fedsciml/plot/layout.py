@@ -1,4 +1,4 @@
-"""Panels of curves, for whatever a record holds."""
+"""Panels of curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,23 +20,22 @@ from fedsciml.plot.style import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """A line, marks, or both.
 
     Args:
-        label: In the legend; curves of the same label share an entry, an empty one has
-            none.
-        x: Numbers; where one is NaN the line is broken.
-        y: As many.
-        colour: Number in ``COLOURS``, which go round; so with dash and marker.
-        dash: Number in ``DASHES``; None draws no line.
-        marker: Number in ``MARKERS``; None draws no marks.
-        band: Lower and upper ends of a shaded band, at each x.
-        width: Of the line, in points.
-        size: Of the marks, in points.
-        alpha: Opacity, 1 if nothing shows through.
-        words: Beside the points, one for each.
+        label: Entry in the legend, shared by curves of one label; none if empty.
+        x: Positions; the line is broken where one is NaN.
+        y: Values, as many.
+        colour: Index into ``COLOURS``, which repeat, as do dashes and markers.
+        dash: Index into ``DASHES``; None draws no line.
+        marker: Index into ``MARKERS``; None draws no marks.
+        band: Lower and upper ends of a shaded band at each x.
+        width: Width of the line, in points.
+        size: Size of the marks, in points.
+        alpha: Opacity, from 0 to 1.
+        words: A text beside each point.
     """
 
     label: str
@@ -52,22 +51,22 @@ class Curve:
     words: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Panel:
-    """Curves with common axes, logarithmic unless told otherwise.
+    """Curves with common axes, logarithmic by default.
 
     Args:
-        title: Above the panel.
-        xlabel: With its unit.
-        ylabel: With its unit.
-        curves: Drawn in this order.
+        title: Title above the panel.
+        xlabel: Label of the x axis, with its unit.
+        ylabel: Label of the y axis, with its unit.
+        curves: The curves, drawn in this order.
         xscale: "log" or "linear".
         yscale: "log" or "linear".
-        xlim: Ends of the x axis, or what the curves need.
-        ylim: Likewise; descending numbers turn the axis round.
-        texts: What stands at a point (x, y) of the panel.
+        xlim: Ends of the x axis; None for those of the curves.
+        ylim: Likewise; descending numbers invert the axis.
+        texts: Texts at points (x, y) of the panel.
         yticks: Words at positions of the y axis, instead of numbers.
-        equal: The same unit length along both axes.
+        equal: Whether a unit is as long along both axes.
     """
 
     title: str
@@ -84,7 +83,7 @@ class Panel:
 
 
 MARKS = 12
-"""A line of more points is marked at distances along it, not at each of them."""
+"""Points above which a line has marks at some distances along it, not at each."""
 
 
 @styled()
@@ -101,13 +100,13 @@ def panels(
     """Several panels, row by row.
 
     Args:
-        parts: The panels; the place of one without curves and title stays empty.
-        columns: In a row.
-        width: Of the figure, in inches.
-        height: Of a row, in inches.
-        legend: In each panel, or one for all of them below.
-        sharey: Panels with one y axis; numbers stand at its first panel alone.
-        title: Above the figure.
+        parts: The panels; one without curves and title leaves its place empty.
+        columns: Panels in a row.
+        width: Width of the figure, in inches.
+        height: Height of a row, in inches.
+        legend: A legend in each panel, or one for all of them below.
+        sharey: Which panels share a y axis, with numbers at the first one alone.
+        title: Title above the figure.
     """
     rows = -(-len(parts) // columns)
     figure = Figure(figsize=(width, height * rows), layout="constrained")

@@ -96,7 +96,7 @@ def box(problem: Problem) -> tuple[Tensor, Tensor]:
 
 
 def squarish(problem: Problem) -> bool:
-    """Whether the first two sides of the box are alike."""
+    """Whether the first two sides of the box differ by less than a factor of 2."""
     lower, upper = box(problem)
     width, height = (upper - lower)[:2].tolist()
     return 0.5 <= width / height <= 2

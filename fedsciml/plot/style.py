@@ -15,7 +15,7 @@ COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
     *("#E69F00", "#56B4E9", "#7F7F7F", "#000000"),
 )
-"""Told apart by the colour-blind, in this order (Okabe and Ito, 2008)."""
+"""Colours that colour-blind readers can tell apart (Okabe and Ito, 2008)."""
 
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
 MARKERS = (".", "s", "^", "D", "v", "P", "x", "o")
@@ -26,15 +26,15 @@ QUANTITIES = {
     "gn_gap": "distance to the Gauss-Newton step",
 }
 PLATE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "lw": 0}
-"""What stands behind a text."""
+"""The box behind a text."""
 
 SMALLEST = 1e-17
-"""Errors are drawn no smaller, as zero has no logarithm."""
+"""Smallest error that is drawn, as zero has no logarithm."""
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The style file alone, whatever the user's settings, until the block ends."""
+    """Draw by the style file alone, whatever the settings of the user."""
     with matplotlib.rc_context(fname=STYLE):
         yield
 

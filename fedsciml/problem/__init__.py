@@ -1,22 +1,11 @@
 """What is trained, and who holds what."""
 
-from fedsciml.problem.datafiles import (
-    Points,
-    load_points,
-)
-from fedsciml.problem.problem import (
-    RESERVED,
-    Problem,
-    Residual,
-    Row,
-    Rows,
-    Sampler,
-    Shard,
-    Term,
-)
+from fedsciml.problem.datafiles import Points, load_points
+from fedsciml.problem.problem import Problem
+from fedsciml.problem.rows import Rows, Shard
+from fedsciml.problem.term import Residual, Row, Sampler, Term
 
 __all__ = [
-    "RESERVED",
     "Points",
     "Problem",
     "Residual",

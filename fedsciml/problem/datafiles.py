@@ -1,4 +1,4 @@
-"""Real data of real sites: one file per client, ``.npz`` or ``.csv``.
+"""Measured data of the clients: one file each, ``.npz`` or ``.csv``.
 
 A CSV file starts with a line of column names; all else in it is numbers, separated by
 commas, one row per point. An ``.npz`` file holds one array [n] per column, under the
@@ -18,7 +18,9 @@ from torch import Tensor
 
 
 class Points(NamedTuple):
-    """Points and targets, one tensor per client: ``Term(points=..., target=...)``.
+    """Points and targets, one tensor per client, as ``Term`` takes them.
+
+    Such a pair is equal to itself alone, as it holds tensors.
 
     Attributes:
         points: Shape [n_m, d] each; [0, d] for a client without rows.
@@ -27,6 +29,15 @@ class Points(NamedTuple):
 
     points: list[Tensor]
     target: list[Tensor] | None
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
 
 
 def load_points(

@@ -1,14 +1,18 @@
-"""Weighted residual of a shard; J, J v, J^T w."""
+"""Weighted residual of a shard, its Jacobian J, and the products J v and J^T w."""
 
-from fedsciml.residual.fingerprint import (
-    PROBES,
-    agreement,
-    contents,
-    fingerprint,
-)
-from fedsciml.residual.system import (
-    Linearisation,
-    System,
-)
+from fedsciml.residual.autograd_rows import AutogradBlock, AutogradLinear
+from fedsciml.residual.fingerprint import agreement, contents, fingerprint
+from fedsciml.residual.jet_rows import JetBlock, TaylorBlock
+from fedsciml.residual.system import Linearisation, System
 
-__all__ = ["PROBES", "Linearisation", "System", "agreement", "contents", "fingerprint"]
+__all__ = [
+    "AutogradBlock",
+    "AutogradLinear",
+    "JetBlock",
+    "Linearisation",
+    "System",
+    "TaylorBlock",
+    "agreement",
+    "contents",
+    "fingerprint",
+]

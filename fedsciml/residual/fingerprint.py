@@ -1,12 +1,10 @@
-"""Hashes of what a problem is: for resuming a run, and for parties to agree on."""
+"""Hashes of a problem: to resume a run, and for parties to agree on."""
 
 import hashlib
 
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.network import MLP
-from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Rows, Shard
 from fedsciml.residual.system import System
 
@@ -17,7 +15,7 @@ PROBES = 7
 def fingerprint(
     problem: Problem, seed: int = 0, device: torch.device | str = "cpu"
 ) -> str:
-    """Hash of what the problem is, so that a run is not resumed on another.
+    """Hash of a whole problem, so that a run is not resumed on another.
 
     Covers coordinates and outputs, the network, every client's points, targets and row
     weights, the test points and reference, and the loss at the start theta, which
@@ -34,7 +32,7 @@ def fingerprint(
 
 
 def agreement(problem: Problem) -> str:
-    """Hash of what all parties must have in common, and of nobody's data.
+    """Hash of what all parties must have in common, without any data.
 
     Covers coordinates, outputs, network, number of clients, the terms with their
     weights, the problem's parameters but for ``data``, which names a party's own files,
@@ -65,7 +63,7 @@ def agreement(problem: Problem) -> str:
 
 
 def contents(shard: Shard) -> str:
-    """Hash of a party's rows, for itself alone: a guess could be checked by it."""
+    """Hash of a party's rows, to be kept secret: by it a guess could be checked."""
     return _hash(_contents(shard))
 
 
@@ -84,14 +82,7 @@ def _public(problem: Problem) -> list[object]:
     """Coordinates, outputs and network."""
     network = problem.network
     parts: list[object] = [tuple(problem.coordinates), tuple(problem.outputs)]
-    parts += [type(network).__qualname__, network.size]
-    several = network.networks if isinstance(network, Parallel) else [network]
-    for part in several:
-        if isinstance(part, MLP):
-            parts += [part.widths, part.activation, part.initialisation]
-    if isinstance(network, Parallel):
-        parts.append(network.unknowns)
-    return parts
+    return [*parts, type(network).__qualname__, network.size, *network.description()]
 
 
 def _hash(parts: list[object]) -> str:

@@ -22,13 +22,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedsciml.network import MLP, Tape
-from fedsciml.residual.blocks import JetLinear
+from fedsciml.network import Tape
+from fedsciml.residual.jet_rows import JetLinear
 from fedsciml.residual.system import Linearisation, System
 
 
 class Factors(NamedTuple):
-    """J^T J ~ sum over the T terms of A_t (x) G_t, for each layer.
+    """J^T J ~ sum over the T terms of A_t (x) G_t, by layer; equal to itself alone.
 
     Attributes:
         inputs: A of each layer, shape [T, in + 1, in + 1].
@@ -38,20 +38,29 @@ class Factors(NamedTuple):
     inputs: list[Tensor]
     outputs: list[Tensor]
 
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
+
     @property
     def widths(self) -> list[int]:
-        """Those of the network."""
+        """Widths of the network: inputs, hidden layers, outputs."""
         return [len(a[0]) - 1 for a in self.inputs] + [len(self.outputs[-1][0])]
 
     def product(self, vector: Tensor) -> Tensor:
-        """J^T J v, shape [p]."""
+        """J^T J v, shape [p], for a vector v [p]."""
         parts = matrices(self.widths, vector)
         triples = zip(self.outputs, parts, self.inputs, strict=True)
         return joined([(g @ v @ a).sum(0) for g, v, a in triples])
 
 
 def sizes(widths: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Of each layer's A and G."""
+    """Sizes of the matrices A and G of each layer."""
     return [width + 1 for width in widths[:-1]], list(widths[1:])
 
 
@@ -66,19 +75,19 @@ def matrices(widths: Sequence[int], vector: Tensor) -> list[Tensor]:
 
 
 def joined(matrices: Sequence[Tensor]) -> Tensor:
-    """The inverse of ``matrices``, shape [p]."""
+    """One vector [p] from matrices [out, in + 1]: the inverse of ``matrices``."""
     return torch.cat(
         [part for m in matrices for part in (m[:, :-1].flatten(), m[:, -1])]
     )
 
 
 def packed(squares: Sequence[Tensor]) -> Tensor:
-    """Stacks of square matrices [T, k, k], with any k each, as one flat tensor."""
+    """Stacks of square matrices [T, k, k], the k may differ, as one flat tensor."""
     return torch.cat([square.flatten() for square in squares])
 
 
 def unpacked(flat: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """The inverse of ``packed`` for T as found; ``sizes`` are the k."""
+    """The inverse of ``packed``, for stacks of matrices of these sizes k."""
     squares = [k * k for k in sizes]
     stacked = flat.split([square * (len(flat) // sum(squares)) for square in squares])
     return [part.view(-1, k, k) for part, k in zip(stacked, sizes, strict=True)]
@@ -99,13 +108,13 @@ def inputs(system: System, linear: Linearisation) -> list[Tensor]:
         linear: Their linearisation.
 
     Raises:
-        ValueError: If the network is no MLP, or a residual does not read its jets.
+        ValueError: If the network is not an MLP, or a residual calls torch.autograd and
+            does not fit the jets.
     """
-    network, blocks = _jets(system, linear)
+    widths, blocks = _jets(system, linear)
     terms = len(system.problem.terms)
     result = [
-        linear.residual.new_zeros(terms, width + 1, width + 1)
-        for width in network.widths[:-1]
+        linear.residual.new_zeros(terms, width + 1, width + 1) for width in widths[:-1]
     ]
     for term, tape, _ in blocks:
         for total, a in zip(result, _inputs(tape), strict=True):
@@ -115,11 +124,9 @@ def inputs(system: System, linear: Linearisation) -> list[Tensor]:
 
 def factors(system: System, linear: Linearisation) -> Factors:
     """Both factors of each layer; arguments and errors as for ``inputs``."""
-    network, blocks = _jets(system, linear)
+    widths, blocks = _jets(system, linear)
     terms = len(system.problem.terms)
-    outputs = [
-        linear.residual.new_zeros(terms, width, width) for width in network.widths[1:]
-    ]
+    outputs = [linear.residual.new_zeros(terms, width, width) for width in widths[1:]]
     pairs = [0] * terms
     for term, tape, cotangents in blocks:
         pairs[term] += tape.output[..., 0].numel()
@@ -133,8 +140,8 @@ def factors(system: System, linear: Linearisation) -> Factors:
 
 def _jets(
     system: System, linear: Linearisation
-) -> tuple[MLP, list[tuple[int, Tape, list[Tensor]]]]:
-    """The network; and of each linearised block its term, tape and cotangents."""
+) -> tuple[Sequence[int], list[tuple[int, Tape, list[Tensor]]]]:
+    """Widths of the network; term, tape and cotangents of each linearised block."""
     network, found = system.problem.network, []
     for block, part in zip(system.blocks, linear.blocks, strict=True):
         if not (isinstance(part, JetLinear) and isinstance(part.tape, Tape)):
@@ -145,12 +152,11 @@ def _jets(
                 "diagonal or a full matrix."
             )
         found.append((block.rows.term, part.tape, part.cotangents))
-    assert isinstance(network, MLP)
-    return network, found
+    return network.widths, found
 
 
 def _inputs(tape: Tape) -> list[Tensor]:
-    """The layers' inputs with the bias's column, each [K, n, in + 1]."""
+    """Inputs of all layers with a column for the bias, each [K, n, in + 1]."""
     first = tape.inputs
     if first.ndim == 2:  # the points themselves
         first = first.new_zeros(len(tape.layout.channels), *tape.inputs.shape)

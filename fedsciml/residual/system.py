@@ -3,23 +3,32 @@ r"""The weighted residual of a shard and its linearisation.
 A ``System`` binds a problem and one shard: it holds what does not depend on theta and
 gives r(theta) [n], the loss 1/2 |r|^2, and a ``Linearisation`` with J [n, p], J v and
 J^T w. Rows are ordered term by term; a term with q residuals per point gives q n rows.
-How a block of rows comes to them is in ``blocks``.
+Rows are computed in blocks, by jets (``jet_rows``) or by torch.autograd
+(``autograd_rows``); ``bind`` chooses.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from fedsciml.problem import Problem, Rows, Shard
-from fedsciml.residual.blocks import CHUNK, Block, Linear, bind, empty
+from fedsciml.residual.autograd_rows import AutogradBlock
+from fedsciml.residual.block import CHUNK, Block, Linear, empty
+from fedsciml.residual.jet_rows import JetBlock, TaylorBlock
 
 
-class Linearisation(NamedTuple):
-    """r(theta + v) ~ r + J v for all rows of a shard."""
+@dataclass(frozen=True, eq=False)
+class Linearisation:
+    """r(theta + v) ~ r + J v for all rows of a shard.
+
+    Attributes:
+        residual: Weighted residual r, shape [n].
+        blocks: The linearised blocks, in the order of the rows.
+        size: Number of parameters p.
+    """
 
     residual: Tensor
     blocks: list[Linear]
@@ -64,7 +73,7 @@ class System:
     """The residual of one shard as a function of theta.
 
     Args:
-        problem: Gives network and terms.
+        problem: The problem, for its network and terms.
         shard: The rows; see ``Problem.shards`` and ``Problem.pooled``.
         device: Where to compute.
         dtype: ``torch.float64`` or ``torch.float32``.
@@ -97,7 +106,7 @@ class System:
                 self.blocks.append(bind(problem, part))
 
     def scaled(self, factors: Sequence[float]) -> "System":
-        """The same system with the loss of term t times ``factors[t]``; shares data."""
+        """The system with the loss of term t times ``factors[t]``; shares its data."""
 
         def scale(rows: Rows) -> Rows:
             return replace(rows, weight=rows.weight * factors[rows.term] ** 0.5)
@@ -112,10 +121,9 @@ class System:
         return result
 
     def moved(self, points: Mapping[int, Tensor]) -> "System":
-        """The system with other points [n, d] of some terms, by their numbers.
+        """The system with other points [n, d] for some terms, by their numbers.
 
-        Row weights stay. The last one made is kept, and returned while it is asked for
-        the same points.
+        Row weights stay. The last result is kept, and returned again for equal points.
 
         Raises:
             ValueError: As ``Problem.moved``.
@@ -158,10 +166,10 @@ class System:
         return self._joined(theta, [block.linearise(theta) for block in self.blocks])
 
     def parts(self, theta: Tensor, rows: int) -> Iterator[Linearisation]:
-        """The linearisation in pieces of about ``rows`` rows, one after the other.
+        """The linearisation in pieces of at most ``rows`` rows, or one chunk.
 
-        A piece is one chunk at least; pieces are made as they are asked for, so that a
-        large shard is never in memory as a whole.
+        Pieces are computed one by one, so that the Jacobian of a large shard is never
+        in memory as a whole.
         """
         piece: list[Linear] = []
         for block in self.blocks:
@@ -177,3 +185,24 @@ class System:
         parts = [block.residual for block in blocks]
         r = torch.cat(parts) if parts else theta.new_zeros(0)
         return Linearisation(r, blocks, self.size)
+
+
+def bind(problem: Problem, rows: Rows) -> Block:
+    """The fastest kind of block that fits the network and the residual."""
+    jets = problem.network.jets
+    if jets is None:
+        return AutogradBlock(problem, rows)
+    if not problem.terms[rows.term].autograd and jets.transform is None:
+        return JetBlock(problem, rows)
+    general, fast = AutogradBlock(problem, rows), TaylorBlock(problem, rows)
+    # A residual that detaches u or branches on it may hide from random jets. Near the
+    # start and not at it: by symmetry a residual may vanish there but for rounding.
+    generator = Generator().manual_seed(0)
+    theta = problem.network.init(generator, torch.float64)
+    theta += 0.1 * torch.randn(len(theta), generator=generator, device="cpu")
+    expected, found = (b.linearise(theta.to(rows.points)) for b in (general, fast))
+    close = 1e-8 if rows.points.dtype == torch.float64 else 1e-4
+    pairs = [(found.residual, expected.residual)]
+    pairs.append((found.vjp(found.residual), expected.vjp(found.residual)))
+    agree = all(bool((a - b).norm() <= close * b.norm()) for a, b in pairs)
+    return fast if agree else general

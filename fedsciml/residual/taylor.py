@@ -1,11 +1,11 @@
-r"""A solution that torch.autograd differentiates by reading jets, not the network.
+r"""A solution whose derivatives by torch.autograd are read from a jet.
 
 The values u [n, c] that ``field`` returns are on the autograd graph of the points
 x [n, d]: the derivative of a channel along coordinate i is the channel one order up,
 
     d u_{i_1..i_k} / d x_i = u_{i_1..i_k i},
 
-read from a jet that is there already, and again on the graph. So any nested
+read from a jet that is known already, and again on the graph. So any nested
 ``torch.autograd.grad(u, x, create_graph=True)`` gives the derivatives of the solution,
 of any order, without going through the network, and its result is on the graph of the
 channels. This serves residuals that differentiate by themselves, as those written with
@@ -25,15 +25,15 @@ Read = Callable[[Channel], Tensor]
 """Gives a channel of the solution, shape [n, c]."""
 
 Context = Any
-"""What torch hands from the forward to the backward pass of a function."""
+"""Torch's record of a function's forward pass, for its backward pass."""
 
 SCALES = (1.0, 1e-3, 1e3)
-"""Of the random jets from which the channels that a residual needs are found: a branch
-that only small or only large derivatives take is taken by one of them."""
+"""Scales of the random jets in ``needed``: a branch that only small or only large
+derivatives take is taken by one of them."""
 
 DRAWS = 64
-"""Random values of a channel at each scale, at least: a branch that a share q of the
-jets takes is missed with the probability (1 - q)^DRAWS."""
+"""Least number of random values of a channel at each scale: a branch that a share q of
+the jets takes is missed with probability (1 - q)^DRAWS."""
 
 
 def field(read: Read, x: Tensor) -> Tensor:
@@ -91,10 +91,9 @@ def needed(
         outputs: Number c of outputs.
 
     Returns:
-        The channels with a derivative of some residual that is not exactly zero at
-        one of the jets at least; with fewer than ``DRAWS`` points each is given
-        several. Autograd asks for whole gradients, so more channels are read than
-        matter.
+        The channels with respect to which the derivative of a residual is not exactly
+        zero at one of the random jets. Autograd computes whole gradients, so more
+        channels are read than matter.
     """
     generator = Generator().manual_seed(0)
     found: set[Channel] = {VALUE}

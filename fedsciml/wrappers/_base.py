@@ -63,7 +63,7 @@ class Wrapped(Method):
         problem: Problem,
         state: Any,
         client: int,
-        answer: Record,  # noqa: ANN401
+        answer: Record,
     ) -> ValueError | None:
         """The method's."""
         return self.method.objection(problem, state.inner, client, answer)

@@ -19,8 +19,7 @@ from fedsciml.collocation import strips
 from fedsciml.deepxde.package import deepxde, double_precision
 from fedsciml.deepxde.weights import parameters
 from fedsciml.problem import Problem
-from fedsciml.residual import System
-from fedsciml.residual.blocks import AutogradBlock, TaylorBlock
+from fedsciml.residual import AutogradBlock, System, TaylorBlock
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,8 +6,7 @@ from reference import relative
 from torch import Generator, float64
 
 from fedsciml.network import MLP
-from fedsciml.residual import System
-from fedsciml.residual.blocks import TaylorBlock
+from fedsciml.residual import System, TaylorBlock
 
 
 def test_every_path_is_checked_and_timed() -> None:

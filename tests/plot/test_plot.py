@@ -20,14 +20,15 @@ from fedsciml.plot import Curve, Panel
 def history(rounds: int, factor: float, sent: int = 800) -> list[Round]:
     """A history whose error shrinks by a factor a round."""
     return [
-        {
-            "round": k,
-            "relative_l2": factor**k,
-            "mse": factor ** (2 * k),
-            "bytes_up": k * sent,
-            "bytes_down": k * sent // 2,
-            "seconds": 0.1 * k,
-        }
+        Round(
+            round=k,
+            loss=factor ** (2 * k),
+            relative_l2=factor**k,
+            mse=factor ** (2 * k),
+            bytes_up=k * sent,
+            bytes_down=k * sent // 2,
+            seconds=0.1 * k,
+        )
         for k in range(1, rounds + 1)
     ]
 
@@ -59,7 +60,7 @@ def test_a_centralised_method_has_no_line_over_bytes() -> None:
 
 def test_an_exact_zero_and_a_missing_error_can_be_drawn() -> None:
     lines = history(4, 0.1)
-    lines[1].mse, lines[2].mse = 0.0, math.nan
+    lines[1], lines[2] = replace(lines[1], mse=0.0), replace(lines[2], mse=math.nan)
     figure = plot.convergence({"a": lines}, "mse")
     drawn = np.isfinite(line(figure, 0, 0)[:, 1])
     assert drawn.tolist() == [True, False, False, True]

@@ -181,6 +181,8 @@ def test_solution_gives_the_unknown_numbers() -> None:
     assert torch.equal(w.nu, start[-2].expand(5))
     assert torch.equal(w.rate, start[-1].expand(5))
     assert w.values.shape == (5, 2)
+    assert problem.numbers(start) == {"nu": float(start[-2]), "rate": float(start[-1])}
+    assert CASES["hard"]().numbers(start) == {}
 
 
 def test_partners_are_seen_of_an_output_as_of_all() -> None:

@@ -15,8 +15,7 @@ from fedsciml.network import MLP, ModuleNetwork, Network
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
-from fedsciml.residual import System
-from fedsciml.residual.blocks import AutogradBlock, JetBlock, TaylorBlock
+from fedsciml.residual import AutogradBlock, JetBlock, System, TaylorBlock
 
 FUNCTIONAL = [name for name in CASES if name != "plain"]
 """Cases that torch.func can differentiate: not those that call torch.autograd."""

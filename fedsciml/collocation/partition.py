@@ -1,24 +1,16 @@
-"""Collocation points and who owns them: sampling, partitions, heterogeneity.
-
-All points are float64 tensors [n, d]. A box is given by its corners, ``lower`` and
-``upper``, of d numbers each.
-"""
+"""Which client owns a point: strips, boxes, sectors, pieces, or no rule."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Protocol
 
-import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-ASSIGNED = 500
-"""Points of a client that are assigned to those of another, to tell how far off."""
+from fedsciml.collocation.sampling import corners
 
 SLACK = 1e-6
-"""Part of a partition's width by which a point may lie outside: float32 rounding."""
+"""How far a point may lie outside, relative to the width: float32 rounding."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +18,7 @@ class Partition:
     """Which client owns a point.
 
     Args:
-        name: For records and messages.
+        name: Name in records and messages.
         clients: Number of clients, at least 1.
         owner: Maps points [n, d] to client numbers, a long tensor [n].
 
@@ -53,7 +45,7 @@ def strips(edges: Sequence[float] | Tensor, axis: int = 0) -> Partition:
 
     Args:
         edges: Strictly increasing; M + 1 of them make M clients.
-        axis: Coordinate that is cut, from 0.
+        axis: Number of the coordinate that is cut, from 0.
 
     Returns:
         Partition whose ``owner`` raises ValueError for a point outside the outermost
@@ -168,7 +160,7 @@ def pieces(
         ValueError: If the box is empty, ``piece < 1``, ``clients < 1``, or there are
             fewer blocks than it takes to give each client one (``M > 2 piece + 1``).
     """
-    low, high = _corners(lower, upper)
+    low, high = corners(lower, upper)
     if piece < 1 or clients < 1:
         raise ValueError(
             f"pieces needs piece >= 1 and clients >= 1, got piece {piece} and "
@@ -218,172 +210,11 @@ def explicit(clients: int) -> Partition:
     return Partition("explicit", clients, owner)
 
 
-def uniform(
-    n: int, lower: Sequence[float], upper: Sequence[float], generator: Generator
-) -> Tensor:
-    """Points drawn uniformly in a box, shape [n, d].
-
-    Raises:
-        ValueError: If ``n < 0`` or the box is empty.
-    """
-    low, high = _corners(lower, upper)
-    if n < 0:
-        raise ValueError(f"Cannot draw {n} points; n must be at least 0.")
-    draws = torch.rand(
-        n, len(low), generator=generator, dtype=torch.float64, device="cpu"
+def equal(lower: float, upper: float, intervals: int) -> Tensor:
+    """Edges of equal intervals, shape [intervals + 1]."""
+    return torch.linspace(
+        lower, upper, intervals + 1, dtype=torch.float64, device="cpu"
     )
-    return low + (high - low) * draws
-
-
-def face(
-    n: int,
-    lower: Sequence[float],
-    upper: Sequence[float],
-    axis: int,
-    side: int,
-    generator: Generator,
-) -> Tensor:
-    """Points drawn uniformly on a face of a box, shape [n, d].
-
-    In 1-D a face is one point, repeated n times.
-
-    Args:
-        n: Number of points.
-        lower: Lower corner of the box.
-        upper: Upper corner of the box.
-        axis: The coordinate that is constant on the face, from 0.
-        side: 0 for the face at ``lower[axis]``, 1 for the one at ``upper[axis]``.
-        generator: Source of the randomness.
-
-    Raises:
-        ValueError: If there is no such face, ``n < 0`` or the box is empty.
-    """
-    if not 0 <= axis < len(lower) or side not in (0, 1):
-        raise ValueError(
-            f"A box of {len(lower)} coordinates has faces axis 0 to {len(lower) - 1}, "
-            f"side 0 or 1; got axis {axis}, side {side}."
-        )
-    points = uniform(n, lower, upper, generator)
-    points[:, axis] = (lower, upper)[side][axis]
-    return points
-
-
-class Geometry(Protocol):
-    """What is asked of a ``deepxde.geometry`` object, with or without time."""
-
-    def random_points(self, n: int) -> np.ndarray:
-        """Points [n, d] inside."""
-
-    def random_boundary_points(self, n: int) -> np.ndarray:
-        """Points [n, d] on the boundary, at any time."""
-
-
-class Initial(Protocol):
-    """What is asked of a ``deepxde.geometry.GeometryXTime``."""
-
-    def random_initial_points(self, n: int) -> np.ndarray:
-        """Points [n, d] at the initial time."""
-
-
-def interior(geometry: Geometry, n: int, seed: int) -> Tensor:
-    """Random points in a ``deepxde.geometry`` object, shape [n, d].
-
-    DeepXDE draws from numpy's global generator, which is seeded for the call and put
-    back. Its float32 coordinates become the float64 numbers of the same shortest
-    decimals, so that 0.1 is 0.1 and points on straight boundaries stay on them.
-
-    Raises:
-        ValueError: If the geometry does not return n points.
-    """
-    return _drawn(geometry.random_points, n, seed)
-
-
-def boundary(geometry: Geometry, n: int, seed: int) -> Tensor:
-    """Random points on the boundary; otherwise as ``interior``.
-
-    DeepXDE gives each end of an interval once when asked for n = 2.
-    """
-    return _drawn(geometry.random_boundary_points, n, seed)
-
-
-def initial(geometry: Initial, n: int, seed: int) -> Tensor:
-    """Random points at the initial time; otherwise as ``interior``."""
-    return _drawn(geometry.random_initial_points, n, seed)
-
-
-def heterogeneity(points: Sequence[Tensor]) -> float:
-    """How differently the clients' points are distributed; 0 if alike.
-
-    The 1-Wasserstein distance between two clients' points, as in arXiv 2410.13141,
-    averaged over all pairs of clients: the mean length by which points must be moved.
-    In one dimension it is that of all points; in more, of as many points of each client
-    as the smallest has, at most 500 drawn from them, by optimal assignment (H. W. Kuhn,
-    1955). So few random points of one distribution on [0, 1]^2 are 0.05 apart.
-
-    Args:
-        points: One tensor [n_m, d] per client.
-
-    Returns:
-        The distance, in units of the coordinates; 0 for a single client.
-
-    Raises:
-        ValueError: If a client has no points, or the clients' d differ.
-    """
-    shapes = [tuple(p.shape) for p in points]
-    if any(len(s) != 2 or s[0] == 0 or s[1] != shapes[0][1] for s in shapes):
-        raise ValueError(
-            f"heterogeneity needs at least one point per client, tensors [n, d] of the "
-            f"same d; got shapes {shapes}."
-        )
-    arrays = [p.detach().cpu().double() for p in points]
-    if shapes[0][1] > 1:
-        n = min(ASSIGNED, *(len(a) for a in arrays))
-        arrays = [a[_permutation(len(a))[:n]] for a in arrays]
-    distances = [_wasserstein(a, b) for a, b in combinations(arrays, 2)]
-    return float(np.mean(distances)) if distances else 0.0
-
-
-def _wasserstein(a: Tensor, b: Tensor) -> float:
-    """1-Wasserstein distance of points [n, 1] and [m, 1], or [n, d] and [n, d]."""
-    # scipy.stats takes half a second to import.
-    if a.shape[1] == 1:
-        from scipy.stats import wasserstein_distance
-
-        return float(wasserstein_distance(a[:, 0].numpy(), b[:, 0].numpy()))
-    from scipy.optimize import linear_sum_assignment
-
-    lengths = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").numpy()
-    return float(lengths[linear_sum_assignment(lengths)].mean())
-
-
-def _permutation(n: int) -> Tensor:
-    """Always the same one of n numbers."""
-    return torch.randperm(n, generator=Generator().manual_seed(0), device="cpu")
-
-
-def _drawn(draw: Callable[[int], np.ndarray], n: int, seed: int) -> Tensor:
-    state = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        points = np.asarray(draw(n))
-    finally:
-        np.random.set_state(state)
-    if points.ndim != 2 or len(points) != n:
-        raise ValueError(
-            f"The geometry returned an array of shape {points.shape} when asked for "
-            f"{n} points; it must be ({n}, d)."
-        )
-    return decimals(points)
-
-
-def decimals(values: np.ndarray) -> Tensor:
-    """Numbers of any shape, in float64; of float32 their shortest decimals.
-
-    So 0.1 in float32 becomes 0.1, not 0.10000000149.
-    """
-    if values.dtype == np.float32:
-        values = values.astype(str)
-    return torch.from_numpy(values.astype(np.float64))
 
 
 def _edges(edges: Sequence[float] | Tensor, axis: int) -> Tensor:
@@ -401,15 +232,8 @@ def _edges(edges: Sequence[float] | Tensor, axis: int) -> Tensor:
     return checked
 
 
-def equal(lower: float, upper: float, intervals: int) -> Tensor:
-    """Edges of equal intervals, shape [intervals + 1]."""
-    return torch.linspace(
-        lower, upper, intervals + 1, dtype=torch.float64, device="cpu"
-    )
-
-
 def _interval(points: Tensor, edges: Tensor, axis: int) -> Tensor:
-    """In which interval between the edges each point lies, a long tensor [n]."""
+    """Number of the interval in which each point lies, a long tensor [n]."""
     if axis >= points.shape[1]:
         raise ValueError(
             f"The partition cuts axis {axis}, but points have {points.shape[1]} "
@@ -426,14 +250,3 @@ def _interval(points: Tensor, edges: Tensor, axis: int) -> Tensor:
             f"{float(edges[-1])}. Move the outermost edges or drop the point."
         )
     return torch.bucketize(along, edges[1:-1], right=True)
-
-
-def _corners(lower: Sequence[float], upper: Sequence[float]) -> tuple[Tensor, Tensor]:
-    low = torch.as_tensor(lower, dtype=torch.float64, device="cpu")
-    high = torch.as_tensor(upper, dtype=torch.float64, device="cpu")
-    if low.ndim != 1 or low.shape != high.shape or not bool((low < high).all()):
-        raise ValueError(
-            f"A box needs corners with lower < upper in each coordinate, got lower "
-            f"{low.tolist()} and upper {high.tolist()}."
-        )
-    return low, high

@@ -1,14 +1,11 @@
-"""Networks as functions of theta."""
-
-import math
+"""Fully connected networks as functions of theta."""
 
 import pytest
 import torch
 from cases import draw
-from torch import Generator, Tensor
+from torch import Generator
 
 from fedsciml.network import MLP, ModuleNetwork
-from fedsciml.network.parallel import Parallel
 
 
 def test_mlp_is_the_torch_module_of_the_same_layers() -> None:
@@ -77,27 +74,6 @@ def test_impossible_network_is_refused(arguments: dict, message: str) -> None:
         MLP(**arguments)
 
 
-@pytest.mark.parametrize(
-    ("networks", "start", "message"),
-    [([], 1.0, "at least one network"), ([MLP((1, 2, 1))], math.inf, "starts at inf")],
-)
-def test_impossible_parallel_networks_are_refused(
-    networks: list[MLP], start: float, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        Parallel(networks, unknowns={"nu": start})
-
-
-def test_parallel_networks_are_theirs_side_by_side_with_the_unknowns_last() -> None:
-    a, b = MLP((2, 4, 1)), MLP((2, 3, 3, 2), activation="sin")
-    both = Parallel([a, b], unknowns={"nu": 0.25, "k": -2.0})
-    theta, x = both.init(Generator().manual_seed(0)), draw(5, 2)
-    assert both.size == len(theta) == a.size + b.size + 2
-    assert both.numbers(theta) == {"nu": 0.25, "k": -2.0}
-    parts = a(theta[: a.size], x), b(theta[a.size : -2], x)
-    assert torch.equal(both(theta, x), torch.cat(parts, 1))
-
-
 def test_a_network_starts_where_it_is_told() -> None:
     start = torch.arange(13.0)
     network = MLP((2, 3, 1), start=start)
@@ -107,29 +83,3 @@ def test_a_network_starts_where_it_is_told() -> None:
     assert torch.equal(start, torch.arange(13.0))
     with pytest.raises(ValueError, match=r"from \[13\] parameters; got shape \[12\]"):
         MLP((2, 3, 1), start=start[1:])
-
-
-def test_buffers_of_a_module_have_the_precision_of_theta() -> None:
-    module = torch.nn.Linear(3, 1)
-    matrix = torch.linspace(-1, 1, 6).view(3, 2)
-
-    class Fourier(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.last = module
-            self.register_buffer("matrix", matrix)
-            self.register_buffer("order", torch.tensor([2, 0, 1]))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.last((x @ self.matrix.T)[:, self.order].sin())
-
-    network = ModuleNetwork(Fourier())
-    theta = network.init(Generator(), torch.float64)
-    x = draw(4, 2)
-    hidden = (x @ matrix.double().T)[:, [2, 0, 1]].sin()
-    expected = hidden @ theta[:3].unsqueeze(1) + theta[3]
-    assert torch.allclose(network(theta, x), expected, 1e-14, 1e-15)
-    several = torch.stack([theta, 2 * theta])
-    values = torch.func.vmap(lambda t: network(t, x))(several)
-    assert torch.allclose(values[1], network(2 * theta, x), 1e-14, 1e-15)
-    assert network.module.matrix.dtype == torch.float32

@@ -14,7 +14,7 @@ from fedsciml.deepxde.package import deepxde, double_precision
 from fedsciml.deepxde.terms import Data, equations, residual
 from fedsciml.deepxde.weights import Net, Variables, named, network
 from fedsciml.problem import Problem, Term
-from fedsciml.residual.blocks import AutogradBlock
+from fedsciml.residual import AutogradBlock
 
 Solution = Callable[[np.ndarray], np.ndarray]
 """Maps points [n, d] to values [n, c], as ``dde.data.PDE(solution=...)`` takes it."""
@@ -22,7 +22,7 @@ Solution = Callable[[np.ndarray], np.ndarray]
 
 @contextmanager
 def _one_precision() -> Iterator[None]:
-    """Say what to do where torch refuses to mix float64 and float32."""
+    """Explain torch's error where a model mixes float64 and float32."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -51,12 +51,12 @@ def problem(
     test_points: Tensor | np.ndarray | None = None,
     name: str = "deepxde",
 ) -> Problem:
-    """The problem of a DeepXDE model: its terms, its network, its points in parts.
+    """The problem of a DeepXDE model, its points divided among clients.
 
-    Its points are DeepXDE's, of float32 the float64 numbers of the same shortest
-    decimals; values of conditions are evaluated anew in float64 (those of a
-    ``PointSetBC`` are data, and read as the points). Training starts from the net's
-    present weights. The loss is half of DeepXDE's with ``loss="MSE"``.
+    Points are those of DeepXDE, float32 ones converted by ``collocation.decimals``;
+    values of conditions are evaluated again in float64 (those of a ``PointSetBC`` are
+    data, and converted as the points). Training starts from the present weights of the
+    net. The loss is half of DeepXDE's with ``loss="MSE"``.
 
     Coordinates are x, y, z and t, or x1, x2, ...; outputs u, or u0, u1, ...
 
@@ -65,14 +65,14 @@ def problem(
         net: ``dde.nn.FNN``, ``PFNN``, or any torch module.
         loss_weights: As for ``dde.Model.compile``.
         external_trainable_variables: As for ``dde.Model.compile``, or a dictionary of
-            them by the names they shall have; c0, c1, ... otherwise.
+            them by name; the default names are c0, c1, ...
         clients: Number of strips along the first axis; they have equally many points,
             of which those with the same coordinate count once.
-        partition: Another partition, see ``fedsciml.collocation``; then ``clients``
-            does not count.
+        partition: Another partition, see ``fedsciml.collocation``; replaces
+            ``clients``.
         solution: Exact solution; that of the data by default.
         test_points: Where it is compared, shape [n, d]; those of the data by default.
-        name: For records and messages.
+        name: Name in records and messages.
 
     Returns:
         A problem with one client for each part.
@@ -162,7 +162,7 @@ def _coordinates(data: Data, d: int) -> tuple[str, ...]:
 
 
 def _outputs(net: Net, points: Tensor, variables: dict[str, Tensor]) -> int:
-    """How many values the net has; its transforms may not read the variables."""
+    """Number of outputs of the net, whose transforms may not read the variables."""
     parameter = next(net.parameters())
     with torch.enable_grad():
         values = net(points[:2].to(parameter))
@@ -205,7 +205,7 @@ def _exact(solution: Solution) -> Callable[[Tensor], Tensor]:
 
 @torch.enable_grad()
 def _check_rows(made: Problem) -> None:
-    """Every residual must depend on its own row alone, and on nothing else to train."""
+    """Raise ValueError if a residual depends on other rows or undeclared variables."""
     theta = made.network.init(Generator().manual_seed(0), torch.float64)
     for rows in made.pooled().rows:
         name = made.terms[rows.term].name
@@ -231,7 +231,7 @@ def _check_rows(made: Problem) -> None:
 
 
 def _leaves(values: Tensor) -> dict[int, Tensor]:
-    """The tensors of which a graph asks for gradients, by their identity."""
+    """The leaves of the graph of the values, by their identity."""
     found, seen, todo = {}, set(), [values.grad_fn]
     while todo:
         node = todo.pop()

@@ -1,0 +1,128 @@
+"""Sketches by randomised methods: a range finder and subspace iteration."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from fedsciml.linalg.sketch import Sketch, compress, from_jacobian, truncate
+
+OVERSAMPLE = 8
+"""Columns that a randomised method draws beyond the rank wanted (Halko et al.)."""
+
+
+def range_finder(
+    jacobian: Tensor,
+    residual: Tensor,
+    cutoff: float,
+    columns: int,
+    generator: Generator,
+) -> Sketch:
+    """Sketch from an explicit J by a randomised range finder that grows.
+
+    Q = orth(J Omega) with Gaussian Omega, B = Q^T J, c = -Q^T r, then the SVD of B
+    (Halko, Martinsson, Tropp, SIAM Review 53, 2011, algorithms 4.1 and 5.1). Columns
+    are added, as many again at most, until the smallest singular value found is not
+    above ``cutoff``: then those above it are all there. When three quarters of
+    min(n, p) would not do, the full SVD is cheaper.
+
+    Args:
+        jacobian: J, shape [n, p].
+        residual: r, shape [n].
+        cutoff: Absolute singular value down to which the problem is wanted.
+        columns: Number of columns to begin with, for example the rank of the round
+            before plus ``OVERSAMPLE``.
+        generator: Source of Omega.
+
+    Returns:
+        Sketch that may have rows below the cut-off, to be truncated. Its ``error`` is
+        zero: it counts only truncation.
+    """
+    n, p = jacobian.shape
+    q = jacobian.new_zeros(n, 0)
+    factor = jacobian.new_zeros(0, p)
+    columns = max(columns, 1)
+    while 4 * columns < 3 * min(n, p):
+        omega = _gaussian(p, columns - q.shape[1], generator, jacobian)
+        y = jacobian @ omega
+        if q.shape[1]:
+            y -= q @ (q.mT @ y)
+            y, _ = torch.linalg.qr(y)
+            y -= q @ (q.mT @ y)  # twice is enough: once leaves what rounding mixed in
+        y, _ = torch.linalg.qr(y)
+        q = torch.cat([q, y], dim=1)
+        factor = torch.cat([factor, y.mT @ jacobian])
+        sketch = compress(Sketch(factor, -(q.mT @ residual)))
+        assert sketch.left is not None
+        values = sketch.singular_values
+        if float(values[-1]) <= cutoff:
+            return sketch._replace(left=q @ sketch.left)
+        columns += _missing(values, cutoff)
+    return from_jacobian(jacobian, residual)
+
+
+def _missing(values: Tensor, cutoff: float) -> int:
+    """How many more columns a range finder should draw to reach the cut-off.
+
+    Judged by how fast the singular values [k] fall from the middle to three quarters,
+    with half as much again to spare: a range finder underestimates the last values,
+    and the decay slows down. At most k columns, as many as there are.
+    """
+    k = len(values)
+    middle, late = k // 2, 3 * k // 4
+    high, low = float(values[middle]), float(values[late])
+    if not (cutoff > 0 and low < high):
+        return k
+    beyond = math.log(low / cutoff) / math.log(high / low) * (late - middle)
+    return min(k, max(0, late - k + math.ceil(1.5 * beyond)) + OVERSAMPLE)
+
+
+def subspace_iteration(
+    jvp: Callable[[Tensor], Tensor],
+    vjp: Callable[[Tensor], Tensor],
+    residual: Tensor,
+    size: int,
+    rank: int,
+    generator: Generator,
+    power_steps: int = 5,
+) -> Sketch:
+    """Sketch from J v and J^T w alone: randomised subspace iteration, Rayleigh-Ritz.
+
+    The published algorithm (arXiv 2601.13608; Halko et al., algorithm 4.4): Gaussian
+    start, ``power_steps`` times V = orth(J^T J V). The Ritz values of J^T J on V are
+    the squared singular values of J V, so the small problem is solved by the SVD of J V
+    and stays in square-root form.
+
+    Args:
+        jvp: v [p] to J v [n].
+        vjp: w [n] to J^T w [p].
+        residual: r, shape [n].
+        size: Number of parameters p.
+        rank: Rank wanted.
+        generator: Source of the start.
+        power_steps: Number of power steps.
+
+    Returns:
+        Sketch of rank ``min(rank, n, p)``. Its error bound is the last Ritz value that
+        was dropped, an estimate.
+    """
+    columns = min(rank + OVERSAMPLE, len(residual), size)
+    if not columns:  # a client without rows
+        return from_jacobian(residual.new_zeros(0, size), residual)
+    v, _ = torch.linalg.qr(_gaussian(size, columns, generator, residual))
+    for _ in range(power_steps):
+        w = torch.stack([vjp(jvp(column)) for column in v.unbind(1)], dim=1)
+        v, _ = torch.linalg.qr(w)
+    image = torch.stack([jvp(column) for column in v.unbind(1)], dim=1)
+    u, s, vh = torch.linalg.svd(image, full_matrices=False)
+    found = Sketch(s.unsqueeze(-1) * (vh @ v.mT), -(u.mT @ residual), u)
+    return truncate(found, rank)
+
+
+def _gaussian(rows: int, columns: int, generator: Generator, like: Tensor) -> Tensor:
+    """Standard normal [rows, columns], drawn in float64 on the generator's device."""
+    draw = torch.randn(
+        rows, columns, generator=generator, dtype=torch.float64, device=generator.device
+    )
+    return draw.to(like)

@@ -1,0 +1,175 @@
+"""Checks of the parts of a problem: points, values, terms, names and network."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+if TYPE_CHECKING:
+    from fedsciml.problem.problem import Problem
+    from fedsciml.problem.term import Term
+
+RESERVED = {"laplacian", "partner", "points", "target", "value", "values"}
+"""Names that a coordinate, an output or an unknown number cannot have."""
+
+
+def joined(parts: Tensor | np.ndarray | Sequence[Tensor]) -> Tensor:
+    """One tensor on the CPU from a tensor, an array, numbers, or a part per client."""
+    if isinstance(parts, (Tensor, np.ndarray)):
+        return torch.as_tensor(parts, device="cpu").detach()
+    if len(parts) == 0 or not isinstance(parts[0], (Tensor, np.ndarray)):
+        return torch.as_tensor(parts, dtype=torch.float64, device="cpu")
+    return torch.cat([joined(part) for part in parts])
+
+
+def finite(values: Tensor, where: str) -> None:
+    """Raise ValueError for the first value that is not finite."""
+    bad = ~values.isfinite()
+    if bad.any():
+        place = bad.nonzero()[0].tolist()
+        raise ValueError(f"Value at index {place} of the {where} is not finite.")
+
+
+def matrix(values: Tensor, n: int, c: int, where: str) -> Tensor:
+    """Values [n] or [n, c] as float64 [n, c], checked; a whole column may be NaN."""
+    values = joined(values).to(torch.float64)
+    values = values.unsqueeze(-1) if values.ndim == 1 else values
+    if list(values.shape) != [n, c]:
+        raise ValueError(
+            f"The {where} has shape {list(values.shape)} for {n} points and {c} "
+            f"outputs; it must be [{n}, {c}]" + (f" or [{n}]." if c == 1 else ".")
+        )
+    finite(values[:, ~values.isnan().all(0)], where)
+    return values
+
+
+def points(problem: "Problem", values: Tensor | np.ndarray, where: str) -> Tensor:
+    """Points as float64 [n, d], checked to be finite and in the domain."""
+    result = joined(values).to(torch.float64)
+    d = len(problem.coordinates)
+    if result.ndim != 2 or result.shape[1] != d:
+        raise ValueError(
+            f"Points of {where} have shape {list(result.shape)}; with coordinates "
+            f"{', '.join(problem.coordinates)} they must be [n, {d}]."
+        )
+    finite(result, f"points of {where}")
+    if problem.domain is not None and len(result):
+        lower, upper = (
+            torch.as_tensor(corner, dtype=torch.float64, device="cpu")
+            for corner in problem.domain
+        )
+        slack = 1e-6 * (upper - lower)
+        outside = ((result < lower - slack) | (result > upper + slack)).any(1)
+        if outside.any():
+            first = int(outside.nonzero()[0])
+            raise ValueError(
+                f"Point {first} of {where}, {result[first].tolist()}, lies outside "
+                f"the domain {lower.tolist()} to {upper.tolist()} of problem "
+                f"'{problem.name}'."
+            )
+    return result
+
+
+def term(problem: "Problem", term: "Term") -> "Term":
+    """The term with its points and partners as tensors, checked to fit together."""
+    if not term.weight > 0:
+        raise ValueError(
+            f"Term '{term.name}' has weight {term.weight}; weights are positive."
+        )
+    where = f"term '{term.name}'"
+    points = _placed(problem, term.points, where)
+    partner = None
+    if term.partner is not None:
+        partner = _placed(problem, term.partner, f"the partners of {where}")
+        held, paired = _counts(points), _counts(partner)
+        if held != paired:
+            raise ValueError(
+                f"The {where} has {held} points and {paired} partners; give every "
+                "point one partner, in the same form."
+            )
+    if len(joined(points)) == 0 and not problem.partial:
+        raise ValueError(f"The {where} has no points.")
+    if isinstance(points, tuple) and isinstance(term.target, (list, tuple)):
+        held, known = [len(p) for p in points], [len(v) for v in term.target]
+        if held != known:
+            raise ValueError(
+                f"Targets of {where} come for {known} points of the clients, who "
+                f"have {held}; give each client one target per point."
+            )
+    return replace(term, points=points, partner=partner)
+
+
+def names(problem: "Problem") -> None:
+    """Raise ValueError if a residual could not tell two names apart."""
+    coordinates, outputs = problem.coordinates, problem.outputs
+    every = [*coordinates, *outputs, *problem.unknowns]
+    if RESERVED & set(every) or len(set(every)) < len(every):
+        raise ValueError(
+            f"Coordinates {coordinates}, outputs {outputs} and unknowns "
+            f"{problem.unknowns} of problem '{problem.name}' must differ from each "
+            f"other and from {', '.join(sorted(RESERVED))}; rename them."
+        )
+    for name in problem.unknowns:
+        if name.startswith("_") or re.fullmatch(f"({'|'.join(coordinates)})+", name):
+            raise ValueError(
+                f"Unknown '{name}' of problem '{problem.name}' cannot be told from a "
+                "derivative; rename it."
+            )
+    if strange := sorted(set(problem.truth) - set(problem.unknowns)):
+        raise ValueError(
+            f"The truth of problem '{problem.name}' tells a value of '{strange[0]}', "
+            f"but its unknowns are {', '.join(problem.unknowns) or 'none'}; name them "
+            "in Parallel(networks, unknowns=...)."
+        )
+    for name in coordinates:
+        others = "|".join(re.escape(c) for c in coordinates if c != name)
+        if not name.isidentifier() or (others and re.fullmatch(f"({others})+", name)):
+            raise ValueError(
+                f"Coordinate '{name}' of problem '{problem.name}' cannot be told from "
+                f"a derivative along {', '.join(coordinates)}; rename it."
+            )
+
+
+def network(problem: "Problem") -> None:
+    """Raise ValueError if the network does not map points [n, d] to values [n, c]."""
+    points = joined(problem.terms[0].points)[:2]
+    start = problem.network.init(Generator().manual_seed(0), torch.float64)
+    expected = [len(points), len(problem.outputs)]
+    try:
+        shape = list(problem.network(start, points.to(start)).shape)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The network of problem '{problem.name}' does not take points "
+            f"{list(points.shape)}, that is, coordinates "
+            f"{', '.join(problem.coordinates)}: {error}"
+        ) from error
+    if shape != expected:
+        raise ValueError(
+            f"The network of problem '{problem.name}' returns shape {shape} for "
+            f"points {list(points.shape)}; with outputs {', '.join(problem.outputs)} "
+            f"it must be {expected}."
+        )
+
+
+def _placed(
+    problem: "Problem", values: Tensor | np.ndarray | Sequence[Tensor], where: str
+) -> Tensor | tuple[Tensor, ...]:
+    """Checked points: one tensor, or one for each client if they are given so."""
+    if isinstance(values, (Tensor, np.ndarray)):
+        return points(problem, values, where)
+    parts = tuple(points(problem, part, where) for part in values)
+    if len(parts) != problem.clients:
+        raise ValueError(
+            f"Points of {where} come for {len(parts)} clients, but the partition has "
+            f"{problem.clients}; give one tensor per client, [0, d] for a client "
+            "without points."
+        )
+    return parts
+
+
+def _counts(points: Tensor | tuple[Tensor, ...]) -> int | list[int]:
+    return len(points) if isinstance(points, Tensor) else [len(p) for p in points]

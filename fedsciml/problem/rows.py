@@ -1,0 +1,56 @@
+"""What one party holds: the rows of each term."""
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The n rows of one term that one party holds.
+
+    Two of them are equal only if they are the same object, as they hold tensors.
+
+    Attributes:
+        term: Number of the term in the problem, from 0.
+        points: Shape [n, d].
+        target: Shape [n] or [n, q]; None if the term has none.
+        weight: sqrt(alpha / n_total), with all points of the term counted. It is the
+            same at every party, so that losses, gradients and gramians add up.
+        partner: Partners of the points, [n, d]; None if the term has none.
+    """
+
+    term: int
+    points: Tensor
+    target: Tensor | None
+    weight: float
+    partner: Tensor | None = None
+
+    def part(self, chosen: slice | Tensor) -> "Rows":
+        """Some of the rows, by a slice or by their numbers."""
+        target, partner = (
+            None if value is None else value[chosen]
+            for value in (self.target, self.partner)
+        )
+        points = self.points[chosen]
+        return replace(self, points=points, target=target, partner=partner)
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """All rows that one client holds; equal only to itself, as ``Rows``.
+
+    Attributes:
+        client: Its number, from 0.
+        rows: Its rows of each term; of some terms there may be none.
+        share: Its part of the rows of all clients, in [0, 1].
+    """
+
+    client: int
+    rows: tuple[Rows, ...]
+    share: float
+
+    @property
+    def points(self) -> int:
+        """Number of points, over all terms."""
+        return sum(len(rows.points) for rows in self.rows)

@@ -1,0 +1,110 @@
+"""What a block of rows is, and what jet and autograd rows share."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedsciml.network.jet import Jet, Nested
+from fedsciml.problem import Problem, Row, Rows
+from fedsciml.residual.taylor import Read
+
+CHUNK = 1024
+"""Points per sweep: bounds its memory whatever the size of the shard; fits a cache."""
+
+
+class Linear(Protocol):
+    """A block of n rows, linearised at some theta."""
+
+    @property
+    def residual(self) -> Tensor:
+        """Weighted residual, shape [n]."""
+
+    def jacobian(self, out: Tensor) -> None:
+        """Write J into ``out`` [n, p]."""
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, shape [n], for v [p]."""
+
+    def vjp(self, w: Tensor) -> Tensor:
+        """J^T w, shape [p], for w [n]."""
+
+
+class Block(Protocol):
+    """Rows of one term that are computed together."""
+
+    rows: Rows
+
+    def residuals(self, thetas: Tensor) -> Tensor:
+        """Weighted residuals [C, n] at thetas [C, p]."""
+
+    def linearise(self, theta: Tensor) -> Linear:
+        """The rows, linearised at theta [p]."""
+
+
+def by_autograd(
+    problem: Problem, rows: Rows, values: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Residuals [q, n] by torch.autograd.
+
+    Args:
+        problem: Gives the term.
+        rows: The n rows.
+        values: Maps points, and partners below them, to the values of the solution and
+            the unknown numbers there, on the autograd graph of the points.
+    """
+    term = problem.terms[rows.term]
+    points, partner = (
+        None if x is None else x.detach().clone().requires_grad_()
+        for x in (rows.points, rows.partner)
+    )
+    assert points is not None
+    x = with_partners(points, partner)
+    u = jet(problem, Nested(values(x), x), len(points), partner)
+    row = Row(points, rows.target, problem.coordinates, partner)
+    return stacked(term.residual(u, row), len(points), term.name)
+
+
+def with_partners(points: Tensor, partner: Tensor | None) -> Tensor:
+    """The points [n, d], or points and partners [2 n, d]."""
+    return points if partner is None else torch.cat([points, partner])
+
+
+def jet(problem: Problem, read: Read, n: int, partner: Tensor | None) -> Jet:
+    """The jet at n points, whose partners' channels stand below their own."""
+    names = problem.coordinates, problem.outputs, problem.unknowns
+    if partner is None:
+        return Jet(read, *names)
+    return Jet(lambda c: read(c)[:n], *names, Jet(lambda c: read(c)[n:], *names))
+
+
+def stacked(parts: object, n: int, term: str) -> Tensor:
+    """What a residual function returned for n points, as one tensor [q, n].
+
+    Raises:
+        ValueError: If it is not one tensor [n] or several.
+    """
+    if isinstance(parts, Tensor):
+        parts = [parts]
+    listed: list[Tensor] = list(parts) if isinstance(parts, (tuple, list)) else []
+    shapes = [list(p.shape) if isinstance(p, Tensor) else type(p) for p in listed]
+    if not shapes or any(shape != [n] for shape in shapes):
+        raise ValueError(
+            f"The residual of term '{term}' must return one tensor [n], or a tuple of "
+            f"such tensors, one entry per point; for n = {n} points it returned "
+            f"{shapes}. Use u.value, u.x, row.x, row.target."
+        )
+    return torch.stack(listed)
+
+
+def empty(rows: int, columns: int, like: Tensor) -> Tensor:
+    """Uninitialised memory [rows, columns] for a Jacobian.
+
+    On the CPU from NumPy, which asks Linux for huge pages: the first touch of ordinary
+    pages takes longer than computing what goes there.
+    """
+    if not like.is_cpu:
+        return like.new_empty(rows, columns)
+    return torch.from_numpy(np.empty((rows, columns), like[:0].numpy().dtype))

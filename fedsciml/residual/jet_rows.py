@@ -1,0 +1,202 @@
+"""Rows of a term whose residual and Jacobian come from jets.
+
+``JetBlock``: the residual reads the jets of the network; one forward sweep of jets,
+then one reverse sweep for all rows. ``TaylorBlock``: the same for a residual that calls
+torch.autograd itself, which is given the jets, see ``taylor``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedsciml.network import Tape
+from fedsciml.network.jet import Channel, layout
+from fedsciml.network.parallel import ParallelTape
+from fedsciml.problem import Problem, Row, Rows
+from fedsciml.residual.block import (
+    CHUNK,
+    by_autograd,
+    empty,
+    jet,
+    stacked,
+    with_partners,
+)
+from fedsciml.residual.taylor import Read, field, needed
+
+
+class JetBlock:
+    """Rows of a term whose residual reads the jets of a network.
+
+    Points and their partners go through the network together.
+
+    Raises:
+        ValueError: If the network carries no jets.
+    """
+
+    def __init__(self, problem: Problem, rows: Rows) -> None:
+        network = problem.network.jets
+        if network is None:
+            raise ValueError(
+                f"The network of problem '{problem.name}' carries no jets; use "
+                "AutogradBlock."
+            )
+        self._network = network
+        self._problem, self.rows = problem, rows
+        self._term = problem.terms[rows.term]
+        self._row = Row(rows.points, rows.target, problem.coordinates, rows.partner)
+        x = with_partners(rows.points, rows.partner)
+        self.layout = layout(self._channels(x))
+        self._number = {c: k for k, c in enumerate(self.layout.channels)}
+        self._inputs: Any = network.inputs(x, self.layout)
+        self._constraint = network.constrain(x, self.layout)
+
+    def _channels(self, x: Tensor) -> list[Channel]:
+        """The channels that the residual needs, at points and partners x."""
+        return _traced(self._evaluate, x, self._network.columns)
+
+    def _evaluate(self, read: Read) -> Tensor:
+        """Residuals [q, n] without their weight, from the channels of u."""
+        u = jet(self._problem, read, len(self.rows.points), self.rows.partner)
+        parts = self._term.residual(u, self._row)
+        return stacked(parts, len(self.rows.points), self._term.name)
+
+    def _residuals(self, jets: Tensor) -> Tensor:
+        return self._evaluate(lambda channel: jets[self._number[channel]])
+
+    def _solution(self, jets: Tensor) -> Tensor:
+        return jets if self._constraint is None else self._constraint.apply(jets)
+
+    @torch.no_grad()
+    def residuals(self, thetas: Tensor) -> Tensor:
+        """Weighted residuals [C, n] at thetas [C, p], several in one sweep."""
+        n = len(self.rows.points)
+        result = []
+        for group in thetas.split(max(1, CHUNK // max(1, n))):
+            # One theta alone takes the path of ``linearise`` and agrees bit for bit.
+            tape = self._network.forward(
+                group.squeeze(0), self._inputs, self.layout, keep=False
+            )
+            several = tape.output.unbind(1) if len(group) > 1 else [tape.output]
+            for jets in several:
+                result.append(self._residuals(self._solution(jets)).flatten())
+        return torch.stack(result).mul_(self.rows.weight)
+
+    @torch.no_grad()
+    def linearise(self, theta: Tensor) -> "JetLinear":
+        """The rows, linearised at theta [p]: one sweep of jets, one small backward."""
+        tape = self._network.forward(theta, self._inputs, self.layout)
+        jets = self._solution(tape.output).requires_grad_()
+        with torch.enable_grad():
+            parts = self._residuals(jets)
+            # A residual without u is off the graph; the empty sum puts it on.
+            sums = parts.sum(1) + jets[:0].sum()
+            bars = [
+                torch.autograd.grad(total, jets, retain_graph=True)[0]
+                for total in sums.unbind()
+            ]
+        cotangents = []
+        for bar in bars:
+            bar.mul_(self.rows.weight)
+            pull = self._constraint.pull if self._constraint else None
+            cotangents.append(pull(bar) if pull else bar)
+        r = parts.detach().flatten() * self.rows.weight
+        return JetLinear(r, tape, cotangents, 1 if self.rows.partner is None else 2)
+
+
+class TaylorBlock(JetBlock):
+    """Rows of a term whose residual calls torch.autograd, which is given jets.
+
+    Also the rows of any network with a ``transform``.
+    """
+
+    def _channels(self, x: Tensor) -> list[Channel]:
+        return needed(self._evaluate, x, self._network.columns)
+
+    def _evaluate(self, read: Read) -> Tensor:
+        transform, unknowns = self._network.transform, self._problem.unknowns
+
+        def values(x: Tensor) -> Tensor:
+            columns = field(read, x)
+            if transform is None:
+                return columns
+            split = [columns.shape[1] - len(unknowns)]
+            outputs, numbers = columns.tensor_split(split, 1)
+            return torch.cat([transform(x, outputs), numbers], -1)
+
+        with torch.enable_grad():
+            return by_autograd(self._problem, self.rows, values)
+
+    def _residuals(self, jets: Tensor) -> Tensor:
+        def read(channel: Channel) -> Tensor:
+            # A channel that no residual depends on is read all the same.
+            known = channel in self._number
+            return jets[self._number[channel]] if known else torch.zeros_like(jets[0])
+
+        return self._evaluate(read)
+
+
+@dataclass(frozen=True, eq=False)
+class JetLinear:
+    """Rows linearised by jets; q residuals at each of n points.
+
+    Attributes:
+        residual: Weighted residuals, shape [q n].
+        tape: The forward sweep.
+        cotangents: Derivative of each of the q residuals with respect to the jets of
+            the columns, shape [K, n, c]; [K, 2 n, c] with partners.
+        sides: 2 with partners, whose jets stand below those of their points; else 1.
+    """
+
+    residual: Tensor
+    tape: Tape | ParallelTape
+    cotangents: list[Tensor]
+    sides: int
+
+    @torch.no_grad()
+    def jacobian(self, out: Tensor) -> None:
+        """Write J into ``out`` [q n, p]."""
+        n = len(self.residual) // len(self.cotangents)
+        for q, cotangent in enumerate(self.cotangents):
+            rows = out[q * n : (q + 1) * n]
+            if self.sides == 1:
+                self.tape.rows(cotangent, rows)
+            else:
+                both = empty(2 * n, out.shape[1], out)
+                self.tape.rows(cotangent, both)
+                torch.add(both[:n], both[n:], out=rows)
+
+    @torch.no_grad()
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, shape [q n]."""
+        tangent = self.tape.push(v)
+        parts = [(bar * tangent).sum((0, 2)) for bar in self.cotangents]
+        return torch.cat([part.view(self.sides, -1).sum(0) for part in parts])
+
+    @torch.no_grad()
+    def vjp(self, w: Tensor) -> Tensor:
+        """J^T w, shape [p]."""
+        parts = w.view(len(self.cotangents), 1, -1, 1).repeat(1, 1, self.sides, 1)
+        total = sum(
+            (bar * part for bar, part in zip(self.cotangents, parts, strict=True)),
+            torch.zeros_like(self.cotangents[0]),
+        )
+        return self.tape.pull(total)
+
+
+def _traced(
+    evaluate: Callable[[Read], Tensor],
+    points: Tensor,
+    columns: int,
+) -> list[Channel]:
+    """The channels that a residual reads, found by evaluating it on zeros."""
+    seen: list[Channel] = []
+
+    def read(channel: Channel) -> Tensor:
+        seen.append(channel)
+        return points.new_zeros(len(points), columns)
+
+    evaluate(read)
+    return seen

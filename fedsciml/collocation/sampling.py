@@ -71,12 +71,8 @@ class Geometry(Protocol):
     def random_boundary_points(self, n: int) -> np.ndarray:
         """Points [n, d] on the boundary, at any time."""
 
-
-class Initial(Protocol):
-    """What is used of a ``deepxde.geometry.GeometryXTime``."""
-
     def random_initial_points(self, n: int) -> np.ndarray:
-        """Points [n, d] at the initial time."""
+        """Points [n, d] at the initial time, if there is a time."""
 
 
 def interior(geometry: Geometry, n: int, seed: int) -> Tensor:
@@ -100,7 +96,7 @@ def boundary(geometry: Geometry, n: int, seed: int) -> Tensor:
     return _drawn(geometry.random_boundary_points, n, seed)
 
 
-def initial(geometry: Initial, n: int, seed: int) -> Tensor:
+def initial(geometry: Geometry, n: int, seed: int) -> Tensor:
     """Random points at the initial time; otherwise as ``interior``."""
     return _drawn(geometry.random_initial_points, n, seed)
 

@@ -2,16 +2,7 @@
 
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.base import Network, PointFunction
-from fedsciml.network.jet import (
-    VALUE,
-    Channel,
-    Index,
-    Jet,
-    Nested,
-    channel,
-    derivatives,
-    layout,
-)
+from fedsciml.network.jet import Jet, Nested
 from fedsciml.network.mlp import MLP
 from fedsciml.network.module import ModuleNetwork
 from fedsciml.network.parallel import Parallel
@@ -20,9 +11,6 @@ from fedsciml.network.tape import Tape
 __all__ = [
     "ACTIVATIONS",
     "MLP",
-    "VALUE",
-    "Channel",
-    "Index",
     "Jet",
     "ModuleNetwork",
     "Nested",
@@ -30,7 +18,4 @@ __all__ = [
     "Parallel",
     "PointFunction",
     "Tape",
-    "channel",
-    "derivatives",
-    "layout",
 ]

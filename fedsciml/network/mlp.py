@@ -11,7 +11,7 @@ from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.base import PointFunction
 from fedsciml.network.constraint import Constraint, columns, constraint
 from fedsciml.network.jet import Layout, derivatives
-from fedsciml.network.tape import Tape, forward, layers
+from fedsciml.network.tape import Step, Tape, first, layers
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,5 +164,14 @@ class MLP:
             keep: Whether to keep what derivatives need; if not, only the ``output`` of
                 the tape may be used.
         """
-        activation = ACTIVATIONS[self.activation]
-        return forward(self.widths, activation, theta, inputs, layout, keep)
+        activation, parameters = ACTIVATIONS[self.activation], self.layers(theta)
+        value, slopes = first(parameters[0], inputs, layout)
+        steps: list[Step] = []
+        for weight, bias in parameters[1:]:
+            step = Step(layout, value, slopes, activation(value, layout.order + keep))
+            if keep:
+                steps.append(step)
+            z = step.output @ weight.mT
+            z[0] += bias.unsqueeze(-2)
+            value, slopes = z[0], z[1:]
+        return Tape(self.widths, parameters, inputs, layout, steps, z)

@@ -9,7 +9,6 @@ from operator import add, mul
 import torch
 from torch import Tensor
 
-from fedsciml.network.activation import Activation
 from fedsciml.network.jet import Layout, Product
 
 
@@ -22,28 +21,6 @@ def layers(widths: Sequence[int], theta: Tensor) -> list[tuple[Tensor, Tensor]]:
         result.append((weight, theta[..., start : start + b]))
         start += b
     return result
-
-
-def forward(
-    widths: Sequence[int],
-    activation: Activation,
-    theta: Tensor,
-    inputs: Tensor,
-    layout: Layout,
-    keep: bool,
-) -> "Tape":
-    """The forward sweep of an MLP; arguments as for ``MLP`` and ``MLP.forward``."""
-    parameters = layers(widths, theta)
-    value, slopes = _first(parameters[0], inputs, layout)
-    steps: list[Step] = []
-    for weight, bias in parameters[1:]:
-        step = Step(layout, value, slopes, activation(value, layout.order + keep))
-        if keep:
-            steps.append(step)
-        z = step.output @ weight.mT
-        z[0] += bias.unsqueeze(-2)
-        value, slopes = z[0], z[1:]
-    return Tape(widths, parameters, inputs, layout, steps, z)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +100,7 @@ class Tape:
     def push(self, tangent: Tensor) -> Tensor:
         """Derivative of the output along a tangent [p] of theta, shape [K, n, c]."""
         tangents = layers(self.widths, tangent)
-        value, slopes = _first(tangents[0], self.inputs, self.layout)
+        value, slopes = first(tangents[0], self.inputs, self.layout)
         for number, (d_weight, d_bias) in enumerate(tangents[1:]):
             step, (weight, _) = self.steps[number], self.layers[number + 1]
             dz = step.push(value, slopes) @ weight.mT + step.output @ d_weight.mT
@@ -188,7 +165,7 @@ class Step:
         return z_bar
 
 
-def _first(
+def first(
     layer: tuple[Tensor, Tensor], x: Tensor, layout: Layout
 ) -> tuple[Tensor, Tensor]:
     """Jet of the first layer: value [n, w] and slopes [K - 1, n, w].

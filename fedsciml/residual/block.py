@@ -1,7 +1,6 @@
-"""What a block of rows is, and what jet and autograd rows share."""
+"""What rows by jets and rows by torch.autograd share."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,35 +12,6 @@ from fedsciml.residual.taylor import Read
 
 CHUNK = 1024
 """Points per sweep: bounds its memory whatever the size of the shard; fits a cache."""
-
-
-class Linear(Protocol):
-    """A block of n rows, linearised at some theta."""
-
-    @property
-    def residual(self) -> Tensor:
-        """Weighted residual, shape [n]."""
-
-    def jacobian(self, out: Tensor) -> None:
-        """Write J into ``out`` [n, p]."""
-
-    def jvp(self, v: Tensor) -> Tensor:
-        """J v, shape [n], for v [p]."""
-
-    def vjp(self, w: Tensor) -> Tensor:
-        """J^T w, shape [p], for w [n]."""
-
-
-class Block(Protocol):
-    """Rows of one term that are computed together."""
-
-    rows: Rows
-
-    def residuals(self, thetas: Tensor) -> Tensor:
-        """Weighted residuals [C, n] at thetas [C, p]."""
-
-    def linearise(self, theta: Tensor) -> Linear:
-        """The rows, linearised at theta [p]."""
 
 
 def by_autograd(

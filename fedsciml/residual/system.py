@@ -15,9 +15,15 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.problem import Problem, Rows, Shard
-from fedsciml.residual.autograd_rows import AutogradBlock
-from fedsciml.residual.block import CHUNK, Block, Linear, empty
-from fedsciml.residual.jet_rows import JetBlock, TaylorBlock
+from fedsciml.residual.autograd_rows import AutogradBlock, AutogradLinear
+from fedsciml.residual.block import CHUNK, empty
+from fedsciml.residual.jet_rows import JetBlock, JetLinear, TaylorBlock
+
+Block = JetBlock | AutogradBlock
+"""Rows of one term that are computed together."""
+
+Linear = JetLinear | AutogradLinear
+"""A block linearised at some theta."""
 
 
 @dataclass(frozen=True, eq=False)

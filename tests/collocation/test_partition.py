@@ -1,29 +1,14 @@
-"""Sampling, partitions, heterogeneity."""
+"""Partitions: every point has one owner, and the right one."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from cases import draw
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import wasserstein_distance_nd
-from torch import Generator
 
-from fedsciml.collocation import (
-    Partition,
-    boundary,
-    boxes,
-    explicit,
-    face,
-    heterogeneity,
-    interior,
-    pieces,
-    sectors,
-    strips,
-    uniform,
-)
+from fedsciml.collocation import Partition, boxes, explicit, pieces, sectors, strips
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Term
 
@@ -132,47 +117,6 @@ def test_two_dimensional_pieces_are_dealt_along_diagonals() -> None:
     assert owner.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
 
 
-def test_more_pieces_make_the_clients_more_alike() -> None:
-    points = draw(2000, 1)
-    distances = []
-    for piece in (1, 2, 4, 16):
-        owner = pieces([0], [1], piece, 2).owner(points)
-        distances.append(heterogeneity([points[owner == m] for m in range(2)]))
-    assert distances == sorted(distances, reverse=True)
-    # Halves of a uniform distribution: every point moves by 1/2.
-    assert distances[0] == pytest.approx(0.5, abs=0.02)
-
-
-@pytest.mark.parametrize("d", [1, 2, 3])
-def test_heterogeneity_is_the_mean_shift_over_pairs(d: int) -> None:
-    points = draw(50, d)
-    shift = torch.tensor([0.3, 0.1, -0.2], dtype=torch.float64)[:d]
-    shifted = [points, points + shift, points + 2 * shift]
-    # Pairs are 1, 1 and 2 shifts apart.
-    assert heterogeneity(shifted) == pytest.approx(4 / 3 * float(shift.norm()))
-    assert heterogeneity([points]) == 0
-    assert heterogeneity([points, points.flip(0)]) == pytest.approx(0, abs=1e-15)
-
-
-def test_heterogeneity_of_few_points_is_scipy_s_distance_in_many_dimensions() -> None:
-    a, b = draw(12, 2), draw(12, 2, 1)
-    expected = wasserstein_distance_nd(a.numpy(), b.numpy())
-    assert heterogeneity([a, b]) == pytest.approx(expected, rel=1e-9)
-
-
-def test_heterogeneity_sees_blocks_that_differ_in_no_coordinate_alone() -> None:
-    points = draw(4000, 2)
-    distances = []
-    for piece in (1, 3, 9):
-        owner = pieces([0, 0], [1, 1], piece, 2).owner(points)
-        distances.append(heterogeneity([points[owner == m] for m in range(2)]))
-    assert distances == sorted(distances, reverse=True)
-    # Blocks of side 1/2, each between two of the other client's. Measured 0.328; the
-    # distance along one axis would be below 0.03, and halves at random are 0.056 apart.
-    assert 0.3 < distances[0] < 0.35
-    assert heterogeneity([points[::2], points[1::2]]) < 0.07
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -191,12 +135,6 @@ def test_heterogeneity_sees_blocks_that_differ_in_no_coordinate_alone() -> None:
         (lambda: pieces([0], [0], 1, 2), "lower < upper"),
         (lambda: pieces([0], [1], 1, 2, axis=1), "Axis 1"),
         (lambda: explicit(0), "at least 1 client"),
-        (lambda: uniform(-1, [0], [1], Generator()), "Cannot draw -1"),
-        (lambda: uniform(2, [0, 1], [1], Generator()), "lower < upper"),
-        (lambda: face(2, [0], [1], 1, 0, Generator()), "has faces"),
-        (lambda: face(2, [0], [1], 0, 2, Generator()), "side 2"),
-        (lambda: heterogeneity([draw(3, 1), draw(0, 1)]), "at least one point"),
-        (lambda: heterogeneity([draw(3, 1), draw(3, 2)]), "same d"),
     ],
 )
 def test_impossible_argument_is_refused(make: object, message: str) -> None:
@@ -228,46 +166,3 @@ def test_explicit_partition_asks_for_one_tensor_per_client() -> None:
     term = Term("t", lambda u, row: u.value, draw(3, 1))
     with pytest.raises(ValueError, match="list of 2 tensors"):
         Problem("p", MLP((1, 3, 1)), [term], explicit(2))
-
-
-def test_face_points_lie_on_the_face() -> None:
-    points = face(50, [0, 1, 2], [1, 3, 5], 1, 1, Generator().manual_seed(0))
-    assert bool((points[:, 1] == 3).all())
-    assert 2 <= float(points[:, 2].min()) <= float(points[:, 2].max()) <= 5
-    assert face(3, [0], [1], 0, 1, Generator()).tolist() == [[1.0]] * 3
-
-
-class Rod:
-    """Like a DeepXDE geometry: float32 points from numpy's global generator."""
-
-    def random_points(self, n: int) -> np.ndarray:
-        """Inside (0, 0.1)."""
-        return (0.1 * np.random.random((n, 1))).astype(np.float32)
-
-    def random_boundary_points(self, n: int) -> np.ndarray:
-        """Either end."""
-        return np.random.choice([0, 0.1], n)[:, None].astype(np.float32)
-
-
-def test_geometry_points_depend_on_the_seed_alone_and_leave_numpy_alone() -> None:
-    before = np.random.get_state()[1].copy()
-    first = interior(Rod(), 20, seed=3)
-    assert np.array_equal(before, np.random.get_state()[1])
-    assert first.dtype == torch.float64
-    assert torch.equal(first, interior(Rod(), 20, seed=3))
-    assert not torch.equal(first, interior(Rod(), 20, seed=4))
-
-
-def test_single_precision_boundary_points_land_on_the_boundary() -> None:
-    ends = boundary(Rod(), 20, seed=0)
-    assert set(ends.flatten().tolist()) == {0.0, 0.1}
-
-
-def test_geometry_that_returns_another_number_of_points_is_refused() -> None:
-    class Short(Rod):
-        def random_points(self, n: int) -> np.ndarray:
-            """One too few."""
-            return super().random_points(n - 1)
-
-    with pytest.raises(ValueError, match=r"shape \(4, 1\) when asked for 5"):
-        interior(Short(), 5, seed=0)

@@ -1,6 +1,6 @@
 """Rounds by hand: a server and clients in this process that never fail."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from fedsciml.federation.inprocess import InProcess, Local
 from fedsciml.methods import Answers, Info, Method, Record, State, conclude, flatten
 from fedsciml.problem import Problem
+from fedsciml.residual import System
 
 
 class Exchange(NamedTuple):
@@ -44,6 +45,32 @@ def connect(
 ) -> Local:
     """The clients of a run."""
     return InProcess().connect(problem, method, dtype=dtype)
+
+
+def answering(
+    method: Method, systems: Mapping[int, System]
+) -> Callable[[Record], dict[int, Any]]:
+    """How clients with these systems answer, who remember.
+
+    They are asked in this order, and their answers come in that of their numbers.
+    """
+    memories: dict[int, Record | None] = dict.fromkeys(systems)
+
+    def answer(ask: Record) -> dict[int, Any]:
+        answers, part = {}, method.client[type(ask)]
+        for m, system in systems.items():
+            answers[m], memories[m] = part(system, ask, memories[m])
+        return dict(sorted(answers.items()))
+
+    return answer
+
+
+def first_round(
+    problem: Problem, method: Method, start: Tensor | None = None
+) -> Played:
+    """A first round, from ``theta`` by default."""
+    clients = connect(problem, method)
+    return play(method, begin(problem, method, start), clients.exchange)
 
 
 def opened(problem: Problem, method: Method, start: Tensor | None = None) -> Exchange:

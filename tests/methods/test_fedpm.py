@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from cases import CASES, draw, given, scalar, theta
-from exchanges import begin, connect, play, rounds
+from exchanges import first_round, rounds
 from reference import gauss_newton, relative
 from torch import Tensor
 
@@ -98,9 +98,8 @@ def test_a_round_is_the_paper_s_with_dense_matrices(preconditioner: str) -> None
 def test_one_client_keeps_what_it_trained(preconditioner: str) -> None:
     problem = replace(scalar(), partition=strips([0, 1]))
     method = FedPM(preconditioner, 4, 1e-2, 1.0)
-    state = begin(problem, method)
-    after, _, ((_, answers),) = play(method, state, connect(problem, method).exchange)
-    expected = state.theta + answers[0].delta
+    after, _, ((ask, answers),) = first_round(problem, method)
+    expected = ask.theta + answers[0].delta
     torch.testing.assert_close(after.theta, expected, rtol=1e-10, atol=1e-10)
 
 

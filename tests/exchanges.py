@@ -1,4 +1,4 @@
-"""Rounds by hand: a server and clients in this process that never fail."""
+"""Rounds by hand: exchanges of a server with clients that never fail."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -8,9 +8,12 @@ from cases import theta
 from torch import Tensor
 
 from fedsciml.federation.inprocess import InProcess, Local
-from fedsciml.methods import Answers, Info, Method, Record, State, conclude, flatten
+from fedsciml.methods import Answers, Info, Method, Record, State, conclude
 from fedsciml.problem import Problem
 from fedsciml.residual import System
+
+Answering = Callable[[Record], Answers]
+"""What clients answer when they are asked."""
 
 
 class Exchange(NamedTuple):
@@ -28,7 +31,7 @@ class Played(NamedTuple):
     exchanges: list[Exchange]
 
 
-def play(method: Method, state: State, answer: Callable[[Record], Answers]) -> Played:
+def play(method: Method, state: State, answer: Answering) -> Played:
     """A round from a state, by clients that answer as the function does."""
     exchanges: list[Exchange] = []
 
@@ -47,9 +50,7 @@ def connect(
     return InProcess().connect(problem, method, dtype=dtype)
 
 
-def answering(
-    method: Method, systems: Mapping[int, System]
-) -> Callable[[Record], dict[int, Any]]:
+def answering(method: Method, systems: Mapping[int, System]) -> Answering:
     """How clients with these systems answer, who remember.
 
     They are asked in this order, and their answers come in that of their numbers.
@@ -65,17 +66,19 @@ def answering(
     return answer
 
 
-def first_round(
-    problem: Problem, method: Method, start: Tensor | None = None
-) -> Played:
-    """A first round, from ``theta`` by default."""
-    clients = connect(problem, method)
-    return play(method, begin(problem, method, start), clients.exchange)
+def begin(problem: Problem, method: Method) -> Any:  # noqa: ANN401
+    """The state before the first round, at ``theta``."""
+    return method.start(theta(problem), 0)
 
 
-def opened(problem: Problem, method: Method, start: Tensor | None = None) -> Exchange:
-    """The first exchange of a run, from ``theta`` by default."""
-    ask = next(method.round(begin(problem, method, start)))
+def first_round(problem: Problem, method: Method) -> Played:
+    """A first round, from ``theta``."""
+    return play(method, begin(problem, method), connect(problem, method).exchange)
+
+
+def opened(problem: Problem, method: Method) -> Exchange:
+    """The first exchange of a run, from ``theta``."""
+    ask = next(method.round(begin(problem, method)))
     return Exchange(ask, connect(problem, method).exchange(ask))
 
 
@@ -90,26 +93,8 @@ def rounds(
     problem: Problem, method: Method, count: int, start: Tensor | None = None
 ) -> tuple[Any, list[Any]]:
     """Server state and client memories after some rounds, from ``theta`` by default."""
-    clients, state = connect(problem, method), begin(problem, method, start)
+    clients = connect(problem, method)
+    state = method.start(theta(problem) if start is None else start, 0)
     for _ in range(count):
         state, _ = conclude(method.round(state), clients.exchange)
     return state, [*clients.memories.values()]
-
-
-def same(a: Record, b: Record) -> bool:
-    """Whether two records are of one type and equal, tensors bit for bit."""
-    left, right = flatten(a), flatten(b)
-    return left.keys() == right.keys() and all(
-        type(value) is type(right[path])
-        and (
-            torch.equal(value, right[path]) and value.dtype == right[path].dtype
-            if isinstance(value, Tensor)
-            else value == right[path]
-        )
-        for path, value in left.items()
-    )
-
-
-def begin(problem: Problem, method: Method, start: Tensor | None = None) -> State:
-    """The state before the first round, at ``theta`` by default."""
-    return method.start(theta(problem) if start is None else start, 0)

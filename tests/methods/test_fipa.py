@@ -17,9 +17,9 @@ from exchanges import (
     opened,
     play,
     rounds,
-    same,
     second,
 )
+from faults import same
 from hypothesis import strategies as st
 from reference import relative
 from torch import Tensor
@@ -95,10 +95,8 @@ def test_a_round_is_a_sketch_and_a_probe() -> None:
 
 def test_the_probe_returns_losses_and_targets_at_the_candidates() -> None:
     method, start = methods.load("fipa"), theta(scalar())
-    clients, exchanges = (
-        connect(scalar(), method),
-        method.round(begin(scalar(), method)),
-    )
+    clients = connect(scalar(), method)
+    exchanges = method.round(begin(scalar(), method))
     sketches = clients.exchange(next(exchanges))
     kept = [memory.basis.left for memory in clients.memories.values()]
     probe = exchanges.send(sketches)

@@ -8,7 +8,7 @@ import pytest
 import reference
 import torch
 from cases import CASES, theta
-from exchanges import same
+from faults import same
 from torch import Tensor
 
 from fedsciml.federation import Checkpoint, Record

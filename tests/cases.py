@@ -13,8 +13,6 @@ from torch import Generator, Tensor
 
 import problems
 from fedsciml.collocation import strips, uniform
-from fedsciml.federation.inprocess import InProcess
-from fedsciml.methods import Method, State
 from fedsciml.network import MLP, ModuleNetwork
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
@@ -317,16 +315,3 @@ def optimum(problem: Problem) -> Tensor:
     start = torch.zeros(problem.network.size, dtype=torch.float64)
     linear = System(problem, problem.pooled()).linearise(start)
     return torch.linalg.lstsq(linear.jacobian(), -linear.residual).solution
-
-
-def rounds(
-    problem: Problem, method: Method, count: int, start: Tensor | None = None
-) -> tuple[State, list[State]]:
-    """Server state and client memories after some rounds, from ``theta`` by default."""
-    door = InProcess(problem, method)
-    state, broadcast = method.init(theta(problem) if start is None else start, 0)
-    for _ in range(count):
-        info = None
-        while info is None:
-            state, broadcast, info = method.server(state, door.exchange(broadcast))
-    return state, door.memories

@@ -46,14 +46,19 @@ def kind(record: type) -> str:
 
 
 def flatten(record: Any) -> dict[str, Leaf]:  # noqa: ANN401
-    """The tensors, numbers and words of a record by their paths; None is left out."""
+    """The tensors, numbers and words of a record by their paths; None is left out.
+
+    Raises:
+        TypeError: If it holds anything else, or None where that is not the default.
+    """
     found: dict[str, Leaf] = {KIND: kind(type(record))}
     for field in fields(record):
-        found |= _entries(field.name, getattr(record, field.name))
-    if missing := [n for n in required(type(record)) if getattr(record, n) is None]:
-        raise TypeError(
-            f"{found[KIND]}.{missing[0]} is None, which is not its default."
-        )
+        value = getattr(record, field.name)
+        if value is None and field.default is not None:
+            raise TypeError(
+                f"{found[KIND]}.{field.name} is None, which is not its default."
+            )
+        found |= _entries(field.name, value)
     return found
 
 

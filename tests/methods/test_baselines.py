@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import CASES, linear, optimum, rounds, theta
+from cases import CASES, linear, optimum, theta
+from exchanges import opened, rounds
 from torch import Tensor
 
 from fedsciml import methods
 from fedsciml.collocation import strips
-from fedsciml.federation.loop import run
+from fedsciml.federation import Round, run
+from fedsciml.federation.admission import refusal
 from fedsciml.methods import Local, Method, minimise, train
 from fedsciml.methods.scaffold import Scaffold
 from fedsciml.problem import Problem
@@ -60,8 +62,8 @@ def test_fedavg_of_one_client_is_its_local_training() -> None:
     method = methods.load("fedavg", tau=20, learning_rate=1e-2)
     state, _ = rounds(problem, method, 1)
     local, start = Local("adam", 20, 1e-2), theta(problem)
-    delta, _, _ = train(System(problem, problem.pooled()), start, local, {})
-    torch.testing.assert_close(state["theta"], start + delta, rtol=1e-14, atol=0)
+    delta, _, _ = train(System(problem, problem.pooled()), start, local, None)
+    torch.testing.assert_close(state.theta, start + delta, rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("name", ["fedavg", "scaffold"])
@@ -73,13 +75,13 @@ def test_one_epoch_of_descent_on_each_client_is_descent_on_the_whole(
     method = methods.load(name, tau=1, local="sgd", learning_rate=1e-4)
     state, _ = rounds(problem, method, 5)
     expected = descent(problem, 5, 1e-4)
-    torch.testing.assert_close(state["theta"], expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(state.theta, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_server_step_scales_the_mean_update() -> None:
     start = theta(scalar())
     half, whole = (
-        rounds(scalar(), methods.load("fedavg", tau=3, server_step=s), 1)[0]["theta"]
+        rounds(scalar(), methods.load("fedavg", tau=3, server_step=s), 1)[0].theta
         for s in (0.5, 1.0)
     )
     torch.testing.assert_close(half, (start + whole) / 2, rtol=1e-14, atol=1e-14)
@@ -91,7 +93,7 @@ def test_fedprox_without_proximal_term_is_fedavg(local: str) -> None:
     prox = methods.load("fedprox", proximal=0.0, **options)
     plain = methods.load("fedavg", **options)
     assert (prox.name, plain.name) == ("fedprox", "fedavg")
-    ends = [rounds(scalar(), method, 3)[0]["theta"] for method in (prox, plain)]
+    ends = [rounds(scalar(), method, 3)[0].theta for method in (prox, plain)]
     assert torch.equal(*ends)
 
 
@@ -100,7 +102,7 @@ def test_a_stronger_proximal_term_holds_the_clients_nearer() -> None:
     moved = [
         float((rounds(scalar(), methods.load(
             "fedprox", tau=50, local="sgd", learning_rate=1e-4, proximal=mu
-        ), 1)[0]["theta"] - start).norm())
+        ), 1)[0].theta - start).norm())
         for mu in (0.0, 10.0, 100.0, 1000.0)
     ]  # fmt: skip
     assert moved == sorted(moved, reverse=True)
@@ -109,7 +111,7 @@ def test_a_stronger_proximal_term_holds_the_clients_nearer() -> None:
 
 def test_scaffold_starts_as_fedavg() -> None:
     ends = [
-        rounds(scalar(), methods.load(name, tau=7), 1)[0]["theta"]
+        rounds(scalar(), methods.load(name, tau=7), 1)[0].theta
         for name in ("scaffold", "fedavg")
     ]
     assert torch.equal(*ends)
@@ -120,8 +122,8 @@ def test_scaffold_s_control_variate_is_the_mean_of_the_clients(local: str) -> No
     method = methods.load("scaffold", tau=5, local=local, learning_rate=1e-4)
     state, memories = rounds(scalar(), method, 4)
     shares = [shard.share for shard in scalar().shards()]
-    expected = sum(s * m["variate"] for s, m in zip(shares, memories, strict=True))
-    torch.testing.assert_close(state["variate"], expected, rtol=1e-11, atol=1e-11)
+    expected = sum(s * m.variate for s, m in zip(shares, memories, strict=True))
+    torch.testing.assert_close(state.variate, expected, rtol=1e-11, atol=1e-11)
 
 
 def test_scaffold_s_control_variates_are_the_paper_s_option_two() -> None:
@@ -130,14 +132,15 @@ def test_scaffold_s_control_variates_are_the_paper_s_option_two() -> None:
     state, memories = rounds(scalar(), method, 2)
     for shard, memory in zip(scalar().shards(), memories, strict=True):
         system = System(scalar(), shard)
-        start, c, own = state["theta"], state["variate"], memory["variate"]
-        upload, after = method.client(system, dict(state), memory)
-        expected = own - c - upload["delta"] / (tau * rate)
+        start, c, own = state.theta, state.variate, memory.variate
+        ask = next(method.round(state))
+        answer, after = method.client[type(ask)](system, ask, memory)
+        expected = own - c - answer.delta / (tau * rate)
         # delta / (tau rate) loses as many digits as delta is smaller than theta.
-        torch.testing.assert_close(after["variate"], expected, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(after.variate, expected, rtol=1e-8, atol=1e-8)
         drift = Local("sgd", tau, rate)
-        trained = minimise(system, start, drift, {}, c - own)
-        assert torch.equal(upload["delta"], trained.theta - start)
+        trained = minimise(system, start, drift, None, c - own)
+        assert torch.equal(answer.delta, trained.theta - start)
 
 
 def test_scaffold_reaches_the_optimum_that_fedavg_drifts_away_from() -> None:
@@ -145,7 +148,7 @@ def test_scaffold_reaches_the_optimum_that_fedavg_drifts_away_from() -> None:
     distance = {
         name: float((rounds(problem, methods.load(
             name, tau=10, local="sgd", learning_rate=0.3
-        ), 100)[0]["theta"] - optimum(problem)).norm())
+        ), 100)[0].theta - optimum(problem)).norm())
         for name in ("fedavg", "scaffold")
     }  # fmt: skip
     assert distance["fedavg"] > 1e-2
@@ -156,7 +159,7 @@ def test_scaffold_reaches_the_optimum_that_fedavg_drifts_away_from() -> None:
 def test_a_centralised_method_s_rounds_are_one_uninterrupted_run(name: str) -> None:
     few, _ = rounds(scalar(), methods.load(name, tau=5), 4)
     once, _ = rounds(scalar(), methods.load(name, tau=20), 1)
-    assert torch.equal(few["theta"], once["theta"])
+    assert torch.equal(few.theta, once.theta)
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -179,7 +182,7 @@ def test_a_resumed_run_is_bit_identical(name: str, tmp_path: Path) -> None:
     method = load(name, tau=4)
     whole = run(scalar(), method, 6)
 
-    def stop(line: dict[str, object]) -> None:
+    def stop(line: Round) -> None:
         if line.round == 3:
             raise KeyboardInterrupt
 
@@ -189,26 +192,15 @@ def test_a_resumed_run_is_bit_identical(name: str, tmp_path: Path) -> None:
     assert resumed.theta_sha256() == whole.theta_sha256()
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_states_and_messages_are_plain(name: str) -> None:
-    method = load(name, tau=2)
-    problem = scalar()
-    shard = problem.pooled() if method.pooled else problem.shards()[0]
-    state, broadcast = method.init(theta(problem), 0)
-    upload, memory = method.client(System(problem, shard), broadcast, {})
-    for message in (state, broadcast, upload, memory):
-        assert all(isinstance(v, (Tensor, int, float, str)) for v in message.values())
-
-
-def test_an_upload_of_another_method_is_refused() -> None:
-    fedavg, scaffold = methods.load("fedavg"), methods.load("scaffold")
-    problem = scalar()
-    state, broadcast = fedavg.init(theta(problem), 0)
-    system = System(problem, problem.shards()[0])
-    with pytest.raises(ValueError, match="no tensor 'variate'; it holds theta"):
-        scaffold.client(system, broadcast, {})
-    with pytest.raises(ValueError, match="no number 'share'"):
-        fedavg.server(state, [{"delta": theta(problem), "loss": 1.0}])
+def test_an_ask_or_an_answer_of_another_method_is_refused() -> None:
+    fedavg, scaffold = (load(name, tau=1) for name in ("fedavg", "scaffold"))
+    ask, answers = opened(scalar(), fedavg)
+    with pytest.raises(ValueError, match=r"it is a '_base.Opening', not one of"):
+        methods.rebuild(methods.flatten(ask), scaffold.kinds)
+    assert type(ask) not in scaffold.client
+    expected = scaffold.expects(opened(scalar(), scaffold).ask, len(ask.theta))
+    wrong = refusal(answers[0], expected, {}, ask.theta)
+    assert "not a scaffold.Update" in str(wrong)
 
 
 def test_scaffold_refuses_solvers_without_gradients() -> None:

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from cases import CASES, theta
+from exchanges import connect, play
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from fedsciml import methods, run
-from fedsciml.federation.backend import payload
-from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Budget, Context, share
-from fedsciml.methods import Info, Message, Method, State
+from fedsciml.methods import Method, Record, payload
+from fedsciml.methods.fipa import Opening, Sketched, State
+from fedsciml.methods.fipa_paper import Eigenpairs
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 
@@ -31,24 +32,22 @@ def scalar() -> Problem:
     return CASES["scalar"]()
 
 
-def exchanges(
+def sketches(
     method: Method, rounds: int, dtype: torch.dtype = torch.float64
-) -> Iterator[tuple[State, Message, list[Message]]]:
-    """State, broadcast and uploads of the sketches of each round."""
-    door = InProcess(scalar(), method, dtype=dtype)
-    state, broadcast = method.init(theta(scalar()).to(dtype), 0)
+) -> Iterator[tuple[State, Opening, list[Record]]]:
+    """State, ask and answers of the sketches of each round."""
+    clients = connect(scalar(), method, dtype)
+    state = method.start(theta(scalar()).to(dtype), 0)
     for _ in range(rounds):
-        info: Info | None = None
-        uploads = door.exchange(broadcast)
-        yield state, broadcast, uploads
-        state, broadcast, info = method.server(state, uploads)
-        while info is None:
-            state, broadcast, info = method.server(state, door.exchange(broadcast))
+        after, _, ((ask, answers), *_) = play(method, state, clients.exchange)
+        yield state, ask, list(answers.values())
+        state = after
 
 
-def rank(upload: Message) -> int:
+def rank(answer: Sketched | Eigenpairs) -> int:
     """Rows of factor or vectors."""
-    return len(upload["target" if "target" in upload else "eigenvalues"])
+    values = answer.target if isinstance(answer, Sketched) else answer.eigenvalues
+    return len(values)
 
 
 def spectrum(client: int, where: Tensor) -> Tensor:
@@ -108,18 +107,20 @@ def test_equal_values_go_to_the_first_client() -> None:
 def test_the_sketches_of_a_round_never_cost_more_than_the_budget(
     name: str, options: dict[str, object], dtype: torch.dtype, budget: int
 ) -> None:
-    budget += 3 * 8 * 54 * (name == "fipa_paper" or "local" in options)  # delta, aim
+    budget += (
+        3 * 8 * 54 * (name == "fipa_paper" or "local" in options)
+    )  # delta, desired
     method = methods.load(name, rank=f"bytes:{budget}", **options)
-    for _, _, uploads in exchanges(method, 3, dtype):
-        assert sum(map(payload, uploads)) <= budget
-        assert sum(map(rank, uploads)) > 0
+    for _, _, answers in sketches(method, 3, dtype):
+        assert sum(map(payload, answers)) <= budget
+        assert sum(map(rank, answers)) > 0
 
 
 def test_most_of_a_tight_budget_is_used() -> None:
     method = methods.load("fipa", rank="bytes:4000")
-    for _, broadcast, uploads in exchanges(method, 5):
-        if "limits" in broadcast:
-            assert sum(map(payload, uploads)) > 4000 - 8 * (54 + 3 * 8)
+    for _, ask, answers in sketches(method, 5):
+        if ask.limits is not None:
+            assert sum(map(payload, answers)) > 4000 - 8 * (54 + 3 * 8)
 
 
 def test_the_shares_are_equal_at_first_and_then_follow_the_spectra() -> None:
@@ -127,14 +128,14 @@ def test_the_shares_are_equal_at_first_and_then_follow_the_spectra() -> None:
     budget = 8 * 57 * rows + 3 * 8
     method = methods.load("fipa", rank=f"bytes:{budget}", sketch="svd")
     before: list[int] | None = None
-    for state, broadcast, uploads in exchanges(method, 4):
-        ranks = [rank(upload) for upload in uploads]
+    for state, ask, answers in sketches(method, 4):
+        ranks = [rank(answer) for answer in answers]
         if before is None:
             assert ranks == [rows // 3] * 3
         else:
-            assert broadcast["limits"].tolist() == before
+            assert ask.limits.tolist() == before
             assert all(r <= limit for r, limit in zip(ranks, before, strict=True))
-        every = [spectrum(client, state["at"]) for client in range(3)]
+        every = [spectrum(client, state.at) for client in range(3)]
         least = torch.cat(every).sort(descending=True).values[rows - 1]
         before = [int((s >= least).sum()) for s in every]
     assert before is not None
@@ -152,10 +153,10 @@ def test_a_budget_without_a_row_for_each_client_names_the_least_one() -> None:
     small = methods.load("fipa", rank=f"bytes:{LEAST - 1}")
     message = f"one direction of each of 3 clients; give at least bytes:{LEAST}."
     with pytest.raises(ValueError, match=message):
-        next(exchanges(small, 1))
+        next(sketches(small, 1))
     enough = methods.load("fipa", rank=f"bytes:{LEAST}")
-    _, _, uploads = next(exchanges(enough, 1))
-    assert [rank(upload) for upload in uploads] == [1, 1, 1]
+    _, _, answers = next(sketches(enough, 1))
+    assert [rank(answer) for answer in answers] == [1, 1, 1]
 
 
 def test_a_limit_does_not_call_for_rows_below_the_cutoff() -> None:

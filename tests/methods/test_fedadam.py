@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from cases import linear, optimum, rounds, scalar, theta
+from cases import linear, optimum, scalar, theta
+from exchanges import rounds
 
 from fedsciml import methods
 from fedsciml.methods import Local
@@ -19,12 +20,12 @@ def test_the_server_takes_adam_s_steps_on_the_mean_update() -> None:
     x = theta(problem)
     m, v = torch.zeros_like(x), torch.full_like(x, eps**2)
     for _ in range(4):
-        mean = rounds(problem, fedavg, 1, x)[0]["theta"] - x
+        mean = rounds(problem, fedavg, 1, x)[0].theta - x
         for i in range(len(x)):  # element by element
             m[i] = b1 * m[i] + (1 - b1) * mean[i]
             v[i] = b2 * v[i] + (1 - b2) * mean[i] ** 2
             x[i] += rate * m[i] / (v[i] ** 0.5 + eps)
-    found = rounds(problem, method, 4)[0]["theta"]
+    found = rounds(problem, method, 4)[0].theta
     torch.testing.assert_close(found, x, rtol=1e-12, atol=1e-12)
 
 
@@ -35,8 +36,8 @@ def test_a_large_eps_without_momentum_is_fedavg() -> None:
     method = methods.load(
         "fedadam", tau=3, beta1=0.0, beta2=0.0, eps=eps, server_rate=eps
     )
-    found = rounds(scalar(), method, 3)[0]["theta"]
-    expected = rounds(scalar(), methods.load("fedavg", tau=3), 3)[0]["theta"]
+    found = rounds(scalar(), method, 3)[0].theta
+    expected = rounds(scalar(), methods.load("fedavg", tau=3), 3)[0].theta
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -61,6 +62,6 @@ def test_it_comes_near_the_optimum_of_a_line() -> None:
     method = methods.load(
         "fedadam", tau=1, local="sgd", learning_rate=0.3, server_rate=1e-2
     )
-    end = rounds(problem, method, 500)[0]["theta"]
+    end = rounds(problem, method, 500)[0].theta
     # One local epoch of descent is an exact gradient: Adam on the whole loss.
     assert float((end - optimum(problem)).norm()) < 1e-2

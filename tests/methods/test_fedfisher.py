@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import CASES, draw, given, rounds, scalar, theta
+from cases import CASES, draw, given, scalar, theta
+from exchanges import begin, connect, opened, play, rounds, second
 from torch import Tensor
 
 from fedsciml import methods, run
 from fedsciml.collocation import strips
-from fedsciml.federation.inprocess import InProcess
-from fedsciml.methods import Local
-from fedsciml.methods.fedfisher import FedFisher
+from fedsciml.methods import Answers, Local, Record
+from fedsciml.methods.fedfisher import FedFisher, Losses, Path
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Term
 from fedsciml.residual import System, kronecker
@@ -22,13 +22,13 @@ KINDS = ["kfac", "diagonal"]
 def quadratic(method: FedFisher, points: Tensor) -> Tensor:
     """sum share_m (w - theta_m)^T F_m (w - theta_m) at points [C, p], one by one."""
     problem, start = scalar(), theta(scalar())
-    uploads = InProcess(problem, method).exchange({"theta": start})
+    answers = opened(problem, method).answers.values()
     result = torch.zeros(len(points), dtype=points.dtype)
-    for shard, upload in zip(problem.shards(), uploads, strict=True):
+    for shard, answer in zip(problem.shards(), answers, strict=True):
         system = System(problem, shard)
-        linear = system.linearise(start + upload["delta"])
+        linear = system.linearise(start + answer.delta)
         for c, point in enumerate(points):
-            away = point - start - upload["delta"]
+            away = point - start - answer.delta
             if method.fisher == "kfac":
                 product = kronecker.factors(system, linear).product(away)
             else:
@@ -37,14 +37,17 @@ def quadratic(method: FedFisher, points: Tensor) -> Tensor:
     return result
 
 
+def probed(method: FedFisher) -> Tensor:
+    """The points [C, p] of the server's path at which losses are asked for."""
+    answers = opened(scalar(), method).answers
+    points: Tensor = second(method, begin(scalar(), method), answers).points
+    return points
+
+
 @pytest.mark.parametrize("fisher", KINDS)
 def test_the_server_follows_adam_down_the_weighted_distances(fisher: str) -> None:
     method = FedFisher(Local("adam", 5, 1e-2), 1e-2, fisher=fisher, steps=3)
-    start = theta(scalar())
-    uploads = InProcess(scalar(), method).exchange({"theta": start})
-    _, broadcast, info = method.server({"theta": start}, uploads)
-    assert info is None
-    path = broadcast["path"]
+    path = probed(method)
     assert len(path) == 3  # the mean, and after 1 and 3 steps
 
     x = path[0].clone()
@@ -62,9 +65,7 @@ def test_the_server_follows_adam_down_the_weighted_distances(fisher: str) -> Non
 @pytest.mark.parametrize("fisher", KINDS)
 def test_the_end_of_a_long_path_is_below_the_mean(fisher: str) -> None:
     method = FedFisher(Local("adam", 20, 1e-2), fisher=fisher, steps=64)
-    start = theta(scalar())
-    uploads = InProcess(scalar(), method).exchange({"theta": start})
-    path = method.server({"theta": start}, uploads)[1]["path"]
+    path = probed(method)
     values = quadratic(method, path[[0, -1]])
     assert float(values[1]) < float(values[0])
     assert len(path) == 8
@@ -74,16 +75,15 @@ def test_the_end_of_a_long_path_is_below_the_mean(fisher: str) -> None:
 def test_a_round_ends_no_higher_than_fedavg_s(fisher: str) -> None:
     problem = scalar()
     pooled = System(problem, problem.pooled())
-    fedavg = rounds(problem, methods.load("fedavg", tau=20), 1)[0]["theta"]
+    fedavg = rounds(problem, methods.load("fedavg", tau=20), 1)[0].theta
     merged = methods.load("fedfisher", tau=20, fisher=fisher)
-    assert pooled.loss(rounds(problem, merged, 1)[0]["theta"]) < pooled.loss(fedavg)
+    assert pooled.loss(rounds(problem, merged, 1)[0].theta) < pooled.loss(fedavg)
 
 
 def test_without_server_steps_it_is_fedavg() -> None:
     merged = methods.load("fedfisher", tau=7, server_steps=0)
     ends = [
-        rounds(scalar(), m, 2)[0]["theta"]
-        for m in (merged, methods.load("fedavg", tau=7))
+        rounds(scalar(), m, 2)[0].theta for m in (merged, methods.load("fedavg", tau=7))
     ]
     assert torch.equal(*ends)
 
@@ -97,20 +97,22 @@ def test_clients_who_agree_stay_where_they_are(fisher: str) -> None:
     merged = rounds(problem, methods.load("fedfisher", fisher=fisher, **options), 1)
     fedavg = rounds(problem, methods.load("fedavg", **options), 1)
     # The quadratic is at its minimum; rounding of its gradient moves Adam a little.
-    torch.testing.assert_close(
-        merged[0]["theta"], fedavg[0]["theta"], rtol=0, atol=1e-9
-    )
+    torch.testing.assert_close(merged[0].theta, fedavg[0].theta, rtol=0, atol=1e-9)
 
 
 def test_a_path_that_leaves_the_finite_losses_falls_back_to_its_mean() -> None:
-    method, start = FedFisher(), torch.zeros(4)
-    path = torch.arange(8.0).view(2, 4)
-    state = {"theta": start, "path": path, "loss": 1.0}
-    lost = [{"losses": torch.tensor([torch.nan, torch.inf])}]
-    after, broadcast, info = method.server(state, lost)
-    assert torch.equal(after["theta"], path[0])
-    assert torch.equal(broadcast["theta"], path[0])
-    assert info is not None
+    method = FedFisher(Local(epochs=2), fisher="diagonal", steps=1)
+    clients = connect(scalar(), method)
+
+    def lost(ask: Record) -> Answers:
+        if isinstance(ask, Path):
+            return {0: Losses(torch.tensor([torch.nan, torch.inf]))}
+        return clients.exchange(ask)
+
+    state = begin(scalar(), method)
+    after, info, (_, (path, _)) = play(method, state, lost)
+    assert torch.equal(after.theta, path.points[0])
+    assert torch.equal(next(method.round(after)).theta, path.points[0])
     assert info.probes == 2
 
 

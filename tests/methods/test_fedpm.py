@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import CASES, draw, given, rounds, scalar, theta
+from cases import CASES, draw, given, scalar, theta
+from exchanges import first_round, rounds
 from reference import gauss_newton, relative
 from torch import Tensor
 
@@ -35,7 +36,7 @@ def test_one_step_by_the_gramian_is_the_central_levenberg_marquardt_step(
     jacobian = linear.jacobian()
     mu = 1e-3 * float(torch.linalg.matrix_norm(jacobian, 2)) ** 2
     method = methods.load("fedpm", tau=1, learning_rate=1.0, damping=mu, **GRAMIAN)
-    step = rounds(problem, method, 1)[0]["theta"] - start
+    step = rounds(problem, method, 1)[0].theta - start
     # The gramian is formed: 1e-16 / 1e-3. Measured at most 2e-13.
     assert relative(step, gauss_newton(jacobian, linear.residual, mu)) < 1e-11
 
@@ -45,7 +46,7 @@ def test_one_step_by_the_gramian_is_fipa_s_at_full_rank() -> None:
     policy = f"fixed:length=1,damping={mu},cutoff=0"
     fipa = methods.load("fipa", rank="99", sketch="svd", policy=policy)
     fedpm = methods.load("fedpm", tau=1, learning_rate=1.0, damping=mu, **GRAMIAN)
-    ends = [rounds(problem, method, 1)[0]["theta"] for method in (fedpm, fipa)]
+    ends = [rounds(problem, method, 1)[0].theta for method in (fedpm, fipa)]
     torch.testing.assert_close(*ends, rtol=1e-9, atol=1e-9)
 
 
@@ -88,7 +89,7 @@ def test_a_round_is_the_paper_s_with_dense_matrices(preconditioner: str) -> None
             x = x - eta * torch.linalg.solve(p, gradient)
         whole, mixed = whole + shard.share * p, mixed + shard.share * p @ x
     method = FedPM(preconditioner, 3, eta, rho)
-    found = rounds(problem, method, 1)[0]["theta"]
+    found = rounds(problem, method, 1)[0].theta
     expected = torch.linalg.solve(whole, mixed)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
@@ -97,11 +98,9 @@ def test_a_round_is_the_paper_s_with_dense_matrices(preconditioner: str) -> None
 def test_one_client_keeps_what_it_trained(preconditioner: str) -> None:
     problem = replace(scalar(), partition=strips([0, 1]))
     method = FedPM(preconditioner, 4, 1e-2, 1.0)
-    system, start = System(problem, problem.pooled()), theta(problem)
-    upload, _ = method.client(system, {"theta": start}, {})
-    after, _, _ = method.server({"theta": start}, [upload])
-    expected = start + upload["delta"]
-    torch.testing.assert_close(after["theta"], expected, rtol=1e-10, atol=1e-10)
+    after, _, ((ask, answers),) = first_round(problem, method)
+    expected = ask.theta + answers[0].delta
+    torch.testing.assert_close(after.theta, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("preconditioner", ["foof", "gramian"])

@@ -9,18 +9,37 @@ import hypothesis
 import pytest
 import torch
 from cases import CASES, theta
+from exchanges import (
+    answering,
+    begin,
+    connect,
+    first_round,
+    opened,
+    play,
+    rounds,
+    second,
+)
+from faults import same
 from hypothesis import strategies as st
 from reference import relative
 from torch import Tensor
 
 import problems
 from fedsciml import methods, run
-from fedsciml.federation.backend import payload
-from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation import Federation, Traffic
 from fedsciml.linalg.ranks import AboveCutoff
 from fedsciml.linalg.sketch import BATCH
 from fedsciml.linalg.solve import Spectrum
-from fedsciml.methods import Info, Local, Message, Method, Solver, State, train
+from fedsciml.methods import (
+    Answers,
+    Local,
+    Method,
+    Record,
+    Solver,
+    flatten,
+    payload,
+    train,
+)
 from fedsciml.methods._sketching import generator
 from fedsciml.methods.fipa import Fipa
 from fedsciml.policies import Candidates, Choice, Probed
@@ -53,47 +72,41 @@ def linear(problem: Problem, client: int) -> tuple[Tensor, Tensor]:
     return found.jacobian(), found.residual
 
 
-def one_round(
-    problem: Problem, method: Method, start: Tensor | None = None
-) -> tuple[State, Info, list[list[Message]], InProcess]:
-    """State and info after a round, the uploads of its exchanges, and the door."""
-    door = InProcess(problem, method)
-    state, broadcast = method.init(theta(problem) if start is None else start, 0)
-    sent, info = [], None
-    while info is None:
-        sent.append(door.exchange(broadcast))
-        state, broadcast, info = method.server(state, sent[-1])
-    return state, info, sent, door
+def traffic(problem: Problem, method: Method) -> Traffic:
+    """Of a first round."""
+    federation = Federation(problem, method, connect(problem, method))
+    return federation.advance(federation.start(theta(problem), 0)).checkpoint.traffic
 
 
 def test_a_round_is_a_sketch_and_a_probe() -> None:
     method = methods.load("fipa")
-    _, info, (sketches, probes), _ = one_round(scalar(), method)
-    for m, (sketch, probe) in enumerate(zip(sketches, probes, strict=True)):
+    _, info, ((_, sketches), (_, probes)) = first_round(scalar(), method)
+    assert list(sketches) == list(probes) == [0, 1, 2]
+    for m, sketch in sketches.items():
         jacobian, residual = linear(scalar(), m)
-        assert set(sketch) == {"factor", "target", "loss"}
-        assert sketch["loss"] == pytest.approx(float(residual @ residual) / 2)
-        assert info.ranks[m] == len(sketch["factor"]) <= min(jacobian.shape)
-        assert set(probe) == {"losses", "targets"}
-        assert probe["targets"].shape == (*probe["losses"].shape, info.ranks[m])
-    assert info.loss == pytest.approx(sum(s["loss"] for s in sketches))
+        assert flatten(sketch).keys() == {"kind", "factor", "target", "loss"}
+        assert sketch.loss == pytest.approx(float(residual @ residual) / 2)
+        assert info.ranks[m] == len(sketch.factor) <= min(jacobian.shape)
+        assert flatten(probes[m]).keys() == {"kind", "losses", "targets"}
+        assert probes[m].targets.shape == (*probes[m].losses.shape, info.ranks[m])
+    assert info.loss == pytest.approx(sum(s.loss for s in sketches.values()))
     assert info.step > 0
 
 
 def test_the_probe_returns_losses_and_targets_at_the_candidates() -> None:
     method, start = methods.load("fipa"), theta(scalar())
-    door = InProcess(scalar(), method)
-    state, opening = method.init(start, 0)
-    sketches = door.exchange(opening)
-    state, broadcast, _ = method.server(state, sketches)
-    kept = [memory["left"] for memory in door.memories]
-    probes = door.exchange(broadcast)
-    for system, left, probe in zip(door.systems, kept, probes, strict=True):
-        for i, step in enumerate(broadcast["steps"]):
-            for j, length in enumerate(broadcast["lengths"]):
+    clients = connect(scalar(), method)
+    exchanges = method.round(begin(scalar(), method))
+    sketches = clients.exchange(next(exchanges))
+    kept = [memory.basis.left for memory in clients.memories.values()]
+    probe = exchanges.send(sketches)
+    answers = clients.exchange(probe).values()
+    for system, left, found in zip(clients.systems, kept, answers, strict=True):
+        for i, step in enumerate(probe.steps):
+            for j, length in enumerate(probe.lengths):
                 there = start + length * step
                 r = system.residual(there)
-                loss, target = probe["losses"][i, j], probe["targets"][i, j]
+                loss, target = found.losses[i, j], found.targets[i, j]
                 assert float(loss) == pytest.approx(system.loss(there), rel=1e-12)
                 torch.testing.assert_close(target, -(left.mT @ r))
 
@@ -127,7 +140,7 @@ def test_a_policy_sees_the_clients_targets_in_the_basis_of_the_spectrum(
 ) -> None:
     policy = Standing(lengths=(0.0, 1e-9))
     method = replace(methods.load("fipa", rank=rank, sketch="svd"), policy=policy)
-    state, info, _, _ = one_round(problem(), method)
+    state, info, _ = first_round(problem(), method)
     ((found, probed),) = policy.seen
     here, near = probed.targets[0]
     torch.testing.assert_close(here, found.c, rtol=1e-12, atol=1e-13)
@@ -136,7 +149,7 @@ def test_a_policy_sees_the_clients_targets_in_the_basis_of_the_spectrum(
     step = found.inverse(0.0, 1e-10) * found.c
     change = (near - here) / 1e-9
     torch.testing.assert_close(change, -found.s * step, rtol=1e-3, atol=1e-3)
-    assert torch.equal(state["theta"], theta(problem()))
+    assert torch.equal(state.theta, theta(problem()))
     assert info.step == 0
 
 
@@ -144,46 +157,42 @@ def test_a_policy_sees_the_clients_targets_in_the_basis_of_the_spectrum(
 def test_the_step_taken_is_the_candidate_that_the_info_names(policy: str) -> None:
     method = methods.load("fipa", policy=policy, sketch="svd")
     start = theta(scalar())
-    door = InProcess(scalar(), method)
-    state, opening = method.init(start, 0)
-    state, broadcast, _ = method.server(state, door.exchange(opening))
-    after, _, info = method.server(state, door.exchange(broadcast))
-    moved = after["theta"] - start
-    assert any(relative(moved, info.step * step) < 1e-10 for step in broadcast["steps"])
-    assert info.step in broadcast["lengths"].tolist()
+    after, info, (_, (probe, _)) = first_round(scalar(), method)
+    moved = after.theta - start
+    assert any(relative(moved, info.step * step) < 1e-10 for step in probe.steps)
+    assert info.step in probe.lengths.tolist()
     pooled = System(scalar(), scalar().pooled())
-    assert pooled.loss(after["theta"]) < pooled.loss(start) == pytest.approx(info.loss)
+    assert pooled.loss(after.theta) < pooled.loss(start) == pytest.approx(info.loss)
 
 
 def test_a_fixed_step_needs_no_second_exchange() -> None:
     method = methods.load("fipa", policy="fixed:length=0.25,damping=1e-2,cutoff=0")
-    state, info, sent, door = one_round(scalar(), method)
-    assert len(sent) == 1
-    assert door.traffic.messages == 2 * 3
+    state, info, exchanges = first_round(scalar(), method)
+    assert len(exchanges) == 1
+    assert traffic(scalar(), method).messages == 2 * 3
     assert (info.step, info.damping, info.cutoff) == (0.25, 1e-2, 0.0)
     assert info.probes == 0
     probed = methods.load("fipa", policy="line_search:damping=1e-2,cutoff=0")
-    start, broadcast = probed.init(theta(scalar()), 0)
-    whole = InProcess(scalar(), probed).exchange(broadcast)
-    (step,) = probed.server(start, whole)[1]["steps"]
-    assert relative(state["theta"] - theta(scalar()), 0.25 * step) < 1e-10
+    answers = opened(scalar(), probed).answers
+    (step,) = second(probed, begin(scalar(), probed), answers).steps
+    assert relative(state.theta - theta(scalar()), 0.25 * step) < 1e-10
 
 
 @pytest.mark.parametrize("rank", ["cutoff", "3"])
 def test_messages_and_bytes_are_those_of_the_theory(rank: str) -> None:
     method = methods.load("fipa", rank=rank)
-    _, info, (sketches, probes), door = one_round(scalar(), method)
-    p = scalar().network.size
-    for k, sketch in zip(info.ranks, sketches, strict=True):
+    _, info, ((_, sketches), (_, probes)) = first_round(scalar(), method)
+    found, p = traffic(scalar(), method), scalar().network.size
+    for k, sketch in zip(info.ranks, sketches.values(), strict=True):
         assert payload(sketch) == 8 * (k * (p + 1) + 1)
-    steps, lengths = probes[0]["losses"].shape
+    steps, lengths = probes[0].losses.shape
     assert info.probes == steps * lengths == 20
     up = sum(k * (p + 1) + 1 + steps * lengths * (1 + k) for k in info.ranks)
-    assert door.traffic.bytes_up == 8 * up
+    assert found.bytes_up == 8 * up
     # theta, seed, round, top, gradient, reach; then steps and lengths.
     down = (p + 5) + (steps * p + lengths)
-    assert door.traffic.bytes_down == 3 * 8 * down
-    assert door.traffic.messages == 2 * 2 * 3
+    assert found.bytes_down == 3 * 8 * down
+    assert found.messages == 2 * 2 * 3
 
 
 @pytest.mark.parametrize(
@@ -191,35 +200,41 @@ def test_messages_and_bytes_are_those_of_the_theory(rank: str) -> None:
 )
 def test_after_a_round_clients_remember_a_rank_and_nothing_large(policy: str) -> None:
     method = methods.load("fipa", policy=policy)
-    state, _, _, door = one_round(scalar(), method)
-    assert [set(memory) for memory in door.memories] == [{"rank"}] * 3
-    large = [k for k, v in state.items() if isinstance(v, Tensor) and v.numel() > 1]
+    state, memories = rounds(scalar(), method, 1)
+    assert [flatten(memory).keys() for memory in memories] == [{"kind", "rank"}] * 3
+    kept = flatten(state).items()
+    large = [k for k, v in kept if isinstance(v, Tensor) and v.numel() > 1]
     assert large == ["theta", "at"]
 
 
 def test_the_functions_leave_what_they_are_given_alone() -> None:
     method = methods.load("fipa", local="adam", tau=2)
-    door = InProcess(scalar(), method)
-    state, broadcast = method.init(theta(scalar()), 0)
-    for _ in range(4):
-        before = copy.deepcopy((state, broadcast, door.memories))
-        given = state, broadcast, *door.memories
-        uploads = door.exchange(broadcast)
-        state, broadcast, _ = method.server(state, uploads)
-        for old, new in zip((*before[:2], *before[2]), given, strict=True):
-            assert old.keys() == new.keys()
-            for key in old:
-                torch.testing.assert_close(new[key], old[key], rtol=0, atol=0)
+    clients, state = connect(scalar(), method), begin(scalar(), method)
+    given: list[tuple[Record, Record]] = []
+
+    def keep(*records: Record | None) -> None:
+        given.extend((r, copy.deepcopy(r)) for r in records if r is not None)
+
+    def exchange(ask: Record) -> Answers:
+        keep(ask, *clients.memories.values())
+        answers = clients.exchange(ask)
+        keep(*answers.values())
+        return answers
+
+    for _ in range(2):
+        keep(state)
+        state, *_ = play(method, state, exchange)
+    for record, before in given:
+        assert same(record, before)
 
 
 def test_clients_remember_how_many_singular_values_were_above_the_cutoff() -> None:
     method = methods.load("fipa", policy="line_search:cutoff=1e-6")
-    door = InProcess(allen_cahn(), method)
-    _, opening = method.init(theta(allen_cahn()), 0)
+    clients = connect(allen_cahn(), method)
+    opening = next(method.round(begin(allen_cahn(), method)))
     for _ in range(2):
-        uploads = door.exchange(opening)
-        for upload, memory in zip(uploads, door.memories, strict=True):
-            assert memory["rank"] == len(upload["factor"])
+        for m, answer in clients.exchange(opening).items():
+            assert clients.memories[m].rank == len(answer.factor)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_only_other_rounding() -> None:
@@ -227,9 +242,9 @@ def test_the_same_seed_gives_the_same_run_and_another_only_other_rounding() -> N
     ends = []
     for seed in (0, 0, 1):
         method = methods.load("fipa", **options)
-        state, opening = method.init(theta(allen_cahn()), seed)
-        sent = InProcess(allen_cahn(), method).exchange(opening)
-        ends.append(method.server(state, sent)[1]["steps"][0])
+        state = method.start(theta(allen_cahn()), seed)
+        answers = connect(allen_cahn(), method).exchange(next(method.round(state)))
+        ends.append(second(method, state, answers).steps[0])
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2])
     assert relative(ends[0], ends[2]) < 1e-8  # measured 7e-14
@@ -247,17 +262,9 @@ def test_a_client_without_rows_changes_nothing() -> None:
         ends = []
         for more in ([], [nothing]):
             systems = [System(problem, s) for s in problem.shards()] + more
-            memories: list[State] = [{} for _ in systems]
-            state, broadcast = method.init(start, 0)
-            for _ in range(2):
-                answers = [
-                    method.client(s, broadcast, m)
-                    for s, m in zip(systems, memories, strict=True)
-                ]
-                memories = [memory for _, memory in answers]
-                state, broadcast, info = method.server(state, [u for u, _ in answers])
-            assert info is not None
-            ends.append(state["theta"])
+            answer = answering(method, dict(enumerate(systems)))
+            state, info, _ = play(method, method.start(start, 0), answer)
+            ends.append(state.theta)
         assert info.ranks[3] == 0
         assert torch.equal(*ends)
 
@@ -318,13 +325,13 @@ LOCALS = [
 def test_a_target_is_the_factor_times_the_local_step(local: Local) -> None:
     problem = scalar()
     method = Fipa(LineSearch(1e-3, 0.0), sketch="svd", local=local)
-    _, info, (sketches, _), _ = one_round(problem, method)
+    _, info, ((_, sketches), _) = first_round(problem, method)
     assert info.epochs == local.epochs
-    for shard, upload in zip(problem.shards(), sketches, strict=True):
-        delta, loss, _ = train(System(problem, shard), theta(problem), local, {})
-        assert upload["loss"] == pytest.approx(loss)
-        expected = upload["factor"] @ delta
-        torch.testing.assert_close(upload["aim"], expected, rtol=1e-12, atol=1e-14)
+    for shard, sketch in zip(problem.shards(), sketches.values(), strict=True):
+        delta, loss, _ = train(System(problem, shard), theta(problem), local, None)
+        assert sketch.loss == pytest.approx(loss)
+        expected = sketch.factor @ delta
+        torch.testing.assert_close(sketch.desired, expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("mu", [1e-6, 1.0, 1e6])
@@ -333,16 +340,12 @@ def test_the_target_of_a_damped_local_step_is_the_filtered_exact_one(
 ) -> None:
     exact = Fipa(LineSearch(), sketch="svd")
     damped = replace(exact, local=Local("gauss_newton", 1, damping=mu))
-    _, opening = exact.init(theta(scalar()), 0)
-    pairs = zip(
-        *(InProcess(scalar(), m).exchange(opening) for m in (exact, damped)),
-        strict=True,
-    )
-    for a, b in pairs:
-        s = a["factor"].norm(dim=1)
+    sent = [opened(scalar(), m).answers.values() for m in (exact, damped)]
+    for a, b in zip(*sent, strict=True):
+        s = a.factor.norm(dim=1)
         # B delta = S V^T V S / (S^2 + mu) U^T (-r).
-        expected = s**2 / (s**2 + mu) * a["target"]
-        torch.testing.assert_close(b["aim"], expected, rtol=1e-8, atol=1e-12)
+        expected = s**2 / (s**2 + mu) * a.target
+        torch.testing.assert_close(b.desired, expected, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("local", ["adam", "sgd", "lbfgs", "gauss_newton"])

@@ -2,20 +2,21 @@
 
 from dataclasses import replace
 from functools import cache
+from types import NoneType
 
 import pytest
 import torch
 from cases import CASES, theta
+from exchanges import answering, first_round, play, rounds
 from reference import gauss_newton, relative
 from torch import Tensor
 
 from fedsciml import methods, run
-from fedsciml.federation.backend import payload
-from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Fixed
-from fedsciml.methods import Local, Message, Solver, State, train
+from fedsciml.methods import Local, Solver, payload, train
+from fedsciml.methods._local import Adam
 from fedsciml.methods.fipa import Fipa
-from fedsciml.methods.fipa_paper import FipaPaper
+from fedsciml.methods.fipa_paper import Eigenpairs, FipaPaper
 from fedsciml.policies.fixed import Fixed as FixedStep
 from fedsciml.problem import Problem, Shard
 from fedsciml.residual import System
@@ -29,14 +30,10 @@ def load(name: str) -> Problem:
     return CASES[name]()
 
 
-def one_round(problem: Problem, method: FipaPaper) -> tuple[Tensor, list[Message]]:
-    """The step of a round from theta, and the uploads."""
-    start = theta(problem)
-    state, broadcast = method.init(start, 0)
-    uploads = InProcess(problem, method).exchange(broadcast)
-    after, _, info = method.server(state, uploads)
-    assert info is not None
-    return after["theta"] - start, uploads
+def one_round(problem: Problem, method: FipaPaper) -> tuple[Tensor, list[Eigenpairs]]:
+    """The step of a round from theta, and the answers of its only exchange."""
+    after, _, ((_, answers),) = first_round(problem, method)
+    return after.theta - theta(problem), list(answers.values())
 
 
 def dense(problem: Problem, method: FipaPaper, rank: int) -> Tensor:
@@ -50,7 +47,7 @@ def dense(problem: Problem, method: FipaPaper, rank: int) -> Tensor:
         values, vectors = torch.linalg.eigh(j.mT @ j)
         values, vectors = values[-rank:], vectors[:, -rank:]
         h = (vectors * values) @ vectors.mT
-        delta, _, _ = train(system, start, method.local, {})
+        delta, _, _ = train(system, start, method.local, None)
         gramian += h
         right += h @ delta
     values, vectors = torch.linalg.eigh(gramian)
@@ -72,8 +69,8 @@ def test_the_step_is_the_published_formula_with_dense_matrices(
 ) -> None:
     local = Local("adam", 5, 1e-2)
     method = FipaPaper(local, Fixed(4), "svd", step=0.7, **rule)
-    found, uploads = one_round(load(name), method)
-    assert max(len(u["eigenvalues"]) for u in uploads) == 4
+    found, answers = one_round(load(name), method)
+    assert max(len(a.eigenvalues) for a in answers) == 4
     # Rounding of K over the cut-off: 1e-16 / 1e-5. Measured at most 9e-12.
     assert relative(found, dense(load(name), method, 4)) < 1e-9
 
@@ -107,9 +104,7 @@ def test_at_full_rank_it_takes_the_step_of_fipa(name: str) -> None:
     square = FipaPaper(local, FULL, "svd", step=0.5, cutoff=1e-6)
     root = Fipa(FixedStep(0.5, 0.0, 1e-3), FULL, "svd", local)
     start = theta(load(name))
-    state, opening = root.init(start, 0)
-    sent = InProcess(load(name), root).exchange(opening)
-    expected = root.server(state, sent)[0]["theta"] - start
+    expected = rounds(load(name), root, 1)[0].theta - start
     found, _ = one_round(load(name), square)
     assert relative(found, expected) < 1e-9  # measured at most 1e-12
 
@@ -126,20 +121,20 @@ def test_a_large_ridge_shortens_the_step_towards_descent() -> None:
 
 def test_directions_that_no_client_sends_are_not_moved() -> None:
     method = FipaPaper(Local("adam", 5, 1e-2), Fixed(2))
-    found, uploads = one_round(load("scalar"), method)
-    q, _ = torch.linalg.qr(torch.cat([u["vectors"] for u in uploads]).mT)
+    found, answers = one_round(load("scalar"), method)
+    q, _ = torch.linalg.qr(torch.cat([a.vectors for a in answers]).mT)
     assert float((found - q @ (q.mT @ found)).norm()) < 1e-13 * float(found.norm())
 
 
 @pytest.mark.parametrize("sketch", ["range", "svd", "subspace"])
 def test_clients_send_their_leading_eigenpairs(sketch: str) -> None:
     method = FipaPaper(Local("adam", 2), Fixed(3), sketch)
-    _, uploads = one_round(load("scalar"), method)
+    _, answers = one_round(load("scalar"), method)
     start = theta(load("scalar"))
-    for shard, upload in zip(load("scalar").shards(), uploads, strict=True):
+    for shard, answer in zip(load("scalar").shards(), answers, strict=True):
         j = System(load("scalar"), shard).linearise(start).jacobian()
         values, vectors = torch.linalg.eigh(j.mT @ j)
-        found, v = upload["eigenvalues"], upload["vectors"]
+        found, v = answer.eigenvalues, answer.vectors
         torch.testing.assert_close(found, values[-3:].flip(0), rtol=1e-9, atol=0)
         overlap = (v @ vectors[:, -3:].flip(1)).abs()
         torch.testing.assert_close(overlap, torch.eye(3).double(), rtol=0, atol=1e-6)
@@ -156,14 +151,14 @@ def test_the_products_alone_find_the_step_of_the_full_decomposition() -> None:
 
 def test_a_round_is_one_exchange_of_eigenpairs_and_steps() -> None:
     problem, method = load("scalar"), methods.load("fipa_paper", rank="3")
-    _, uploads = one_round(problem, method)
+    _, answers = one_round(problem, method)
     p = problem.network.size
-    for upload in uploads:
+    for answer in answers:
         # Eigenpairs, delta, loss.
-        assert payload(upload) == 8 * (3 * (p + 1) + p + 1)
+        assert payload(answer) == 8 * (3 * (p + 1) + p + 1)
     result = run(problem, method, rounds=2)
     assert [line.messages for line in result.history] == [6, 12]
-    assert [line.ranks for line in result.history] == [[3, 3, 3]] * 2
+    assert [line.ranks for line in result.history] == [(3, 3, 3)] * 2
 
 
 @pytest.mark.parametrize(
@@ -199,21 +194,18 @@ def test_a_client_without_rows_changes_nothing() -> None:
         ends = []
         for more in ([], [nothing]):
             systems = [System(problem, s) for s in problem.shards()] + more
-            state, broadcast = method.init(start, 0)
-            sent = [method.client(s, broadcast, {})[0] for s in systems]
-            ends.append(method.server(state, sent)[0]["theta"])
+            answer = answering(method, dict(enumerate(systems)))
+            ends.append(play(method, method.start(start, 0), answer).state.theta)
         assert torch.equal(*ends)
 
 
 @pytest.mark.parametrize("keep_state", [True, False])
 def test_clients_keep_their_optimiser_only_if_asked_to(keep_state: bool) -> None:
     method = methods.load("fipa_paper", keep_state=keep_state)
-    door = InProcess(load("scalar"), method)
-    state: State
-    state, broadcast = method.init(theta(load("scalar")), 0)
-    method.server(state, door.exchange(broadcast))
-    kept = {"adam.exp_avg", "adam.exp_avg_sq", "adam.step"} if keep_state else set()
-    assert [set(memory) for memory in door.memories] == [{"rank"} | kept] * 3
+    _, memories = rounds(load("scalar"), method, 1)
+    assert all(memory.rank for memory in memories)
+    kept = [type(memory.carried) for memory in memories]
+    assert kept == [Adam if keep_state else NoneType] * 3
 
 
 @pytest.mark.parametrize(

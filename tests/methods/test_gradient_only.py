@@ -4,12 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import CASES, rounds, scalar, theta
+from cases import CASES, scalar, theta
+from exchanges import play, rounds
 from torch import Generator, Tensor
 
 from fedsciml import methods, run
 from fedsciml.collocation import strips
-from fedsciml.methods.gradient_only import GradientOnly, two_loop
+from fedsciml.methods import Answers, Opening, Record
+from fedsciml.methods.gradient_only import (
+    Gradient,
+    GradientOnly,
+    Losses,
+    Search,
+    two_loop,
+)
 from fedsciml.residual import System
 
 DIRECTIONS = ["lbfgs", "steepest"]
@@ -50,7 +58,7 @@ def test_a_federation_takes_the_steps_of_one_client_with_all_rows(
     problem = CASES[case]()
     whole = replace(problem, partition=strips([-1.0, 2.0]))
     method = methods.load("gradient_only", direction=direction)
-    ends = [rounds(p, method, 8)[0]["theta"] for p in (problem, whole)]
+    ends = [rounds(p, method, 8)[0].theta for p in (problem, whole)]
     # Sums of the same rows in another order; measured at most 2e-15 after 8 rounds.
     torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-12)
 
@@ -63,7 +71,7 @@ def test_steepest_descent_takes_the_best_of_its_lengths() -> None:
     losses = [pooled.loss(start - t * gradient) for t in lengths]
     best = lengths[losses.index(min(losses))]
     method = methods.load("gradient_only", direction="steepest")
-    found = rounds(problem, method, 1)[0]["theta"]
+    found = rounds(problem, method, 1)[0].theta
     torch.testing.assert_close(found, start - best * gradient, rtol=1e-12, atol=1e-12)
 
 
@@ -79,20 +87,22 @@ def test_the_loss_never_rises(direction: str) -> None:
 def test_a_direction_without_a_lower_loss_drops_the_pairs() -> None:
     method = GradientOnly()
     state, _ = rounds(scalar(), method, 4)
-    assert len(state["s"]) == 3
-    uploads = [
-        {"gradient": torch.ones_like(state["theta"]), "loss": 1.0},
-        {"losses": torch.full((14,), 2.0)},
-    ]
-    after, _, _ = method.server(state, uploads[:1])
-    after, broadcast, info = method.server(after, uploads[1:])
-    assert info is not None
-    assert (info.step, len(after["s"]), len(after["y"])) == (0, 0, 0)
-    assert torch.equal(broadcast["theta"], state["theta"])
-    again, probe, _ = method.server(after, uploads[:1])
-    assert torch.equal(probe["direction"], -torch.ones_like(state["theta"]))
-    shorter, _, _ = method.server(again, uploads[1:])
-    assert shorter["length"] == float(probe["lengths"][-1])
+    assert len(state.s) == 3
+    answers = {
+        Opening: Gradient(torch.ones_like(state.theta), 1.0),
+        Search: Losses(torch.full((14,), 2.0)),
+    }
+
+    def higher(ask: Record) -> Answers:
+        """By one client, to whom no length is good."""
+        return {0: answers[type(ask)]}
+
+    after, info, _ = play(method, state, higher)
+    assert (info.step, len(after.s), len(after.y)) == (0, 0, 0)
+    shorter, _, ((opening, _), (search, _)) = play(method, after, higher)
+    assert torch.equal(opening.theta, state.theta)
+    assert torch.equal(search.direction, -torch.ones_like(state.theta))
+    assert shorter.length == float(search.lengths[-1])
 
 
 def test_only_gradients_and_losses_go_up() -> None:

@@ -7,17 +7,17 @@ import pytest
 import torch
 from cases import CASES, draw, small, theta
 from cases import given as data
+from exchanges import answering, begin, opened, play, rounds, second
 from reference import from_gramian, gauss_newton, relative
 from torch import Tensor
 
 import problems
 from fedsciml import methods
 from fedsciml.collocation import strips
-from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Fixed as Rank
-from fedsciml.methods import Local, Message, Method
+from fedsciml.methods import Local
 from fedsciml.methods.fedavg import FedAvg
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods.fipa import Fipa, Sketched
 from fedsciml.network import MLP
 from fedsciml.policies.fixed import Fixed
 from fedsciml.policies.line_search import LineSearch
@@ -42,19 +42,16 @@ def whole(name: str) -> tuple[Linearisation, Tensor]:
     return linear, linear.jacobian()
 
 
-def uploads(problem: Problem, method: Fipa) -> list[Message]:
-    """The clients' sketches at theta."""
-    _, opening = method.init(theta(problem), 0)
-    return InProcess(problem, method).exchange(opening)
+def sketches(problem: Problem, method: Fipa) -> list[Sketched]:
+    """The clients' at theta."""
+    return list(opened(problem, method).answers.values())
 
 
-def step(problem: Problem, method: Fipa, sent: list[Message] | None = None) -> Tensor:
+def step(problem: Problem, method: Fipa, sent: list[Sketched] | None = None) -> Tensor:
     """The full step that a method with one candidate proposes at theta."""
-    state, _ = method.init(theta(problem), 0)
-    sent = uploads(problem, method) if sent is None else sent
-    _, broadcast, info = method.server(state, sent)
-    assert info is None
-    (proposed,) = broadcast["steps"]
+    sent = sketches(problem, method) if sent is None else sent
+    probe = second(method, begin(problem, method), dict(enumerate(sent)))
+    (proposed,) = probe.steps
     return proposed
 
 
@@ -93,10 +90,10 @@ def test_undamped_full_rank_fipa_solves_the_central_normal_equations(
 @pytest.mark.parametrize("name", ALL)
 def test_sketches_have_the_normal_equations_of_the_whole(name: str) -> None:
     linear, jacobian = whole(name)
-    sent = uploads(load(name), exact(0.0))
-    factors = torch.cat([upload["factor"] for upload in sent])
-    targets = torch.cat([upload["target"] for upload in sent])
-    assert sum(u["loss"] for u in sent) == pytest.approx(linear.loss, rel=1e-14)
+    sent = sketches(load(name), exact(0.0))
+    factors = torch.cat([sketch.factor for sketch in sent])
+    targets = torch.cat([sketch.target for sketch in sent])
+    assert sum(sketch.loss for sketch in sent) == pytest.approx(linear.loss, rel=1e-14)
     assert relative(-factors.mT @ targets, linear.gradient) < 1e-13
     # J^T J is compared by what it does: it is large.
     v = torch.linspace(-1, 1, len(linear.gradient), dtype=torch.float64)
@@ -141,17 +138,12 @@ def test_the_order_in_which_clients_answer_does_not_matter(sketch: str) -> None:
     systems = [System(problem, shard) for shard in problem.shards()]
     ends = []
     for order in ([0, 1, 2], [2, 0, 1]):
-        state, broadcast = method.init(start, 0)
-        memories: dict[int, Message] = {m: {} for m in order}
-        for _ in range(2 * 3):
-            answers = {}
-            for m in order:
-                answers[m], memories[m] = method.client(
-                    systems[m], broadcast, memories[m]
-                )
-            state, broadcast, _ = method.server(state, [answers[m] for m in range(3)])
-        assert state["round"] == 4
-        ends.append(state["theta"])
+        answer = answering(method, {m: systems[m] for m in order})
+        state = method.start(start, 0)
+        for _ in range(3):
+            state, *_ = play(method, state, answer)
+        assert state.round == 4
+        ends.append(state.theta)
     assert torch.equal(*ends)
 
 
@@ -159,7 +151,7 @@ def test_the_order_in_which_clients_answer_does_not_matter(sketch: str) -> None:
 def test_the_numbers_of_the_clients_do_not_matter_beyond_rounding(name: str) -> None:
     _, jacobian = whole(name)
     mu = 1e-6 * float(torch.linalg.matrix_norm(jacobian, 2)) ** 2
-    sent = uploads(load(name), exact(mu))
+    sent = sketches(load(name), exact(mu))
     there = step(load(name), exact(mu), sent)
     back = step(load(name), exact(mu), sent[::-1])
     assert relative(back, there) < 1e-10
@@ -177,13 +169,6 @@ def halves(same_targets: bool) -> Problem:
     )
 
 
-def ended(problem: Problem, method: Method) -> Tensor:
-    """theta after the one exchange of a round."""
-    state, opening = method.init(theta(problem), 0)
-    sent = InProcess(problem, method).exchange(opening)
-    return method.server(state, sent)[0]["theta"]
-
-
 @pytest.mark.parametrize("same_targets", [True, False])
 @pytest.mark.parametrize("solver", ["gauss_newton", "sgd", "adam"])
 def test_fipa_is_fedavg_where_all_clients_have_the_same_jacobian(
@@ -196,7 +181,7 @@ def test_fipa_is_fedavg_where_all_clients_have_the_same_jacobian(
     fipa = Fipa(Fixed(1.0, 0.0, cutoff), Rank(99), "svd", local)
     start = theta(problem)
     found, mean = (
-        end - start for end in (ended(problem, m) for m in (fipa, FedAvg(local)))
+        rounds(problem, m, 1)[0].theta - start for m in (fipa, FedAvg(local))
     )
     jacobian = System(problem, problem.pooled()).linearise(start).jacobian()
     _, s, vt = torch.linalg.svd(jacobian, full_matrices=False)

@@ -8,12 +8,12 @@ import pytest
 import reference
 import torch
 from cases import CASES, theta
+from faults import same
 from torch import Tensor
 
-from fedsciml.federation.backend import Traffic
-from fedsciml.federation.record import Checkpoint, Record
-from fedsciml.methods import Local, State, minimise, train
-from fedsciml.methods._local import LBFGS_SCALE
+from fedsciml.federation import Checkpoint, Record
+from fedsciml.methods import Local, State, mapped, minimise, train
+from fedsciml.methods._local import CARRIED, LBFGS_SCALE, Carried, Lbfgs
 from fedsciml.residual import System
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
@@ -88,7 +88,7 @@ def test_first_order_solvers_are_torch_s_on_the_local_objective(
 
     for _ in range(5):
         optimiser.step(closure)
-    trained = minimise(system, start, local, {}, correction)
+    trained = minimise(system, start, local, None, correction)
     # Two ways to the same gradient differ in its last digits, Adam's first steps and
     # L-BFGS's pairs magnify that a little; measured 1e-13 to 1e-10.
     torch.testing.assert_close(trained.theta, x.detach(), rtol=1e-8, atol=1e-8)
@@ -109,7 +109,7 @@ def test_gauss_newton_steps_solve_the_damped_normal_equations(
         gradient = jacobian.T @ linear.residual + share * proximal * (x - start)
         hessian = jacobian.T @ jacobian + (1e-2 + share * proximal) * eye
         x = x - torch.linalg.solve(hessian, gradient)
-    delta, _, _ = train(system, start, local, {})
+    delta, _, _ = train(system, start, local, None)
     # Condition number of the gramian up to 1e5.
     torch.testing.assert_close(delta, x - start, rtol=1e-9, atol=1e-9)
 
@@ -118,7 +118,7 @@ def test_gauss_newton_steps_solve_the_damped_normal_equations(
 def test_undamped_gauss_newton_is_a_least_squares_step(case: str) -> None:
     system, start = client(case)
     linear = system.linearise(start)
-    delta, _, _ = train(system, start, Local("gauss_newton", 1, damping=0.0), {})
+    delta, _, _ = train(system, start, Local("gauss_newton", 1, damping=0.0), None)
     left = linear.vjp(linear.residual + linear.jvp(delta))
     assert left.norm() < 1e-9 * linear.gradient.norm()
 
@@ -126,17 +126,16 @@ def test_undamped_gauss_newton_is_a_least_squares_step(case: str) -> None:
 def test_gauss_newton_refuses_corrected_gradients() -> None:
     system, start = client()
     with pytest.raises(ValueError, match="use sgd or adam"):
-        train(system, start, Local("gauss_newton", 1), {}, start)
+        train(system, start, Local("gauss_newton", 1), None, start)
 
 
 @named(ANY)
 def test_training_leaves_what_it_was_given_alone(local: Local) -> None:
     system, start = client()
     before = start.clone()
-    memory: State = {"other": torch.ones(2)}
-    delta, loss, after = train(system, start, local, memory)
+    delta, loss, after = train(system, start, local, None)
     assert torch.equal(start, before)
-    assert memory.keys() == after.keys() == {"other"}
+    assert after is None
     assert loss == system.loss(start)
     assert system.loss(start + delta) < loss
 
@@ -144,19 +143,20 @@ def test_training_leaves_what_it_was_given_alone(local: Local) -> None:
 @named([ANY[0], ANY[2], ANY[4]])
 def test_the_mean_gradient_of_one_epoch_is_the_local_gradient(local: Local) -> None:
     system, start = client()
-    trained = minimise(system, start, replace(local, epochs=1), {})
+    trained = minimise(system, start, replace(local, epochs=1), None)
     expected = system.linearise(start).gradient / system.shard.share
     assert torch.equal(trained.gradient, expected)
 
 
-def through_disk(memory: State, theta: Tensor, directory: Path) -> tuple[State, Tensor]:
-    """What a checkpoint makes of a memory."""
+def through_disk(
+    carried: Carried, theta: Tensor, directory: Path
+) -> tuple[Carried, Tensor]:
+    """What a checkpoint makes of what a client keeps."""
     record = Record.create(directory, {})
-    state: State = {"theta": theta}
-    record.save(Checkpoint(0, state, state, [memory], Traffic(), 0.0))
-    found = record.load()
+    record.save(Checkpoint(0, State(theta), [carried]))
+    found = record.load((State, *CARRIED))
     assert found is not None
-    return found.memories[0], found.state["theta"]
+    return found.memories[0], found.state.theta
 
 
 @pytest.mark.parametrize("case", ["scalar", "module"])
@@ -167,15 +167,15 @@ def test_rounds_with_kept_state_are_one_uninterrupted_run(
 ) -> None:
     system, start = client(case)
     whole = replace(local, epochs=12)
-    end = minimise(system, start, whole, {}).theta
-    x, memory = start, State()
+    end = minimise(system, start, whole, None).theta
+    x, carried = start, None
     for k in range(3):
-        before = {k: v.clone() for k, v in memory.items() if isinstance(v, Tensor)}
-        trained = minimise(system, x, local, memory)
-        assert all(torch.equal(memory[key], v) for key, v in before.items())
-        x, memory = trained.theta, trained.memory
+        before = mapped(carried, Tensor.clone) if carried else None
+        trained = minimise(system, x, local, carried)
+        assert before is None or same(carried, before)
+        x, carried = trained.theta, trained.carried
         if saved:
-            memory, x = through_disk(memory, x, tmp_path / str(k))
+            carried, x = through_disk(carried, x, tmp_path / str(k))
     assert torch.equal(x, end)
 
 
@@ -183,19 +183,19 @@ def test_rounds_with_kept_state_are_one_uninterrupted_run(
 def test_reset_state_makes_rounds_independent(local: Local) -> None:
     system, start = client()
     reset = replace(local, keep_state=False)
-    _, _, memory = train(system, start, local, {})
-    assert memory
-    fresh = minimise(system, start, reset, {})
-    again = minimise(system, start, reset, memory)
+    _, _, carried = train(system, start, local, None)
+    assert carried is not None
+    fresh = minimise(system, start, reset, None)
+    again = minimise(system, start, reset, carried)
     assert torch.equal(fresh.theta, again.theta)
 
 
 def test_lbfgs_starts_afresh_from_a_theta_where_it_did_not_stop() -> None:
     system, start = client()
     local = KEPT[2]
-    memory = minimise(system, start, local, {}).memory
+    carried = minimise(system, start, local, None).carried
     moved = start + 0.1
-    fresh, kept = (minimise(system, moved, local, m) for m in ({}, memory))
+    fresh, kept = (minimise(system, moved, local, c) for c in (None, carried))
     assert torch.equal(fresh.theta, kept.theta)
 
 
@@ -204,12 +204,13 @@ def test_lbfgs_keeps_its_pairs_where_the_loss_is_tiny() -> None:
     system, start = client("scalar", 0)
     x = start
     for _ in range(4):
-        x = minimise(system, x, Local("gauss_newton", 5, damping=1e-9), {}).theta
+        x = minimise(system, x, Local("gauss_newton", 5, damping=1e-9), None).theta
     x = x + 1e-7
     assert system.loss(x) < 1e-9
     local = Local("lbfgs", 20, keep_state=True)
-    memory = minimise(system, x, local, {}).memory
-    assert len(memory["lbfgs.ro"]) == 19
+    carried = minimise(system, x, local, None).carried
+    assert isinstance(carried, Lbfgs)
+    assert len(carried.ro) == 19
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -221,10 +222,10 @@ def test_solvers_keep_device_and_precision(
     problem = CASES["scalar"]()
     system = System(problem, problem.shards()[0], device, dtype)
     start = theta(problem).to(device, dtype)
-    x, memory = start, State()
+    x, carried = start, None
     for _ in range(2):
-        trained = minimise(system, x, local, memory)
-        x, memory = trained.theta, trained.memory
+        trained = minimise(system, x, local, carried)
+        x, carried = trained.theta, trained.carried
     assert (x.dtype, x.device) == (start.dtype, start.device)
     assert system.loss(x) < system.loss(start)
 

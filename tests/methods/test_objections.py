@@ -1,19 +1,25 @@
 """Uploads of the right shapes that a server could not use: none of them ends a run."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from faults import Fault, Faulty, everywhere, opening
+from cases import theta
+from exchanges import connect
+from faults import Connected, Fault, Faulty, advanced, everywhere, opening
 from test_uploads import METHODS, problem, quick
 from torch import Tensor
 
 from fedsciml import methods, run
-from fedsciml.federation.loop import Result
-from fedsciml.federation.participation import Rules
-from fedsciml.methods import Message, Method
-from fedsciml.wrappers.balance import Balanced
+from fedsciml.federation import Federation, Result, Rules
+from fedsciml.methods import Method
+from fedsciml.methods.fedfisher import Kronecker
+from fedsciml.methods.fedpm import Preconditioned
+from fedsciml.methods.fipa import Sketched
+from fedsciml.wrappers.balance import Balanced, Traces
 from fedsciml.wrappers.compress import Compressed
 from fedsciml.wrappers.resample import Resampled
 from fedsciml.wrappers.warmup import Warmup
@@ -22,29 +28,37 @@ FEDPM, GRAMIANS = quick("fedpm"), METHODS["fedpm of gramians"]
 RULES = Rules(min_clients=2)
 
 
-def trained(door: Faulty, rounds: int = 3) -> Result:
-    return run(problem(), door.method, rounds, backend=door, rules=RULES)
+def trained(clients: Faulty, rounds: int = 3) -> Result:
+    backend = Connected(clients)
+    return run(problem(), clients.method, rounds, backend=backend, rules=RULES)
 
 
-def changed(key: str, change: Callable[[Tensor], Tensor]) -> Fault:
-    """One part of the upload is changed."""
-    return lambda upload: {**upload, key: change(upload[key])}
+def changed(path: str, change: Callable[[Tensor], Tensor]) -> Fault:
+    """One tensor of the answer, ``field/of/a/field``, is changed."""
+    name, _, rest = path.partition("/")
+    inner = changed(rest, change) if rest else change
+
+    def fault(part: Any) -> object:  # noqa: ANN401
+        if isinstance(part, Mapping):
+            return {**part, name: inner(part[name])}
+        return replace(part, **{name: inner(getattr(part, name))})
+
+    return fault
 
 
-def another_network(upload: Message) -> Message:
+def another_network(answer: Kronecker | Preconditioned) -> object:
     """One layer with as many parameters; factors of any length."""
-    widths = torch.tensor([len(upload["delta"]) - 1, 1])
-    return {**upload, "widths": widths}
+    return replace(answer, widths=torch.tensor([len(answer.delta) - 1, 1]))
 
 
-def endless(upload: Message) -> Message:
+def endless(answer: Sketched) -> object:
     """More rows than there are parameters."""
-    rows = 1 + upload["factor"].shape[1]
-    return {
-        **upload,
-        "factor": upload["factor"][:1].expand(rows, -1),
-        "target": upload["target"][:1].expand(rows),
-    }
+    rows = 1 + answer.factor.shape[1]
+    return replace(
+        answer,
+        factor=answer.factor[:1].expand(rows, -1),
+        target=answer.target[:1].expand(rows),
+    )
 
 
 def doubled(x: Tensor) -> Tensor:
@@ -62,6 +76,7 @@ def wider(x: Tensor) -> Tensor:
 WIDTHS, NUMBERS = "its widths .* are not those of the network", "numbers, not"
 DEFINITE = "its preconditioner is not positive definite"
 HALF = changed("preconditioner", indefinite)
+WITHIN = changed("answer/preconditioner", indefinite)
 FISHER = methods.load("fedfisher", tau=2, server_steps=5)
 FEEDBACK = METHODS["compressed with feedback"]
 
@@ -80,10 +95,10 @@ FEEDBACK = METHODS["compressed with feedback"]
         (FEDPM, changed("preconditioner", doubled), NUMBERS),
         (FEDPM, HALF, DEFINITE),
         (GRAMIANS, HALF, DEFINITE),
-        (FEEDBACK, changed("compress.factor", wider), "change of a 'factor' of "),
-        (Balanced(FEDPM, "terms"), HALF, DEFINITE),
+        (FEEDBACK, changed("weights/factor", wider), "change of a 'factor' of "),
+        (Balanced(FEDPM, "terms"), WITHIN, DEFINITE),
         (Compressed(FEDPM), HALF, DEFINITE),
-        (Compressed(FEDPM, feedback=True), HALF, DEFINITE),
+        (Compressed(FEDPM, feedback=True), WITHIN, DEFINITE),
         (Resampled(FEDPM), HALF, DEFINITE),
         (Warmup(FEDPM, 2, METHODS["fedavg"]), HALF, DEFINITE),
         (Warmup(METHODS["fedavg"], 1, FEDPM), HALF, DEFINITE),
@@ -104,8 +119,10 @@ def test_what_the_server_cannot_use_is_dropped(
 @pytest.mark.parametrize("by", ["terms", "clients"])
 def test_traces_of_other_terms_are_dropped(by: str) -> None:
     method = METHODS[f"balanced {by}"]
-    fault = changed("balance.traces", doubled)
-    asked = Faulty(problem(), method, {1: fault}, when=lambda b: "balance.ask" in b)
+    fault = changed("traces", doubled)
+    asked = Faulty(
+        problem(), method, {1: fault}, when=lambda ask: isinstance(ask, Traces)
+    )
     found = trained(asked)
     others = trained(Faulty(problem(), method, away={1: [1]}))
     terms = len(problem().terms)
@@ -115,11 +132,13 @@ def test_traces_of_other_terms_are_dropped(by: str) -> None:
 
 
 def test_with_the_memory_of_another_run_a_client_is_left_out() -> None:
-    door, other = Faulty(problem(), FEEDBACK), Faulty(problem(), FEEDBACK)
-    trained(other)
-    door.memories[1] = other.memories[1]
-    for line in trained(door).history:
-        assert "Empty it" in line.dropped["1"]
+    federation = Federation(problem(), FEEDBACK, connect(problem(), FEEDBACK), RULES)
+    other = advanced(federation, theta(problem()), 3)
+    reached = federation.start(theta(problem()), 0)
+    reached = reached._replace(memories=[None, other.memories[1], None])
+    for _ in range(3):
+        reached, _, dropped, _ = federation.advance(reached)
+        assert "Empty it" in dropped["1"]
 
 
 def spoilt(x: Tensor) -> Tensor:

@@ -5,16 +5,16 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from cases import CASES, theta
+from cases import CASES
+from exchanges import begin, connect, opened, play, second
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import stacked
 from torch import Generator, Tensor
 
 from fedsciml import methods
-from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import AboveCutoff, Context, Predictive, changes
-from fedsciml.methods import Message
+from fedsciml.methods.fipa import Sketched
 
 ROUNDING = 1e-11
 """Of the dense solves, relative to |c|; two ways to solve differ by at most 3e-13."""
@@ -166,40 +166,36 @@ def test_a_round_s_step_changes_by_no_more_than_the_tolerance(
 ) -> None:
     method = methods.load("fipa", rank=f"predictive:{tolerance}", local=local)
     whole = methods.load("fipa", local=local)
-    door = InProcess(CASES["scalar"](), method)
-    state, opening = method.init(theta(door.systems[0].problem), 0)
+    problem = CASES["scalar"]()
+    clients, state = connect(problem, method), begin(problem, method)
     fewer = 0
     for _ in range(3):
-        other = InProcess(CASES["scalar"](), whole)
-        other.memories = list(door.memories)
-        parts = [
-            rows(message, "target" if local == "exact" else "aim")
-            for message in other.exchange(opening)
-        ]
-        sent = door.exchange(opening)
-        ranks = [len(message["factor"]) for message in sent]
+        other = connect(problem, whole)
+        other.memories = dict(clients.memories)
+        state, _, ((ask, sent), _) = play(method, state, clients.exchange)
+        parts = [rows(sketch) for sketch in other.exchange(ask).values()]
+        ranks = [len(sketch.factor) for sketch in sent.values()]
         fewer += sum(len(a.s) for a in parts) - sum(ranks)
-        mu = (opening["reach"] * opening["top"] / 0.1) ** 2
+        mu = (ask.reach * ask.top / 0.1) ** 2
         if mu:
             assert change(parts, ranks, mu) <= tolerance
-        state, probe, _ = method.server(state, sent)
-        state, opening, _ = method.server(state, door.exchange(probe))
     assert fewer > 0
 
 
-def rows(message: Message, target: str) -> Rows:
-    """A sketch's own rows."""
-    s = message["factor"].norm(dim=1)
-    return Rows(s, message["factor"] / s[:, None], message[target])
+def rows(sketch: Sketched) -> Rows:
+    """A sketch's own rows, with the targets that the step is for."""
+    s = sketch.factor.norm(dim=1)
+    c = sketch.target if sketch.desired is None else sketch.desired
+    return Rows(s, sketch.factor / s[:, None], c)
 
 
 def test_steps_without_damping_are_refused() -> None:
+    problem = CASES["scalar"]()
     for policy in ("continuation", "line_search", "fixed:damping=1e-3"):
         method = methods.load("fipa", rank="predictive:0.1", policy=policy)
-        door = InProcess(CASES["scalar"](), method)
-        state, opening = method.init(theta(door.systems[0].problem), 0)
+        answers = opened(problem, method).answers
         with pytest.raises(ValueError, match="'predictive' is for damped steps; this"):
-            method.server(state, door.exchange(opening))
+            second(method, begin(problem, method), answers)
 
 
 @pytest.mark.parametrize("ridge", [1e-4, 1e-1])
@@ -211,13 +207,11 @@ def test_the_published_rule_s_step_changes_by_no_more_than_the_tolerance(
     parts, ranks = [], []
     for rank in ("cutoff", "predictive:0.1"):
         method = methods.load("fipa_paper", rank=rank, **options)
-        door = InProcess(problem, method)
-        uploads = door.exchange(method.init(theta(problem), 0)[1])
-        for upload in uploads:
-            s, v = upload["eigenvalues"].sqrt(), upload["vectors"]
+        for answer in opened(problem, method).answers.values():
+            s, v = answer.eigenvalues.sqrt(), answer.vectors
             found = parts if rank == "cutoff" else ranks
             found.append(
-                Rows(s, v, s * (v @ upload["delta"])) if rank == "cutoff" else len(s)
+                Rows(s, v, s * (v @ answer.delta)) if rank == "cutoff" else len(s)
             )
     assert sum(ranks) < sum(len(a.s) for a in parts)
     assert change(parts, ranks, ridge) <= 0.1

@@ -1,22 +1,21 @@
 """What clients send is what methods expect, and any of them may be missing."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
 from cases import small, theta
+from exchanges import Answering, Exchange, answering, begin, connect, play
 from faults import Faulty
 from torch import Tensor
 
 from fedsciml import methods
+from fedsciml.federation import Federation, Rules
 from fedsciml.federation.admission import outliers, refusal, usual
-from fedsciml.federation.backend import payload
-from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.participation import Federation, Rules
 from fedsciml.linalg.ranks import share
-from fedsciml.methods import Message, Method, State
+from fedsciml.methods import Method, Record, flatten, payload, rebuild
 from fedsciml.methods._sketching import limit, limits
 from fedsciml.problem import Problem
 from fedsciml.residual import System
@@ -73,35 +72,30 @@ def systems(method: Method) -> list[System]:
     return [System(made, shard) for shard in shards]
 
 
-def exchanges(
-    method: Method, clients: dict[int, System], rounds: int
-) -> Iterator[tuple[State, Message, list[Message]]]:
-    """The server's state, its broadcast and the uploads, and what it ends with."""
-    memories: dict[int, State] = {m: {} for m in clients}
-    state, broadcast = method.init(theta(problem()), 0)
-    while rounds:
-        uploads = []
-        for m, system in clients.items():
-            upload, memories[m] = method.client(system, broadcast, memories[m])
-            uploads.append({**upload, "client": m})
-        yield state, broadcast, uploads
-        state, broadcast, info = method.server(state, uploads)
-        rounds -= info is not None
-    yield state, broadcast, []
+def played(
+    method: Method, answer: Answering, rounds: int
+) -> list[tuple[Any, list[Exchange]]]:
+    """The state before each round and its exchanges; in the end the state alone."""
+    found, state = [], begin(problem(), method)
+    for _ in range(rounds):
+        after, _, exchanges = play(method, state, answer)
+        found.append((state, exchanges))
+        state = after
+    return [*found, (state, [])]
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_clients_send_what_the_method_expects(name: str) -> None:
     method = METHODS[name]
-    words: dict[int, dict[str, int]] = {}
     parties = dict(enumerate(systems(method)))
-    for state, broadcast, uploads in exchanges(method, parties, 2):
-        expected = method.expects(broadcast, problem().network.size)
-        for upload in uploads:
-            m = upload.pop("client")
-            if "theta" in broadcast:
-                words[m] = {}  # a round begins
-            assert refusal(upload, expected, words[m], state["theta"]) is None
+    for state, exchanges in played(method, answering(method, parties), 2):
+        words: dict[int, dict[str, int]] = {m: {} for m in parties}
+        for ask, answers in exchanges:
+            expected = method.expects(ask, problem().network.size)
+            for m, answer in answers.items():
+                part = parties[m].shard.share
+                wrong = refusal(answer, expected, words[m], state.theta, part)
+                assert wrong is None
 
 
 @pytest.mark.parametrize(
@@ -110,37 +104,38 @@ def test_clients_send_what_the_method_expects(name: str) -> None:
 def test_a_client_that_scales_one_part_of_its_upload_is_an_outlier(name: str) -> None:
     # A spectrum shares out bytes alone, traces differ by squares, and what a client
     # says of candidates can only keep the others from a step.
-    free = {"spectrum", "balance.traces", "losses", "targets"}
+    free = {"spectrum", "traces", "losses", "targets"}
     method, measured = METHODS[name], set()
-    parties = dict(enumerate(systems(method)))
-    for _, broadcast, uploads in exchanges(method, parties, 2):
-        expected = method.expects(broadcast, problem().network.size)
-        good = dict(enumerate(uploads))
-        for key, value in good.get(1, {}).items():
-            if isinstance(value, Tensor) and value.is_floating_point() and value.any():
-                scaled = {**good, 1: {**good[1], key: 1e6 * value}}
-                found = outliers(scaled, usual(good, expected), 500)
-                assert list(found) == ([] if key in free else [1]), key
-                measured.add(key)
+    answer = answering(method, dict(enumerate(systems(method))))
+    for _, exchanges in played(method, answer, 2):
+        for ask, good in exchanges:
+            expected = method.expects(ask, problem().network.size)
+            content = flatten(good[1])
+            for key, value in content.items():
+                if not (isinstance(value, Tensor) and value.is_floating_point()):
+                    continue
+                if value.any():
+                    large = rebuild({**content, key: 1e6 * value}, method.kinds)
+                    norms = usual(good, expected)
+                    found = outliers({**good, 1: large}, expected, norms, 500)
+                    assert list(found) == ([] if key in free else [1]), key
+                    measured.add(key)
     assert measured - free
 
 
-class Alone:
-    """A method whose server takes those who answer for the whole federation."""
+def alone(method: Method, answer: Answering) -> Answering:
+    """The answers of clients who are the whole federation: their shares add up to 1."""
 
-    def __init__(self, method: Method) -> None:
-        self.method = method
+    def answered(ask: Record) -> dict[int, Any]:
+        contents = {m: flatten(each) for m, each in answer(ask).items()}
+        for path in ("share", "answer/share"):
+            whole = sum(content.get(path, 0.0) for content in contents.values())
+            for content in contents.values():
+                if path in content:
+                    content[path] /= whole
+        return {m: rebuild(each, method.kinds) for m, each in contents.items()}
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.method, name)
-
-    def server(self, state: State, uploads: list[Message]) -> object:
-        whole = sum(upload.get("share", 0.0) for upload in uploads)
-        own = [
-            {k: v / whole if k == "share" else v for k, v in u.items() if k != "client"}
-            for u in uploads
-        ]
-        return self.method.server(state, own)
+    return answered
 
 
 @pytest.mark.parametrize(
@@ -160,10 +155,13 @@ class Alone:
 def test_with_a_client_missing_the_step_is_that_of_the_others(name: str) -> None:
     method, (first, _, last) = METHODS[name], systems(METHODS[name])
     moved = System(problem(), replace(last.shard, client=1))
-    *_, (found, _, _) = exchanges(method, {0: first, 2: last}, 2)
-    *_, (expected, _, _) = exchanges(Alone(method), {0: first, 1: moved}, 2)
+    missing = answering(method, {0: first, 2: last})
+    whole = alone(method, answering(method, {0: first, 1: moved}))
+    (*_, (found, _)), (*_, (expected, _)) = (
+        played(method, answer, 2) for answer in (missing, whole)
+    )
     # Sums of shares round, which the second round makes larger: measured 2e-14.
-    torch.testing.assert_close(found["theta"], expected["theta"], rtol=0, atol=1e-11)
+    torch.testing.assert_close(found.theta, expected.theta, rtol=0, atol=1e-11)
 
 
 def test_control_variates_of_missing_clients_stay() -> None:
@@ -174,16 +172,19 @@ def test_control_variates_of_missing_clients_stay() -> None:
         (scaffold, "change", "variate"),
         (feddyn, "delta", "gradient"),
     ):
-        (before, _, uploads), (after, _, _) = exchanges(method, {0: first, 2: last}, 1)
+        answer = answering(method, {0: first, 2: last})
+        (before, ((_, answers),)), (after, _) = played(method, answer, 1)
         deltas, changes = (
-            torch.stack([u[key] for u in uploads]) for key in ("delta", change)
+            torch.stack([getattr(a, key) for a in answers.values()])
+            for key in ("delta", change)
         )
-        moved = before["theta"] + shares @ deltas / shares.sum()
+        moved = before.theta + shares @ deltas / shares.sum()
         variate = shares @ changes
         if method is feddyn:  # h = -alpha sum of share_m delta_m, theta less h / alpha
             moved, variate = moved + variate, -0.1 * variate
-        torch.testing.assert_close(after["theta"], moved, rtol=1e-13, atol=1e-15)
-        torch.testing.assert_close(after[kept], variate, rtol=1e-13, atol=1e-15)
+        torch.testing.assert_close(after.theta, moved, rtol=1e-13, atol=1e-15)
+        found = getattr(after, kept)
+        torch.testing.assert_close(found, variate, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -193,47 +194,42 @@ def test_a_forgotten_control_variate_is_missed_in_every_later_round(
     name: str, kept: str
 ) -> None:
     method = methods.load(name, tau=3)
-    door = InProcess(problem(), method)
-    shares = torch.tensor(door.shares, dtype=torch.float64)
-    federation = Federation(problem(), method, door)
-    state, broadcast = method.init(theta(problem()), 0)
-
-    def gap() -> Tensor:
-        """From the server's to the mean of the clients'."""
-        own = torch.stack([memory[kept] for memory in door.memories])
-        found: Tensor = state[kept] - shares @ own
-        return found
-
+    clients = connect(problem(), method)
+    shares = torch.tensor(clients.shares, dtype=torch.float64)
+    federation = Federation(problem(), method, clients)
+    reached = federation.start(theta(problem()), 0)
     lost = torch.zeros_like(theta(problem()))
     for number in range(1, 9):
         if number == 4:
-            lost = shares[1] * door.memories[1][kept]
-            assert lost.norm() > 1e-3 * state[kept].norm() > 0
-            door.memories[1] = {}
-        state, broadcast, _ = federation.advance(state, broadcast, number)
-        torch.testing.assert_close(gap(), lost, rtol=0, atol=1e-13 * state[kept].norm())
+            first, forgetful, last = reached.memories
+            lost = shares[1] * getattr(forgetful, kept)
+            assert lost.norm() > 1e-3 * getattr(reached.state, kept).norm() > 0
+            reached = reached._replace(memories=[first, None, last])
+        reached = federation.advance(reached).checkpoint
+        server = getattr(reached.state, kept)
+        own = torch.stack([getattr(memory, kept) for memory in reached.memories])
+        gap, atol = server - shares @ own, 1e-13 * server.norm()
+        torch.testing.assert_close(gap, lost, rtol=0, atol=atol)
 
 
 def test_a_budget_is_shared_among_those_that_report() -> None:
     spectra = {0: torch.tensor([9.0, 4.0]), 2: torch.tensor([8.0, 7.0, 1.0])}
-    uploads = [{"spectrum": s, "client": m} for m, s in spectra.items()]
-    parties, found = systems(EXACT), limits(uploads, 4)
+    parties, found = systems(EXACT), limits(spectra, 4)
     assert share([*spectra.values()], 4) == [2, 2]
     assert [limit(system, found, 99) for system in parties] == [2, 0, 2]
-    assert [limit(s, limits(uploads[:1], 4), 99) for s in parties] == [4, 0, 0]
+    assert [limit(s, limits({0: spectra[0]}, 4), 99) for s in parties] == [4, 0, 0]
 
 
 @pytest.mark.parametrize("name", ["fipa of a budget", "fipa_paper of a budget"])
 def test_a_budget_holds_whoever_is_missing(name: str) -> None:
-    method, parties = METHODS[name], dict(enumerate(systems(METHODS[name])))
-    del parties[1]
+    method, (first, _, last) = METHODS[name], systems(METHODS[name])
     spent = []
-    for state, broadcast, uploads in exchanges(method, parties, 3):
-        own = [{k: v for k, v in u.items() if k != "client"} for u in uploads]
-        if "theta" in broadcast and own:
-            spent.append(sum(map(payload, own)))
-        after, opening = method.renewed(state, broadcast)
-        assert "limits" not in {**after, **opening}
+    for state, exchanges in played(method, answering(method, {0: first, 2: last}), 3):
+        for opening in exchanges[:1]:
+            spent.append(sum(map(payload, opening.answers.values())))
+        renewed = method.renewed(state)
+        assert renewed.limits is None
+        assert next(method.round(renewed)).limits is None
     assert max(spent) <= 16000
     assert spent[2] > 14400
 
@@ -243,12 +239,12 @@ def test_a_budget_holds_whoever_is_missing(name: str) -> None:
 )
 def test_a_method_goes_on_when_clients_leave_and_come(name: str) -> None:
     method = METHODS[name]
-    door = Faulty(problem(), method, away={1: range(2, 4), 0: range(3, 5)})
-    federation = Federation(problem(), method, door, Rules(min_clients=1))
-    state, broadcast = method.init(theta(problem()), 0)
+    clients = Faulty(problem(), method, away={1: range(2, 4), 0: range(3, 5)})
+    federation = Federation(problem(), method, clients, Rules(min_clients=1))
+    reached = federation.start(theta(problem()), 0)
     for number in range(1, 7):
-        state, broadcast, _ = federation.advance(state, broadcast, number)
-        assert federation.roll is not None
-        present = [m for m in range(3) if number not in door.away.get(m, ())]
-        assert federation.roll.members == present
-        assert state["theta"].isfinite().all()
+        reached = federation.advance(reached).checkpoint
+        assert reached.participation is not None
+        present = [m for m in range(3) if number not in clients.away.get(m, ())]
+        assert reached.participation.members == present
+        assert reached.state.theta.isfinite().all()

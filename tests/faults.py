@@ -1,29 +1,37 @@
-"""Faults of clients, injected into the backend that runs them in process."""
+"""Faults of clients, injected into the clients that run in process."""
 
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fedsciml.federation.inprocess import InProcess
-from fedsciml.methods import Message, Method
+from fedsciml.federation.backend import Clients, Reply
+from fedsciml.federation.exchange import Checkpoint, Federation
+from fedsciml.federation.inprocess import Local
+from fedsciml.methods import Method, Opening, Record, flatten, mapped
+from fedsciml.methods.fipa import Probe
 from fedsciml.problem import Problem
 
-Fault = Callable[[Message], Message]
-"""From a good upload to what the server gets instead; may raise."""
+Fault = Callable[[Any], object]
+"""From a good answer to what the server gets instead; may raise."""
 
 
-class Faulty(InProcess):
+class Faulty(Local):
     """Clients with faults.
 
     Args:
         problem: Gives the shards.
-        method: Whose ``client`` function is run.
+        method: Whose ``client`` parts are run.
         faults: By client.
         rounds: When they happen.
-        when: At which broadcasts, for example ``opening``.
+        when: At which asks, for example ``opening``.
         away: Clients that are known to be gone in these rounds, by client.
+
+    Attributes:
+        asked: The round of each exchange, and who was asked.
     """
 
     def __init__(
@@ -32,7 +40,7 @@ class Faulty(InProcess):
         method: Method,
         faults: Mapping[int, Fault] | None = None,
         rounds: Container[int] = range(1, 10**6),
-        when: Callable[[Message], bool] = bool,
+        when: Callable[[Record], bool] = bool,
         away: Mapping[int, Container[int]] | None = None,
     ) -> None:
         super().__init__(problem, method)
@@ -47,62 +55,112 @@ class Faulty(InProcess):
 
     def ask(
         self,
-        broadcast: Message,
-        clients: Sequence[int],
+        ask: Record,
+        memories: Mapping[int, Record | None],
         number: int,
         deadline: float | None = None,
-    ) -> dict[int, Message | Exception]:
+    ) -> dict[int, Reply | Exception]:
         """The answers with the faults in them."""
-        self.asked.append((number, tuple(clients)))
-        answers = super().ask(broadcast, clients, number, deadline)
+        self.asked.append((number, tuple(memories)))
+        replies = super().ask(ask, memories, number, deadline)
         for m, fault in self.faults.items():
-            if m in clients and number in self.rounds and self.when(broadcast):
-                answer = answers[m]
-                assert not isinstance(answer, Exception)
+            if m in memories and number in self.rounds and self.when(ask):
+                reply = replies[m]
+                assert not isinstance(reply, Exception)
                 try:
-                    answers[m] = fault(answer)
+                    answer: Any = fault(reply.answer)
+                    replies[m] = reply._replace(answer=answer)
                 except Exception as error:
-                    answers[m] = error
-        return answers
+                    replies[m] = error
+        return replies
 
 
-def raises(upload: Message) -> Message:
+@dataclass(frozen=True)
+class Connected:
+    """A backend that connects every run to the same clients."""
+
+    clients: Clients
+
+    def connect(
+        self,
+        problem: Problem,
+        method: Method,
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> Clients:
+        """The clients, which must be of this method."""
+        del problem, device, dtype
+        assert not isinstance(self.clients, Local) or self.clients.method is method
+        return self.clients
+
+
+def advanced(
+    federation: Federation, since: Checkpoint | Tensor, rounds: int = 1
+) -> Checkpoint:
+    """What a federation has reached some rounds after a checkpoint or a start theta."""
+    reached = since if isinstance(since, Checkpoint) else federation.start(since, 0)
+    for _ in range(rounds):
+        reached = federation.advance(reached).checkpoint
+    return reached
+
+
+def same(a: Record | None, b: Record | None) -> bool:
+    """Whether two records hold the same values, bit for bit, under the same paths."""
+    if a is None or b is None:
+        return a is b
+    left, right = flatten(a), flatten(b)
+    return left.keys() == right.keys() and all(
+        torch.equal(left[path], right[path]) and left[path].dtype == right[path].dtype
+        if isinstance(left[path], Tensor) and isinstance(right[path], Tensor)
+        else left[path] == right[path] and type(left[path]) is type(right[path])
+        for path in left
+    )
+
+
+def raises(answer: object) -> object:
     """The client's own program fails."""
-    del upload
+    del answer
     raise RuntimeError("disk on fire")
 
 
-def gone(upload: Message) -> Message:
+def gone(answer: object) -> object:
     """The client does not answer."""
-    del upload
+    del answer
     raise ConnectionError("the node is gone")
 
 
-def everywhere(change: Callable[[Tensor], object]) -> Fault:
-    """Every tensor of the upload is changed."""
-    return lambda upload: {
-        key: change(value) if isinstance(value, Tensor) else value
-        for key, value in upload.items()
-    }
+def everywhere(change: Callable[[Tensor], Any]) -> Fault:
+    """Every tensor of the answer is changed."""
+    return lambda answer: mapped(answer, change)
 
 
-def negative(upload: Message) -> Message:
+def negative(answer: Any) -> object:  # noqa: ANN401
     """Losses that promise more than any sum of squares can keep."""
-    return {
-        key: -value - 1e300 if key in ("loss", "losses") else value
-        for key, value in upload.items()
-    }
+    told = {f.name for f in fields(answer)} & {"loss", "losses"}
+    return replace(answer, **{name: -getattr(answer, name) - 1e300 for name in told})
 
 
-def empty(upload: Message) -> Message:
+def empty(answer: Any) -> object:  # noqa: ANN401
     """The record has nothing in it."""
-    del upload
-    return {}
+    return replace(answer, **{f.name: None for f in fields(answer)})
 
 
-def garbage(upload: Message) -> Message:
-    """Bytes instead of tensors, and a tensor that nobody asked for."""
-    return {**dict.fromkeys(upload, b"\x00\xff"), "\x00": torch.zeros(3)}
+def garbage(answer: Any) -> object:  # noqa: ANN401
+    """Bytes instead of tensors."""
+    return replace(answer, **{f.name: b"\x00\xff" for f in fields(answer)})
+
+
+@dataclass(frozen=True, eq=False)
+class Foreign(Record):
+    """What no method sends."""
+
+    x: Tensor
+
+
+def foreign(answer: object) -> Foreign:
+    """A record of another type, with a tensor that nobody asked for."""
+    del answer
+    return Foreign(torch.zeros(3))
 
 
 FAULTS: dict[str, Fault] = {
@@ -115,17 +173,19 @@ FAULTS: dict[str, Fault] = {
     "another network": everywhere(lambda x: torch.cat([x, x[..., :1]], -1)),
     "empty": empty,
     "garbage": garbage,
+    "foreign": foreign,
     "negative": negative,
     "scaled": everywhere(lambda x: 1e6 * x),
 }
 """By name. In answers to a probe a scale is not seen."""
 
 
-def opening(broadcast: Message) -> bool:
-    """Whether it is the first of a round."""
-    return "theta" in broadcast
+def opening(ask: Record) -> bool:
+    """Whether it is the first of a round, also in what a wrapper asks."""
+    inner = getattr(ask, "ask", None)
+    return opening(inner) if inner is not None else isinstance(ask, Opening)
 
 
-def probing(broadcast: Message) -> bool:
+def probing(ask: Record) -> bool:
     """Whether it asks for candidates of FIPA."""
-    return "steps" in broadcast
+    return isinstance(ask, Probe)

@@ -150,7 +150,6 @@ def garbage(answer: Any) -> object:  # noqa: ANN401
     return replace(answer, **{f.name: b"\x00\xff" for f in fields(answer)})
 
 
-@dataclass(frozen=True, eq=False)
 class Foreign(Record):
     """What no method sends."""
 

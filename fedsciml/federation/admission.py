@@ -38,17 +38,21 @@ def refusal(
         for name, value, field in _leaves(answer, expected):
             if wrong := _wrong(value, field, sizes, theta):
                 return ValueError(f"its {name} {wrong}")
-            if field.agreed and value != share:
-                return ValueError(
-                    f"it says that it holds {value} of all rows, not {share:.4g}"
-                )
-            found = torch.as_tensor(value)
+            found = (
+                value
+                if isinstance(value, Tensor)
+                else torch.tensor(value, dtype=torch.float64, device="cpu")
+            )
             finite = found.isfinite()
             some = finite.any() or finite.numel() < 2
             if not (finite.all() if field.finite else some):
                 return FloatingPointError(f"its {name} is not finite")
             if field.least is not None and (found < field.least).any():
                 return ValueError(f"its {name} is below {field.least:g}")
+            if field.agreed and value != share:
+                return ValueError(
+                    f"it says that it holds {value} of all rows, not {share:.4g}"
+                )
     except ValueError as error:
         return error
     return None
@@ -121,9 +125,8 @@ def _leaves(answer: object, expected: Expected) -> Iterator[tuple[str, object, F
     """
     names = [field.name for field in fields(expected.kind)]
     if type(answer) is not expected.kind:
-        raise ValueError(
-            f"it is a {type(answer).__name__}, not a {kind(expected.kind)}"
-        )
+        found = kind(type(answer)).removeprefix("builtins.")
+        raise ValueError(f"it is a {found}, not a {kind(expected.kind)}")
     for name in names:
         value, field = getattr(answer, name), expected.fields.get(name)
         if field is None:

@@ -148,14 +148,18 @@ def placed(record: R, device: torch.device | str) -> R:
     return mapped(record, lambda value: value.to(device))
 
 
-def payload(record: Any) -> int:  # noqa: ANN401
-    """Bytes of a record's tensors and numbers; those that name them are not counted."""
-    return sum(
-        value.numel() * value.element_size()
-        if isinstance(value, Tensor)
-        else 8 * isinstance(value, int | float)
-        for value in flatten(record).values()
-    )
+def payload(record: object) -> int:
+    """Bytes of a record's tensors and numbers; nothing else that it holds is counted.
+
+    Of what is no record, too: it is counted before it is looked at.
+    """
+    if isinstance(record, Tensor):
+        return record.numel() * record.element_size()
+    if isinstance(record, Mapping):
+        return sum(map(payload, record.values()))
+    if is_dataclass(record) and not isinstance(record, type):
+        return sum(payload(getattr(record, f.name)) for f in fields(record))
+    return 8 * isinstance(record, int | float)
 
 
 def unique(kinds: Sequence[type]) -> tuple[type, ...]:

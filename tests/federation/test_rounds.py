@@ -3,9 +3,9 @@
 import json
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -21,15 +21,51 @@ from fedsciml import methods, run
 from fedsciml.collocation import strips
 from fedsciml.federation import loop as rounds
 from fedsciml.federation.record import Record, Round
-from fedsciml.methods import Field, Fields, Info, Message, Method, State
+from fedsciml.methods import (
+    ClientPart,
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Method,
+    Opening,
+    State,
+)
+from fedsciml.methods import Record as Message
 from fedsciml.network import MLP
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Residual, Row, Term
 from fedsciml.residual import System
 
 
+class Gradient(Message):
+    """A client's gradient, shape [p], and its loss."""
+
+    gradient: Tensor
+    loss: float
+
+
+class Check(Message):
+    """Asks for the loss at theta, shape [p]."""
+
+    theta: Tensor
+
+
+class Checked(Message):
+    """A client's loss, and how many exchanges it has seen."""
+
+    loss: float
+    count: int
+
+
+class Count(Message):
+    """How many exchanges a client has seen."""
+
+    count: int
+
+
 @dataclass(frozen=True)
-class Descent:
+class Descent(Method):
     """Gradient descent in two exchanges a round: gradients, then losses.
 
     Clients count their exchanges.
@@ -39,40 +75,51 @@ class Descent:
     name: str = "descent"
     pooled: bool = False
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
-        state = {"theta": theta, "round": 0, "seed": seed}
-        return state, {"theta": theta, "stage": "gradient"}
+    kinds = (State, Opening, Gradient, Check, Checked, Count)
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        memory = {"count": memory.get("count", 0) + 1}
-        linear = system.linearise(broadcast["theta"])
-        if broadcast["stage"] == "gradient":
-            return {"gradient": linear.gradient, "loss": linear.loss}, memory
+    def start(self, theta: Tensor, seed: int) -> State:
+        return State(theta)
+
+    def round(self, state: State) -> Exchanges[State]:
+        answers = yield Opening(state.theta)
+        theta = state.theta - self.rate * sum(a.gradient for a in answers.values())
+        loss = sum(a.loss for a in answers.values())
+        checked = yield Check(theta)
+        ranks = tuple(a.count for a in checked.values())
+        return State(theta), Info(loss=loss, ranks=ranks)
+
+    @property
+    def client(self) -> Mapping[type[Message], ClientPart]:
+        return {Opening: self.descend, Check: self.check}
+
+    def descend(
+        self, system: System, ask: Opening, memory: Count | None
+    ) -> tuple[Gradient, Count]:
+        linear = system.linearise(ask.theta)
+        return Gradient(linear.gradient, linear.loss), counted(memory)
+
+    def check(
+        self, system: System, ask: Check, memory: Count | None
+    ) -> tuple[Checked, Count]:
+        memory = counted(memory)
+        linear = system.linearise(ask.theta)
         if system.shard.client == 1:
-            self.in_round(memory["count"] // 2)
-        return {"loss": linear.loss, "count": memory["count"]}, memory
+            self.in_round(memory.count // 2)
+        return Checked(linear.loss, memory.count), memory
 
     def in_round(self, k: int) -> None:
         """For trouble, in client 1's second exchange: as half-finished as can be."""
 
-    def expects(self, broadcast: Message, size: int) -> Fields:
-        if broadcast["stage"] == "gradient":
-            return {"gradient": Field((size,), scale=True), "loss": Field()}
-        return {"loss": Field(finite=False), "count": Field()}
+    def expects(self, ask: Message, size: int) -> Expected:
+        if isinstance(ask, Check):
+            return Expected(Checked, {"loss": Field(finite=False), "count": Field()})
+        gradient = Field((size,), scale=True)
+        return Expected(Gradient, {"gradient": gradient, "loss": Field()})
 
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        if "gradient" in uploads[0]:
-            theta = state["theta"] - self.rate * sum(u["gradient"] for u in uploads)
-            loss = sum(u["loss"] for u in uploads)
-            state = {**state, "theta": theta, "loss": loss}
-            return state, {"theta": theta, "stage": "probe"}, None
-        state = {**state, "round": state["round"] + 1}
-        info = Info(loss=state["loss"], ranks=[u["count"] for u in uploads])
-        return state, {"theta": state["theta"], "stage": "gradient"}, info
+
+def counted(memory: Count | None) -> Count:
+    """With an exchange more."""
+    return Count(memory.count + 1 if memory else 1)
 
 
 @cache
@@ -99,7 +146,7 @@ def troubled(when: int, trouble: BaseException) -> Descent:
 
 def essence(history: list[Round]) -> list[Round]:
     """A history without its seconds."""
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in history]
+    return [replace(line, seconds=0.0) for line in history]
 
 
 def test_a_run_of_a_plain_method_is_its_formula() -> None:
@@ -128,7 +175,7 @@ def test_the_history_tells_every_round() -> None:
     assert last.relative_l2 == pytest.approx(float(error.norm() / reference.norm()))
     assert result.errors() == (last.relative_l2, last.mse)
     assert 0 < shown[0].seconds < shown[1].seconds < last.seconds
-    assert (last.step, last.damping, last.ranks) == (1.0, 0.0, [6, 6, 6])
+    assert (last.step, last.damping, last.ranks) == (1.0, 0.0, (6, 6, 6))
 
 
 def test_seconds_are_those_of_the_given_clock() -> None:
@@ -144,7 +191,7 @@ def test_bytes_are_what_was_sent() -> None:
     assert last.bytes_down == k * clients * 2 * 8 * p
     assert last.messages == k * 2 * 2 * clients
     half = run(problem(), Descent(), k, dtype=torch.float32).history[-1]
-    assert half["bytes_down"] == last.bytes_down / 2
+    assert half.bytes_down == last.bytes_down / 2
     central = run(problem(), methods.load("adam", tau=2), k).history[-1]
     assert central.bytes_up == central.bytes_down == central.messages == 0
 
@@ -278,7 +325,7 @@ def test_an_interrupted_run_goes_on_from_its_last_whole_round(
     whole = run(problem(), Descent(), 5)
     with pytest.raises(KeyboardInterrupt):
         run(problem(), troubled(when, KeyboardInterrupt()), 5, out=tmp_path / "run")
-    found = Record.resume(tmp_path / "run").load()
+    found = Record.resume(tmp_path / "run").load(Descent.kinds)
     assert found is not None
     assert found.round == when - 1
     assert not (tmp_path / "run" / "failure.json").exists()
@@ -294,10 +341,10 @@ def test_a_diverging_run_keeps_its_record_and_says_why(tmp_path: Path) -> None:
     failure = json.loads((out / "failure.json").read_text())
     assert failure["error"] == "FloatingPointError"
     record = Record.resume(out)
-    found = record.load()
+    found = record.load(Descent.kinds)
     assert found is not None
     assert found.round == len(record.history()) == 1
-    assert bool(found.state["theta"].isfinite().all())
+    assert bool(found.state.theta.isfinite().all())
     assert not (out / "model.safetensors").exists()
 
 
@@ -516,7 +563,7 @@ class Killer:
         if self._due():
             if self.moment == "middle":
                 with (record.directory / "history.jsonl").open("a") as file:
-                    file.write(json.dumps(line)[:17])
+                    file.write(line.line()[:17])
             elif self.moment == "after":
                 self.append(record, line)
             raise Killed

@@ -6,19 +6,24 @@ from pathlib import Path
 import pytest
 import torch
 from cases import scalar, theta
+from faults import same
 
 from fedsciml import methods
-from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.site import Files, Memories, Order, Site
-from fedsciml.methods import Message
+from fedsciml.federation.inprocess import Local
+from fedsciml.federation.site import Content, Files, Memories, Order, Site
+from fedsciml.methods import Record
 
-MEMORY = {"left": torch.arange(6.0).reshape(2, 3).mT, "rank": 3, "word": "nan"}
+MEMORY: Content = {
+    "left": torch.arange(6.0).reshape(2, 3).mT,
+    "rank": 3,
+    "word": "nan",
+}
 
 
-def opening(number: int = 1) -> Message:
-    """The broadcast that begins a round of scaffold, whose clients remember."""
-    broadcast: Message = methods.load("scaffold", tau=2).init(theta(scalar()), 0)[1]
-    return broadcast
+def opening() -> Record:
+    """The ask that begins a round of scaffold, whose clients remember."""
+    method = methods.load("scaffold", tau=2)
+    return next(method.round(method.start(theta(scalar()), 0)))
 
 
 def site(client: int = 2) -> Site:
@@ -28,22 +33,20 @@ def site(client: int = 2) -> Site:
 @pytest.mark.parametrize("client", range(3))
 def test_a_site_uploads_what_the_client_in_process_does(client: int) -> None:
     problem, method = scalar(), methods.load("scaffold", tau=2)
-    door, memories = InProcess(problem, method), dict[str, Message]()
+    clients, memories = Local(problem, method), dict[str, Content]()
+    memory: Record | None = None
     totals = [len(term.points) for term in problem.terms]
     for order in (Order("1.1", "", ""), Order("2.1", "1.1", "1.1")):
-        upload, known = site(client).exchange(opening(), totals, order, memories)
-        expected = door.ask(opening(), [client], 1)[client]
+        answer, known = site(client).exchange(opening(), totals, order, memories)
+        reply = clients.ask(opening(), {client: memory}, 1)[client]
         assert known
-        assert not isinstance(expected, Exception)
-        assert upload.keys() == expected.keys()
-        assert all(
-            torch.equal(torch.as_tensor(upload[k]), torch.as_tensor(expected[k]))
-            for k in upload
-        )
+        assert not isinstance(reply, Exception)
+        expected, memory = reply
+        assert same(answer, expected)
 
 
 def test_what_is_older_than_the_round_s_start_is_forgotten() -> None:
-    memories: dict[str, Message] = {"8.2": {}, "9.10": {}, "9.9": {}, "10.1": {}}
+    memories: dict[str, Content] = {"8.2": {}, "9.10": {}, "9.9": {}, "10.1": {}}
     site().exchange(opening(), [23, 3], Order("10.2", "9.10", "9.10"), memories)
     assert set(memories) == {"9.10", "10.1", "10.2"}
 
@@ -51,15 +54,23 @@ def test_what_is_older_than_the_round_s_start_is_forgotten() -> None:
 def test_a_round_can_begin_without_memory_but_not_go_on() -> None:
     fresh, _ = site().exchange(opening(), [23, 3], Order("1.1", "", ""), {})
     order = Order("4.1", "3.1", "3.1")
-    upload, known = site().exchange(opening(), [23, 3], order, {})
+    answer, known = site().exchange(opening(), [23, 3], order, {})
     assert not known
-    assert torch.equal(upload["delta"], fresh["delta"])
+    assert same(answer, fresh)
     with pytest.raises(LookupError, match="Client 2 does not remember exchange 4.1"):
         site().exchange(opening(), [23, 3], Order("4.2", "4.1", "3.1"), {})
 
 
+def test_the_memory_of_another_method_is_refused() -> None:
+    memories: dict[str, Content] = {}
+    site().exchange(opening(), [23, 3], Order("1.1", "", ""), memories)
+    memories["1.1"]["kind"] = "fipa.Memory"
+    with pytest.raises(ValueError, match=r"it is a 'fipa\.Memory', not one of"):
+        site().exchange(opening(), [23, 3], Order("2.1", "1.1", "1.1"), memories)
+
+
 def test_data_that_changed_within_a_run_are_refused() -> None:
-    memories: dict[str, Message] = {}
+    memories: dict[str, Content] = {}
     site().exchange(opening(), [23, 3], Order("1.1", "", ""), memories)
     equation, ends = scalar().terms
     assert isinstance(equation.points, torch.Tensor)
@@ -83,7 +94,10 @@ def test_files_hold_memories_exactly(tmp_path: Path) -> None:
     assert set(again) == {"7.2", "7.10"}
     assert len(again) == 2
     found = again["7.2"]
-    assert torch.equal(found.pop("left"), MEMORY["left"])
+    left, expected = found.pop("left"), MEMORY["left"]
+    assert isinstance(left, torch.Tensor)
+    assert isinstance(expected, torch.Tensor)
+    assert torch.equal(left, expected)
     assert found == {"rank": 3, "word": "nan"}
     del again["7.2"]
     assert "7.2" not in files

@@ -1,21 +1,23 @@
 """Clients that leave and come: what still holds, and who stands in for them."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import study_stragglers
 import torch
 from cases import linear, optimum, scalar, theta
-from faults import Faulty
+from faults import Faulty, advanced
 from reference import relative
 from torch import Tensor
 
 import problems
 from fedsciml import methods, policies
-from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.participation import Federation, Rules
-from fedsciml.methods import Message, Method, State
+from fedsciml.federation.exchange import Checkpoint, Federation
+from fedsciml.federation.inprocess import Local
+from fedsciml.federation.participation import Rules
+from fedsciml.methods import Method, Record, fipa, flatten
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.wrappers.balance import Balanced
@@ -25,41 +27,48 @@ ANY = Rules(min_clients=1)
 
 
 def reached(
-    problem: Problem, method: Method, door: InProcess, rounds: int, rules: Rules
-) -> State:
-    """The state after some rounds."""
-    federation = Federation(problem, method, door, rules)
-    state, broadcast = method.init(theta(problem), 0)
-    for number in range(1, rounds + 1):
-        state, broadcast, _ = federation.advance(state, broadcast, number)
-    return state
+    problem: Problem, method: Method, clients: Local, rounds: int, rules: Rules
+) -> Checkpoint:
+    """What is reached after some rounds."""
+    federation = Federation(problem, method, clients, rules)
+    return advanced(federation, theta(problem), rounds)
 
 
-def opened(problem: Problem, start: Tensor) -> tuple[Message, Message, State, System]:
-    """A broadcast at a point, the upload of client 1, and its memory."""
+def opened(
+    problem: Problem, start: Tensor
+) -> tuple[fipa.Opening, fipa.Sketched, fipa.Memory, System]:
+    """The first ask at a point, the answer of client 1, and its memory."""
     system = System(problem, problem.shards()[1])
-    _, broadcast = EXACT.init(start, 0)
-    upload, memory = EXACT.client(system, broadcast, {})
-    return broadcast, upload, memory, system
+    ask = next(EXACT.round(EXACT.start(start, 0)))
+    answer, memory = EXACT.client[fipa.Opening](system, ask, None)
+    assert isinstance(ask, fipa.Opening)
+    assert isinstance(answer, fipa.Sketched)
+    assert isinstance(memory, fipa.Memory)
+    return ask, answer, memory, system
+
+
+def assert_close(found: Record, expected: Record) -> None:
+    """All parts of two records agree to rounding."""
+    mine, theirs = flatten(found), flatten(expected)
+    assert mine.keys() == theirs.keys()
+    assert mine.pop("kind") == theirs.pop("kind")
+    for path in mine:
+        torch.testing.assert_close(mine[path], theirs[path], rtol=1e-12, atol=1e-14)
 
 
 def test_a_stand_in_answers_what_a_linear_client_would() -> None:
     problem = linear()
     start, there = theta(problem), theta(problem, 1)
     _, last, _, system = opened(problem, start)
-    broadcast, expected, memory, _ = opened(problem, there)
-    found, moved = EXACT.stand_in(broadcast, {**last, "theta": start})
-    assert found.keys() == expected.keys()
-    for key in found:
-        torch.testing.assert_close(found[key], expected[key], rtol=1e-12, atol=1e-14)
+    ask, expected, memory, _ = opened(problem, there)
+    found, moved = EXACT.stand_in(ask, fipa.Last(last, start))
+    assert_close(found, expected)
     steps = torch.stack([there, start, -3 * there])
-    probe = {"steps": steps, "lengths": torch.tensor([1.0, 0.25]).double()}
-    expected, _ = EXACT.client(system, probe, memory)
+    probe = fipa.Probe(steps, torch.tensor([1.0, 0.25]).double())
+    losses, _ = EXACT.client[fipa.Probe](system, probe, memory)
     found, again = EXACT.stand_in(probe, moved)
-    assert again == moved
-    assert found.keys() == expected.keys()
-    for key in found:
-        torch.testing.assert_close(found[key], expected[key], rtol=1e-12, atol=1e-14)
+    assert again is moved
+    assert_close(found, losses)
 
 
 def test_a_stand_in_is_the_linear_model_of_the_last_sketch() -> None:
@@ -69,24 +78,30 @@ def test_a_stand_in_is_the_linear_model_of_the_last_sketch() -> None:
     linear = system.linearise(start)
     for h in (1.0, 0.1):  # errs by O(h^2)
         model = linear.residual + linear.jvp(h * step)
-        found, _ = EXACT.stand_in({"theta": start + h * step}, {**last, "theta": start})
-        assert found["loss"] == pytest.approx(float(model @ model) / 2, rel=1e-10)
-        gradient = -(found["target"] @ found["factor"])
+        ask, *_ = opened(problem, start + h * step)
+        found, _ = EXACT.stand_in(ask, fipa.Last(last, start))
+        assert isinstance(found, fipa.Sketched)
+        assert found.loss == pytest.approx(float(model @ model) / 2, rel=1e-10)
+        gradient = -(found.target @ found.factor)
         assert relative(gradient, linear.vjp(model)) < 1e-10
 
 
 def test_a_stand_in_s_loss_is_never_negative() -> None:
     problem = scalar()
     start = theta(problem)
-    _, last, _, _ = opened(problem, start)
+    _, answer, _, _ = opened(problem, start)
     # All of the residual in the sketch, and rounding beyond.
-    square = float(last["target"] @ last["target"])
-    last |= {"theta": start, "loss": square / 2 * (1 - 1e-12)}
-    step = torch.linalg.lstsq(last["factor"], last["target"]).solution
-    found, _ = EXACT.stand_in({"theta": start + step}, last)
-    assert 0 <= found["loss"] < 1e-20 * square
-    probe = {"steps": step[None], "lengths": torch.ones(1).double()}
-    assert (EXACT.stand_in(probe, last)[0]["losses"] >= 0).all()
+    square = float(answer.target @ answer.target)
+    last = fipa.Last(replace(answer, loss=square / 2 * (1 - 1e-12)), start)
+    step = torch.linalg.lstsq(answer.factor, answer.target).solution
+    ask, *_ = opened(problem, start + step)
+    found, _ = EXACT.stand_in(ask, last)
+    assert isinstance(found, fipa.Sketched)
+    assert 0 <= found.loss < 1e-20 * square
+    probe = fipa.Probe(step[None], torch.ones(1).double())
+    found, _ = EXACT.stand_in(probe, last)
+    assert isinstance(found, fipa.Found)
+    assert (found.losses >= 0).all()
 
 
 @pytest.mark.parametrize("local", ["exact", "gauss_newton"])
@@ -97,26 +112,29 @@ def test_a_linear_run_with_a_stand_in_is_the_run_with_all(local: str) -> None:
     rules, rounds = Rules(min_clients=1, staleness=20), 8
     away = {1: range(2, rounds + 1)}
     found = reached(problem, method, Faulty(problem, method, away=away), rounds, rules)
-    whole = reached(problem, method, InProcess(problem, method), rounds, rules)
-    assert relative(found["theta"], whole["theta"]) < 1e-10
-    assert relative(found["theta"], optimum(problem)) < 1e-10
+    whole = reached(problem, method, Local(problem, method), rounds, rules)
+    assert relative(found.state.theta, whole.state.theta) < 1e-10
+    assert relative(found.state.theta, optimum(problem)) < 1e-10
 
 
 def test_what_holds_stays_when_clients_leave() -> None:
     problem = scalar()
-    state = reached(problem, EXACT, InProcess(problem, EXACT), 5, ANY)
+    state = reached(problem, EXACT, Local(problem, EXACT), 5, ANY).state
     # Somewhere else than at the lowest loss, as in the midst of a hop.
-    state |= {"at": theta(problem, 3)}
-    after, broadcast = EXACT.renewed(state, {})
-    fresh, _ = EXACT.init(state["theta"], 0)
-    lost = {"ceiling", "best", "peak", "slow"}
-    for key, value in after.items():
-        forgotten = key.removeprefix("policy.") in lost
-        expected = {**state, "at": state["theta"]}[key]
-        assert value is (fresh[key] if forgotten else expected) or value == expected
-    assert state.keys() - after.keys() == {"lowest"}
-    assert broadcast["theta"] is state["theta"]
-    assert (broadcast["round"], broadcast["top"]) == (state["round"], state["top"])
+    state = replace(state, at=theta(problem, 3))
+    renewed = EXACT.renewed(state)
+    fresh, after = (flatten(s) for s in (EXACT.start(state.theta, 0), renewed))
+    before = {**flatten(state), "at": state.theta}
+    lost = {f"policy/{key}" for key in ("ceiling", "best", "peak", "slow")}
+    assert lost & before.keys()
+    for path, value in after.items():
+        expected = (fresh if path in lost else before)[path]
+        assert value is expected or value == expected
+    assert before.keys() - after.keys() == {"lowest"}
+    ask = next(EXACT.round(renewed))
+    assert isinstance(ask, fipa.Opening)
+    assert ask.theta is state.theta
+    assert (ask.round, ask.top) == (state.round, state.top)
 
 
 @pytest.mark.parametrize("name", [*policies.names(), "gradient_only"])
@@ -127,16 +145,15 @@ def test_the_loss_of_those_present_does_not_rise(name: str) -> None:
     else:
         policy = {"line_search": "line_search:memory=3"}.get(name, name)
         method = methods.load("fipa", sketch="svd", policy=policy)
-    door = Faulty(problem, method, away={1: range(3, 5), 0: range(6, 7)})
-    federation = Federation(problem, method, door, ANY)
-    state, broadcast = method.init(theta(problem), 0)
-    for number in range(1, 9):
-        before = state["theta"]
-        state, broadcast, _ = federation.advance(state, broadcast, number)
-        assert federation.roll is not None
+    clients = Faulty(problem, method, away={1: range(3, 5), 0: range(6, 7)})
+    federation = Federation(problem, method, clients, ANY)
+    after = federation.start(theta(problem), 0)
+    for _ in range(8):
+        before, after = after, federation.advance(after).checkpoint
+        assert after.participation is not None
         losses = [
-            sum(door.systems[m].loss(point) for m in federation.roll.members)
-            for point in (before, state["theta"])
+            sum(clients.systems[m].loss(point) for m in after.participation.members)
+            for point in (before.state.theta, after.state.theta)
         ]
         if name != "fixed":  # which takes its step without a look
             assert losses[1] <= losses[0] * (1 + 1e-12)
@@ -144,11 +161,11 @@ def test_the_loss_of_those_present_does_not_rise(name: str) -> None:
 
 def test_with_a_client_gone_for_ever_the_others_problem_is_solved() -> None:
     problem = linear()
-    door = Faulty(problem, EXACT, away={1: range(4, 100)})
-    state = reached(problem, EXACT, door, 10, ANY)
-    alone = door.systems[0].linearise(torch.zeros(2).double())
+    clients = Faulty(problem, EXACT, away={1: range(4, 100)})
+    found = reached(problem, EXACT, clients, 10, ANY).state.theta
+    alone = clients.systems[0].linearise(torch.zeros(2).double())
     own = torch.linalg.lstsq(alone.jacobian(), -alone.residual).solution
-    assert relative(state["theta"], own) < 1e-10
+    assert relative(found, own) < 1e-10
     assert relative(optimum(problem), own) > 0.1
 
 
@@ -156,12 +173,13 @@ def test_with_a_client_gone_for_ever_the_others_problem_is_solved() -> None:
 def test_a_client_that_comes_later_is_balanced_too(by: str) -> None:
     problem = scalar()
     method = Balanced(EXACT, by)
-    door = Faulty(problem, method, away={2: range(1, 3)})
-    state = reached(problem, method, door, 2, ANY)
-    known = state["balance.factors"]
-    reached(problem, method, door, 4, ANY)
-    of_others = door.memories[0]["balance.factors"]
-    own = door.memories[2]["balance.factors"][-1]
+    clients = Faulty(problem, method, away={2: range(1, 3)})
+    federation = Federation(problem, method, clients, ANY)
+    before = advanced(federation, theta(problem), 2)
+    known = before.state.factors
+    after = advanced(federation, before, 2)
+    of_others, own = (after.memories[m].factors for m in (0, 2))
+    own = own[-1]
     assert torch.equal(known, of_others)
     if by == "terms":
         assert torch.equal(own, of_others[0])

@@ -174,7 +174,7 @@ class FedPM(Method):
             jacobian = linear.jacobian()
             blocks = [jacobian.mT @ jacobian]
         else:
-            weights = torch.zeros(len(system.problem.terms)).to(linear.residual)
+            weights = linear.residual.new_zeros(len(system.problem.terms))
             for rows in system.shard.rows:
                 weights[rows.term] = rows.weight**2
             blocks = [

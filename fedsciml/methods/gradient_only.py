@@ -211,7 +211,7 @@ class GradientOnly(Method):
         expected = 1.0 if len(s) else state.length
         if expected == 0:
             expected = 1 / max(float(gradient.norm()), torch.finfo(s.dtype).tiny)
-        halvings = -torch.arange(self.lengths).to(gradient)
+        halvings = -torch.arange(self.lengths, device=s.device).to(gradient)
         return LONGEST * expected * 2**halvings
 
 

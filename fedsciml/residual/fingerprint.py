@@ -44,9 +44,13 @@ def agreement(problem: Problem) -> str:
     parts += sorted((k, v) for k, v in problem.parameters.items() if k != "data")
     parts += [(term.name, term.weight) for term in problem.terms]
     d, generator = len(problem.coordinates), Generator().manual_seed(0)
-    points = torch.rand(PROBES, d, generator=generator, dtype=torch.float64)
+    points = torch.rand(
+        PROBES, d, generator=generator, dtype=torch.float64, device="cpu"
+    )
     if problem.domain is not None:
-        lower, upper = (torch.as_tensor(c).to(points) for c in problem.domain)
+        lower, upper = (
+            torch.as_tensor(c, device="cpu").to(points) for c in problem.domain
+        )
         points = lower + points * (upper - lower)
     rows = tuple(
         Rows(

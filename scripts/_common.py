@@ -18,8 +18,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 from tqdm import tqdm
 
+from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result
-from fedsciml.federation.record import Round, replace_file
+from fedsciml.federation.record import replace_file
 from fedsciml.problem import Problem, Shard
 from fedsciml.residual import JetBlock, System
 

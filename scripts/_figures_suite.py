@@ -10,7 +10,7 @@ from _tables import OURS
 from benchmark import longest
 
 from fedsciml import plot
-from fedsciml.federation.record import Round
+from fedsciml.federation.history import Round
 from fedsciml.plot import Panel
 
 SINES = ("sine2", "sine4", "sine8")

@@ -44,7 +44,8 @@ from _tables_suites import reached
 
 import problems
 from fedsciml import methods, run
-from fedsciml.federation.record import Round, replace_file
+from fedsciml.federation.history import Round
+from fedsciml.federation.record import replace_file
 from fedsciml.problem import Problem
 
 ROOT = Path(__file__).parents[1]

@@ -30,7 +30,7 @@ from _tables import Cell, Table
 from benchmark import publish, thinned
 
 from fedsciml import deepxde, methods, run
-from fedsciml.federation.record import Round
+from fedsciml.federation.history import Round
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "figures" / "data" / "deepxde.json"

@@ -25,7 +25,7 @@ from _common import SUITE, Entry
 
 import problems
 from fedsciml import policies, run
-from fedsciml.federation.record import Round
+from fedsciml.federation.history import Round
 from fedsciml.methods.fipa import Fipa
 from fedsciml.policies import Policy
 from fedsciml.wrappers.balance import Balance, balanced

@@ -26,7 +26,8 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods, run
-from fedsciml.federation.record import Record, Round
+from fedsciml.federation.history import Round
+from fedsciml.federation.record import Record
 
 APP = Path(__file__).parent / "flower_app"
 PROBLEM, SITES = "heat_inverse", 3

@@ -30,7 +30,8 @@ from torch import Tensor
 import problems
 from fedsciml import methods, run
 from fedsciml.analysis.metrics import errors
-from fedsciml.federation.record import Record, replace_file, unpack
+from fedsciml.federation.checkpoint import unpack
+from fedsciml.federation.record import Record, replace_file
 from fedsciml.problem import Problem
 
 ROOT = Path(__file__).parents[1]

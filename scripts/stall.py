@@ -21,7 +21,8 @@ from torch import Tensor
 
 import problems
 from fedsciml import policies, run
-from fedsciml.federation.record import Round, replace_file
+from fedsciml.federation.history import Round
+from fedsciml.federation.record import replace_file
 from fedsciml.methods.fipa import Fipa
 from fedsciml.residual import Linearisation, System
 

@@ -45,8 +45,9 @@ from tqdm import tqdm
 
 import problems
 from fedsciml import methods
+from fedsciml.federation.history import Round
 from fedsciml.federation.loop import run
-from fedsciml.federation.record import Round, replace_file
+from fedsciml.federation.record import replace_file
 
 SEED = 0
 

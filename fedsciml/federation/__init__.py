@@ -1,10 +1,12 @@
 """Rounds with clients that fail: ask, admit, merge, record, resume."""
 
-from fedsciml.federation.exchange import Checkpoint, Federation
+from fedsciml.federation.checkpoint import Checkpoint
+from fedsciml.federation.exchange import Federation
+from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.loop import Result, run
 from fedsciml.federation.participation import Rules, TooFewClients
-from fedsciml.federation.record import Record, Round, environment, replace_file
+from fedsciml.federation.record import Record, environment, replace_file
 from fedsciml.federation.traffic import Traffic
 
 __all__ = [

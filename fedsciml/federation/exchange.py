@@ -24,13 +24,13 @@ from torch import Tensor
 
 from fedsciml.federation.admission import outliers, refusal, usual
 from fedsciml.federation.backend import Clients
+from fedsciml.federation.checkpoint import Checkpoint
 from fedsciml.federation.participation import (
     Heard,
     Participation,
     Rules,
     TooFewClients,
 )
-from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Info, Method, Record, State
 from fedsciml.problem import Problem
 
@@ -43,26 +43,6 @@ RETRY = 1.0
 
 LONGEST = 500
 """Letters of what is told of a client."""
-
-
-class Checkpoint(NamedTuple):
-    """All that continues a run after ``round`` rounds.
-
-    Attributes:
-        round: How many are done.
-        state: The server's.
-        memories: The clients', in their order.
-        traffic: So far.
-        seconds: So far.
-        participation: Who took part in the last round; None before the first.
-    """
-
-    round: int
-    state: State
-    memories: list[Record | None]
-    traffic: Traffic = Traffic()
-    seconds: float = 0.0
-    participation: Participation | None = None
 
 
 class Outcome(NamedTuple):
@@ -149,7 +129,7 @@ class Federation:
             FloatingPointError: If theta or the loss is not finite.
             Exception: Where all clients are needed and one fails, what it raised.
         """
-        outcome = _Round(self, since).outcome()
+        outcome = _Conversation(self, since).outcome()
         theta = outcome.checkpoint.state.theta
         self.check(outcome.checkpoint.round, outcome.info.loss, theta)
         return outcome
@@ -272,7 +252,7 @@ class _Asking:
         )
 
 
-class _Round(_Asking):
+class _Conversation(_Asking):
     """One round on its way.
 
     Attributes:

@@ -14,10 +14,12 @@ from torch import Generator, Tensor
 
 from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure
 from fedsciml.federation.backend import Backend
-from fedsciml.federation.exchange import Checkpoint, Federation
+from fedsciml.federation.checkpoint import Checkpoint
+from fedsciml.federation.exchange import Federation
+from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.record import Record, Round
+from fedsciml.federation.record import Record
 from fedsciml.methods import Method, unique
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem

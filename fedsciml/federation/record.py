@@ -12,110 +12,19 @@ with the same result. Numbers that are not finite are ``null``, as JSON has no o
 """
 
 import json
-import math
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fedsciml.federation.exchange import Checkpoint
-from fedsciml.federation.participation import Heard, Participation
-from fedsciml.federation.traffic import Traffic
-from fedsciml.methods import Leaf, flatten, rebuild
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round of a history.
-
-    Seconds are those of clients, messages and server; that for measuring the error is
-    not counted. The loss is that of the point from which the round steps, which may
-    rise for some rounds; the errors are those of the model, which stays at the lowest
-    loss meanwhile.
-
-    Attributes:
-        round: Its number, from 1.
-        loss: At the round's start, summed over the clients.
-        step: Length of the step taken, as a fraction of the full one; 0 if none was.
-        damping: mu of the step, absolute; 0 for none.
-        cutoff: Relative cut-off of singular values in the step; 0 for none.
-        ranks: Rank of each client's sketch, in the order of the clients.
-        epochs: Local epochs of each client.
-        probes: Candidate steps whose losses the clients were asked for.
-        relative_l2: Error of the model on the test points; NaN if not known.
-        mse: Likewise, mean squared.
-        errors: Of each output and unknown number, where there are several.
-        bytes_up: Sent by the clients until the end of the round.
-        bytes_down: Sent to them.
-        messages: Messages both ways.
-        seconds: Until the end of the round.
-        dropped: Clients whose uploads were not merged, and why.
-        stale: Clients for whom an earlier sketch stood in, and its age in rounds.
-        gn_gap: Distance of the step from the centralised Gauss-Newton step, relative;
-            None where it was not asked for.
-    """
-
-    round: int
-    loss: float
-    step: float = 1.0
-    damping: float = 0.0
-    cutoff: float = 0.0
-    ranks: tuple[int, ...] = ()
-    epochs: int = 0
-    probes: int = 0
-    relative_l2: float = math.nan
-    mse: float = math.nan
-    errors: Mapping[str, float] = field(default_factory=dict)
-    bytes_up: int = 0
-    bytes_down: int = 0
-    messages: int = 0
-    seconds: float = 0.0
-    dropped: Mapping[str, str] = field(default_factory=dict)
-    stale: Mapping[str, int] = field(default_factory=dict)
-    gn_gap: float | None = None
-
-    __hash__ = None  # type: ignore[assignment]
-
-    @property
-    def sent(self) -> int:
-        """Sent both ways."""
-        return self.bytes_up + self.bytes_down
-
-    def line(self) -> str:
-        """Strict JSON with a line break; null for what is not finite."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("errors", "dropped", "stale"):
-            if not plain[name]:
-                del plain[name]
-        if self.gn_gap is None:
-            del plain["gn_gap"]
-        return json.dumps(_swapped(plain, _finite), allow_nan=False) + "\n"
-
-    @classmethod
-    def read(cls, line: str | bytes) -> "Round":
-        """The round that a line holds.
-
-        Raises:
-            ValueError: If it holds none.
-        """
-        found = json.loads(line)
-        if not isinstance(found, dict):
-            raise ValueError("not an object")
-        found = _swapped(found, _known)
-        found["ranks"] = tuple(found.get("ranks", ()))
-        try:
-            return cls(**found)
-        except TypeError as error:
-            raise ValueError(f"no round: {error}") from error
+from fedsciml.federation.checkpoint import Checkpoint, flat, pack, rebuilt, unpack
+from fedsciml.federation.history import Round
 
 
 class Record:
@@ -235,7 +144,7 @@ class Record:
         """Replace the checkpoint."""
         with (self.directory / "history.jsonl").open("a") as file:
             os.fsync(file.fileno())  # a checkpoint must not outlive its history
-        replace_file(self.directory / "checkpoint.safetensors", pack(_flat(checkpoint)))
+        replace_file(self.directory / "checkpoint.safetensors", pack(flat(checkpoint)))
 
     def load(
         self, kinds: Sequence[type], device: torch.device | str = "cpu"
@@ -253,7 +162,7 @@ class Record:
         if not path.exists():
             return None
         try:
-            return _checkpoint(unpack(path, device), kinds)
+            return rebuilt(unpack(path, device), kinds)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is damaged: {error}. Remove it to do the run again from its "
@@ -273,83 +182,6 @@ class Record:
         )
 
 
-def pack(content: Mapping[str, object]) -> bytes:
-    """Tensors, and what JSON knows, as a safetensors file."""
-    # Clones, as two entries may be the same tensor.
-    tensors = {
-        key: value.detach().cpu().contiguous().clone()
-        for key, value in content.items()
-        if isinstance(value, Tensor)
-    }
-    plain = {key: value for key, value in content.items() if key not in tensors}
-    return save(tensors, {"plain": json.dumps(plain)})
-
-
-def unpack(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What was packed into a file.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
-    try:
-        with safe_open(path, "pt", device=str(device)) as file:
-            plain: dict[str, Any] = json.loads(file.metadata()["plain"])
-            # Clones: the file's tensors may be aligned otherwise than fresh ones, and
-            # the last digit of a dot product depends on that.
-            tensors = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(str(error)) from error
-    return {**plain, **tensors}
-
-
-def _flat(checkpoint: Checkpoint) -> dict[str, object]:
-    """A checkpoint as tensors and plain data, its records flattened."""
-    content: dict[str, object] = {
-        "round": checkpoint.round,
-        "traffic": list(checkpoint.traffic),
-        "seconds": checkpoint.seconds,
-        "clients": len(checkpoint.memories),
-    }
-    records: dict[str, object] = {"state": checkpoint.state}
-    records |= {f"memory{m}": memory for m, memory in enumerate(checkpoint.memories)}
-    if checkpoint.participation is not None:
-        members, stale, heard, norms = checkpoint.participation
-        content |= {"members": members, "stale": stale, "norms": norms}
-        content["heard"] = {str(m): last.round for m, last in heard.items()}
-        records |= {f"last{m}": last.last for m, last in heard.items()}
-    for name, record in records.items():
-        if record is not None:
-            content |= {f"{name}/{k}": value for k, value in flatten(record).items()}
-    return content
-
-
-def _checkpoint(content: Mapping[str, Any], kinds: Sequence[type]) -> Checkpoint:
-    plain, parts = dict[str, Any](), dict[str, dict[str, Leaf]]()
-    for key, value in content.items():
-        part, slash, name = key.partition("/")
-        if slash:
-            parts.setdefault(part, {})[name] = value
-        else:
-            plain[key] = value
-    records = {name: rebuild(part, kinds) for name, part in parts.items()}
-    participation = None
-    if "members" in plain:
-        heard = {
-            int(m): Heard(records[f"last{m}"], k) for m, k in plain["heard"].items()
-        }
-        participation = Participation(
-            plain["members"], plain["stale"], heard, plain["norms"]
-        )
-    return Checkpoint(
-        plain["round"],
-        records["state"],
-        [records.get(f"memory{m}") for m in range(plain["clients"])],
-        Traffic(*plain["traffic"]),
-        plain["seconds"],
-        participation,
-    )
-
-
 def environment() -> dict[str, object]:
     """Versions and threads: what a run's last digits depend on."""
     return {
@@ -359,22 +191,6 @@ def environment() -> dict[str, object]:
         "scipy": version("scipy"),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
-    }
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _known(value: Any) -> Any:  # noqa: ANN401
-    return math.nan if value is None else value
-
-
-def _swapped(line: Mapping[str, Any], swap: Callable[[Any], Any]) -> dict[str, Any]:
-    """The line with other values, also in the dictionaries in it."""
-    return {
-        key: _swapped(value, swap) if isinstance(value, dict) else swap(value)
-        for key, value in line.items()
     }
 
 

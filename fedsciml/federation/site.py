@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedsciml.federation.record import pack, replace_file, unpack
+from fedsciml.federation.checkpoint import pack, unpack
+from fedsciml.federation.record import replace_file
 from fedsciml.methods import Leaf, Method, Record, flatten, placed, rebuild
 from fedsciml.problem import Problem
 from fedsciml.residual import System

@@ -35,9 +35,9 @@ from flwr.app import UserConfig as Config
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
+from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result, run
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.record import Round
 from fedsciml.federation.site import Files, Memories, Order, Site
 from fedsciml.flower.backend import Flower
 from fedsciml.flower.codec import Kept, decode, encode

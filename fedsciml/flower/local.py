@@ -22,9 +22,9 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.record import Round
 from fedsciml.flower.apps import client_app, server_app
 from fedsciml.methods import Method
 from fedsciml.problem import Problem

@@ -90,16 +90,18 @@ class State(_State):
         """``at``."""
         return self.at
 
-    def moved(self, at: Tensor, loss: float, there: float) -> "State":
-        """With the next step from ``at``; the model goes along if it is the lowest.
+    def moved(self, at: Tensor | None, loss: float, there: float) -> "State":
+        """The state after a step to ``at``; the model goes along if it is the lowest.
 
         Args:
-            at: Shape [p].
+            at: Shape [p]; None for no step.
             loss: Where the step started.
             there: Loss at ``at``; infinite where it is not known.
         """
         lowest = loss if self.lowest is None else self.lowest
-        if there != inf and there > lowest:
+        if at is None:
+            return replace(self, lowest=lowest)
+        if there != inf and not there <= lowest:
             return replace(self, at=at, lowest=lowest)
         return replace(self, at=at, theta=at, lowest=None if there == inf else there)
 
@@ -227,16 +229,16 @@ class Fipa(Method):
             epochs=self.local.epochs if self.local else 1,
             probes=0 if probed is None else probed.losses.numel(),
         )
+        at, there = None, inf  # not known
         if choice is not None:
-            at, there = state.at + info.step * steps[choice.step], inf  # not known
+            at = state.at + info.step * steps[choice.step]
             if choice.correction is not None:
                 at = at + choice.correction @ problem.basis
             elif probed is not None:
                 there = float(probed.losses[choice.step, choice.length])
-            state = state.moved(at, loss, there)
         spectra = {m: answer.spectrum for m, answer in sent.items()}
         after = replace(
-            state,
+            state.moved(at, loss, there),
             round=state.round + 1,
             top=problem.top,
             gradient=gradient,

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fedsciml.federation.record import Round
+from fedsciml.federation.history import Round
 from fedsciml.plot.layout import Curve, Panel, panels
 from fedsciml.plot.style import QUANTITIES
 

@@ -61,7 +61,7 @@ class Wrapped(Method):
     def objection(
         self,
         problem: Problem,
-        state: Any,
+        state: Any,  # noqa: ANN401
         client: int,
         answer: Record,
     ) -> ValueError | None:

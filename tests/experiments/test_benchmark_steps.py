@@ -13,7 +13,7 @@ from benchmark_steps import ERRORS, KEY, POLICIES, STANDSTILL, finished, measure
 
 import problems
 from fedsciml import methods, policies, run
-from fedsciml.federation.record import Round
+from fedsciml.federation.history import Round
 
 ROOT = Path(__file__).parents[2]
 MINE = "line_search:damping=1e-6,cutoff=0,memory=2"

@@ -12,10 +12,10 @@ from faults import FAULTS, Connected, Faulty, opening, probing
 import problems
 from fedsciml import methods, run
 from fedsciml.collocation import strips
+from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import Local
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.record import Round
 from fedsciml.methods import Method, Record
 from fedsciml.problem import Problem
 

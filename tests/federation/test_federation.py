@@ -26,10 +26,11 @@ from torch import Tensor
 from fedsciml import methods, run
 from fedsciml.federation.backend import Reply
 from fedsciml.federation.exchange import Checkpoint, Federation
+from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import Local
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules, TooFewClients
-from fedsciml.federation.record import Record, Round
+from fedsciml.federation.record import Record
 from fedsciml.methods import Record as Message
 from fedsciml.problem import Problem
 from fedsciml.wrappers.compress import Compressed

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from fedsciml import methods, run
 from fedsciml.federation.exchange import Checkpoint
+from fedsciml.federation.history import Round
 from fedsciml.federation.participation import Heard, Participation
-from fedsciml.federation.record import Record, Round, pack, unpack
+from fedsciml.federation.record import Record, pack, unpack
 from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Record as Message
 from fedsciml.methods import State

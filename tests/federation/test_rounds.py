@@ -20,7 +20,8 @@ import fedsciml.federation.record
 from fedsciml import methods, run
 from fedsciml.collocation import strips
 from fedsciml.federation import loop as rounds
-from fedsciml.federation.record import Record, Round
+from fedsciml.federation.history import Round
+from fedsciml.federation.record import Record
 from fedsciml.methods import (
     ClientPart,
     Exchanges,

@@ -25,7 +25,8 @@ from _deployment import HOST, SUPERLINK, Deployment, free_ports
 import fedsciml
 import problems
 from fedsciml import methods
-from fedsciml.federation.record import Record, Round
+from fedsciml.federation.history import Round
+from fedsciml.federation.record import Record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

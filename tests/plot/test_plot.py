@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import problems
 from fedsciml import plot
-from fedsciml.federation.record import Round
+from fedsciml.federation.history import Round
 from fedsciml.plot import Curve, Panel
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 import problems
 from fedsciml import methods, run
 from fedsciml.federation import loop as rounds
+from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.record import Record, Round
+from fedsciml.federation.record import Record
 from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.methods import Info, Method, State

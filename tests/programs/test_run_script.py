@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 import problems
 from fedsciml import methods, policies
+from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.record import Round
 from fedsciml.methods import Method
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.problem import Problem

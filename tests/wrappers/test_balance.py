@@ -12,8 +12,8 @@ from torch import Tensor
 
 from fedsciml import methods, run, wrappers
 from fedsciml.federation.backend import payload
+from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.record import Round
 from fedsciml.methods import Info, Message, Method, State
 from fedsciml.methods.fipa import Fipa
 from fedsciml.policies.fixed import Fixed

@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 import problems
 from fedsciml import MLP, Problem, Term, methods, run, wrappers
 from fedsciml.collocation import explicit, strips, uniform
+from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.record import Round
 from fedsciml.methods import Method, State
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row

@@ -1,0 +1,108 @@
+"""The history of a run: a record of each round, and its line of JSON."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a history.
+
+    Seconds are those of clients, messages and server; that for measuring the error is
+    not counted. The loss is that of the point from which the round steps, which may
+    rise for some rounds; the errors are those of the model, which stays at the lowest
+    loss meanwhile.
+
+    Attributes:
+        round: Its number, from 1.
+        loss: At the round's start, summed over the clients.
+        step: Length of the step taken, as a fraction of the full one; 0 if none was.
+        damping: mu of the step, absolute; 0 for none.
+        cutoff: Relative cut-off of singular values in the step; 0 for none.
+        ranks: Rank of each client's sketch, in the order of the clients.
+        epochs: Local epochs of each client.
+        probes: Candidate steps whose losses the clients were asked for.
+        relative_l2: Error of the model on the test points; NaN if not known.
+        mse: Likewise, mean squared.
+        errors: Of each output and unknown number, where there are several.
+        bytes_up: Sent by the clients until the end of the round.
+        bytes_down: Sent to them.
+        messages: Messages both ways.
+        seconds: Until the end of the round.
+        dropped: Clients whose uploads were not merged, and why.
+        stale: Clients for whom an earlier sketch stood in, and its age in rounds.
+        gn_gap: Distance of the step from the centralised Gauss-Newton step, relative;
+            None where it was not asked for.
+    """
+
+    round: int
+    loss: float
+    step: float = 1.0
+    damping: float = 0.0
+    cutoff: float = 0.0
+    ranks: tuple[int, ...] = ()
+    epochs: int = 0
+    probes: int = 0
+    relative_l2: float = math.nan
+    mse: float = math.nan
+    errors: Mapping[str, float] = field(default_factory=dict)
+    bytes_up: int = 0
+    bytes_down: int = 0
+    messages: int = 0
+    seconds: float = 0.0
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    stale: Mapping[str, int] = field(default_factory=dict)
+    gn_gap: float | None = None
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def sent(self) -> int:
+        """Sent both ways."""
+        return self.bytes_up + self.bytes_down
+
+    def line(self) -> str:
+        """Strict JSON with a line break; null for what is not finite."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name in ("errors", "dropped", "stale"):
+            if not plain[name]:
+                del plain[name]
+        if self.gn_gap is None:
+            del plain["gn_gap"]
+        return json.dumps(_swapped(plain, _finite), allow_nan=False) + "\n"
+
+    @classmethod
+    def read(cls, line: str | bytes) -> "Round":
+        """The round that a line holds.
+
+        Raises:
+            ValueError: If it holds none.
+        """
+        found = json.loads(line)
+        if not isinstance(found, dict):
+            raise ValueError("not an object")
+        found = _swapped(found, _known)
+        found["ranks"] = tuple(found.get("ranks", ()))
+        try:
+            return cls(**found)
+        except TypeError as error:
+            raise ValueError(f"no round: {error}") from error
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _known(value: Any) -> Any:  # noqa: ANN401
+    return math.nan if value is None else value
+
+
+def _swapped(line: Mapping[str, Any], swap: Callable[[Any], Any]) -> dict[str, Any]:
+    """The line with other values, also in the dictionaries in it."""
+    return {
+        key: _swapped(value, swap) if isinstance(value, dict) else swap(value)
+        for key, value in line.items()
+    }

@@ -11,9 +11,10 @@ from torch import Tensor
 from fedsciml.federation.backend import Clients, Reply
 from fedsciml.federation.exchange import Checkpoint, Federation
 from fedsciml.federation.inprocess import Local
-from fedsciml.methods import Method, Opening, Record, flatten, mapped
-from fedsciml.methods.fipa import Probe
+from fedsciml.methods import Method, Opening, Record, fipa, flatten, mapped
+from fedsciml.methods._averaging import Update
 from fedsciml.problem import Problem
+from fedsciml.wrappers.balance import Weighed
 
 Fault = Callable[[Any], object]
 """From a good answer to what the server gets instead; may raise."""
@@ -151,7 +152,7 @@ def garbage(answer: Any) -> object:  # noqa: ANN401
 
 
 class Foreign(Record):
-    """What no method sends."""
+    """What no method knows."""
 
     x: Tensor
 
@@ -161,6 +162,22 @@ def foreign(answer: object) -> Foreign:
     del answer
     return Foreign(torch.zeros(3))
 
+
+class Better(fipa.Sketched):
+    """An answer of FIPA that can do more."""
+
+
+STRANGERS: dict[str, object] = {
+    "a state": fipa.Fipa().start(torch.zeros(3), 0),
+    "an ask": Opening(torch.zeros(3)),
+    "a memory": fipa.Memory(3),
+    "a policy's state": fipa.Fipa().policy.start(1e-16),
+    "an answer of another method": Update(torch.zeros(3), 0.5, 0.5),
+    "an answer that can do more": Better(torch.zeros(1, 3), torch.zeros(1), 0.5),
+    "a wrapper's answer": Weighed(Update(torch.zeros(3), 0.5, 0.5), 0.5),
+    "a record that nobody knows": Foreign(torch.zeros(3)),
+}
+"""Records that are no answer of FIPA."""
 
 FAULTS: dict[str, Fault] = {
     "raises": raises,
@@ -187,4 +204,4 @@ def opening(ask: Record) -> bool:
 
 def probing(ask: Record) -> bool:
     """Whether it asks for candidates of FIPA."""
-    return isinstance(ask, Probe)
+    return isinstance(ask, fipa.Probe)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -137,8 +137,13 @@ def everywhere(change: Callable[[Tensor], Any]) -> Fault:
 
 def negative(answer: Any) -> object:  # noqa: ANN401
     """Losses that promise more than any sum of squares can keep."""
-    told = {f.name for f in fields(answer)} & {"loss", "losses"}
-    return replace(answer, **{name: -getattr(answer, name) - 1e300 for name in told})
+    parts = {field.name: getattr(answer, field.name) for field in fields(answer)}
+    for name, part in parts.items():
+        if name in ("loss", "losses"):
+            parts[name] = -part - 1e300
+        elif is_dataclass(part):
+            parts[name] = negative(part)
+    return replace(answer, **parts)
 
 
 def empty(answer: Any) -> object:  # noqa: ANN401

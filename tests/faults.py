@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 from fedsciml.federation.backend import Clients, Reply
 from fedsciml.federation.exchange import Checkpoint, Federation
 from fedsciml.federation.inprocess import Local
-from fedsciml.methods import Method, Opening, Record, flatten, mapped
-from fedsciml.methods.fipa import Probe
+from fedsciml.methods import Method, Opening, Record, fipa, flatten, mapped
+from fedsciml.methods._averaging import Update
 from fedsciml.problem import Problem
+from fedsciml.wrappers.balance import Weighed
 
 Fault = Callable[[Any], object]
 """From a good answer to what the server gets instead; may raise."""
@@ -136,8 +137,13 @@ def everywhere(change: Callable[[Tensor], Any]) -> Fault:
 
 def negative(answer: Any) -> object:  # noqa: ANN401
     """Losses that promise more than any sum of squares can keep."""
-    told = {f.name for f in fields(answer)} & {"loss", "losses"}
-    return replace(answer, **{name: -getattr(answer, name) - 1e300 for name in told})
+    parts = {field.name: getattr(answer, field.name) for field in fields(answer)}
+    for name, part in parts.items():
+        if name in ("loss", "losses"):
+            parts[name] = -part - 1e300
+        elif is_dataclass(part):
+            parts[name] = negative(part)
+    return replace(answer, **parts)
 
 
 def empty(answer: Any) -> object:  # noqa: ANN401
@@ -151,7 +157,7 @@ def garbage(answer: Any) -> object:  # noqa: ANN401
 
 
 class Foreign(Record):
-    """What no method sends."""
+    """What no method knows."""
 
     x: Tensor
 
@@ -161,6 +167,22 @@ def foreign(answer: object) -> Foreign:
     del answer
     return Foreign(torch.zeros(3))
 
+
+class Better(fipa.Sketched):
+    """An answer of FIPA that can do more."""
+
+
+STRANGERS: dict[str, object] = {
+    "a state": fipa.Fipa().start(torch.zeros(3), 0),
+    "an ask": Opening(torch.zeros(3)),
+    "a memory": fipa.Memory(3),
+    "a policy's state": fipa.Fipa().policy.start(1e-16),
+    "an answer of another method": Update(torch.zeros(3), 0.5, 0.5),
+    "an answer that can do more": Better(torch.zeros(1, 3), torch.zeros(1), 0.5),
+    "a wrapper's answer": Weighed(Update(torch.zeros(3), 0.5, 0.5), 0.5),
+    "a record that nobody knows": Foreign(torch.zeros(3)),
+}
+"""Records that are no answer of FIPA."""
 
 FAULTS: dict[str, Fault] = {
     "raises": raises,
@@ -187,4 +209,4 @@ def opening(ask: Record) -> bool:
 
 def probing(ask: Record) -> bool:
     """Whether it asks for candidates of FIPA."""
-    return isinstance(ask, Probe)
+    return isinstance(ask, fipa.Probe)

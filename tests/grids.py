@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from flwr.app import Message, RecordDict, UserConfig
 
 from fedsciml.flower import Flower, LocalGrid, client_app
+from fedsciml.flower.backend import Nodes
 from fedsciml.methods import Method
 from fedsciml.problem import Problem
-from fedsciml.residual.fingerprint import agreement
 
 Fault = Callable[[Message], Message | None]
 """From a reply to what the server gets instead; None for nothing."""
@@ -70,16 +71,17 @@ class FaultyGrid(LocalGrid):
             for m in range(problem.clients)
         ]
         super().__init__(client_app(problem_of, lambda run: method), nodes, {})
-        self.problem = problem
+        self.problem, self.method = problem, method
         self.faults = Faults()
         self.sent: list[tuple[str, int]] = []
 
-    def door(self, **options: object) -> Flower:
-        """The server's side, which says hello at once."""
-        given = {"run": "test", "join": 0.05, "poll": 0.001, **options}
-        problem = self.problem
-        sizes = problem.clients, len(problem.terms)
-        return Flower(self, *sizes, agreement(problem), **given)
+    def backend(self, **options: Any) -> Flower:  # noqa: ANN401
+        """The server's side."""
+        return Flower(self, **{"run": "test", "join": 0.05, "poll": 0.001, **options})
+
+    def connected(self, **options: Any) -> Nodes:  # noqa: ANN401
+        """The nodes, after their hello."""
+        return self.backend(**options).connect(self.problem, self.method)
 
     def move(self, node: int, to: int) -> None:
         """The node comes back under another number, with an empty state."""

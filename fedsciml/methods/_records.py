@@ -23,6 +23,9 @@ Leaf = Tensor | Plain
 KIND = "kind"
 """Under which ``flatten`` keeps the name of a record's type."""
 
+DEEPEST = 16
+"""Records within records that are rebuilt: a path of a thousand costs gigabytes."""
+
 
 @dataclass_transform(frozen_default=True, eq_default=False)
 class Record:
@@ -97,6 +100,8 @@ def rebuild(content: Mapping[str, object], kinds: Iterable[type]) -> Any:  # noq
     groups: dict[str, dict[str, object]] = {}
     for path, value in content.items():
         name, slash, rest = path.partition("/")
+        if rest.count("/") >= DEEPEST:
+            raise ValueError(f"it holds records within records, {DEEPEST} and more")
         if slash:
             groups.setdefault(name, {})[rest] = value
         else:

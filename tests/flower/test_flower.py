@@ -2,8 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -11,17 +14,22 @@ import torch
 pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
 
 from cases import given, inverse, scalar, system, theta
-from faults import Faulty, raises
+from faults import STRANGERS, Faulty, advanced, raises, same
 from flwr.app import Error, Message, RecordDict
 from grids import GONE, NODE, FaultyGrid, instead
-from test_federation import advanced, same
-from test_flower_codec import BROKEN, LIES, with_array
+from nonsense import BROKEN, LIES, with_array
+from torch import Tensor
 
 from fedsciml import MLP, Problem, Term, flower, methods, run
 from fedsciml.collocation import explicit
-from fedsciml.federation.participation import Federation, Rules
-from fedsciml.flower import decode, encode
-from fedsciml.methods import Method
+from fedsciml.federation.backend import Reply
+from fedsciml.federation.exchange import Federation
+from fedsciml.federation.participation import Rules
+from fedsciml.flower.backend import Stamp
+from fedsciml.flower.codec import packed, unpacked
+from fedsciml.methods import ClientPart, Leaf, Method, Record, flatten, kind
+from fedsciml.methods.fipa import Fipa
+from fedsciml.wrappers.balance import Balanced
 
 OTHERS = Rules(min_clients=2)
 
@@ -50,7 +58,7 @@ def test_theta_has_the_same_bytes_as_in_process(
     assert there.loss == here.loss
     for mine, theirs in zip(here.history, there.history, strict=True):
         # As text, in which one NaN is like another.
-        assert str({**theirs, "seconds": 0}) == str({**mine, "seconds": 0})
+        assert str(replace(theirs, seconds=0)) == str(replace(mine, seconds=0))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +73,18 @@ def test_a_resumed_run_has_the_same_bytes_though_nodes_lost_their_state(
     assert resumed.theta_sha256() == run(problem, method, 6).theta_sha256()
 
 
+@pytest.mark.parametrize(
+    ("name", "options"), [("fipa", {}), ("scaffold", {"tau": 3, "keep_state": True})]
+)
+def test_a_backend_serves_two_runs_alike(name: str, options: dict[str, object]) -> None:
+    problem, method = scalar(), methods.load(name, **options)
+    backend = FaultyGrid(problem, method).backend()
+    first, second = (run(problem, method, 3, backend=backend) for _ in range(2))
+    alone = run(problem, method, 3)
+    assert first.theta_sha256() == second.theta_sha256() == alone.theta_sha256()
+    assert first.history[-1].sent == second.history[-1].sent == alone.history[-1].sent
+
+
 def test_a_run_without_record_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="No run over Flower to resume"):
         flower.run(scalar(), fipa(), 2, out=tmp_path / "none", resume=True)
@@ -77,7 +97,8 @@ def test_a_centralised_method_is_refused() -> None:
 
 def test_a_round_costs_a_message_per_client_and_exchange() -> None:
     grid = FaultyGrid(scalar(), fipa())
-    advanced(Federation(scalar(), fipa(), grid.door()), rounds=3)
+    federation = Federation(scalar(), grid.method, grid.connected())
+    advanced(federation, theta(scalar()), rounds=3)
     nodes = [1, 2, 3]
     assert grid.sent == [
         *(("query.hello", node) for node in nodes),
@@ -85,56 +106,146 @@ def test_a_round_costs_a_message_per_client_and_exchange() -> None:
     ]
 
 
-def changed(change: Callable[[dict[str, object]], object]) -> Callable[..., Message]:
-    """The site's upload with something else in it."""
+def told(content: Mapping[str, Leaf], reply: Message) -> Message:
+    """Another record in the reply."""
+    metrics = reply.content["metrics"]
+    return instead(RecordDict({**packed(content), "metrics": metrics}))(reply)
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> Callable[..., Message]:
+    """The site's answer with something else in it."""
 
     def fault(reply: Message) -> Message:
-        upload = decode(reply.content)
-        change(upload)
-        metrics = reply.content["metrics"]
-        content = RecordDict({**encode(upload), "metrics": metrics})
-        return instead(content)(reply)
+        content = unpacked(reply.content)
+        change(content)
+        return told(content, reply)
 
     return fault
+
+
+def other(record: Record) -> Callable[[Message], Message]:
+    """Another record than the site's answer."""
+    return partial(told, flatten(record))
 
 
 SPOILT = {
     **{f"lie: {key}": instead(with_array(array)) for key, array in LIES.items()},
     **{f"broken: {key}": instead(content) for key, content in BROKEN.items()},
+    **{f"stranger: {key}": other(record) for key, record in STRANGERS.items()},
     "no metrics": lambda reply: instead(
         RecordDict({k: v for k, v in reply.content.items() if k != "metrics"})
     )(reply),
-    "NaN": changed(lambda upload: upload["target"].fill_(torch.nan)),
-    "key missing": changed(lambda upload: upload.pop("loss")),
-    "key too many": changed(lambda upload: upload.update(extra=1)),
-    "single": changed(lambda upload: upload.update(factor=upload["factor"].float())),
-    "shape": changed(lambda upload: upload.update(factor=upload["factor"][:, :-1])),
-    "word": changed(lambda upload: upload.update(loss="none")),
-    "large": changed(lambda upload: upload["factor"].mul_(1e6)),
+    "NaN": changed(lambda answer: answer["target"].fill_(torch.nan)),
+    "key missing": changed(lambda answer: answer.pop("loss")),
+    "key too many": changed(lambda answer: answer.update(extra=1)),
+    "single": changed(lambda answer: answer.update(factor=answer["factor"].float())),
+    "shape": changed(lambda answer: answer.update(factor=answer["factor"][:, :-1])),
+    "word": changed(lambda answer: answer.update(loss="none")),
+    "large": changed(lambda answer: answer["factor"].mul_(1e6)),
+    "huge": changed(lambda answer: answer.update(loss=1e308)),
+    "no kind": changed(lambda answer: answer.pop("kind")),
+    "a number for kind": changed(lambda answer: answer.update(kind=1)),
+    "a record for a number": changed(
+        lambda answer: answer.update({"loss/kind": "fipa.Memory", "loss/rank": 3})
+    ),
+    "names for a tensor": changed(
+        lambda answer: answer.update({"factor/a": answer.pop("factor")})
+    ),
+    "deep": changed(
+        lambda answer: answer.update({f"{'factor/' * n}x": 1.0 for n in range(1, 99)})
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", SPOILT)
 def test_a_reply_that_cannot_be_merged_costs_its_client_the_round(fault: str) -> None:
     grid = FaultyGrid(scalar(), fipa())
-    door = grid.door()
+    nodes = grid.connected()
     grid.faults.replies[NODE] = SPOILT[fault]
-    federation = Federation(scalar(), fipa(), door, OTHERS)
-    state, _ = advanced(federation, rounds=2)
-    assert list(federation.dropped) == [GONE]
-    others = Federation(
-        scalar(), fipa(), Faulty(scalar(), fipa(), {GONE: raises}), OTHERS
-    )
-    assert same(state, advanced(others, rounds=2)[0])
+    federation = Federation(scalar(), grid.method, nodes, OTHERS)
+    found = federation.advance(advanced(federation, theta(scalar())))
+    assert list(found.dropped) == [f"{GONE}"]
+    faulty = Faulty(scalar(), fipa(), {GONE: raises})
+    others = Federation(scalar(), faulty.method, faulty, OTHERS)
+    expected = advanced(others, theta(scalar()), rounds=2)
+    assert same(found.checkpoint.state, expected.state)
     grid.faults.replies.clear()
-    assert door.here(3) == [0, 1, 2]
+    assert nodes.here(3) == [0, 1, 2]
+
+
+EVERYONE: dict[int, Record | None] = dict.fromkeys(range(3))
+"""All clients, who remember nothing."""
+
+
+def opening() -> Record:
+    """What FIPA asks first."""
+    return next(fipa().round(fipa().start(theta(scalar()), 0)))
+
+
+class Trap(Record):
+    """What must not be made."""
+
+    x: Tensor
+
+    def __post_init__(self) -> None:
+        raise AssertionError("A Trap was made.")
+
+
+def reason(method: Method, fault: Callable[[Message], Message]) -> str:
+    """Why client 1 is dropped in the second round, in which it has a fault."""
+    grid = FaultyGrid(scalar(), method)
+    federation = Federation(scalar(), method, grid.connected(), OTHERS)
+    before = advanced(federation, theta(scalar()))
+    grid.faults.replies[NODE] = fault
+    dropped = federation.advance(before).dropped
+    assert list(dropped) == [f"{GONE}"]
+    return dropped[f"{GONE}"]
+
+
+@pytest.mark.parametrize("what", STRANGERS)
+def test_a_record_that_is_no_answer_to_the_ask_is_dropped(what: str) -> None:
+    method, stranger = fipa(), STRANGERS[what]
+    word, known = kind(type(stranger)), type(stranger) in method.kinds
+    said = f"{word}, not a fipa.Sketched" if known else f"'{word}', not one of"
+    assert f"it is a {said}" in reason(method, other(stranger))
+
+
+WEIGHED = {"kind": "balance.Weighed", "own_loss": 0.5}
+TRAP = {"kind": "test_flower.Trap", "x": torch.zeros(3)}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (TRAP, "it is a 'test_flower.Trap', not one of"),
+        ({"kind": "builtins.exec", "x": "1"}, "it is a 'builtins.exec', not one of"),
+        ({"x": torch.zeros(3)}, "it is a None, not one of"),
+        ({"kind": "fipa.Sketched", "loss": 0.5}, "it has no 'factor'; it holds loss"),
+        (flatten(STRANGERS["a state"]), "a fipa.State, not a balance.Weighed"),
+        (WEIGHED, "it has no 'answer'; it holds own_loss"),
+        ({**WEIGHED, "answer": 0.5}, "it is a float, not a fipa.Sketched"),
+        ({**WEIGHED, "answer/x": 0.5}, "it is a dict, not a fipa.Sketched"),
+        (
+            {**WEIGHED, **{f"answer/{key}": part for key, part in TRAP.items()}},
+            "it is a 'test_flower.Trap', not one of",
+        ),
+        (
+            {**WEIGHED, "answer/kind": "fipa.Memory", "answer/rank": 3},
+            "it is a fipa.Memory, not a fipa.Sketched",
+        ),
+    ],
+)
+def test_a_wrapper_s_answer_is_around_that_of_the_method(
+    content: Mapping[str, Leaf], said: str
+) -> None:
+    assert said in reason(Balanced(fipa(), "terms"), partial(told, content))
 
 
 def test_a_reply_that_flower_cannot_read_spoils_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     grid = FaultyGrid(scalar(), fipa())
-    door = grid.door()
+    nodes = grid.connected()
     pull = grid.pull_messages
 
     def poisoned(identities: list[str]) -> list[Message]:
@@ -144,68 +255,63 @@ def test_a_reply_that_flower_cannot_read_spoils_no_other(
         return replies
 
     monkeypatch.setattr(grid, "pull_messages", poisoned)
-    _, broadcast = fipa().init(theta(scalar()), 0)
-    answers = door.ask(broadcast, [0, 1, 2], 1, 5.0)
-    assert isinstance(answers[GONE], ValueError)
-    assert isinstance(answers[0], dict)
-    assert isinstance(answers[2], dict)
+    replies = nodes.ask(opening(), EVERYONE, 1, 5.0)
+    assert isinstance(replies[GONE], ValueError)
+    assert isinstance(replies[0], Reply)
+    assert isinstance(replies[2], Reply)
 
 
-class Raising:
+class Raising(Fipa):
     """A method whose clients fail."""
 
-    def __init__(self, method: Method) -> None:
-        self.method = method
+    @property
+    def client(self) -> Mapping[type[Record], ClientPart]:
+        return dict.fromkeys(super().client, self.fail)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.method, name)
-
-    def client(self, *_: object) -> None:
+    def fail(self, *_: object) -> NoReturn:
         raise ZeroDivisionError("division\nby zero")
 
 
 def test_a_client_that_raises_is_named_with_code_and_reason() -> None:
-    grid = FaultyGrid(scalar(), Raising(fipa()))
-    door = grid.door()
+    grid = FaultyGrid(scalar(), Raising())
+    nodes = grid.connected()
     with pytest.raises(RuntimeError) as caught:
-        advanced(Federation(scalar(), fipa(), door))
+        advanced(Federation(scalar(), fipa(), nodes), theta(scalar()))
     for said in ("client 0 (node 1)", "error 2", "by zero"):
         assert said in str(caught.value)
-    assert door.here(2) == [0, 1, 2]
+    assert nodes.here(2) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("code", [3, 4, 5, 8])
 def test_a_client_whose_node_or_process_is_gone_must_say_hello_again(code: int) -> None:
     grid = FaultyGrid(scalar(), fipa())
-    door = grid.door()
+    nodes = grid.connected()
     grid.faults.replies[NODE] = lambda reply: Message(
         error=Error(code, "Traceback ...\nno such node"),
         metadata=reply.metadata,  # type: ignore[call-overload]
     )
-    _, broadcast = fipa().init(theta(scalar()), 0)
-    answer = door.ask(broadcast, [0, 1, 2], 1, 60.0)[GONE]
-    assert isinstance(answer, ConnectionError)
-    assert str(answer) == f"client 1 (node 2): Flower's error {code}: no such node"
+    reply = nodes.ask(opening(), EVERYONE, 1, 60.0)[GONE]
+    assert isinstance(reply, ConnectionError)
+    assert str(reply) == f"client 1 (node 2): Flower's error {code}: no such node"
     grid.faults.replies.clear()
-    assert door.here(2) == [0, 1, 2]
+    assert nodes.here(2) == [0, 1, 2]
     assert grid.sent[-1] == ("query.hello", NODE)
 
 
 def test_a_late_client_is_not_waited_for_and_comes_back() -> None:
     grid = FaultyGrid(scalar(), fipa())
-    door = grid.door()
-    _, broadcast = fipa().init(theta(scalar()), 0)
+    nodes = grid.connected()
     grid.faults.replies[NODE] = lambda reply: None
     begin = time.monotonic()
-    answers = door.ask(broadcast, [0, 1, 2], 1, 0.1)
+    replies = nodes.ask(opening(), EVERYONE, 1, 0.1)
     assert 0.1 <= time.monotonic() - begin < 2
-    assert list(answers) == [0, 1, 2]
-    assert isinstance(answers[GONE], TimeoutError)
-    assert "client 1" in str(answers[GONE])
-    assert door.memories[GONE] == {}
-    assert door.memories[0] == {"stamp": "1.1"}
+    assert list(replies) == [0, 1, 2]
+    assert isinstance(replies[GONE], TimeoutError)
+    assert "client 1" in str(replies[GONE])
+    assert isinstance(replies[0], Reply)
+    assert same(replies[0].memory, Stamp("1.1"))
     grid.faults.replies.clear()
-    assert door.here(2) == [0, 1, 2]
+    assert nodes.here(2) == [0, 1, 2]
     assert grid.sent[-1] == ("query.hello", NODE)
 
 
@@ -216,54 +322,52 @@ def test_a_client_that_comes_back_as_another_node_continues_where_it_was(
     problem, method = scalar(), methods.load("scaffold", tau=3)
     place = {NODE: {"memory": str(tmp_path)}} if remembers else {}
     grid = FaultyGrid(problem, method, configs=place)
-    door = grid.door()
-    federation = Federation(problem, method, door, OTHERS)
-    away = Faulty(problem, method, away={GONE: range(3, 6)})
-    expected = advanced(Federation(problem, method, away, OTHERS), rounds=8)[0]
-    state, broadcast = method.init(theta(problem), 0)
+    federation = Federation(problem, method, grid.connected(), OTHERS)
+    away = Federation(
+        problem, method, Faulty(problem, method, away={GONE: range(3, 6)}), OTHERS
+    )
+    expected = advanced(away, theta(problem), rounds=8).state
+    reached = federation.start(theta(problem), 0)
     for number in range(1, 9):
         if number == 3:
             grid.faults.away.add(NODE)
         if number == 6:
             grid.faults.away.clear()
             grid.move(NODE, to=77)
-        state, broadcast, _ = federation.advance(state, broadcast, number)
-        assert list(federation.dropped) == ([GONE] if number in range(3, 6) else [])
-    assert same(state, expected) == remembers
+        reached, _, dropped, _ = federation.advance(reached)
+        assert list(dropped) == (["1"] if number in range(3, 6) else [])
+    assert same(reached.state, expected) == remembers
     assert ("client 1 goes on without" in caplog.text) != remembers
 
 
 def test_a_server_that_crashed_in_a_round_does_it_again(tmp_path: Path) -> None:
     problem, method = scalar(), fipa()
     configs = {node: {"memory": str(tmp_path)} for node in (1, 2, 3)}
-    door = FaultyGrid(problem, method, configs=configs).door()
-    federation = Federation(problem, method, door)
-    state, broadcast = advanced(federation, rounds=2)
-    memories = list(door.memories)
-    door.ask(broadcast, [0, 1, 2], 3)
+    nodes = FaultyGrid(problem, method, configs=configs).connected()
+    before = advanced(Federation(problem, method, nodes), theta(problem), rounds=2)
+    ask = next(method.round(before.state))
+    nodes.ask(ask, dict(enumerate(before.memories)), 3)
     # Of the first server and the nodes' states nothing is left but a checkpoint.
-    door = FaultyGrid(problem, method, configs=configs).door()
-    door.memories = memories
-    federation = Federation(problem, method, door)
-    found = federation.advance(state, broadcast, 3)[0]
+    nodes = FaultyGrid(problem, method, configs=configs).connected()
+    found = advanced(Federation(problem, method, nodes), before)
     whole = Federation(problem, method, Faulty(problem, method))
-    assert same(found, advanced(whole, rounds=3)[0])
+    assert same(found.state, advanced(whole, theta(problem), rounds=3).state)
 
 
 def test_shares_and_weights_are_those_of_the_whole() -> None:
     problem = scalar()
-    door = FaultyGrid(problem, fipa()).door()
-    assert door.shares == [shard.share for shard in problem.shards()]
-    losses = door.losses(theta(problem), [0, 1, 2])
+    nodes = FaultyGrid(problem, fipa()).connected()
+    assert nodes.shares == [shard.share for shard in problem.shards()]
+    losses = nodes.losses(theta(problem), [0, 1, 2])
     assert losses == Faulty(problem, fipa()).losses(theta(problem), [0, 1, 2])
 
 
 def test_a_loss_that_is_none_is_told(caplog: pytest.LogCaptureFixture) -> None:
     grid = FaultyGrid(scalar(), fipa())
-    door = grid.door()
+    nodes = grid.connected()
     grid.faults.kind = "evaluate"
     grid.faults.replies = {1: instead(RecordDict()), 2: lambda reply: None}
-    losses = door.losses(theta(scalar()), [0, 1, 2], 0.01)
+    losses = nodes.losses(theta(scalar()), [0, 1, 2], 0.01)
     assert list(map(type, losses.values())) == [ValueError, TimeoutError, float]
 
 
@@ -281,22 +385,26 @@ def test_a_site_without_rows_takes_no_part(
 ) -> None:
     method = methods.load(name, **options)
     grid = FaultyGrid(data([9, 0, 5]), method)
-    federation = Federation(grid.problem, method, grid.door())
+    federation = Federation(grid.problem, method, grid.connected())
     assert "Client 1 has no rows" in caplog.text
     start = theta(grid.problem)
-    state, _ = advanced(federation, 2, start)
+    found = federation.advance(advanced(federation, start))
     assert ("train", NODE) not in grid.sent
-    assert not federation.dropped
-    others = Federation(data([9, 5]), method, FaultyGrid(data([9, 5]), method).door())
+    assert not found.dropped
+    nodes = FaultyGrid(data([9, 5]), method).connected()
+    others = Federation(data([9, 5]), method, nodes)
     # A damping is divided by the number of clients, which is another.
     torch.testing.assert_close(
-        state["theta"], advanced(others, 2, start)[0]["theta"], rtol=1e-9, atol=1e-12
+        found.checkpoint.state.theta,
+        advanced(others, start, 2).state.theta,
+        rtol=1e-9,
+        atol=1e-12,
     )
 
 
 def test_sites_without_any_rows_have_nothing_to_train_on() -> None:
     with pytest.raises(ValueError, match="No client has any rows"):
-        FaultyGrid(data([0, 0]), fipa()).door()
+        FaultyGrid(data([0, 0]), fipa()).connected()
 
 
 def test_a_fraction_of_the_clients_is_refused() -> None:

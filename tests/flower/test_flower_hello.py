@@ -13,7 +13,7 @@ pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
 from cases import scalar
 from flwr.app import ConfigRecord, Message, RecordDict
 from grids import NODE, FaultyGrid, instead
-from test_flower_codec import BROKEN, LIES, with_array
+from nonsense import BROKEN, LIES, with_array
 
 from fedsciml import methods
 from fedsciml.methods import Method
@@ -34,7 +34,7 @@ def test_the_reply_to_a_hello_tells_flower_s_users_the_number_of_examples() -> N
         return reply
 
     grid.faults.replies = dict.fromkeys((1, 2, 3), listen)
-    grid.door()
+    grid.connected()
     assert told == [shard.points for shard in scalar().shards()]
 
 
@@ -44,7 +44,7 @@ def test_a_site_that_cannot_make_its_problem_is_named_with_the_reason(
     error = FileNotFoundError("There is no data file b.csv")
     grid = FaultyGrid(scalar(), fipa(), {NODE: error})
     with pytest.raises(ValueError, match=r"Client 1 \(node 2\).*no data file b\.csv"):
-        grid.door()
+        grid.connected()
     assert "This site cannot take part" in caplog.text
 
 
@@ -52,7 +52,7 @@ def test_a_site_with_another_problem_is_refused() -> None:
     equation, ends = scalar().terms
     problems = {NODE: replace(scalar(), terms=[equation, replace(ends, weight=11.0)])}
     with pytest.raises(ValueError, match=r"Client 1 \(node 2\) has another problem"):
-        FaultyGrid(scalar(), fipa(), problems).door()
+        FaultyGrid(scalar(), fipa(), problems).connected()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_node_with_a_wrong_number_is_refused(
     caplog: pytest.LogCaptureFixture, config: dict[str, int | str], said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        FaultyGrid(scalar(), fipa(), configs={NODE: config}).door()
+        FaultyGrid(scalar(), fipa(), configs={NODE: config}).connected()
 
 
 @pytest.mark.parametrize("content", [*BROKEN.values(), with_array(LIES["garbage"])])
@@ -77,7 +77,7 @@ def test_a_node_that_answers_nonsense_is_no_site(content: RecordDict) -> None:
     grid.faults.kind = "query.hello"
     grid.faults.replies[NODE] = instead(content)
     with pytest.raises(ValueError, match="Node 2 is no site of this federation"):
-        grid.door()
+        grid.connected()
 
 
 def saying(counts: list[int]) -> Callable[[Message], Message]:
@@ -99,9 +99,11 @@ def test_a_site_that_cannot_have_so_many_points_is_named(
     grid.faults.replies[NODE] = saying(counts)
     said = r"Client 1 \(node 2\) must say .* the 2 terms"
     with pytest.raises(ValueError, match=said):
-        grid.door(need=2)
-    door = grid.door(join=60, counts=FaultyGrid(scalar(), fipa()).door().counts)
-    assert door.here(1) == [0, 2]
+        grid.connected(need=2)
+    nodes = grid.connected(
+        join=60, counts=FaultyGrid(scalar(), fipa()).connected().counts
+    )
+    assert nodes.here(1) == [0, 2]
     assert len(re.findall(said, caplog.text)) == 1
 
 
@@ -112,7 +114,7 @@ def test_what_each_site_says_that_it_holds_is_in_the_log(
     grid.faults.kind = "query.hello"
     grid.faults.replies[NODE] = saying([10**9, 10**9])
     with caplog.at_level("INFO", "flwr"):
-        grid.door()
+        grid.connected()
     for m, share in enumerate(("0.0", "100.0", "0.0")):
         own = [10**9, 10**9] if m == 1 else scalar().counts(m)
         assert f"Client {m} has {own} points of the terms, {share} %" in caplog.text
@@ -131,7 +133,7 @@ def test_what_a_node_says_is_one_line_of_the_log(told: dict[str, Any]) -> None:
     grid.faults.kind = "query.hello"
     grid.faults.replies[NODE] = instead(RecordDict({"config": ConfigRecord(told)}))
     with pytest.raises(ValueError, match="ode 2") as refusal:
-        grid.door()
+        grid.connected()
     said = str(refusal.value)
     assert said.isprintable()
     assert len(said) < 520
@@ -141,7 +143,7 @@ def test_clients_that_do_not_come_are_named() -> None:
     grid = FaultyGrid(scalar(), fipa())
     grid.faults.away = {1, 3}
     with pytest.raises(TimeoutError, match=r"3 clients 1 answered .*\[0, 2\]"):
-        grid.door()
+        grid.connected()
 
 
 def test_a_site_whose_data_changed_in_the_run_is_refused(
@@ -149,9 +151,9 @@ def test_a_site_whose_data_changed_in_the_run_is_refused(
 ) -> None:
     problems: dict[int, Problem | Exception] = {}
     grid = FaultyGrid(scalar(), fipa(), problems)
-    door = grid.door()
+    nodes = grid.connected()
     grid.faults.away.add(NODE)
-    assert door.here(2) == [0, 2]
+    assert nodes.here(2) == [0, 2]
     equation, ends = scalar().terms
     assert isinstance(equation.points, torch.Tensor)
     fewer = replace(equation, points=equation.points[:-5])
@@ -159,7 +161,7 @@ def test_a_site_whose_data_changed_in_the_run_is_refused(
     grid.faults.away.clear()
     grid.move(NODE, to=77)
     grid.app = FaultyGrid(scalar(), fipa(), problems).app
-    assert door.here(3) == [0, 2]
+    assert nodes.here(3) == [0, 2]
     assert "Put back its data" in caplog.text
 
 
@@ -168,14 +170,14 @@ def test_a_site_that_misses_the_first_hello_is_told_to_wait_for_another_run(
 ) -> None:
     grid = FaultyGrid(scalar(), fipa())
     grid.faults.away.add(NODE)
-    door = grid.door(need=2)
+    nodes = grid.connected(need=2)
     grid.faults.away.clear()
-    assert door.here(1) == door.here(2) == [0, 2]
+    assert nodes.here(1) == nodes.here(2) == [0, 2]
     assert f"without rows of client 1 (node 2), which has {scalar().counts(1)}" in (
         caplog.text
     )
     assert "Put back" not in caplog.text
-    again = grid.door(join=60, need=2, counts=door.counts)
+    again = grid.connected(join=60, need=2, counts=nodes.counts)
     assert again.here(3) == [0, 2]
 
 
@@ -183,18 +185,18 @@ def test_a_run_that_began_goes_on_without_a_client(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     grid = FaultyGrid(scalar(), fipa())
-    counts = grid.door().counts
+    counts = grid.connected().counts
     grid.faults.away.add(NODE)
-    door = grid.door(counts=counts)
-    assert door.here(1) == [0, 2]
+    nodes = grid.connected(counts=counts)
+    assert nodes.here(1) == [0, 2]
     assert "without the clients [1]" in caplog.text
-    assert door.shares == grid.door(counts=counts).shares
+    assert nodes.shares == grid.connected(counts=counts).shares
 
 
 def test_a_site_that_cannot_take_part_is_mended_and_not_left_out() -> None:
     grid = FaultyGrid(scalar(), fipa(), {NODE: OSError("disk full")})
     with pytest.raises(ValueError, match=r"Client 1 \(node 2\).*disk full"):
-        grid.door(join=60, need=1)
+        grid.connected(join=60, need=1)
 
 
 def test_a_run_begins_without_an_absent_site_if_fewer_may(
@@ -202,14 +204,14 @@ def test_a_run_begins_without_an_absent_site_if_fewer_may(
 ) -> None:
     grid = FaultyGrid(scalar(), fipa())
     grid.faults.away.add(NODE)
-    door = grid.door(join=0.1, need=2)
-    assert door.here(1) == [0, 2]
+    nodes = grid.connected(join=0.1, need=2)
+    assert nodes.here(1) == [0, 2]
     assert "Client 1 did not answer within 0.1 s and is left out" in caplog.text
-    assert door.shares[1] == 0
-    assert sum(door.shares) == pytest.approx(1, rel=1e-15)
+    assert nodes.shares[1] == 0
+    assert sum(nodes.shares) == pytest.approx(1, rel=1e-15)
     grid.faults.away.add(3)
     with pytest.raises(TimeoutError, match="Of 3 clients 1 answered"):
-        grid.door(join=0.1, need=2)
+        grid.connected(join=0.1, need=2)
 
 
 def test_a_node_that_was_refused_is_asked_again_once_it_was_away(
@@ -217,34 +219,34 @@ def test_a_node_that_was_refused_is_asked_again_once_it_was_away(
 ) -> None:
     problems: dict[int, Problem | Exception] = {}
     grid = FaultyGrid(scalar(), fipa(), problems)
-    door = grid.door(join=60)
+    nodes = grid.connected(join=60)
     grid.faults.away.add(NODE)
-    assert door.here(2) == [0, 2]
+    assert nodes.here(2) == [0, 2]
     problems[NODE] = OSError("disk full")
     grid.app = FaultyGrid(scalar(), fipa(), problems).app  # a new process
     grid.faults.away.clear()
-    assert door.here(3) == door.here(4) == [0, 2]
+    assert nodes.here(3) == nodes.here(4) == [0, 2]
     assert grid.sent.count(("query.hello", NODE)) == 2
     assert "disk full" in caplog.text
     problems.clear()
     grid.faults.away.add(NODE)
-    assert door.here(5) == [0, 2]
+    assert nodes.here(5) == [0, 2]
     grid.faults.away.clear()
-    assert door.here(6) == [0, 1, 2]
+    assert nodes.here(6) == [0, 1, 2]
 
 
 def test_a_lost_client_is_not_there_until_it_has_answered_a_hello() -> None:
     grid = FaultyGrid(scalar(), fipa())
-    door = grid.door(join=60)
+    nodes = grid.connected(join=60)
     grid.faults.away.add(NODE)
-    assert door.here(2) == [0, 2]
+    assert nodes.here(2) == [0, 2]
     grid.faults.away.clear()
     grid.faults.kind = "query.hello"
     replies: list[Message] = []
     grid.faults.replies[NODE] = replies.append
-    assert door.here(3) == [0, 2]
-    assert door.here(4) == [0, 2]
+    assert nodes.here(3) == [0, 2]
+    assert nodes.here(4) == [0, 2]
     assert grid.sent.count(("query.hello", NODE)) == 2
     (reply,) = replies
     grid._replies[reply.metadata.reply_to_message_id] = reply
-    assert door.here(5) == [0, 1, 2]
+    assert nodes.here(5) == [0, 1, 2]

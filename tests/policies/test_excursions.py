@@ -1,7 +1,7 @@
 """A method that lets the loss rise for a while: its model, record and resumption."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
@@ -20,8 +20,8 @@ from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.record import Record
 from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.linalg.solve import Spectrum
-from fedsciml.methods import Info, Method, State
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods import Info, Method, conclude, flatten
+from fedsciml.methods.fipa import Fipa, State
 from fedsciml.policies import Candidates, Choice, LossFree, Probed
 from fedsciml.policies._one_step import OneStep
 from fedsciml.problem import Problem
@@ -85,16 +85,15 @@ def trail(
     problem: Problem, method: Method, count: int, start: Tensor | None = None
 ) -> list[tuple[Info, State]]:
     """What every round reports, and the state after it."""
-    door, found = InProcess(problem, method), []
+    clients, found = InProcess().connect(problem, method), []
     if start is None:
         generator = torch.Generator().manual_seed(0)
         start = problem.network.init(generator, torch.float64)
-    state, broadcast = method.init(start, 0)
-    while len(found) < count:
-        state, broadcast, info = method.server(state, door.exchange(broadcast))
-        if info is not None:
-            found.append((info, state))
-            assert torch.equal(broadcast["theta"], state["at"])
+    state = method.start(start, 0)
+    for _ in range(count):
+        state, info = conclude(method.round(state), clients.exchange)
+        found.append((info, state))
+        assert torch.equal(next(method.round(state)).theta, state.at)
     return found
 
 
@@ -106,15 +105,15 @@ def test_the_model_stays_at_the_lowest_loss_while_the_method_moves() -> None:
     for word, (info, state) in zip(SCRIPT, found, strict=True):
         loss = whole.loss(at)
         assert info.loss == pytest.approx(loss, rel=1e-12)
-        assert torch.equal(state["at"], at) == (word == "n")
-        at = state["at"]
+        assert torch.equal(state.at, at) == (word == "n")
+        at = state.at
         there = whole.loss(at)
         assert (there > loss) == (word == "u")
         if there < lowest:
             best, lowest = at, there
-        assert torch.equal(state["theta"], best)
-        assert state["lowest"] == pytest.approx(lowest, rel=1e-12)
-    apart = [not torch.equal(state["theta"], state["at"]) for _, state in found]
+        assert torch.equal(state.theta, best)
+        assert state.lowest == pytest.approx(lowest, rel=1e-12)
+    apart = [not torch.equal(state.theta, state.at) for _, state in found]
     assert apart[2:4] == [True, True]
     assert not any(apart[:2])
     assert not apart[-1]  # what came down in the end is lower than all before
@@ -128,13 +127,13 @@ def test_the_loss_of_the_model_never_rises(
     problem = load()
     whole = System(problem, problem.pooled())
     found = trail(problem, methods.load("fipa", policy=policy), 20)
-    losses = [whole.loss(state["theta"]) for _, state in found]
+    losses = [whole.loss(state.theta) for _, state in found]
     before = [found[0][0].loss, *losses]
     for old, new in zip(before, losses, strict=False):
         # A loss is the half square of a residual, which has a rounding error.
         assert new**0.5 <= old**0.5 * (1 + 1e-12) + 1e-13
     if "memory" in policy:
-        assert any(not torch.equal(s["theta"], s["at"]) for _, s in found)
+        assert any(not torch.equal(s.theta, s.at) for _, s in found)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -154,12 +153,12 @@ def test_where_the_point_taken_was_not_probed_it_is_the_model() -> None:
     for policy in policies:
         method = methods.load("fipa", policy=policy)
         for _, state in trail(scalar(), method, 8):
-            assert torch.equal(state["theta"], state["at"])
+            assert torch.equal(state.theta, state.at)
 
 
 def essence(history: list[Round]) -> list[Round]:
     """A history without its seconds."""
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in history]
+    return [replace(line, seconds=0.0) for line in history]
 
 
 def stopped(problem: Problem, method: Method, when: int, count: int, out: Path) -> None:
@@ -179,7 +178,7 @@ def resumed_equals_whole(
     """Hold a resumed run to an uninterrupted one; the state where it went on."""
     whole = run(problem, method, count)
     stopped(problem, method, when, count, out)
-    kept = Record.resume(out).load()
+    kept = Record.resume(out).load(method.kinds)
     assert kept is not None
     assert kept.round == when
     again = run(problem, method, count, out=out, resume=True)
@@ -194,27 +193,27 @@ def test_a_run_resumed_in_an_excursion_is_the_same_bit_for_bit(tmp_path: Path) -
     for when in (3, 4, 6):
         out = tmp_path / str(when)
         state = resumed_equals_whole(problem, method, when, len(SCRIPT), out)
-        assert not torch.equal(state["theta"], state["at"])
+        assert not torch.equal(state.theta, state.at)
     method = methods.load("fipa", policy=WANDERING)
     found = trail(square(), method, 12)
-    apart = [not torch.equal(state["theta"], state["at"]) for _, state in found]
+    apart = [not torch.equal(state.theta, state.at) for _, state in found]
     when = apart.index(True) + 1
     state = resumed_equals_whole(square(), method, when, 12, tmp_path / "wandering")
-    assert not torch.equal(state["theta"], state["at"])
-    assert torch.equal(state["theta"], found[when - 1][1]["theta"])
+    assert not torch.equal(state.theta, state.at)
+    assert torch.equal(state.theta, found[when - 1][1].theta)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_resumes_bit_for_bit(tmp_path: Path, policy: str) -> None:
     method = methods.load("fipa", policy=policy)
     state = resumed_equals_whole(scalar(), method, 5, 9, tmp_path / "run")
-    tensors = {k for k, v in state.items() if isinstance(v, Tensor)}
+    tensors = {k for k, v in flatten(state).items() if isinstance(v, Tensor)}
     expected = {"theta", "at"}
     if policy.startswith("spring"):
-        expected.add("policy.phi")
+        expected.add("policy/phi")
     if policy.startswith("line_search"):
-        expected.add("policy.losses")
-        assert len(state["policy.losses"]) == (5 if "memory" in policy else 0)
+        expected.add("policy/losses")
+        assert len(state.policy.losses) == (5 if "memory" in policy else 0)
     assert tensors == expected
 
 
@@ -222,9 +221,9 @@ def test_a_look_for_a_hop_resumes_bit_for_bit(tmp_path: Path) -> None:
     # Near the rounding level: in which rounds depends on the machine.
     problem, method = scalar(), methods.load("fipa")
     found = trail(problem, method, 60)
-    apart = [not torch.equal(state["theta"], state["at"]) for _, state in found]
+    apart = [not torch.equal(state.theta, state.at) for _, state in found]
     assert any(apart)
-    looks = [state["policy.slow"] == -6 for _, state in found]
+    looks = [state.policy.slow == -6 for _, state in found]
     when = looks.index(True) + 1
     resumed_equals_whole(problem, method, when, when + 5, tmp_path / "run")
 
@@ -244,15 +243,15 @@ def test_messages_of_an_excursion_start_where_the_method_stands(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(rounds, "CHECKPOINT_SECONDS", 0.0)
-    stopped(scalar(), Fipa(Scripted()), 4, len(SCRIPT), tmp_path / "run")
-    kept = Record.resume(tmp_path / "run").load()
+    method = Fipa(Scripted())
+    stopped(scalar(), method, 4, len(SCRIPT), tmp_path / "run")
+    kept = Record.resume(tmp_path / "run").load(method.kinds)
     assert kept is not None
-    assert torch.equal(kept.broadcast["theta"], kept.state["at"])
+    assert torch.equal(next(method.round(kept.state)).theta, kept.state.at)
+    assert not torch.equal(kept.state.at, kept.state.theta)
     # What the run reports is its model.
-    result = run(
-        scalar(), Fipa(Scripted()), 10, out=tmp_path / "run", resume=True, stop=after4
-    )
-    assert torch.equal(result.theta, kept.state["theta"])
+    result = run(scalar(), method, 10, out=tmp_path / "run", resume=True, stop=after4)
+    assert torch.equal(result.theta, kept.state.theta)
     assert result.history[-1].relative_l2 == result.errors()[0]
 
 

@@ -16,6 +16,7 @@ from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import Spectrum, spectrum
+from fedsciml.methods import conclude
 from fedsciml.methods.fipa import Fipa
 from fedsciml.policies import Policy, Probed, S
 from fedsciml.policies.levenberg_marquardt import (
@@ -304,13 +305,10 @@ def test_fipa_takes_the_step_and_half_its_bend(name: str) -> None:
     start = theta(problem)
     policy = LevenbergMarquardt(damping=1e-2, acceleration=True)
     method = Fipa(policy, Rank(999), "svd")
-    door = InProcess(problem, method)
-    state, broadcast = method.init(start, 0)
-    info = None
-    while info is None:
-        state, broadcast, info = method.server(state, door.exchange(broadcast))
+    clients = InProcess().connect(problem, method)
+    state, info = conclude(method.round(method.start(start, 0)), clients.exchange)
     assert info.step == 1.0
-    assert torch.equal(state["theta"], state["at"])
+    assert torch.equal(state.theta, state.at)
     whole = System(problem, problem.pooled())
     linear = whole.linearise(start)
     j, r = linear.jacobian(), linear.residual
@@ -319,4 +317,4 @@ def test_fipa_takes_the_step_and_half_its_bend(name: str) -> None:
     second = 2 / NEAR**2 * (whole.residual(start + NEAR * step) - r - NEAR * j @ step)
     bend = torch.linalg.solve(j.mT @ j + ridge, -j.mT @ second)
     assert float(bend.norm()) > 1e-3 * float(step.norm())
-    assert relative(state["theta"] - start, step + bend / 2) < 1e-8
+    assert relative(state.theta - start, step + bend / 2) < 1e-8

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from cases import CASES, theta
+from exchanges import Played, answering, connect, play
 from reference import gauss_newton, relative
 from torch import Tensor
 
 from fedsciml import methods, run, wrappers
-from fedsciml.federation.backend import payload
 from fedsciml.federation.history import Round
-from fedsciml.federation.inprocess import InProcess
-from fedsciml.methods import Info, Message, Method, State
+from fedsciml.methods import Method, conclude, flatten, payload
 from fedsciml.methods.fipa import Fipa
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem, Rows, Shard
@@ -37,22 +36,10 @@ def linear(problem: Problem, *rows: Rows) -> tuple[Tensor, Tensor]:
     return found.jacobian(), found.residual
 
 
-def one_round(
-    method: Method, systems: list[System], start: Tensor
-) -> tuple[State, Info, list[list[Message]]]:
-    """State and info after a round, and the uploads of its exchanges."""
-    memories: list[State] = [{} for _ in systems]
-    state, broadcast = method.init(start, 0)
-    sent, info = [], None
-    while info is None:
-        answers = [
-            method.client(s, broadcast, m)
-            for s, m in zip(systems, memories, strict=True)
-        ]
-        memories = [memory for _, memory in answers]
-        sent.append([upload for upload, _ in answers])
-        state, broadcast, info = method.server(state, sent[-1])
-    return state, info, sent
+def one_round(method: Method, systems: list[System], start: Tensor) -> Played:
+    """The first round."""
+    parties = answering(method, dict(enumerate(systems)))
+    return play(method, method.start(start, 0), parties)
 
 
 def clients(problem: Problem) -> list[System]:
@@ -87,9 +74,9 @@ def test_balanced_fipa_is_the_central_levenberg_marquardt_step_on_scaled_rows(
     central = gauss_newton(jacobian, residual, mu)
     start = theta(problem)
     for systems in (clients(problem), pooled(problem)):
-        state, *_ = one_round(exact(mu), systems, start)
+        state = one_round(exact(mu), systems, start).state
         # Rounding of J, 1e-16, over sqrt(1e-6), as without scaling.
-        assert relative(state["theta"] - start, central) < 1e-10
+        assert relative(state.theta - start, central) < 1e-10
 
 
 @pytest.mark.parametrize("name", SEVERAL)
@@ -157,14 +144,12 @@ def test_the_loss_reported_is_the_problem_s_own(by: str) -> None:
     problem = load("scalar")
     thetas = [problem.network.init(torch.Generator().manual_seed(0), torch.float64)]
     method = wrappers.load("fipa", balance=by)
-    door = InProcess(problem, method)
-    state, broadcast = method.init(thetas[0], 0)
+    parties, state = connect(problem, method), method.start(thetas[0], 0)
     losses = []
-    while len(losses) < 6:
-        state, broadcast, info = method.server(state, door.exchange(broadcast))
-        if info is not None:
-            thetas.append(state["at"])
-            losses.append(info.loss)
+    for _ in range(6):
+        state, info = conclude(method.round(state), parties.exchange)
+        thetas.append(state.point)
+        losses.append(info.loss)
     own = pooled(problem)[0]
     for at, loss in zip(thetas[:-1], losses, strict=True):
         assert loss == pytest.approx(own.loss(at), rel=1e-13)
@@ -175,15 +160,15 @@ def test_the_loss_reported_is_the_problem_s_own(by: str) -> None:
 
 def test_the_first_round_has_one_exchange_of_a_few_numbers_more() -> None:
     problem, start = load("scalar"), theta(load("scalar"))
-    _, _, sent = one_round(
-        wrappers.load("fipa", balance="terms"), clients(problem), start
-    )
-    assert [set(uploads[0]) - {"balance.loss"} for uploads in sent] == [
-        {"balance.traces"},
-        {"factor", "target", "loss"},
+    method = wrappers.load("fipa", balance="terms")
+    exchanges = one_round(method, clients(problem), start).exchanges
+    sent = [flatten(exchange.answers[0]) for exchange in exchanges]
+    assert [{path for path in each if not path.endswith("kind")} for each in sent] == [
+        {"traces"},
+        {"answer/factor", "answer/target", "answer/loss", "own_loss"},
         {"losses", "targets"},
     ]
-    assert payload(sent[0][0]) == 8 * len(problem.terms)
+    assert payload(exchanges[0].answers[0]) == 8 * len(problem.terms)
     lines = run(problem, wrappers.load("fipa", balance="terms"), rounds=2).history
     # 3 clients; three exchanges, then two.
     assert [line.messages for line in lines] == [18, 30]
@@ -198,10 +183,10 @@ def test_a_client_without_rows_changes_nothing(by: str) -> None:
     )
     nothing = System(problem, Shard(3, rows, 0.0))
     method = wrappers.load("fipa", balance=by)
-    three, *_ = one_round(method, clients(problem), start)
-    four, info, _ = one_round(method, [*clients(problem), nothing], start)
-    assert info.ranks[3] == 0
-    assert torch.equal(three["theta"], four["theta"])
+    three = one_round(method, clients(problem), start)
+    four = one_round(method, [*clients(problem), nothing], start)
+    assert four.info.ranks[3] == 0
+    assert torch.equal(three.state.theta, four.state.theta)
 
 
 @pytest.mark.parametrize("by", ["terms", "clients"])
@@ -236,10 +221,10 @@ def test_a_warm_up_comes_before_the_balance() -> None:
     then = wrappers.load("fipa", balance="terms")
     both = Warmup(methods.load("fedavg", tau=2), 2, then)
     warm = run(load("scalar"), methods.load("fedavg", tau=2), 2).theta
-    state, info, _ = one_round(then, clients(load("scalar")), warm)
+    alone = one_round(then, clients(load("scalar")), warm)
     result = run(load("scalar"), both, 3)
-    assert torch.equal(result.theta, state["theta"])
-    assert result.history[-1].loss == info.loss
+    assert torch.equal(result.theta, alone.state.theta)
+    assert result.history[-1].loss == alone.info.loss
 
 
 def test_balance_is_off_by_default_and_checked() -> None:

@@ -1,20 +1,32 @@
 """Uploads in fewer bits: what is rounded, by how much, and what feedback gives back."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from cases import scalar, small, theta
-from faults import Faulty, opening
+from faults import Connected, Faulty, opening
 from torch import Generator, Tensor
 
 from fedsciml import methods, run
-from fedsciml.federation.backend import payload
 from fedsciml.federation.participation import Rules
-from fedsciml.methods import Field, Fields, Info, Message, State
+from fedsciml.methods import (
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Method,
+    Parts,
+    Record,
+    State,
+    conclude,
+    payload,
+)
+from fedsciml.methods.fipa import Sketched
 from fedsciml.residual import System
-from fedsciml.wrappers.compress import Compressed, Precision, compressed
+from fedsciml.wrappers.compress import Changed, Compressed, Precision, compressed
 
 U: dict[Precision, float] = {"float32": 2.0**-24, "bfloat16": 2.0**-8}
 """Unit roundoffs."""
@@ -22,35 +34,50 @@ U: dict[Precision, float] = {"float32": 2.0**-24, "bfloat16": 2.0**-8}
 EVERY = pytest.mark.parametrize("dtype", U)
 
 
-@dataclass(frozen=True)
-class Echo:
-    """Clients send the ``rows`` that they are given; the server keeps them."""
+class Given(Record):
+    """What clients are asked to send: rows [k, p], or a vector [p]."""
 
-    name: str = "echo"
-    pooled: bool = False
+    rows: Tensor
 
-    def init(self, theta: Tensor, seed: int) -> tuple[State, Message]:
+
+class Sent(Record):
+    """The same."""
+
+    rows: Tensor
+
+
+class Seen(State):
+    """What came, by the number of the client."""
+
+    rows: Mapping[str, Tensor]
+
+
+class Echo(Method):
+    """Clients send the rows that they are given; the server keeps them."""
+
+    name = "echo"
+    pooled = False
+    kinds = (Seen, Given, Sent)
+
+    @property
+    def client(self) -> Parts:
+        return {Given: lambda system, ask, memory: (Sent(ask.rows), memory)}
+
+    def start(self, theta: Tensor, seed: int) -> Seen:
         del seed
-        return {"theta": theta}, {}
+        return Seen(theta, {})
 
-    def client(
-        self, system: System, broadcast: Message, memory: State
-    ) -> tuple[Message, State]:
-        del system
-        return {"rows": broadcast["rows"]}, memory
+    def round(self, state: Seen) -> Exchanges[Seen]:
+        answers = yield Given(state.theta)
+        rows = {f"{m}": answer.rows for m, answer in answers.items()}
+        return Seen(state.theta, rows), Info(0.0)
 
-    def expects(self, broadcast: Message, size: int) -> Fields:
-        shape = ("k", size) if broadcast["rows"].ndim == 2 else (size,)
-        return {"rows": Field(shape, scale=True)}
+    def expects(self, ask: Record, size: int) -> Expected:
+        shape = ("k", size) if ask.rows.ndim == 2 else (size,)
+        return Expected(Sent, {"rows": Field(shape, scale=True)})
 
-    def server(
-        self, state: State, uploads: list[Message]
-    ) -> tuple[State, Message, Info | None]:
-        seen = {f"seen.{m}": upload["rows"] for m, upload in enumerate(uploads)}
-        return {**state, **seen}, {}, None
-
-    def renewed(self, state: State, broadcast: Message) -> tuple[State, Message]:
-        return {"theta": state["theta"]}, broadcast
+    def renewed(self, state: Seen) -> Seen:
+        return Seen(state.theta, {})
 
 
 class Line:
@@ -60,23 +87,23 @@ class Line:
         self.method = Compressed(Echo(), dtype, feedback)
         problem = scalar()
         self.system = System(problem, problem.shards()[0])
-        self.state, _ = self.method.init(theta(problem), 0)
-        self.memory: State = {}
+        self.state = self.method.start(theta(problem), 0)
+        self.memory: Record | None = None
 
-    def send(self, rows: Tensor) -> Message:
-        """The client's upload."""
-        upload, self.memory = self.method.client(
-            self.system, {"rows": rows}, self.memory
-        )
-        return upload
+    def send(self, rows: Tensor) -> Record:
+        """The client's answer."""
+        part = self.method.client[Given]
+        answer, self.memory = part(self.system, Given(rows), self.memory)
+        return answer
 
-    def read(self, *uploads: Message) -> list[Tensor]:
-        """What the server makes of the uploads."""
-        self.state, _, _ = self.method.server(self.state, list(uploads))
-        return [self.state[f"seen.{m}"] for m in range(len(uploads))]
+    def read(self, answers: Mapping[int, Record]) -> list[Tensor]:
+        """What the server makes of the answers of clients."""
+        exchanges = self.method.round(self.state)
+        self.state, _ = conclude(exchanges, lambda ask: answers)
+        return list(self.state.inner.rows.values())
 
     def across(self, rows: Tensor) -> Tensor:
-        return self.read(self.send(rows))[0]
+        return self.read({0: self.send(rows)})[0]
 
 
 def graded(size: int, k: int = 6, seed: int = 0) -> Tensor:
@@ -100,16 +127,18 @@ def test_every_row_is_rounded_relative_to_itself_and_targets_are_not(
     method = Compressed(alone, dtype)
     for shard in problem.shards():
         system = System(problem, shard)
-        _, broadcast = method.init(theta(problem), 0)
-        exact, _ = alone.client(system, broadcast, {})
-        upload, _ = method.client(system, broadcast, {})
-        k, p = exact["factor"].shape
+        ask = next(method.round(method.start(theta(problem), 0)))
+        exact, _ = alone.client[type(ask)](system, ask, None)
+        upload, _ = method.client[type(ask)](system, ask, None)
+        assert isinstance(exact, Sketched)
+        assert isinstance(upload, Sketched)
+        k, p = exact.factor.shape
         size = torch.finfo(getattr(torch, dtype)).bits // 8
         assert payload(upload) == k * (p * size + 8) + 8
-        assert torch.equal(upload["target"], exact["target"])
-        assert upload["loss"] == exact["loss"]
-        error = lengths(upload["factor"].double() - exact["factor"])
-        assert (error <= U[dtype] * lengths(exact["factor"])).all()
+        assert torch.equal(upload.target, exact.target)
+        assert upload.loss == exact.loss
+        error = lengths(upload.factor.double() - exact.factor)
+        assert (error <= U[dtype] * lengths(exact.factor)).all()
         assert error.max() > 0
 
 
@@ -165,7 +194,7 @@ def test_a_client_without_memory_sends_all_again() -> None:
     rows = graded(line.system.size)
     first = line.across(rows)
     assert not torch.equal(line.across(rows), first)
-    line.memory = {}
+    line.memory = None
     assert torch.equal(line.across(rows), first)
 
 
@@ -193,15 +222,14 @@ def test_a_server_knows_each_client_s_sketch_though_others_are_missing() -> None
     rows = [graded(size, 3, seed) for seed in range(3)]
 
     def errors(*present: int) -> list[float]:
-        uploads = [{**lines[m].send(rows[m]), "client": m} for m in present]
-        found = server.read(*uploads)
+        found = server.read({m: lines[m].send(rows[m]) for m in present})
         return [
             float((seen - rows[m]).norm())
             for m, seen in zip(present, found, strict=True)
         ]
 
     before = errors(0, 2)
-    server.state, _ = server.method.renewed(server.state, {})
+    server.state = server.method.renewed(server.state)
     middle = errors(1, 2)
     after = errors(0, 1)
     assert middle[1] <= U["bfloat16"] * before[1]
@@ -213,7 +241,7 @@ def test_a_change_of_what_the_server_never_had_is_refused() -> None:
     line = Line("bfloat16")
     line.send(graded(line.system.size, 3))
     with pytest.raises(ValueError, match=r"change of a 'rows' of 3 rows.*knows one of"):
-        line.read(line.send(graded(line.system.size, 3)))
+        line.read({0: line.send(graded(line.system.size, 3))})
 
 
 def test_feedback_reaches_more_digits_in_as_many_bytes() -> None:
@@ -284,12 +312,16 @@ def test_a_client_that_scales_its_sketch_is_dropped(word: str) -> None:
     problem = small("allen_cahn", points=0.1, width=8, clients=3)
     method = compressed(methods.load("fipa"), word)
 
-    def scaled(upload: Message) -> Message:
-        keys = [key for key in upload if "factor" in key]
-        return {**upload, **{key: 1e6 * upload[key] for key in keys}}
+    def scaled(answer: Sketched | Changed) -> Record:
+        if isinstance(answer, Sketched):
+            return replace(answer, factor=1e6 * answer.factor)
+        weights = {name: 1e6 * w for name, w in answer.weights.items()}
+        assert list(weights) == ["factor"]
+        return Changed(scaled(answer.answer), weights)
 
-    door = Faulty(problem, method, {1: scaled}, rounds=range(2, 4), when=opening)
-    history = run(problem, method, 4, backend=door, rules=Rules(2)).history
+    clients = Faulty(problem, method, {1: scaled}, rounds=range(2, 4), when=opening)
+    backend = Connected(clients)
+    history = run(problem, method, 4, backend=backend, rules=Rules(2)).history
     dropped = [[], ["1"], ["1"], []]
     assert [list(line.dropped) for line in history] == dropped
 
@@ -301,10 +333,13 @@ def test_a_client_that_scales_all_that_is_new_is_never_merged(
     problem = small("allen_cahn", points=0.1, width=8, clients=3)
     alone = methods.load(name, **({"tau": 2} if name == "fedavg" else {}))
     method = compressed(alone, "float32,feedback")
-    door = Faulty(
-        problem, method, {1: lambda u: {**u, key: 1e6 * u[key]}}, when=opening
-    )
-    history = run(problem, method, 2, backend=door, rules=Rules(2)).history
+
+    def scaled(answer: Changed) -> Changed:
+        change = 1e6 * getattr(answer.answer, key)
+        return replace(answer, answer=replace(answer.answer, **{key: change}))
+
+    backend = Connected(Faulty(problem, method, {1: scaled}, when=opening))
+    history = run(problem, method, 2, backend=backend, rules=Rules(2)).history
     assert [list(line.dropped) for line in history] == [["1"], ["1"]]
     assert f"its {key} has norm" in history[0].dropped["1"]
 
@@ -313,6 +348,6 @@ def test_with_feedback_clients_come_and_go() -> None:
     problem = small("allen_cahn", points=0.1, width=8, clients=3)
     method = compressed(methods.load("fipa"), "bfloat16,feedback")
     away = {0: range(4, 6), 2: range(5, 9)}
-    door = Faulty(problem, method, away=away)
-    found = run(problem, method, 40, backend=door, rules=Rules(1))
+    backend = Connected(Faulty(problem, method, away=away))
+    found = run(problem, method, 40, backend=backend, rules=Rules(1))
     assert found.loss < 1e-16 * found.history[0].loss

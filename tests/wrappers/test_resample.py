@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import torch
 from cases import draw, theta
+from exchanges import connect
 from torch import Generator, Tensor
 
 import problems
 from fedsciml import MLP, Problem, Term, methods, run, wrappers
 from fedsciml.collocation import explicit, strips, uniform
+from fedsciml.federation.inprocess import Local
 from fedsciml.federation.history import Round
-from fedsciml.federation.inprocess import InProcess
-from fedsciml.methods import Method, State
+from fedsciml.methods import Method, State, conclude
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
 from fedsciml.residual import System
-from fedsciml.wrappers.resample import Resampled, chosen, redrawn
+from fedsciml.wrappers.resample import Memory, Redraw, Resampled, chosen, redrawn
 from fedsciml.wrappers.warmup import Warmup
 
 EDGES = (0, 0.3, 0.8, 1)
@@ -55,14 +56,22 @@ def reaction() -> Problem:
     )
 
 
-def after(problem: Problem, method: Method, rounds: int) -> tuple[State, InProcess]:
-    """The server's state after so many rounds, and the door to the clients."""
-    door = InProcess(problem, method)
-    state, broadcast = method.init(theta(problem), 7)
-    while rounds:
-        state, broadcast, info = method.server(state, door.exchange(broadcast))
-        rounds -= info is not None
-    return state, door
+def after(
+    problem: Problem, method: Method, rounds: int, start: Tensor | None = None
+) -> tuple[State, Local]:
+    """The server's state after so many rounds, and the clients."""
+    clients = connect(problem, method)
+    state = method.start(theta(problem) if start is None else start, 7)
+    for _ in range(rounds):
+        state, _ = conclude(method.round(state), clients.exchange)
+    return state, clients
+
+
+def points(clients: Local) -> list[Tensor]:
+    """What each client has drawn of the first term."""
+    memories = [m for m in clients.memories.values() if isinstance(m, Memory)]
+    assert len(memories) == len(clients.systems)
+    return [memory.points["0"] for memory in memories]
 
 
 @pytest.mark.parametrize(
@@ -78,35 +87,30 @@ def test_on_its_new_points_a_method_goes_on_as_it_would_alone(
     name: str, options: dict[str, object]
 ) -> None:
     problem, method = reaction(), wrappers.load(name, **options)
-    start = after(problem, method, 2)[0]["theta"]
-    found, door = after(problem, Resampled(method, every=2), 4)
-    points = [memory["resample.points.0"] for memory in door.memories]
+    start = after(problem, method, 2)[0].theta
+    found, clients = after(problem, Resampled(method, every=2), 4)
+    drawn = points(clients)
     pde, ends = problem.terms
     parties = problem.pooled().rows if method.pooled else None
     fixed = [ends.points[:1], ends.points[:0], ends.points[1:]]
     moved = replace(
         problem,
         terms=[
-            replace(pde, points=points),
+            replace(pde, points=drawn),
             replace(ends, points=[ends.points] if parties else fixed),
         ],
-        partition=explicit(len(points)),
+        partition=explicit(len(drawn)),
     )
-    door = InProcess(moved, method)
-    state, broadcast = method.init(start, 7)
-    for _ in range(2):
-        info = None
-        while info is None:
-            state, broadcast, info = method.server(state, door.exchange(broadcast))
-    assert torch.equal(found["theta"], state["theta"])
-    assert not torch.equal(after(problem, method, 4)[0]["theta"], state["theta"])
+    state, _ = after(moved, method, 2, start)
+    assert torch.equal(found.theta, state.theta)
+    assert not torch.equal(after(problem, method, 4)[0].theta, state.theta)
 
 
 def test_clients_own_their_new_points_and_keep_their_number_and_weight() -> None:
     problem = reaction()
-    _, door = after(problem, Resampled(methods.load("fipa"), every=1), 2)
-    for system, memory in zip(door.systems, door.memories, strict=True):
-        (old, ends), new = system.shard.rows, memory["resample.points.0"]
+    _, clients = after(problem, Resampled(methods.load("fipa"), every=1), 2)
+    for system, new in zip(clients.systems, points(clients), strict=True):
+        old, ends = system.shard.rows
         assert new.shape == old.points.shape
         assert not torch.isin(new, old.points).any()
         assert set(problem.partition.owner(new).tolist()) == {system.shard.client}
@@ -118,8 +122,9 @@ def test_clients_own_their_new_points_and_keep_their_number_and_weight() -> None
 
 def test_a_centralised_method_draws_in_the_whole_domain() -> None:
     problem = reaction()
-    _, door = after(problem, Resampled(methods.load("gauss_newton"), every=1), 2)
-    owners = problem.partition.owner(door.memories[0]["resample.points.0"])
+    _, clients = after(problem, Resampled(methods.load("gauss_newton"), every=1), 2)
+    (drawn,) = points(clients)
+    owners = problem.partition.owner(drawn)
     assert set(owners.tolist()) == {0, 1, 2}
 
 
@@ -161,12 +166,12 @@ def test_where_the_residual_vanishes_points_are_drawn_evenly() -> None:
 def test_points_depend_on_seed_round_and_client() -> None:
     problem = reaction()
     method = Resampled(methods.load("fipa"), every=1)
-    _, opening = method.init(theta(problem), 7)
+    opening = next(method.round(method.start(theta(problem), 7)))
 
     def drawn(client: int, seed: int, round_: int) -> Tensor:
         system = System(problem, problem.shards()[client])
-        mark = {"resample.seed": seed, "resample.round": round_}
-        return method.client(system, opening | mark, {})[1]["resample.points.0"]
+        ask = Redraw(opening, seed, round_)
+        return method.client[Redraw](system, ask, None)[1].points["0"]
 
     first = drawn(0, 7, 1)
     assert torch.equal(first, drawn(0, 7, 1))

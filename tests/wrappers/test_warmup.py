@@ -5,11 +5,12 @@ from functools import cache
 import pytest
 import torch
 from cases import CASES
+from exchanges import connect
+from faults import same
 from torch import Tensor
 
 from fedsciml import methods, run
-from fedsciml.federation.inprocess import InProcess
-from fedsciml.methods import Method, State
+from fedsciml.methods import Method, Record, conclude
 from fedsciml.problem import Problem
 from fedsciml.wrappers.warmup import Warmup
 
@@ -19,14 +20,14 @@ def scalar() -> Problem:
     return CASES["scalar"]()
 
 
-def rounds(method: Method, start: Tensor, count: int) -> tuple[Tensor, list[State]]:
+def rounds(
+    method: Method, start: Tensor, count: int
+) -> tuple[Tensor, dict[int, Record | None]]:
     """theta and the clients' memories after some rounds."""
-    door = InProcess(scalar(), method)
-    state, broadcast = method.init(start, 3)
-    while count:
-        state, broadcast, info = method.server(state, door.exchange(broadcast))
-        count -= info is not None
-    return state["theta"], door.memories
+    clients, state = connect(scalar(), method), method.start(start, 3)
+    for _ in range(count):
+        state, _ = conclude(method.round(state), clients.exchange)
+    return state.theta, clients.memories
 
 
 def start() -> Tensor:
@@ -59,7 +60,7 @@ def test_after_its_rounds_the_second_method_goes_on_from_the_theta_reached(
     found, known = rounds(both, start(), count + 2)
     assert torch.equal(found, theta)
     # Nothing of the first method, nor of the warm-up itself, is left.
-    assert [set(m) for m in known] == [set(m) for m in memories]
+    assert all(same(known[m], memory) for m, memory in memories.items())
 
 
 def test_a_run_counts_the_rounds_and_exchanges_of_both() -> None:

@@ -14,10 +14,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fedsciml import methods, run
-from fedsciml.federation.checkpoint import Checkpoint
+from fedsciml.federation.checkpoint import Checkpoint, pack, unpack
 from fedsciml.federation.history import Round
 from fedsciml.federation.participation import Heard, Participation
-from fedsciml.federation.checkpoint import pack, unpack
 from fedsciml.federation.record import Record
 from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Record as Message

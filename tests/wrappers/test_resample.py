@@ -15,8 +15,8 @@ from torch import Generator, Tensor
 import problems
 from fedsciml import MLP, Problem, Term, methods, run, wrappers
 from fedsciml.collocation import explicit, strips, uniform
-from fedsciml.federation.inprocess import Local
 from fedsciml.federation.history import Round
+from fedsciml.federation.inprocess import Local
 from fedsciml.methods import Method, State, conclude
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row

@@ -10,6 +10,7 @@ import numpy as np
 from _common import Entry
 
 from fedsciml import plot
+from fedsciml.federation.record import Round
 from fedsciml.plot import Curve
 
 DATA = Path(__file__).parents[1] / "figures" / "data"
@@ -157,12 +158,12 @@ def grouped(entries: Iterable[Entry], *keys: str) -> dict[Any, list[Entry]]:
 
 
 def _read(path: Path) -> object:
-    """A record: JSON, a list of the lines of a .jsonl, or the arrays of an .npz."""
+    """A record: JSON, the rounds of a .jsonl, or the arrays of an .npz."""
     if not path.is_file():
         raise MissingRecordError(f"{path.name} is not there")
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return dict(arrays)
     if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [Round.read(line) for line in path.read_text().splitlines()]
     return json.loads(path.read_text())

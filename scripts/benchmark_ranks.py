@@ -78,7 +78,7 @@ def measured(problem: str, schedule: str, seed: int, rounds: int) -> Entry:
         "clients": made.clients,
         "error": [short(error(line, quantity)) for line in history],
         "bytes": [int(short(both)) for both in sent],
-        "ranks": [line.ranks for line in history],
+        "ranks": [list(line.ranks) for line in history],
         "seconds": [short(line.seconds) for line in history],
     }
 

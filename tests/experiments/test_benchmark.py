@@ -14,6 +14,8 @@ from _common import Entry
 from _tables import AtMost, Runs, Spread, Table
 from _tables_suites import reached
 
+from fedsciml.federation.record import Round
+
 
 def entry(method: str, errors: list[float], sent: int, **changed: object) -> Entry:
     """A run that sends so many bytes and takes a second and two epochs a round."""
@@ -64,16 +66,15 @@ def test_a_run_goes_on_until_it_has_used_its_budget() -> None:
 
 
 def test_parties_alone_are_averaged() -> None:
-    lines = [
-        {"round": 1, "relative_l2": e, "mse": e**2, "ranks": [r], "seconds": 1.0}
-        for e, r in ((0.2, 3), (0.4, 5))
-    ]
-    lines[0].errors, lines[1].errors = {"u": 1.0}, {"u": 2.0}
-    (mean,) = benchmark.averaged([[lines[0], lines[0]], [lines[1]]])
-    assert mean["relative_l2"] == pytest.approx(0.3)
-    assert mean["mse"] == pytest.approx(0.1)
-    assert (mean["ranks"], mean["seconds"]) == ([3, 5], 2.0)
-    assert mean["errors"] == {"u": 1.5}
+    one, two = (
+        Round(1, 1.0, relative_l2=e, mse=e**2, ranks=(r,), seconds=1.0, errors={"u": u})
+        for e, r, u in ((0.2, 3, 1.0), (0.4, 5, 2.0))
+    )
+    (mean,) = benchmark.averaged([[one, one], [two]])
+    assert mean.relative_l2 == pytest.approx(0.3)
+    assert mean.mse == pytest.approx(0.1)
+    assert (mean.ranks, mean.seconds) == ((3, 5), 2.0)
+    assert mean.errors == {"u": 1.5}
 
 
 def test_the_longest_run_from_a_start_counts() -> None:

@@ -184,7 +184,7 @@ def test_a_row_of_the_scoreboard_may_scale_rows() -> None:
 
 
 def lines(losses: list[float], error: float, step: float = 1.0) -> list[Round]:
-    return [{"loss": x, "relative_l2": error, "step": step} for x in losses]
+    return [Round(k, x, relative_l2=error, step=step) for k, x in enumerate(losses, 1)]
 
 
 def test_a_run_is_over_after_thirty_rounds_without_a_step() -> None:
@@ -202,9 +202,9 @@ def test_a_run_is_over_when_it_has_converged_and_falls_no_more() -> None:
     assert not finished(lines(falling, 1e-12), "relative_l2")
     assert not finished(lines(flat[1:], 1e-12), "relative_l2")
     # Of a regression the root counts: an MSE of 1e-18 is an error of 1e-9.
-    regression = [{"loss": 1.0, "mse": 1e-18, "step": 1.0}] * STANDSTILL
+    regression = [Round(1, 1.0, mse=1e-18)] * STANDSTILL
     assert not finished(regression, "mse")
-    assert finished([{**line, "mse": 1e-20} for line in regression], "mse")
+    assert finished([Round(1, 1.0, mse=1e-20)] * STANDSTILL, "mse")
 
 
 def test_a_run_that_can_only_repeat_itself_ends_early(

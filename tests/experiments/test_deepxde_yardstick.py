@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 from _common import SUITE
-from _deepxde_yardstick import ADAM, LBFGS, NNCG, Stage, as_a_script, history
+from _deepxde_yardstick import ADAM, LBFGS, NNCG, Line, Stage, as_a_script, history
 from cases import theta
 
 import problems
 from fedsciml.deepxde import deepxde
-from fedsciml.federation.record import Line
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 

@@ -93,7 +93,7 @@ def test_the_centralised_line_does_not_depend_on_the_clients() -> None:
         benchmark_clients.measured("sine4", "gauss_newton", m, kind, 0, 2)
         for m, kind in [(1, "strips"), (4, "pieces:8")]
     )
-    assert one.errors == four["errors"]
+    assert one["errors"] == four["errors"]
     assert (one["bytes"], one["heterogeneity"]) == (0, 0.0)
 
 

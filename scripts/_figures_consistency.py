@@ -6,7 +6,8 @@ from math import inf, isfinite, pi
 from statistics import median
 
 from _common import Entry
-from _figures import Drawing, chosen, grouped
+from experiments._drawing import Drawing, chosen
+from experiments._record import grouped
 
 from fedsciml import plot
 from fedsciml.plot import Curve, Panel

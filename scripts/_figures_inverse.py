@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from math import nan
 
 from _common import Entry
-from _figures import Drawing, chosen, grouped, look, methods
+from experiments._drawing import Drawing, chosen, look
+from experiments._drawing import methods_of as methods
+from experiments._record import grouped
 from study_coverage import coverage, quantile
 
 from fedsciml import plot

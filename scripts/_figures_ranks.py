@@ -5,7 +5,8 @@ from itertools import accumulate
 
 import numpy as np
 from _common import Entry
-from _figures import Drawing, chosen, grouped, spread
+from experiments._drawing import Drawing, chosen, spread
+from experiments._record import grouped
 
 from fedsciml import plot
 from fedsciml.plot import Curve, Panel

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from _common import Entry
-from _figures import Drawing, chosen, grouped, spread
+from experiments._drawing import Drawing, chosen, spread
+from experiments._record import grouped
 
 from fedsciml import plot
 from fedsciml.plot import Curve, Panel

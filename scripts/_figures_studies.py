@@ -8,7 +8,17 @@ from statistics import median
 from typing import Any
 
 from _common import Entry
-from _figures import Drawing, MissingRecordError, chosen, grouped, look, methods, styled
+from experiments._drawing import (
+    Drawing,
+    MissingRecordError,
+    chosen,
+    look,
+    styled,
+)
+from experiments._drawing import (
+    methods_of as methods,
+)
+from experiments._record import grouped
 from numpy.typing import NDArray
 
 from fedsciml import plot

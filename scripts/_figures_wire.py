@@ -3,40 +3,13 @@
 from collections.abc import Sequence
 
 from _common import Entry
-from _figures import Drawing, chosen, grouped, spread
+from experiments._drawing import Drawing, chosen
+from experiments._record import grouped
 
 from fedsciml import plot
 from fedsciml.plot import Curve, Panel
 
-WORDS = ("none", "float32", "float32,feedback", "bfloat16", "bfloat16,feedback")
-"""Compressions; each has one look."""
-
-LOOKS = dict(zip(WORDS, ((7, 0), (0, 1), (0, 0), (1, 1), (1, 0)), strict=True))
-"""Colour and dash."""
-
 BACKENDS = {"inprocess": "in process", "flower-local": "Flower, in one process"}
-
-
-def compressions(entries: Sequence[Entry]) -> plot.Figure:
-    """Median error against the megabytes that the clients sent."""
-    parts = []
-    fipa = chosen(entries, "compression.json", method="fipa")
-    for problem, runs in grouped(fipa, "problem").items():
-        curves = []
-        for word in WORDS:
-            mine = [
-                {**e, "megabytes": [sent / 1e6 for sent in e["up"]]}
-                for e in runs
-                if e["compression"] == word
-            ]
-            colour, dash = LOOKS[word]
-            found = spread(mine, "megabytes")
-            curves.append(Curve(word, found.x, found.y, colour, dash))
-        mse = runs[0]["quantity"] == "mse"
-        error = "root mean squared error" if mse else plot.QUANTITIES["relative_l2"]
-        title = f"{problem}, {runs[0]['clients']} clients"
-        parts.append(Panel(title, "megabytes up", error, curves))
-    return plot.panels(parts, 2, height=2.2, legend="below")
 
 
 def crowds(entries: Sequence[Entry]) -> plot.Figure:
@@ -63,12 +36,6 @@ def crowds(entries: Sequence[Entry]) -> plot.Figure:
 
 
 DRAWINGS = {
-    "wire-compression": Drawing(
-        compressions,
-        ("compression.json",),
-        "Median error of FIPA against the bytes that the clients send, with sketches "
-        "in float64, float32 and bfloat16, and as changes of the round before.",
-    ),
     "wire-clients": Drawing(
         crowds,
         ("backends.json",),

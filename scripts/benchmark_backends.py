@@ -27,7 +27,7 @@ from typing import Any
 import _common  # before torch, see there
 import torch
 from _common import Entry, short
-from _tables import paste
+from experiments._table import paste
 from torch import Generator
 
 import problems

@@ -26,8 +26,8 @@ from statistics import mean
 import _common  # before torch, see there
 import torch
 from _common import Entry, short
-from _suites import options_of
-from benchmark_steps import error
+from experiments._runs import root as error
+from experiments._suites import options_of
 
 import problems
 from fedsciml import methods, run

@@ -21,8 +21,8 @@ from typing import Any
 
 import _common  # before torch, see there
 from _common import Entry, short
-from _tables import first
-from benchmark_steps import error
+from experiments._runs import first
+from experiments._runs import root as error
 
 import problems
 from fedsciml import run

@@ -41,7 +41,7 @@ import _common  # before torch, see there
 import numpy as np
 import torch
 from _common import SUITE, Entry
-from _suites import ROWS
+from experiments._suites import ROWS
 from torch import Tensor
 
 import problems

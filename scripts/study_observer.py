@@ -30,7 +30,7 @@ from typing import NamedTuple
 import _common  # before torch, see there
 import torch
 from _common import Entry, short
-from _tables import paste
+from experiments._table import paste
 from torch import Generator, Tensor
 
 from fedsciml import MLP, Problem, Term, methods

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import _common  # before torch, see there
 from _common import Entry, short
-from _tables import Table, paste
+from experiments._table import Table, paste
 from study_stragglers import CLIENTS, Connected, Patchy, away
 from torch import Tensor
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import _common  # before torch, see there
 import torch
 from _common import Entry, short
-from _tables import Table, paste
+from experiments._table import Table, paste
 from torch import Generator
 
 import problems

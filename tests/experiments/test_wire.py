@@ -3,10 +3,10 @@
 import json
 
 import benchmark_backends
-import benchmark_compression
 import pytest
 import study_observer
 import torch
+from experiments import compression
 
 import problems
 from fedsciml import methods, run
@@ -15,7 +15,7 @@ from fedsciml.wrappers.compress import compressed
 
 def test_an_entry_of_a_compression_is_what_the_run_reports() -> None:
     word = "bfloat16,feedback"
-    entry = benchmark_compression.measured("allen_cahn", "fipa", word, 1, 3)
+    entry = compression.measure("allen_cahn", "fipa", word, 1, 3)
     assert json.loads(json.dumps(entry)) == entry
     method = compressed(methods.load("fipa"), word)
     history = run(problems.load("allen_cahn"), method, 3, 1).history
@@ -36,7 +36,7 @@ def test_the_table_has_medians_over_the_starts_that_get_there() -> None:
         }
         for seed in (8, 9, 11)
     ]
-    row = benchmark_compression.table(entries).splitlines()[2]
+    row = compression.table(entries).markdown().splitlines()[2]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert cells == [
         *("allen_cahn", "fipa", "float32", "3", "1.0e-09", "1.0e-08"),

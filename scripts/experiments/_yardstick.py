@@ -24,9 +24,9 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import _common  # before torch, see there
 import numpy as np
 import torch
+from _common import SUITE
 from torch import Generator, Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -108,7 +108,7 @@ def trained(
     """The history of DeepXDE's training of a problem of the suite.
 
     Args:
-        problem_name: One of ``_common.SUITE``.
+        problem_name: One of ``SUITE``.
         seed: Draws the start theta, as ``fedsciml.run`` does, and what NNCG draws.
         budget_seconds: Processor seconds after which no block begins.
         nncg: Adam, L-BFGS and NNCG instead of Adam and L-BFGS.
@@ -123,10 +123,10 @@ def trained(
         ValueError: If the problem is not of the suite.
         FloatingPointError: If the loss stops being finite.
     """
-    if problem_name not in _common.SUITE:
+    if problem_name not in SUITE:
         raise ValueError(
             f"DeepXDE trains the problems of the suite alone, not '{problem_name}'; "
-            f"choose one of {', '.join(_common.SUITE)}."
+            f"choose one of {', '.join(SUITE)}."
         )
     stages = (ADAM, LBFGS._replace(share=0.75), NNCG) if nncg else (ADAM, LBFGS)
     return history(problems.load(problem_name), seed, budget_seconds, stages)

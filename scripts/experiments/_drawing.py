@@ -1,19 +1,19 @@
 """What the figures share: records, one look per method, medians over the starts."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from _common import Entry
 
+from experiments._record import DATA, Entry, select
 from fedsciml import plot
 from fedsciml.federation.record import Round
 from fedsciml.plot import Curve
 
-DATA = Path(__file__).parents[1] / "figures" / "data"
 LEAST = 1e-34
 """What an error of exactly zero is drawn as; below the square of a rounding unit."""
 
@@ -85,7 +85,7 @@ def look(method: str) -> Look:
     return METHODS.get(method, Look(method, 6, 5, 0))
 
 
-def methods(entries: Iterable[Entry]) -> list[str]:
+def methods_of(entries: Iterable[Entry]) -> list[str]:
     """The methods of the entries, those with a look first, in its order."""
     found = {str(entry["method"]) for entry in entries}
     order = list(METHODS)
@@ -93,24 +93,12 @@ def methods(entries: Iterable[Entry]) -> list[str]:
 
 
 def chosen(entries: Sequence[Entry], record: str, **wanted: object) -> list[Entry]:
-    """The entries that have these values.
-
-    Args:
-        entries: Of the record.
-        record: Its name, for the message.
-        wanted: Value by field, or the values that it may have as a tuple.
+    """As ``select``, of the entries of a record.
 
     Raises:
         MissingRecordError: If there are none.
     """
-
-    def fits(entry: Entry) -> bool:
-        return all(
-            entry.get(key) in (value if isinstance(value, tuple) else (value,))
-            for key, value in wanted.items()
-        )
-
-    found = [entry for entry in entries if fits(entry)]
+    found = select(entries, **wanted)
     if not found:
         raise MissingRecordError(f"{record} has no entries with {wanted}")
     return found
@@ -142,19 +130,46 @@ def spread(runs: Sequence[Entry], x: str) -> Curve:
     return Curve("", np.exp(grid).tolist(), middle, band=ends)
 
 
+def error_axis(runs: Sequence[Entry]) -> str:
+    """The label of the error of runs; ``_runs.root`` of a regression."""
+    mse = runs[0]["quantity"] == "mse"
+    return "root mean squared error" if mse else plot.QUANTITIES["relative_l2"]
+
+
 def styled(method: str, curve: Curve) -> Curve:
     """The curve of a method in its look."""
     width = 1.6 if method == "fipa" else 1.0
     return replace(curve, **look(method)._asdict(), width=width)
 
 
-def grouped(entries: Iterable[Entry], *keys: str) -> dict[Any, list[Entry]]:
-    """Entries by the values of these fields; by the value itself of a single field."""
-    found: dict[Any, list[Entry]] = {}
-    for entry in entries:
-        values = tuple(entry[key] for key in keys)
-        found.setdefault(values if len(keys) > 1 else values[0], []).append(entry)
-    return dict(sorted(found.items()))
+def draw(
+    drawings: Mapping[str, Drawing],
+    data: Path,
+    out: Path,
+    formats: Sequence[str] = ("pdf", "png"),
+) -> list[str]:
+    """Write figures; those whose record is missing are named and left out.
+
+    Args:
+        drawings: By name.
+        data: Directory of the records.
+        out: Directory of the figures.
+        formats: Of each figure.
+
+    Returns:
+        Names of those that were drawn.
+    """
+    drawn = []
+    for name, drawing in drawings.items():
+        try:
+            figure = drawing.figure(data)
+        except MissingRecordError as error:
+            print(f"{name} not drawn: {error}", file=sys.stderr)
+            continue
+        for form in formats:
+            plot.save(figure, out / f"{name}.{form}")
+        drawn.append(name)
+    return drawn
 
 
 def _read(path: Path) -> object:

@@ -1,19 +1,11 @@
-"""Figures of the step policies: why steps stall, hops, performance profiles."""
+"""Figures of the stalls: why steps stall, hops."""
 
-from math import inf
 from typing import Any
 
-from _common import Entry
-from _figures import Drawing
+from experiments._drawing import Drawing
 
 from fedsciml import plot
 from fedsciml.plot import Curve, Panel
-
-TARGET = "1e-06"
-"""Error to which the step policies are compared."""
-
-WITHIN = 100
-"""Rounds that they have for it."""
 
 
 def stalls(record: dict[str, Any]) -> list[Panel]:
@@ -119,37 +111,6 @@ def way(title: str, history: dict[str, list[float]]) -> Panel:
     return Panel(title, "round", "", curves, xscale="linear")
 
 
-def costs(entries: list[Entry]) -> dict[str, dict[str, list[float]]]:
-    """Step policies, each at its best options, on the runs that all of them have."""
-    found: dict[str, dict[tuple[Any, ...], Any]] = {}
-    for entry in entries:
-        case = tuple(entry[key] for key in ("problem", "setting", "seed"))
-        cost = entry["reached"][TARGET]
-        late = cost is not None and cost["rounds"] > WITHIN
-        found.setdefault(entry["policy"], {})[case] = None if late else cost
-    cases = sorted(set.intersection(*(set(runs) for runs in found.values())))
-
-    def solved(policy: str) -> tuple[int, bool]:
-        count = sum(found[policy][case] is not None for case in cases)
-        return count, ":" not in policy  # of equals, that with the default options
-
-    best: dict[str, str] = {}
-    for policy in sorted(found, key=solved):
-        best[policy.partition(":")[0]] = policy
-    shown = sorted(best.values(), key=solved, reverse=True)
-    # Not the seconds: the runs of the record were made on a more or less busy machine.
-    kinds = {"rounds": "rounds", "candidate losses": "probes"}
-    return {
-        kind: {
-            policy: [
-                cost[field] if (cost := found[policy][case]) else inf for case in cases
-            ]
-            for policy in shown
-        }
-        for kind, field in kinds.items()
-    }
-
-
 DRAWINGS = {
     "steps-stall": Drawing(
         lambda record: plot.panels(stalls(record), height=2.3),
@@ -162,11 +123,5 @@ DRAWINGS = {
         ("stall.json",),
         "A deep stall of sine8 along one step, and how runs leave such stalls by "
         "letting the loss rise.",
-    ),
-    "steps-profile": Drawing(
-        lambda entries: plot.profile(costs(entries), f"to the error {TARGET}"),
-        ("steps.json",),
-        "Performance profiles of the step policies: the share of problems and starts "
-        "solved within a factor of the best.",
     ),
 }

@@ -1,143 +1,13 @@
-"""Tables of the benchmark, in Markdown and for LaTeX (booktabs), from its record.
+"""Tables of the suites: FIPA beside other methods at equal rounds, bytes, seconds."""
 
-Of FIPA and centralised Gauss-Newton the error of the model at a round counts. Of every
-other method it is the lowest error of the run so far, as if someone who knows the
-solution had stopped it there: in favour of those that waver. Between the starts medians
-are taken, with the quartiles in brackets.
-"""
-
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import inf, isfinite
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from statistics import mean
-from typing import NamedTuple
 
-from _common import SUITE, Entry
+from experiments._record import Entry
+from experiments._runs import ROUNDS, Runs, ahead, error, first, middle, spread
+from experiments._table import AtMost, Cell, Table, megabytes, plain
 
-from fedsciml.federation.record import replace_file
-
-ROOT = Path(__file__).parents[1]
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-OURS = ("fipa", "gauss_newton")
-ROUNDS = 50
-"""The number of rounds at which methods are compared."""
-
-
-class AtMost(NamedTuple):
-    """A number that is known not to be exceeded."""
-
-    value: float
-
-
-class Spread(NamedTuple):
-    """Median and quartiles over several starts."""
-
-    median: float
-    low: float
-    high: float
-    starts: int
-
-
-Cell = float | int | str | AtMost | Spread | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: its name, what it shows, the heads of its columns, the rows."""
-
-    name: str
-    caption: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-
-    def markdown(self) -> str:
-        """For a README."""
-        lines = [self.heads, ["---"] * len(self.heads)]
-        lines += [[plain(cell) for cell in row] for row in self.rows]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-    def latex(self) -> str:
-        """For a paper; needs the package booktabs."""
-        heads = " & ".join(_escaped(head) for head in self.heads)
-        lines = [
-            rf"% {self.caption}",
-            rf"\begin{{tabular}}{{l{'r' * (len(self.heads) - 1)}}}",
-            r"\toprule",
-            heads + r" \\",
-            r"\midrule",
-            *(" & ".join(_tex(cell) for cell in row) + r" \\" for row in self.rows),
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-        return "\n".join(lines) + "\n"
-
-
-def error(entry: Entry, axis: str, level: float) -> float:
-    """A run's error when ``axis`` (round, bytes, ...) is at most a level, or inf."""
-    pairs = zip(entry[axis], entry["error"], strict=True)
-    within = [value for spent, value in pairs if spent <= level] or [inf]
-    return within[-1] if entry["method"] in OURS else min(within)
-
-
-def first(entry: Entry, axis: str, target: float) -> float:
-    """What a run had spent when it got to an error; inf if it never did."""
-    pairs = zip(entry[axis], entry["error"], strict=True)
-    return next((float(spent) for spent, value in pairs if value <= target), inf)
-
-
-def spread(values: Sequence[float]) -> Spread | None:
-    """Median and quartiles; None of nothing.
-
-    Between two values the logarithm is interpolated. Those of starts that never got
-    there are infinite.
-    """
-    if not values:
-        return None
-    ranked = sorted(values)
-
-    def quantile(q: float) -> float:
-        at, part = divmod(q * (len(ranked) - 1), 1.0)
-        low = ranked[int(at)]
-        return low ** (1 - part) * ranked[int(at) + 1] ** part if part else low
-
-    return Spread(quantile(0.5), quantile(0.25), quantile(0.75), len(values))
-
-
-def middle(values: Sequence[float]) -> float | None:
-    """Median; None of nothing or if it is infinite."""
-    found = spread(values)
-    return found.median if found and isfinite(found.median) else None
-
-
-class Runs:
-    """The runs of a record, by problem and method."""
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.entries = entries
-        self.problems = [
-            name for name in SUITE if any(e["problem"] == name for e in entries)
-        ]
-
-    def of(self, problem: str, method: str) -> list[Entry]:
-        """The starts."""
-        which = (problem, method)
-        return [e for e in self.entries if (e["problem"], e["method"]) == which]
-
-    def errors(self, problem: str, method: str, rounds: int = ROUNDS) -> list[float]:
-        """The error of each start after so many rounds."""
-        return [error(e, "round", rounds) for e in self.of(problem, method)]
-
-    def median(self, problem: str, method: str) -> float | None:
-        """At equal rounds."""
-        return middle(self.errors(problem, method))
-
-    def pairs(self, problem: str, one: str, two: str) -> list[tuple[Entry, Entry]]:
-        """Runs of two methods from the same start."""
-        others = {e["seed"]: e for e in self.of(problem, two)}
-        mine = self.of(problem, one)
-        return [(e, others[e["seed"]]) for e in mine if e["seed"] in others]
 
 
 def overview(runs: Runs, rivals: Sequence[str]) -> Table:
@@ -203,21 +73,6 @@ def against(runs: Runs, rival: str = "fedavg") -> Table:
     heads += [f"{rival} at FIPA's seconds", f"FIPA at {rival}'s seconds"]
     caption = f"FIPA and {rival} after {ROUNDS} rounds, and when they spent the same."
     return Table(f"against-{rival}", caption, [*heads, "FIPA ahead from MB"], rows)
-
-
-def ahead(one: Entry, two: Entry, axis: str) -> float:
-    """From where on the error of ``one`` stays below that of ``two``.
-
-    As far as both have run; infinite if it is not below at the end.
-    """
-    end = min(one[axis][-1], two[axis][-1])
-    levels = sorted({x for x in (*one[axis], *two[axis]) if x <= end}, reverse=True)
-    since = inf
-    for level in levels:
-        if not error(one, axis, level) < error(two, axis, level):
-            break
-        since = float(level)
-    return since
 
 
 def published(runs: Runs, authors: Sequence[Entry]) -> Table:
@@ -291,26 +146,66 @@ def detail(runs: Runs, problem: str, methods: Sequence[str]) -> Table:
     return Table(f"detail-{problem}", caption, heads, rows)
 
 
-def paste(path: Path, name: str, text: str) -> None:
-    """Replace what stands between ``<!-- name -->`` and ``<!-- end of name -->``.
+def reached(
+    name: str,
+    problems: Sequence[str],
+    entries: Sequence[Entry],
+    asked: Mapping[str, float],
+    rounds: int,
+) -> Table:
+    """A row per problem: FIPA's error beside centralised Gauss-Newton's and FedAvg's.
 
-    Raises:
-        ValueError: If the file does not have these two lines.
+    Args:
+        name: Of the suite.
+        problems: Its problems.
+        entries: Its runs; the longest of each start.
+        asked: The errors aimed at.
+        rounds: After so many FIPA and Gauss-Newton are compared; of FedAvg the lowest
+            error of all its rounds counts.
     """
-    whole = path.read_text()
-    pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end of {re.escape(name)} -->)"
-    if not re.search(pattern, whole, re.DOTALL):
-        raise ValueError(
-            f"{path} has no lines '<!-- {name} -->' and '<!-- end of {name} -->' to "
-            "put the table between; add them."
+    rows: list[Sequence[Cell]] = []
+    runs = Runs(sorted(entries, key=lambda e: e["seed"]))
+    for problem in problems:
+        mine = runs.of(problem, "fipa")
+        if not mine:
+            continue
+        ours = middle(runs.errors(problem, "fipa", rounds))
+        central = middle(runs.errors(problem, "gauss_newton", rounds))
+        last = mine[0]
+        rows.append(
+            [
+                problem,
+                last["clients"],
+                last["parameters"],
+                ours,
+                asked.get(problem.partition(":")[0]),
+                _each(last),
+                central,
+                f"{ours / central:.2g}" if ours and central else None,
+                *_averaging(runs.of(problem, "fedavg")),
+                f"{mean(mean(e['rank']) for e in mine):.0f}" if last["rank"] else None,
+                megabytes(middle([e["bytes"][-1] for e in mine])),
+                f"{mean(e['seconds'][-1] / e['round'][-1] for e in mine):.2g}",
+            ]
         )
-    put: Callable[[re.Match[str]], str] = lambda m: f"{m[1]}{text}\n{m[2]}"  # noqa: E731
-    replace_file(path, re.sub(pattern, put, whole, flags=re.DOTALL))
+    heads = ["problem", "clients", "p", "FIPA", "asked", "of each output"]
+    heads += ["centralised Gauss-Newton", "FIPA / it", "FedAvg", "rounds x epochs"]
+    caption = f"Suite {name}: error after {rounds} rounds, median over the starts."
+    return Table(name, caption, [*heads, "mean rank", "MB", "s / round"], rows)
 
 
-def megabytes(number: float | None) -> str | None:
-    """``1.4``, of bytes."""
-    return None if number is None else f"{number / 1e6:.3g}"
+def _each(entry: Entry) -> str | None:
+    """``u 1.2e-9, k 3.4e-7``: the last errors of the outputs and unknowns."""
+    found = entry.get("each", {}).items()
+    return ", ".join(f"{name} {plain(value)}" for name, value in found) or None
+
+
+def _averaging(entries: Sequence[Entry]) -> list[Cell]:
+    if not entries:
+        return [None, None]
+    lowest = middle([min(e["error"]) for e in entries])
+    rounds, epochs = entries[0]["round"][-1], entries[0]["epochs"][-1]
+    return [lowest, f"{rounds} x {epochs // rounds}"]
 
 
 def _at(entries: Sequence[Entry], axis: str) -> float | None:
@@ -349,41 +244,3 @@ def _costs(entries: Sequence[Entry], target: float, central: bool) -> Cell:
 
 def _kind(entry: Entry) -> str:
     return "MSE" if entry["quantity"] == "mse" else "relative L2"
-
-
-def _number(value: float) -> tuple[str, int]:
-    """Two digits and the exponent of ten."""
-    digits, _, exponent = f"{value:.1e}".partition("e")
-    return digits, int(exponent)
-
-
-def plain(cell: Cell) -> str:
-    match cell:
-        case None:
-            return ""
-        case AtMost(value):
-            return f"≤ {plain(value)}"
-        case Spread(median, low, high, starts):
-            if starts == 1:
-                return f"{plain(median)} (1 start)"
-            return f"{plain(median)} [{plain(low)}, {plain(high)}]"
-        case float():
-            return f"{_number(cell)[0]}e{_number(cell)[1]}" if isfinite(cell) else ""
-    return str(cell)
-
-
-def _tex(cell: Cell) -> str:
-    match cell:
-        case AtMost(value):
-            return rf"$\le$ {_tex(value)}"
-        case Spread(median, low, high, starts):
-            quartiles = "" if starts == 1 else f" [{_tex(low)}, {_tex(high)}]"
-            return _tex(median) + quartiles
-        case float():
-            digits, exponent = _number(cell)
-            return rf"${digits}\cdot10^{{{exponent}}}$" if isfinite(cell) else ""
-    return _escaped(plain(cell))
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([_%&#])", r"\\\1", text)

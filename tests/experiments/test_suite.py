@@ -1,18 +1,18 @@
 """The benchmark: what is kept of a run, and the tables drawn from it."""
 
 import json
-import sys
 from itertools import pairwise
 from math import inf
 from pathlib import Path
 
-import _suites
-import _tables
-import benchmark
 import pytest
-from _common import Entry
-from _tables import AtMost, Runs, Spread, Table
-from _tables_suites import reached
+from experiments import _runs, _suites, _table, suite
+from experiments._command import main
+from experiments._record import FIGURES, ROOT, Entry
+from experiments._registry import experiments
+from experiments._runs import Runs
+from experiments._suite_tables import against, reached
+from experiments._table import AtMost, Spread, Table
 
 from fedsciml.federation.record import Round
 
@@ -38,16 +38,16 @@ def entry(method: str, errors: list[float], sent: int, **changed: object) -> Ent
 
 
 def test_the_first_rounds_and_the_last_are_kept() -> None:
-    assert benchmark.thinned(60) == list(range(60))
-    assert benchmark.thinned(1) == [0]
-    long = benchmark.thinned(5000)
+    assert _runs.thinned(60) == list(range(60))
+    assert _runs.thinned(1) == [0]
+    long = _runs.thinned(5000)
     assert long[:60] == list(range(60))
     assert long[-1] == 4999
     assert all(b - a <= 1 + a / 50 for a, b in pairwise(long))
 
 
 def test_a_run_tells_errors_bytes_seconds_and_epochs_of_its_rounds() -> None:
-    found = benchmark.measured("sine2", "fedavg", 0, 1, 0.0)
+    found = suite.measure("sine2", "fedavg", 0, 1, 0.0)
     fedavg = _suites.options_of("sine2", "fedavg")
     assert (found["round"], found["epochs"]) == ([1], [fedavg["tau"]])
     p, clients = 901, 2
@@ -59,7 +59,7 @@ def test_a_run_tells_errors_bytes_seconds_and_epochs_of_its_rounds() -> None:
 
 
 def test_a_run_goes_on_until_it_has_used_its_budget() -> None:
-    found = benchmark.measured("sine2", "fipa", 0, 2, 0.3)
+    found = suite.measure("sine2", "fipa", 0, 2, 0.3)
     assert found["seconds"][-1] >= 0.3
     assert found["seconds"][-2] < 0.3
     assert len(found["round"]) > 2
@@ -70,7 +70,7 @@ def test_parties_alone_are_averaged() -> None:
         Round(1, 1.0, relative_l2=e, mse=e**2, ranks=(r,), seconds=1.0, errors={"u": u})
         for e, r, u in ((0.2, 3, 1.0), (0.4, 5, 2.0))
     )
-    (mean,) = benchmark.averaged([[one, one], [two]])
+    (mean,) = suite.averaged([[one, one], [two]])
     assert mean.relative_l2 == pytest.approx(0.3)
     assert mean.mse == pytest.approx(0.1)
     assert (mean.ranks, mean.seconds) == ((3, 5), 2.0)
@@ -79,32 +79,32 @@ def test_parties_alone_are_averaged() -> None:
 
 def test_the_longest_run_from_a_start_counts() -> None:
     short, long = entry("fedavg", [1.0], 8), entry("fedavg", [1.0, 0.5], 8, budget=9.0)
-    assert benchmark.longest([long, short]) == [long]
+    assert suite.counted([long, short]) == [long]
 
 
 def test_only_rivals_count_as_if_stopped_at_their_lowest() -> None:
     run = entry("fedavg", [0.5, 0.1, 0.3], 10)
-    assert _tables.error({**run, "method": "fipa"}, "bytes", 35) == 0.3
-    assert _tables.error(run, "bytes", 9) == inf
-    assert _tables.error(run, "bytes", 10) == 0.5
-    assert _tables.error(run, "bytes", 35) == 0.1
-    assert _tables.first(run, "seconds", 0.2) == 2.0
-    assert _tables.first(run, "seconds", 0.01) == inf
+    assert _runs.error({**run, "method": "fipa"}, "bytes", 35) == 0.3
+    assert _runs.error(run, "bytes", 9) == inf
+    assert _runs.error(run, "bytes", 10) == 0.5
+    assert _runs.error(run, "bytes", 35) == 0.1
+    assert _runs.first(run, "seconds", 0.2) == 2.0
+    assert _runs.first(run, "seconds", 0.01) == inf
 
 
 def test_ahead_is_from_where_on_the_error_stays_below() -> None:
     ours = entry("fipa", [0.9, 0.2, 1e-3, 1e-6], 100)
     theirs = entry("fedavg", [0.5, 0.4, 0.3, 0.25] + [0.1] * 30, 20)
     # 100: .9 > .1;  200: .2 > .1;  300: 1e-3 < .1
-    assert _tables.ahead(ours, theirs, "bytes") == 300
-    assert _tables.ahead(theirs, ours, "bytes") == inf
+    assert _runs.ahead(ours, theirs, "bytes") == 300
+    assert _runs.ahead(theirs, ours, "bytes") == inf
 
 
 def test_equal_costs_compare_what_both_have_spent() -> None:
     ours = entry("fipa", [0.9, 0.2, 1e-3, 1e-6], 100)
     theirs = entry("fedavg", [0.5, 0.4, 0.3], 20)
-    (row,) = _tables.against(Runs([ours, theirs])).rows
-    named = dict(zip(_tables.against(Runs([])).heads, row, strict=True))
+    (row,) = against(Runs([ours, theirs])).rows
+    named = dict(zip(against(Runs([])).heads, row, strict=True))
     assert named["factor"] == pytest.approx(0.3 / 1e-6)
     # FedAvg stopped at 60 bytes; at FIPA's 400 it would have had no more than .3.
     assert named["fedavg at FIPA's bytes"] == AtMost(0.3)
@@ -117,14 +117,14 @@ def test_equal_costs_compare_what_both_have_spent() -> None:
 def test_medians_and_quartiles_are_those_of_the_starts() -> None:
     errors = [4e-3, 1e-3, 2e-3, 8e-3, 3e-3]
     runs = Runs([entry("fipa", [e], 8, seed=k) for k, e in enumerate(errors)])
-    found = _tables.spread(runs.errors("sine2", "fipa"))
+    found = _runs.spread(runs.errors("sine2", "fipa"))
     assert found == Spread(3e-3, 2e-3, 4e-3, 5)
     assert runs.median("sine2", "fedavg") is None
-    assert _tables.spread([1e-4, 1.0]) == Spread(
+    assert _runs.spread([1e-4, 1.0]) == Spread(
         *(pytest.approx(x) for x in (1e-2, 1e-3, 1e-1)), 2
     )
-    assert _tables.middle([1.0, inf, inf]) is None
-    assert _tables.middle([1.0, 2.0, inf]) == 2.0
+    assert _runs.middle([1.0, inf, inf]) is None
+    assert _runs.middle([1.0, 2.0, inf]) == 2.0
 
 
 def test_tables_read_the_same_in_markdown_and_latex() -> None:
@@ -151,31 +151,22 @@ def test_tables_read_the_same_in_markdown_and_latex() -> None:
 def test_a_table_replaces_only_what_stands_between_its_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("one\n<!-- t -->\nold\n<!-- end of t -->\ntwo\n")
-    _tables.paste(page, "t", r"new \1")
+    _table.paste(page, "t", r"new \1")
     assert page.read_text() == "one\n<!-- t -->\nnew \\1\n<!-- end of t -->\ntwo\n"
     with pytest.raises(ValueError, match="has no lines '<!-- other -->'"):
-        _tables.paste(page, "other", "new")
+        _table.paste(page, "other", "new")
 
 
-def test_committed_tables_are_those_of_the_committed_record() -> None:
-    readme = (benchmark.ROOT / "README.md").read_text()
-    docs = (benchmark.ROOT / "docs" / "benchmark.md").read_text()
-    for table in benchmark.tables(json.loads(_suites.RECORD.read_text())):
-        page = readme if table.name == "overview" else docs
+@pytest.mark.parametrize("name", ["fipa", "fedpinn", "extra"])
+def test_committed_tables_are_those_of_the_committed_record(name: str) -> None:
+    experiment = experiments()[name]
+    tables = experiment.tables(json.loads(experiment.path.read_text()))
+    assert len(tables) == (16 if name == "fipa" else 1)
+    for table in tables:
         marked = f"<!-- {table.name} -->\n{table.markdown()}\n<!-- end of"
-        assert marked in page, table.name
-        place = benchmark.ROOT / "figures" / "tables" / f"{table.name}.tex"
+        assert marked in (ROOT / table.page).read_text(), table.name
+        place = FIGURES / "tables" / f"{table.name}.tex"
         assert place.read_text() == table.latex()
-
-
-@pytest.mark.parametrize("suite", ["fedpinn", "extra"])
-def test_the_table_of_a_suite_is_that_of_its_record(suite: str) -> None:
-    entries = json.loads(_suites.SUITES[suite].record.read_text())
-    (table,) = benchmark.tables(entries, suite)
-    page = (benchmark.ROOT / "docs" / "problems.md").read_text()
-    assert f"<!-- {suite} -->\n{table.markdown()}\n<!-- end of" in page
-    place = benchmark.ROOT / "figures" / "tables" / f"{suite}.tex"
-    assert place.read_text() == table.latex()
 
 
 def test_a_suite_is_told_beside_centralised_gauss_newton_and_fedavg() -> None:
@@ -209,16 +200,12 @@ def test_a_problem_of_a_suite_is_named_with_its_arguments() -> None:
 
 
 def test_finished_runs_are_kept(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = tmp_path / "suite.json"
     done = entry("fipa", [0.25], 8)
     record.write_text(json.dumps([done]))
-    words = ["fipa", "--problems", "sine2", "--methods", "fipa", "--seeds", "1"]
-    words += ["--rounds", "1", "--out", str(record)]
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *words])
-    benchmark.main()
+    words = ["problem=sine2", "method=fipa", "seed=0", "rounds=1"]
+    assert main(["fipa", "--only", *words, "--out", str(record)]) == 0
     assert json.loads(record.read_text()) == [done]
     assert "| sine2 | MSE | 2.5e-1 (1 start)" in capsys.readouterr().out

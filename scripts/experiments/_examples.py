@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from _deepxde_yardstick import LBFGS, Data, Line, Stage, as_a_script, training
 from torch import Tensor
 
+from experiments._yardstick import LBFGS, Data, Line, Stage, as_a_script, training
 from fedsciml.deepxde import deepxde
 
-SCRIPTS = Path(__file__).with_name("deepxde_examples")
+SCRIPTS = Path(__file__).parents[1] / "deepxde_examples"
 
 ADAM = Stage("adam", 500, 10, 0.5, rate=1e-3)
 """DeepXDE's usual training: at most 5000 iterations, then L-BFGS to its end."""

@@ -1,18 +1,14 @@
 """What the benchmark runs: methods with their options, suites of problems."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-import _common
-from _common import SUITE
+from _common import SUITE, tuned
 
 import problems
 from fedsciml.problem import Problem
-
-RECORD = Path(__file__).parents[1] / "figures" / "data" / "suite.json"
 
 RIVALS = (
     "fedprox",
@@ -173,30 +169,52 @@ class Suite:
     """Problems that are compared in one record.
 
     Attributes:
+        about: A sentence.
         problems: Their names; or NAME:KEY=VALUE,... with arguments of ``make``.
-        record: Where the runs are kept.
+        record: File name in ``figures/data``.
         methods: Which of ``ROWS`` run unless told otherwise.
         rounds: So many, likewise.
     """
 
+    about: str
     problems: Sequence[str]
-    record: Path = RECORD
+    record: str = "suite.json"
     methods: Sequence[str] = tuple(ROWS)
     rounds: int = 50
 
+    def cases(self) -> Iterator[tuple[str, str, int, int, float]]:
+        """Problem, method, seed, rounds and budget of each run; the first start first.
 
-def _beside(name: str, problems: Sequence[str]) -> Suite:
+        Methods are left out where they should be tuned, or published, and are not.
+        """
+        for seed in range(3):
+            for problem in self.problems:
+                for row in self.methods:
+                    try:
+                        options_of(problem, row)
+                    except ValueError:
+                        continue
+                    yield problem, row, seed, self.rounds, ROWS[row].budget
+
+
+def _beside(name: str, about: str, problems: Sequence[str]) -> Suite:
     """A suite of which FIPA, centralised Gauss-Newton and published FedAvg run."""
     methods = ("fipa", "gauss_newton", "fedavg")
-    record = RECORD.with_name(f"{name}.json")
-    return Suite(problems, record, methods, 100)
+    return Suite(about, problems, f"{name}.json", methods, 100)
 
 
 SUITES = {
-    "fipa": Suite(SUITE),
-    "fipa-1d": Suite(tuple(n for n in SUITE if n[-2:] not in ("2d", "3d", "5d"))),
-    "fedpinn": _beside("fedpinn", (*FEDPINN, *MORE)),
-    "extra": _beside("extra", tuple(EXTRA)),
+    "fipa": Suite("All methods, and DeepXDE, on the problems of the paper.", SUITE),
+    "fipa-1d": Suite(
+        "The same on those in one dimension.",
+        tuple(n for n in SUITE if n[-2:] not in ("2d", "3d", "5d")),
+    ),
+    "fedpinn": _beside(
+        "fedpinn",
+        "FIPA and FedAvg on the problems of arXiv 2410.13141.",
+        (*FEDPINN, *MORE),
+    ),
+    "extra": _beside("extra", "FIPA and FedAvg on other problems.", tuple(EXTRA)),
 }
 
 
@@ -229,7 +247,7 @@ def options_of(problem: str, row: str) -> dict[str, object]:
     found = ROWS[row]
     if setting := _published(problem, row):
         return setting.options
-    options = _common.tuned(problem, found.tuned) if found.tuned else {}
+    options = tuned(problem, found.tuned) if found.tuned else {}
     if row == "fipa_paper":
         if problem not in PUBLISHED:
             raise ValueError(f"Nothing is published of FIPA on problem '{problem}'.")

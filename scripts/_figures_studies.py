@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import nan
 from operator import itemgetter
-from statistics import median
 from typing import Any
 
 from _common import Entry
@@ -13,10 +12,6 @@ from experiments._drawing import (
     MissingRecordError,
     chosen,
     look,
-    styled,
-)
-from experiments._drawing import (
-    methods_of as methods,
 )
 from experiments._record import grouped
 from numpy.typing import NDArray
@@ -113,72 +108,6 @@ def cloud(entry: Entry) -> Panel:
     )
 
 
-def sweep(entries: Sequence[Entry]) -> plot.Figure:
-    """Final error and bytes against the clients' number and their heterogeneity."""
-    parts = []
-    for problem, runs in grouped(entries, "problem").items():
-        central = [e for e in runs if e["clients"] == 1]
-        clients = [e for e in runs if e not in central]
-        strips = [e for e in clients if e["partition"] in ("strips", "boxes")]
-        few = {e["clients"] for e in clients if e not in strips}
-        mixed = [e for e in clients if e["clients"] in few]
-        title = f"{problem}, {runs[0]['rounds']} rounds"
-        mse = runs[0]["quantity"] == "mse"
-        error = "root mean squared error" if mse else plot.QUANTITIES["relative_l2"]
-        sent = "megabytes, both ways"
-        parts += [
-            Panel(
-                title, "clients", error, against(strips, "clients", "error", central)
-            ),
-            Panel(title, "clients", sent, against(strips, "clients", "bytes")),
-            Panel(
-                f"{title}, {', '.join(map(str, sorted(few)))} clients",
-                "heterogeneity",
-                error,
-                against(mixed, "heterogeneity", "error", central),
-            ),
-        ]
-    return plot.panels(parts, 3, height=1.9, legend="below")
-
-
-def against(
-    entries: Sequence[Entry], x: str, y: str, levels: Sequence[Entry] = ()
-) -> list[Curve]:
-    """Medians and extremes over the starts of each method; of others a level."""
-    unit = 1e-6 if y == "bytes" else 1.0
-    curves = []
-    for method in methods(entries):
-        mine = grouped([e for e in entries if e["method"] == method], x)
-        values = [[unit * e[y] for e in found] for found in mine.values()]
-        ends = [min(v) for v in values], [max(v) for v in values]
-        middle = [median(v) for v in values]
-        curves.append(styled(method, Curve("", list(mine), middle, band=ends)))
-    width = sorted({e[x] for e in entries})
-    for method in methods(levels):
-        level = median(e[y] for e in levels if e["method"] == method)
-        curves.append(styled(method, Curve("", [width[0], width[-1]], [level] * 2)))
-    return curves
-
-
-def costs(entries: Sequence[Entry]) -> plot.Figure:
-    """Seconds of each part of a round against p, n and M."""
-    words = {"p": "parameters p", "n": "rows n", "M": "clients M"}
-    order = list(dict.fromkeys(e["part"] for e in entries))
-    parts = []
-    for problem, runs in grouped(entries, "problem").items():
-        for axis, word in words.items():
-            curves = []
-            for part in order:
-                mine = [e for e in runs if (e["axis"], e["part"]) == (axis, part)]
-                found = grouped(mine, axis)
-                if found:
-                    number = order.index(part)
-                    y = [median(e["seconds"] for e in same) for same in found.values()]
-                    curves.append(Curve(part, list(found), y, number, number, number))
-            parts.append(Panel(problem, word, "seconds of CPU time", curves))
-    return plot.panels(parts, 3, height=2.0, legend="below", sharey="row")
-
-
 def solutions(arrays: Mapping[str, NDArray[Any]]) -> plot.Figure:
     """Solutions, and the errors of the methods on one colour scale."""
     planes = {"poisson3d": ", z = 1/2", "poisson5d": ", others 1/2"}
@@ -202,18 +131,6 @@ DRAWINGS = {
         ("partitions.json",),
         "Which client holds which points, and the heterogeneity by partition: the mean "
         "1-Wasserstein distance of two clients' points, the numbers in the labels.",
-    ),
-    "clients-sweep": Drawing(
-        sweep,
-        ("clients.json",),
-        "Final error and bytes against the number of clients, and final error against "
-        "heterogeneity, for FIPA, FedAvg and centralised Gauss-Newton.",
-    ),
-    "round-cost": Drawing(
-        costs,
-        ("cost.json",),
-        "Seconds of the parts of a round against the number of parameters, of rows and "
-        "of clients.",
     ),
     "solutions": Drawing(
         solutions,

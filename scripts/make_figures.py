@@ -15,12 +15,9 @@ from pathlib import Path
 
 import _common  # noqa: F401  before torch, see there
 import _figures_consistency
-import _figures_inverse
-import _figures_ranks
 import _figures_stall
 import _figures_stragglers
 import _figures_studies
-import _figures_wire
 from experiments._drawing import draw
 from experiments._record import DATA, FIGURES, ROOT
 from experiments._registry import experiments
@@ -29,11 +26,8 @@ EXPERIMENTS = experiments().values()
 DRAWINGS = {name: d for e in EXPERIMENTS for name, d in e.drawings.items()}
 DRAWINGS |= {
     **_figures_consistency.DRAWINGS,
-    **_figures_ranks.DRAWINGS,
     **_figures_studies.DRAWINGS,
     **_figures_stall.DRAWINGS,
-    **_figures_inverse.DRAWINGS,
-    **_figures_wire.DRAWINGS,
     **_figures_stragglers.DRAWINGS,
 }
 OTHERS = {

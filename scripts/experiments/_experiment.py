@@ -1,5 +1,6 @@
 """What an experiment is."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,11 @@ Case = tuple[Any, ...]
 """The values of the key of a run."""
 
 Cases = Sequence[Case] | Callable[[Sequence[Entry]], Iterable[Case]]
+
+
+def token(case: Case) -> str:
+    """A case as a word, to compare; its values need not be hashable."""
+    return json.dumps(case, sort_keys=True)
 
 
 def known(key: Sequence[str], case: Case) -> None:

@@ -4,7 +4,19 @@ from importlib import import_module
 
 from experiments._experiment import Experiment
 
-MODULES = ("suite", "steps", "compression")
+MODULES = (
+    "suite",
+    "ranks",
+    "clients",
+    "cost",
+    "steps",
+    "compression",
+    "backends",
+    "deepxde",
+    "tuning",
+    "speed",
+    "paths",
+)
 """In the order of the list of figures."""
 
 

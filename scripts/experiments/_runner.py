@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from experiments._experiment import Case, Experiment, measured
+from experiments._experiment import Case, Experiment, measured, token
 from experiments._record import Entry, commit, made
 from fedsciml.federation.record import replace_file
 
@@ -45,7 +45,7 @@ def completed(
     def missing() -> list[Case]:
         done = tried if fresh else tried | {_of(experiment, e) for e in entries}
         cases = chosen(experiment, entries, only or {})
-        return [case for case in cases if _name(case) not in done]
+        return [case for case in cases if token(case) not in done]
 
     while cases := missing():
         runs = _made(experiment, cases, jobs, threads)
@@ -53,11 +53,11 @@ def completed(
         with tqdm(None, experiment.name, len(cases), mininterval=pause) as bar:
             for case, found in runs:
                 bar.update()
-                tried.add(_name(case))
+                tried.add(token(case))
                 if isinstance(found, FloatingPointError):
                     print(f"Diverged: {case}: {found}", file=sys.stderr)
                     continue
-                others = [e for e in entries if _of(experiment, e) != _name(case)]
+                others = [e for e in entries if _of(experiment, e) != token(case)]
                 entries = others + found
                 path.parent.mkdir(parents=True, exist_ok=True)
                 replace_file(path, experiment.pack(entries))
@@ -83,7 +83,7 @@ def chosen(experiment: Experiment, entries: Sequence[Entry], only: Only) -> list
         ValueError: If there is no such field, or such a case cannot be made.
     """
     cases = experiment.wanted(entries)
-    standard = {_name(case) for case in cases}
+    standard = {token(case) for case in cases}
     for name, words in only.items():
         if name not in experiment.key:
             raise ValueError(
@@ -97,9 +97,9 @@ def chosen(experiment: Experiment, entries: Sequence[Entry], only: Only) -> list
         cases = [case for case in cases if case[at] in values] + [
             (*case[:at], value, *case[at + 1 :]) for value in new for case in cases
         ]
-        cases = list({_name(case): case for case in cases}.values())
+        cases = list({token(case): case for case in cases}.values())
     for case in cases:
-        if _name(case) not in standard:
+        if token(case) not in standard:
             experiment.refuse(case)
     return cases
 
@@ -173,9 +173,5 @@ def _stamped(
         return error
 
 
-def _name(case: Case) -> str:
-    return json.dumps(case, sort_keys=True)
-
-
 def _of(experiment: Experiment, entry: Entry) -> str:
-    return _name(tuple(entry[name] for name in experiment.key))
+    return token(tuple(entry[name] for name in experiment.key))

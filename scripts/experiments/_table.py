@@ -104,6 +104,11 @@ def megabytes(number: float | None) -> str | None:
     return None if number is None else f"{number / 1e6:.3g}"
 
 
+def time_of(seconds: float) -> str:
+    """``2.1 ms``."""
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
 def plain(cell: Cell) -> str:
     """A cell for people."""
     match cell:

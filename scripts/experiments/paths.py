@@ -9,34 +9,27 @@ Burgers' equation as a DeepXDE script has it, 900 rows, a 2-32-32-1 network (p =
   (what jacrev does with that graph) or one after the other.
 
 All are checked to give the same numbers. Seconds are the processor's, with one thread,
-the least of several repeats, taken in turn.
-
-    python scripts/benchmark_paths.py                     # two minutes
+the least of several repeats, taken in turn. Two minutes.
 """
 
-import argparse
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
-from typing import Any
 
-import _common  # noqa: F401 - before torch, see there
 import torch
-from benchmark_speed import table, time_of
 from torch import Generator, Tensor
 from torch.func import jacrev, vmap
 
+from experiments._experiment import Experiment
+from experiments._record import Entry
+from experiments._table import Table, time_of
 from fedsciml.deepxde import deepxde, problem
-from fedsciml.federation.record import environment, replace_file
 from fedsciml.network import MLP, ModuleNetwork
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row
 from fedsciml.residual import AutogradBlock, AutogradLinear, System
 
-OUT = Path(__file__).parents[1] / "figures" / "data" / "paths.json"
 ROWS = 900
 NU = 0.01
 
@@ -126,8 +119,8 @@ def ways(rows: int) -> tuple[dict[str, Way], dict[str, int], Tensor]:
     return found, few, network.init(Generator(), torch.float64)
 
 
-def measured(repeats: int, rows: int) -> list[dict[str, Any]]:
-    """A line for each path.
+def lines(repeats: int, rows: int) -> list[Entry]:
+    """A line for each path, slow ones by so many rows.
 
     Raises:
         RuntimeError: If two of them disagree.
@@ -139,16 +132,17 @@ def measured(repeats: int, rows: int) -> list[dict[str, Any]]:
     differences: dict[str, float] = {}
     for repeat in range(repeats):
         for name, way in found.items():
-            if repeat < (2 if name in few else repeats):
-                begin = time.process_time()
-                jacobian = way(theta)
-                scale = ROWS / len(jacobian)
-                seconds[name].append(scale * (time.process_time() - begin))
-                wanted = expected[: len(jacobian)]
-                off = float((jacobian - wanted).norm() / wanted.norm())
-                differences[name] = off
-                if not off < 1e-12:
-                    raise RuntimeError(f"'{name}' differs from '{first}' by {off:.1e}.")
+            if name in few and repeat >= 2:
+                continue
+            begin = time.process_time()
+            jacobian = way(theta)
+            taken = time.process_time() - begin
+            seconds[name].append(ROWS / len(jacobian) * taken)
+            wanted = expected[: len(jacobian)]
+            off = float((jacobian - wanted).norm() / wanted.norm())
+            differences[name] = off
+            if not off < 1e-12:
+                raise RuntimeError(f"'{name}' differs from '{first}' by {off:.1e}.")
     best = min(seconds[first])
     return [
         {
@@ -163,36 +157,29 @@ def measured(repeats: int, rows: int) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
-    """Measure, record, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--repeats", type=int, default=20, help="of each path; default 20")
-    add("--rows", type=int, default=192, help="for slow paths; default 192 of 900")
-    add("--out", type=Path, default=OUT, help=f"the record; default {OUT}")
-    todo = parser.parse_args()
-    torch.set_num_threads(1)
-    lines = measured(todo.repeats, todo.rows)
-    replace_file(
-        todo.out, json.dumps({**environment(), "paths": lines}, indent=1) + "\n"
-    )
-    print(
-        table(
-            ["path", "time", "times the first", "difference"],
-            [
-                [
-                    line["way"],
-                    time_of(line["seconds"]),
-                    f"{line['ratio']:.3g}",
-                    f"{line['difference']:.0e}",
-                ]
-                for line in lines
-            ],
-        )
-    )
+def measure() -> Entry:
+    """All paths."""
+    return {"paths": lines(20, 192)}
 
 
-if __name__ == "__main__":
-    main()
+def table(entries: Sequence[Entry]) -> Table:
+    """A row for each path."""
+    rows = [
+        [e["way"], time_of(e["seconds"]), f"{e['ratio']:.3g}", f"{e['difference']:.0e}"]
+        for e in entries[-1]["paths"]
+    ]
+    heads = ["path", "time", "times the first", "difference"]
+    return Table("paths", "Jacobian of Burgers' equation, 900 rows:", heads, rows)
+
+
+EXPERIMENTS = (
+    Experiment(
+        "paths",
+        __doc__,
+        (),
+        [()],
+        measure,
+        lambda entries: [table(entries)],
+        page="README.md",
+    ),
+)

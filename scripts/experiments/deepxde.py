@@ -6,36 +6,26 @@ Every script of scripts/deepxde_examples, unchanged, from the same start:
     gauss_newton   the same data and network by fedsciml.deepxde, centralised
     fipa           and in strips, one for each of 2 or 4 clients
 
-in float64 on one core, until --rounds rounds or --budget processor seconds are spent.
-The record is figures/data/deepxde.json, the tables are those of docs/deepxde.md.
-
-    python scripts/benchmark_deepxde.py            # half an hour of a core
-    python scripts/benchmark_deepxde.py --examples burgers --fresh
-    python scripts/benchmark_deepxde.py --table    # only write the tables
+in float64 on one core, until 100 rounds or 40 processor seconds are spent. Half an hour
+of a core.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
-from pathlib import Path
 
-import _common  # before torch, see there
-import _examples
-import _tables
-from _common import Entry, short
-from _deepxde_yardstick import as_a_script
-from _tables import Cell, Table
-from benchmark import publish, thinned
-
+from experiments import _examples
+from experiments._experiment import Experiment
+from experiments._record import Entry, short
+from experiments._runs import first, thinned
+from experiments._table import Cell, Table
+from experiments._yardstick import as_a_script
 from fedsciml import deepxde, methods, run
 from fedsciml.federation.record import Round
 
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "figures" / "data" / "deepxde.json"
-
 KEY = ("example", "method", "clients", "rounds", "budget")
+PAGE = "docs/deepxde.md"
 RUNS = {
     "deepxde": ("DeepXDE", 1),
     "gauss_newton": ("Gauss-Newton", 1),
@@ -48,7 +38,7 @@ OPTIONS: dict[str, dict[str, object]] = {"gauss_newton": {"sketch": "range"}}
 """The range finder has the digits of the full SVD and is faster."""
 
 
-def measured(
+def measure(
     example: str, method: str, clients: int, rounds: int, budget: float
 ) -> Entry:
     """One run from start 0 and what the tables need of it."""
@@ -57,14 +47,20 @@ def measured(
     else:
         history = trained(example, method, clients, rounds, budget)
     shown = [history[k] for k in thinned(len(history))]
-    found: Entry = dict(
-        zip(KEY, (example, method, clients, rounds, budget), strict=True)
-    )
-    found["round"] = [line["round"] for line in shown]
+    found: Entry = {"round": [line["round"] for line in shown]}
     for axis in ("error", "unknown", "seconds"):
         if shown[0][axis] is not None:
             found[axis] = [short(line[axis]) for line in shown]
     return found
+
+
+def check(example: str, method: str, *others: object) -> None:
+    """Raise ValueError if there is no such example or method."""
+    del others
+    if example not in _examples.names():
+        raise ValueError(f"No example '{example}': {', '.join(_examples.names())}.")
+    if method != "deepxde":
+        methods.load(method)
 
 
 def trained(
@@ -133,47 +129,35 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
     wide = ["example", heads[0], "s"]
     for head in heads[1:]:
         wide += [head, "s", "s to DeepXDE's"]
+    worst = "Relative L2 error, of the worst output."
     unknown = "Relative error of the unknown numbers, the worst one of each example."
     return [
-        Table("deepxde", "Relative L2 error, of the worst output.", wide, rows),
-        Table("deepxde-unknowns", unknown, ["example", *heads], inverse),
+        Table("deepxde", worst, wide, rows, PAGE, tex=True),
+        Table(
+            "deepxde-unknowns", unknown, ["example", *heads], inverse, PAGE, tex=True
+        ),
     ]
 
 
 def _seconds(entry: Entry, error: float) -> str | None:
     """What a run took to an error; nothing if it never got there."""
-    taken = _tables.first(entry, "seconds", error)
+    taken = first(entry, "seconds", error)
     return f"{taken:.2g}" if taken < inf else None
 
 
-def main() -> None:
-    """Run what is missing; write and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    known = _examples.names()
-    add("--examples", nargs="+", choices=known, default=known, metavar="NAME")
-    add("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
-    add("--rounds", type=int, default=100, help="of ours; default 100")
-    add("--budget", type=float, default=40.0, help="processor seconds; default 40")
-    add("--fresh", action="store_true", help="run again what is there")
-    add("--table", action="store_true", help="only write the tables")
-    add("--out", type=Path, default=RECORD, help=f"the record; default {RECORD}")
-    todo = parser.parse_args()
-    keys = [
-        (name, which.partition(":")[0], RUNS[which][1], todo.rounds, todo.budget)
-        for which in todo.runs
-        for name in todo.examples
-    ]
-    wanted = [] if todo.table else keys
-    entries = _common.completed(todo.out, KEY, wanted, measured, 1, 1, todo.fresh)
-    found = tables(entries)
-    if todo.out == RECORD:
-        publish(found)
-    for table in found:
-        print(f"\n{table.caption}\n\n{table.markdown()}")
-
-
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        "deepxde",
+        __doc__,
+        KEY,
+        [
+            (name, which.partition(":")[0], clients, 100, 40.0)
+            for which, (_, clients) in RUNS.items()
+            for name in _examples.names()
+        ],
+        measure,
+        tables,
+        page=PAGE,
+        check=check,
+    ),
+)

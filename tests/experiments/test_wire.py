@@ -2,11 +2,10 @@
 
 import json
 
-import benchmark_backends
 import pytest
 import study_observer
 import torch
-from experiments import compression
+from experiments import backends, compression
 
 import problems
 from fedsciml import methods, run
@@ -45,19 +44,24 @@ def test_the_table_has_medians_over_the_starts_that_get_there() -> None:
 
 
 def test_a_client_has_so_many_rows_however_many_clients_there_are() -> None:
-    entry = benchmark_backends.scaling("inprocess", 3)
+    entry = backends.scaling("inprocess", 3)
     # Of the published 800 + 40 points as many for every 50 clients.
-    assert entry["rows"] == pytest.approx(3 * benchmark_backends.ROWS * 1.05, abs=1)
+    assert entry["rows"] == pytest.approx(3 * backends.ROWS * 1.05, abs=1)
     assert 0 < entry["sum_rank"] <= entry["rows"]
     assert entry["peak_MB"] >= 0
-    _, table = benchmark_backends.tables([entry])
-    assert table.splitlines()[2].startswith(f"| inprocess | 3 | {entry['rows']} |")
+    entry |= {"kind": "scaling", "backend": "inprocess", "clients": 3}
+    _, table = backends.tables([entry])
+    assert (
+        table.markdown()
+        .splitlines()[2]
+        .startswith(f"| inprocess | 3 | {entry['rows']} |")
+    )
 
 
 def test_both_doors_carry_the_same_uploads() -> None:
     pytest.importorskip("flwr")
     # ``exchanges`` asserts it.
-    entry = benchmark_backends.overhead(2, rounds=2)
+    entry = backends.overhead(2, rounds=2)
     assert entry["parameters"] == 2209
     rank, loss = divmod(entry["bytes"], (2209 + 1) * 8)
     assert 0 < rank <= 20

@@ -13,8 +13,7 @@ from fedsciml.federation.inprocess import InProcess
 from fedsciml.methods import Info, Method, Record, conclude
 from fedsciml.methods.fipa import Probe
 from fedsciml.problem import Problem
-from fedsciml.residual import Linearisation
-from fedsciml.residual.blocks import JetBlock
+from fedsciml.residual import JetBlock, Linearisation
 
 PHASES = ("linearise", "jacobian", "sketch", "solve", "probe")
 

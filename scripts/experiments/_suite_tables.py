@@ -150,7 +150,7 @@ def reached(
     name: str,
     problems: Sequence[str],
     entries: Sequence[Entry],
-    asked: Mapping[str, float],
+    asked: Mapping[str, float | None],
     rounds: int,
 ) -> Table:
     """A row per problem: FIPA's error beside centralised Gauss-Newton's and FedAvg's.

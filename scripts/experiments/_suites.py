@@ -1,14 +1,10 @@
 """What the benchmark runs: methods with their options, suites of problems."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from _common import SUITE, tuned
-
-import problems
-from fedsciml.problem import Problem
 
 RIVALS = (
     "fedprox",
@@ -85,83 +81,57 @@ PUBLISHED: dict[str, dict[str, object]] = {
 """The settings of arXiv 2601.13608; Adam with 1e-4 throughout."""
 
 
-class Published(NamedTuple):
-    """FedAvg as published: options of the method, and rounds."""
+class Setting(NamedTuple):
+    """A problem of the suites ``fedpinn`` and ``extra``.
 
-    options: dict[str, object]
-    rounds: int
+    Attributes:
+        tau: Of FedAvg, whose clients keep the state of their Adam.
+        rounds: Of it.
+        rate: Its learning rate.
+        asked: Error aimed at after 100 rounds.
+        sought: The output or unknown number that the error is the error of.
+    """
 
-
-def _fedavg(tau: int, rounds: int, learning_rate: float = 1e-3) -> Published:
-    """Adam whose state the clients keep over the rounds."""
-    options: dict[str, object] = {
-        "tau": tau,
-        "learning_rate": learning_rate,
-        "keep_state": True,
-    }
-    return Published(options, rounds)
+    tau: int = 5
+    rounds: int = 1000
+    rate: float = 1e-3
+    asked: float | None = None
+    sought: str = ""
 
 
 FEDPINN = {
-    "gramacy_lee": _fedavg(3, 5000),
-    "schaffer": _fedavg(5, 3000),
+    "gramacy_lee": Setting(3, 5000, asked=1e-5),
+    "schaffer": Setting(5, 3000),
     # tau and rounds of this one are not known to us; these are like its neighbours.
-    "poisson_multiscale": _fedavg(5, 5000),
-    "helmholtz": _fedavg(5, 2000),
-    "allen_cahn_time": _fedavg(5, 10000),
-    "euler_beam": _fedavg(5, 1000),
-    "inverse_diffusion_reaction": _fedavg(5, 20000, 1e-4),
+    "poisson_multiscale": Setting(5, 5000, asked=1e-8),
+    "helmholtz": Setting(5, 2000, asked=1e-5),
+    "allen_cahn_time": Setting(5, 10000, asked=1e-4),
+    "euler_beam": Setting(5, 1000, asked=1e-8),
+    "inverse_diffusion_reaction": Setting(5, 20000, 1e-4, asked=1e-4, sought="k"),
 }
 """The problems of suite ``fedpinn``: Zhang, Liu, Weng, Lu (2025), arXiv 2410.13141."""
 
 EXTRA = {
-    name: _fedavg(5, 1000)
-    for name in (
-        "heat",
-        "burgers",
-        "kovasznay",
-        "taylor_green",
-        "lame",
-        "poisson_lshape",
-        "poisson_ring",
-        "heat_inverse",
-        "burgers_inverse",
-        "terrain",
-    )
+    "heat": Setting(asked=1e-8),
+    "burgers": Setting(asked=1e-4),
+    "kovasznay": Setting(asked=1e-6),
+    "taylor_green": Setting(asked=1e-6),
+    "lame": Setting(asked=1e-6),
+    "poisson_lshape": Setting(),
+    "poisson_ring": Setting(),
+    "heat_inverse": Setting(asked=1e-3, sought="nu"),
+    "burgers_inverse": Setting(asked=1e-3, sought="nu"),
+    "terrain": Setting(),
 }
 """Our own problems; FedAvg as published for the smallest of suite ``fedpinn``."""
 
-MORE = (
-    "poisson_multiscale:points=4",
-    "inverse_diffusion_reaction:points=4",
-)
+MORE = ("poisson_multiscale:points=4", "inverse_diffusion_reaction:points=4")
 """Problems of ``FEDPINN`` with four times the points."""
 
-FEDAVG = FEDPINN | EXTRA
 
-SOUGHT = {
-    "inverse_diffusion_reaction": "k",
-    "heat_inverse": "nu",
-    "burgers_inverse": "nu",
-}
-"""What the error of an inverse problem is the error of: an output or an unknown."""
-
-ASKED = {
-    "gramacy_lee": 1e-5,
-    "poisson_multiscale": 1e-8,
-    "helmholtz": 1e-5,
-    "allen_cahn_time": 1e-4,
-    "euler_beam": 1e-8,
-    "inverse_diffusion_reaction": 1e-4,
-    "heat": 1e-8,
-    "burgers": 1e-4,
-    "kovasznay": 1e-6,
-    "taylor_green": 1e-6,
-    "lame": 1e-6,
-    "heat_inverse": 1e-3,
-    "burgers_inverse": 1e-3,
-}
-"""Errors aimed at after 100 rounds."""
+def setting_of(problem: str) -> Setting | None:
+    """That of a problem with any parameters; None in suite ``fipa``."""
+    return (FEDPINN | EXTRA).get(problem.partition(":")[0])
 
 
 @dataclass(frozen=True)
@@ -218,45 +188,26 @@ SUITES = {
 }
 
 
-def load(problem: str) -> Problem:
-    """The problem that NAME or NAME:KEY=VALUE,... stands for."""
-    name, _, words = problem.partition(":")
-    pairs = [word.partition("=") for word in words.split(",") if word]
-    return problems.load(name, **{key: _value(text) for key, _, text in pairs})
-
-
-def _value(text: str) -> object:
-    """A number where it is one, else the word itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _published(problem: str, row: str) -> Published | None:
-    """FedAvg's setting for a problem, whatever it is made with."""
-    return FEDAVG.get(problem.partition(":")[0]) if row == "fedavg" else None
-
-
 def options_of(problem: str, row: str) -> dict[str, object]:
     """What a method is made with.
 
     Raises:
         ValueError: If it should be tuned, or published, and is not.
     """
-    found = ROWS[row]
-    if setting := _published(problem, row):
-        return setting.options
-    options = tuned(problem, found.tuned) if found.tuned else {}
+    found, setting = ROWS[row], setting_of(problem)
+    if setting and row == "fedavg":
+        options = {"tau": setting.tau, "learning_rate": setting.rate}
+        return {**options, "keep_state": True}
     if row == "fipa_paper":
         if problem not in PUBLISHED:
             raise ValueError(f"Nothing is published of FIPA on problem '{problem}'.")
-        options = PUBLISHED[problem]
-    return {**options, **found.options}
+        return PUBLISHED[problem]
+    return {**(tuned(problem, found.tuned) if found.tuned else {}), **found.options}
 
 
 def rounds_of(problem: str, row: str, rounds: int) -> int:
     """How many rounds a method makes where the others make ``rounds``."""
-    if setting := _published(problem, row):
+    setting = setting_of(problem)
+    if setting and row == "fedavg":
         return setting.rounds
     return ROWS[row].rounds or rounds

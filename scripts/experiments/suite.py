@@ -22,23 +22,21 @@ import _common
 import numpy as np
 import torch
 
+import problems
 from experiments import _suite_tables
 from experiments._drawing import Drawing, chosen, look, methods_of, spread, styled
 from experiments._experiment import Experiment
 from experiments._record import DATA, Entry, short
 from experiments._runs import OURS, Runs, longest, thinned
 from experiments._suites import (
-    ASKED,
     EXTRA,
-    FEDAVG,
     FEDPINN,
     RIVALS,
     ROWS,
-    SOUGHT,
     SUITES,
-    load,
     options_of,
     rounds_of,
+    setting_of,
 )
 from experiments._table import Table
 from fedsciml import methods, plot, run
@@ -60,15 +58,15 @@ SPACES = ("gaussians2d", "poisson2d", "poisson3d", "poisson5d")
 
 def measure(problem: str, method: str, seed: int, rounds: int, budget: float) -> Entry:
     """One run and what tables and figures need of it."""
-    made = load(problem)
-    ours = problem.partition(":")[0] in FEDAVG  # those suites know one measure
-    quantity = "relative_l2" if ours else _common.quantity(made)
+    made, setting = problems.parse(problem), setting_of(problem)
+    # The other suites know one measure.
+    quantity = "relative_l2" if setting else _common.quantity(made)
+    sought = setting.sought if setting else ""
     alone = method == "local_only"
     parts = [made.alone(m) for m in range(made.clients)] if alone else [made]
     found = [trained(p, method, seed, rounds, budget, problem) for p in parts]
     history = averaged(found) if alone else found[0]
     shown = [history[k] for k in thinned(len(history))]
-    sought = SOUGHT.get(made.name)
     errors = [
         line.errors[sought] if sought else getattr(line, quantity) for line in shown
     ]
@@ -195,7 +193,8 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
 def reached(suite: str, entries: Sequence[Entry]) -> list[Table]:
     """That of another suite."""
     names, rounds = SUITES[suite].problems, SUITES[suite].rounds
-    found = _suite_tables.reached(suite, names, counted(entries), ASKED, rounds)
+    asked = {name: s.asked for name, s in (FEDPINN | EXTRA).items()}
+    found = _suite_tables.reached(suite, names, counted(entries), asked, rounds)
     return [replace(found, page="docs/problems.md", tex=True)]
 
 
@@ -221,8 +220,8 @@ def row(runs: Sequence[Entry], bottom: bool) -> list[Panel]:
     sending = {m: found for m, found in mine.items() if found[0]["bytes"][-1]}
     quantity = runs[0]["quantity"]
     ylabel = "test MSE" if quantity == "mse" else plot.QUANTITIES[quantity]
-    if sought := SOUGHT.get(runs[0]["problem"]):
-        ylabel = f"error of {sought}"
+    if (setting := setting_of(runs[0]["problem"])) and setting.sought:
+        ylabel = f"error of {setting.sought}"
     parts = []
     for axis, word, drawn in (
         ("round", "round", mine),

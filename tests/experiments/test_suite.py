@@ -14,6 +14,7 @@ from experiments._runs import Runs
 from experiments._suite_tables import against, reached
 from experiments._table import AtMost, Spread, Table
 
+import problems
 from fedsciml.federation.record import Round
 
 
@@ -189,7 +190,7 @@ def test_a_suite_is_told_beside_centralised_gauss_newton_and_fedavg() -> None:
 
 
 def test_a_problem_of_a_suite_is_named_with_its_arguments() -> None:
-    problem = _suites.load("euler_beam:points=0.5,activation=sin")
+    problem = problems.parse("euler_beam:points=0.5,activation=sin")
     assert problem.parameters["points"] == 0.5
     assert problem.parameters["activation"] == "sin"
     words = ("euler_beam:points=0.5", "fedavg")

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from math import factorial, prod
 
+import extended
 import mpmath
 import numpy as np
-import precision
 import pytest
 import torch
 from cases import draw, theta
@@ -189,7 +189,7 @@ def test_residual_in_extended_precision_is_the_residual(name: str) -> None:
     problem = problems.load(name, points=0.02)
     start = theta(problem)
     r = System(problem, problem.pooled()).residual(start)
-    for targets in (precision.given_targets(problem), None):
-        exact = precision.residual(problem, precision.extended(start), targets)
-        gap = precision.norm(precision.extended(r) - exact)
-        assert 0 < gap < 4e-15 * precision.norm(r)  # measured at most 9e-16
+    for targets in (extended.given_targets(problem), None):
+        exact = extended.residual(problem, extended.extended(start), targets)
+        gap = extended.norm(extended.extended(r) - exact)
+        assert 0 < gap < 4e-15 * extended.norm(r)  # measured at most 9e-16

@@ -27,16 +27,16 @@ run()       The first round of a run with a fixed damping, on fewer points.
 import argparse
 import json
 import math
-import multiprocessing
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import _common  # before torch, see there
 import torch
+from experiments._runner import results
+from experiments._table import Table
 from torch import Tensor
 from tqdm import tqdm
 
@@ -280,7 +280,6 @@ def table(checks: Sequence[Check]) -> str:
     levels = [*(f"mu = {damping:g}" for damping in DAMPINGS), NORMAL]
     columns = [f"{method}, {level}" for method in METHODS for level in levels]
     columns += [f"fedavg, mu = {PROMISED:g}", "fedavg, adam"]
-    lines = [f"| {' | '.join(['', *columns])} |", "|---" * (len(columns) + 1) + "|"]
     rows: dict[str, dict[str, str]] = {}
     for check in checks:
         limit = ""
@@ -288,10 +287,10 @@ def table(checks: Sequence[Check]) -> str:
             limit = f" {'<' if check.ok else '>'} {check.tolerance:.0e}"
         cells = rows.setdefault(check.place, {})
         cells[check.column] = f"{check.value:.1e}{limit}"
-    for place, cells in rows.items():
-        shown = (cells.get(column, "") for column in columns)
-        lines.append(f"| {' | '.join([place, *shown])} |")
-    return "\n".join(lines)
+    lines = [
+        [place, *(cells.get(c, "") for c in columns)] for place, cells in rows.items()
+    ]
+    return Table("verify", "", ["", *columns], lines).markdown()
 
 
 def entry(check: Check) -> dict[str, object]:
@@ -324,21 +323,10 @@ def main() -> int:
         "--jobs", type=int, default=2, help="problems side by side; default 2"
     )
     todo = parser.parse_args()
-    if todo.jobs == 1:
-        results = [verified(name) for name in todo.problems]
-    else:
-        pool = ProcessPoolExecutor(
-            todo.jobs,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=torch.set_num_threads,
-            initargs=(1,),
-        )
-        with pool:  # those that take longest are the last of the suite
-            started = {n: pool.submit(verified, n) for n in reversed(todo.problems)}
-            for _ in tqdm(as_completed(started.values()), "problems", len(started)):
-                pass
-            results = [started[name].result() for name in todo.problems]
-    checks = [check for found in results for check in found]
+    names = todo.problems[::-1]  # those that take longest are the last of the suite
+    runs = results(verified, names, todo.jobs, threads=1)
+    found = dict(tqdm(runs, "problems", len(names)))
+    checks = [check for name in todo.problems for check in found[name]]
     missed = [check for check in checks if not check.ok]
     if todo.json:
         text = json.dumps([entry(check) for check in checks], indent=1) + "\n"

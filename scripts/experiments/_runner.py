@@ -5,7 +5,9 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from tqdm import tqdm
@@ -13,6 +15,9 @@ from tqdm import tqdm
 from experiments._experiment import Case, Experiment, measured, token
 from experiments._record import Entry, commit, made
 from fedsciml.federation.record import replace_file
+
+C = TypeVar("C")
+T = TypeVar("T")
 
 Only = Mapping[str, Sequence[str]]
 """Values of fields, as typed."""
@@ -48,7 +53,8 @@ def completed(
         return [case for case in cases if token(case) not in done]
 
     while cases := missing():
-        runs = _made(experiment, cases, jobs, threads)
+        call = partial(_stamped, experiment.measure, experiment.key, commit())
+        runs = results(call, cases, jobs, threads, experiment.apart)
         pause = 0.1 if sys.stderr.isatty() else 10.0  # a log needs fewer lines
         with tqdm(None, experiment.name, len(cases), mininterval=pause) as bar:
             for case, found in runs:
@@ -134,28 +140,38 @@ def _values(word: str, present: Sequence[object]) -> list[object]:
     return [value]
 
 
-def _made(
-    experiment: Experiment, cases: Sequence[Case], jobs: int, threads: int
-) -> Iterator[tuple[Case, list[Entry] | FloatingPointError]]:
-    """Each case with its entries, or why it diverged, in the order of their ends."""
-    measure, key = experiment.measure, experiment.key
-    if jobs == 1 and not experiment.apart:
+def results(
+    call: Callable[[C], T],
+    cases: Sequence[C],
+    jobs: int,
+    threads: int,
+    apart: bool = False,
+) -> Iterator[tuple[C, T]]:
+    """What a function makes of each case, in the order of the ends.
+
+    Args:
+        call: The function; processes find it by its name.
+        cases: Its arguments.
+        jobs: Calls side by side, each in a process of its own; 1 is this one.
+        threads: Of each call.
+        apart: Every call has a new process.
+    """
+    if jobs == 1 and not apart:
         torch.set_num_threads(threads)
-        for case in cases:
-            yield case, _stamped(measure, key, case, commit())
+        yield from ((case, call(case)) for case in cases)
         return
     pool = ProcessPoolExecutor(
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=torch.set_num_threads,
         initargs=(threads,),
-        max_tasks_per_child=1 if experiment.apart else None,
+        max_tasks_per_child=1 if apart else None,
     )
     with pool:
-        runs = {pool.submit(_stamped, measure, key, c, commit()): c for c in cases}
+        calls = {pool.submit(call, case): case for case in cases}
         try:
-            for run in as_completed(runs):
-                yield runs[run], run.result()
+            for done in as_completed(calls):
+                yield calls[done], done.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -164,9 +180,10 @@ def _made(
 def _stamped(
     measure: Callable[..., Entry | list[Entry]],
     key: Sequence[str],
-    case: Case,
     by: str,
+    case: Case,
 ) -> list[Entry] | FloatingPointError:
+    """The entries of a case, with what made them; or why it diverged."""
     try:
         return [{**e, "made": made(by)} for e in measured(measure, key, case)]
     except FloatingPointError as error:

@@ -9,6 +9,7 @@ left out; the exit status is then 1.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,25 +32,24 @@ DRAWINGS |= {
     **_figures_stragglers.DRAWINGS,
 }
 OTHERS = {
-    "allen_cahn-fedavg.jsonl": ("make demo", ""),
-    "allen_cahn-fipa.jsonl": ("make demo", ""),
-    "allen_cahn-gauss_newton.jsonl": ("make demo", ""),
-    "published.json": (
-        "the program of the authors of arXiv 2601.13608",
-        "docs/benchmark.md",
-    ),
-    "verify.json": (
-        "python scripts/verify_gn.py --json figures/data/verify.json",
-        "docs/consistency.md",
-    ),
+    "allen_cahn-fedavg.jsonl": "",
+    "allen_cahn-fipa.jsonl": "",
+    "allen_cahn-gauss_newton.jsonl": "",
+    "precision.json": "docs/scoreboard.md",
+    "published.json": "docs/benchmark.md",
+    "verify.json": "docs/consistency.md",
 }
-"""Records of no experiment: what makes them, and where they are used without figure."""
+"""Records of no experiment, and where they are used that no figure is drawn from."""
+
+PROVENANCE = FIGURES / "provenance.json"
+"""Commit and command that made each record, where its entries do not say so."""
 
 HEAD = """# Figures
 
 Each figure is here as vector PDF and as PNG, as wide as a page of two columns (7 in),
 with text of 8 pt. `make figures` draws them from the records in `data/` and trains
-nothing. This list is written by the same program.
+nothing. This list is written by the same program. `provenance.json` names the commit
+that made a record; entries made since then name it themselves, with versions (`made`).
 
 | figure | shows | data | script | command |
 |---|---|---|---|---|
@@ -58,11 +58,11 @@ nothing. This list is written by the same program.
 
 def makers() -> dict[str, tuple[str, str]]:
     """What makes each record, and where it is used without figure; by record."""
-    found = {
-        e.path.name: (f"python -m scripts.experiments {e.name}", e.page)
-        for e in reversed([*EXPERIMENTS])
-    }
-    return dict(sorted((found | OTHERS).items()))
+    past = json.loads(PROVENANCE.read_text())
+    found = {record: (past[record]["by"], page) for record, page in OTHERS.items()}
+    for e in reversed([*EXPERIMENTS]):
+        found[e.path.name] = (f"python -m scripts.experiments {e.name}", e.page)
+    return dict(sorted(found.items()))
 
 
 def readme(drawn: Sequence[str], data: Path) -> str:

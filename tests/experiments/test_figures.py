@@ -70,6 +70,15 @@ def test_every_record_is_listed_with_what_it_is_for() -> None:
     assert not used & shown
 
 
+def test_every_record_tells_the_commit_that_made_it() -> None:
+    past = json.loads(make_figures.PROVENANCE.read_text())
+    for path in DATA.iterdir():
+        if path.name not in past:
+            assert all(entry["made"] for entry in json.loads(path.read_text()))
+    assert all(re.fullmatch("[0-9a-f]{7,}", told["commit"]) for told in past.values())
+    assert set(past) <= {path.name for path in DATA.iterdir()}
+
+
 def test_a_missing_record_is_named_and_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

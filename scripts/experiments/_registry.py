@@ -10,6 +10,7 @@ MODULES = (
     "clients",
     "cost",
     "steps",
+    "inverse",
     "compression",
     "backends",
     "deepxde",

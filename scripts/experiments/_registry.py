@@ -14,6 +14,7 @@ MODULES = (
     "compression",
     "backends",
     "deepxde",
+    "terrain",
     "tuning",
     "speed",
     "paths",

@@ -7,6 +7,7 @@ from experiments._experiment import Experiment
 MODULES = (
     "suite",
     "ranks",
+    "partitions",
     "clients",
     "cost",
     "steps",

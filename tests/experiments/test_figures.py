@@ -9,12 +9,10 @@ import _figures_consistency
 import make_figures
 import matplotlib
 import numpy as np
-import partitions
 import pytest
 from experiments import _drawing, clients, ranks, suite
 from experiments._record import DATA, Entry
 
-from fedsciml.collocation import heterogeneity
 from fedsciml.plot import Curve
 
 FIGURES = DATA.parent
@@ -132,21 +130,6 @@ def test_the_front_is_the_least_error_for_so_many_bytes() -> None:
     between = 10.0 ** (-8 * np.log10(2.5))  # on the steep line from 4 to 40
     least = [1e-1, 10 ** (-1 - np.log10(4)), min(1e-2, between), 1e-8, 1e-8]
     np.testing.assert_allclose(found.y, least, rtol=1e-12)
-
-
-def test_the_record_of_partitions_is_that_of_the_problems() -> None:
-    entries = json.loads((DATA / "partitions.json").read_text())
-    found = {(e["problem"], e["clients"], e["partition"]): e for e in entries}
-    assert set(found) == set(partitions.CASES)
-    case = ("sine8", 8, "pieces:4")
-    problem = partitions.problems.load(case[0], clients=8, partition=case[2])
-    held = [shard.rows[0].points for shard in problem.shards()]
-    entry = found[case]
-    assert entry["heterogeneity"] == pytest.approx(heterogeneity(held), rel=1e-3)
-    for m, points in enumerate(held):
-        place = np.searchsorted(entry["edges"], points[:, 0].numpy()) - 1
-        owners = np.array(entry["owner"])[place.clip(0, 31)]
-        assert np.mean(owners == m) > 0.98  # edges have four decimals
 
 
 def test_rounding_is_left_out_of_a_spectrum() -> None:

@@ -10,6 +10,7 @@ MODULES = (
     "partitions",
     "clients",
     "cost",
+    "stall",
     "steps",
     "inverse",
     "compression",

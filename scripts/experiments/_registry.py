@@ -15,6 +15,7 @@ MODULES = (
     "inverse",
     "compression",
     "backends",
+    "observer",
     "deepxde",
     "terrain",
     "tuning",

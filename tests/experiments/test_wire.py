@@ -3,9 +3,7 @@
 import json
 
 import pytest
-import study_observer
-import torch
-from experiments import backends, compression
+from experiments import compression
 
 import problems
 from fedsciml import methods, run
@@ -66,22 +64,3 @@ def test_both_doors_carry_the_same_uploads() -> None:
     rank, loss = divmod(entry["bytes"], (2209 + 1) * 8)
     assert 0 < rank <= 20
     assert loss == 8
-
-
-def test_the_points_of_a_whole_sketch_are_read_with_their_values() -> None:
-    problem = study_observer.federation(5, 1)
-    truth = problem.shards()[0].rows[0]
-    seen = study_observer.sent(problem, "default", 1)
-    points, values = study_observer.guessed(seen)
-    distance, nearest = torch.cdist(truth.points, points).min(1)
-    assert distance.max() < 1e-9
-    assert truth.target is not None
-    wrong = values[nearest] - truth.target.flatten()
-    assert wrong.abs().max() < 1e-9
-
-
-def test_a_coarse_sketch_of_many_rows_hides_points_but_not_the_field() -> None:
-    entry = study_observer.measured(60, "1e-2", 0)
-    assert entry["rank"] < 20
-    assert entry["found"] <= 0.1
-    assert entry["model"] < study_observer.NOISE  # better than a measured value

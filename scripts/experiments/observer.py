@@ -14,39 +14,33 @@ model, u(x) + J(x) D, everywhere.
 
 A point counts as found if a guess lies within ``NEAR`` of it. The sketches: of the
 whole Jacobian, cut at relative singular values, and what FIPA sends by default, rounded
-too. The table goes to docs/wire.md.
-
-    python scripts/study_observer.py                    # 3 minutes of one core
+too. Three minutes of one core.
 """
 
-import argparse
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import product
 from statistics import mean, median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import _common  # before torch, see there
 import torch
-from _common import Entry, short
-from experiments._table import paste
 from torch import Generator, Tensor
 
+from experiments._experiment import Experiment
+from experiments._record import Entry, select, short
+from experiments._table import Table
 from fedsciml import MLP, Problem, Term, methods
 from fedsciml.collocation import explicit, uniform
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.sketch import Sketch, from_jacobian, truncate
 from fedsciml.linalg.solve import spectrum
 from fedsciml.methods import conclude
-from fedsciml.methods.fipa import Opening, Sketched
+from fedsciml.methods.fipa import Opening
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
 from fedsciml.residual import System
 
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "figures" / "data" / "observer.json"
-PAGE = ROOT / "docs" / "wire.md"
 NETWORK = MLP((2, 16, 16, 1))
 POINTS = (1, 5, 20, 60, 400)
 """Of client 0."""
@@ -59,7 +53,6 @@ NOISE = 0.1
 
 SENDS = ("first round", "default", "default, float32", "default, bfloat16")
 CUTS = ("0", "1e-8", "1e-6", "1e-4", "1e-2")
-CUT_NAMES = {"0": "whole", **{cut: f"cut at {cut}" for cut in CUTS[1:]}}
 ROUND = 10
 """When all but the sketches of the first round are taken."""
 
@@ -69,7 +62,6 @@ GRID, STEPS, SHRINK, APART = 100, 40, 0.6, 1e-3
 two guesses must be from each other."""
 
 NEAR = 0.01
-KEY = ("points", "sketch", "seed")
 
 
 class Observed(NamedTuple):
@@ -119,13 +111,10 @@ def sent(problem: Problem, word: str, seed: int) -> Observed:
         state, _ = conclude(fipa.round(state), clients.exchange)
     opening = next(fipa.round(state))
     assert isinstance(opening, Opening)
-    theta = opening.theta
-    rows = problem.shards()[0].rows[0]
+    theta, rows = opening.theta, problem.shards()[0].rows[0]
     if word in SENDS:
-        part = fipa.client[Opening]
-        upload, _ = part(clients.systems[0], opening, clients.memories[0])
-        assert isinstance(upload, Sketched)
-        sketch = Sketch(upload.factor, upload.target)
+        answer: Any = clients.exchange(opening)[0]
+        sketch = Sketch(answer.factor, answer.target)
         if "," in word:
             dtype = getattr(torch, word.split()[-1])
             sketch = sketch._replace(factor=sketch.factor.to(dtype).double())
@@ -185,7 +174,7 @@ def own_model(seen: Observed, points: Tensor) -> Tensor:
     return u + rows @ spectrum(seen.sketch).step(cutoff=1e-10)
 
 
-def measured(points: int, sketch: str, seed: int) -> Entry:
+def measure(points: int, sketch: str, seed: int) -> Entry:
     """How much of client 0 the server has, to four digits."""
     begin = time.process_time()
     problem = federation(points, seed)
@@ -199,7 +188,6 @@ def measured(points: int, sketch: str, seed: int) -> Entry:
     wrong = (values[nearest] - y)[hit].abs()
     own = own_model(seen, x)
     return {
-        **dict(zip(KEY, (points, sketch, seed), strict=True)),
         "rank": seen.sketch.rank,
         "parameters": len(seen.theta),
         "found": short(float(hit.double().mean())),
@@ -215,24 +203,23 @@ def chance(points: int) -> float:
     return 1 - math.exp(-points * math.pi * NEAR**2)
 
 
-def table(entries: Sequence[Entry]) -> str:
-    """Markdown: a row per number of points; means over the seeds, medians of errors."""
-    words = [w for w in (*CUTS, *SENDS) if any(e["sketch"] == w for e in entries)]
-    heads = ["n", "by chance", *(CUT_NAMES.get(word, word) for word in words), "model"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+def table(entries: Sequence[Entry]) -> Table:
+    """A row per number of points; means over the seeds, medians of errors."""
+    words = [word for word in (*CUTS, *SENDS) if select(entries, sketch=word)]
+    names = {"0": "whole", **{cut: f"cut at {cut}" for cut in CUTS[1:]}}
+    heads = ["n", "by chance", *(names.get(word, word) for word in words), "model"]
+    rows = []
     for points in sorted({e["points"] for e in entries}):
-        cells = [str(points), f"{chance(points):.0%}"]
-        for word in words:
-            mine = [e for e in entries if (e["points"], e["sketch"]) == (points, word)]
-            cells.append(_cell(mine))
-        models = [e["model"] for e in entries if e["points"] == points]
-        cells.append(f"{median(models):.2g}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        mine = select(entries, points=points)
+        cells = [_cell(select(mine, sketch=word)) for word in words]
+        model = f"{median(e['model'] for e in mine):.2g}"
+        rows.append([points, f"{chance(points):.0%}", *cells, model])
+    caption = "Rank, points found, error of their values."
+    return Table("observer", caption, heads, rows, "docs/wire.md")
 
 
 def _cell(entries: Sequence[Entry]) -> str:
-    """``k 20: 92%, 2e-11``: rank, points found, error of their values."""
+    """``k 20: 92%, 2e-11``."""
     if not entries:
         return ""
     text = f"k {mean(e['rank'] for e in entries):.0f}: "
@@ -241,28 +228,14 @@ def _cell(entries: Sequence[Entry]) -> str:
     return text + (f", {median(values):.0e}" if values else "")
 
 
-def main() -> None:
-    """Run what is missing and write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--points", type=int, nargs="+", default=POINTS)
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"default {SEEDS}")
-    _common.add_runs(parser, RECORD)
-    parser.add_argument("--page", type=Path, default=PAGE, help=f"default {PAGE}")
-    todo = parser.parse_args()
-    keys = [
-        (points, word, seed)
-        for points in todo.points
-        for word in (*CUTS, *SENDS)
-        for seed in range(todo.seeds)
-    ]
-    entries = _common.completed(
-        todo.out, KEY, keys, measured, todo.jobs, todo.threads, todo.fresh
-    )
-    paste(todo.page, "observer", table(entries))
-    print(f"{todo.out}: {len(entries)} sketches; table in {todo.page}.")
-
-
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        "observer",
+        __doc__,
+        ("points", "sketch", "seed"),
+        [*product(POINTS, (*CUTS, *SENDS), range(SEEDS))],
+        measure,
+        lambda entries: [table(entries)],
+        page="docs/wire.md",
+    ),
+)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import _common  # noqa: F401  before torch, see there
 import _figures_consistency
-import _figures_stragglers
 import _figures_studies
 from experiments._drawing import draw
 from experiments._record import DATA, FIGURES, ROOT
@@ -27,7 +26,6 @@ DRAWINGS = {name: d for e in EXPERIMENTS for name, d in e.drawings.items()}
 DRAWINGS |= {
     **_figures_consistency.DRAWINGS,
     **_figures_studies.DRAWINGS,
-    **_figures_stragglers.DRAWINGS,
 }
 OTHERS = {
     "allen_cahn-fedavg.jsonl": "",

@@ -16,6 +16,8 @@ MODULES = (
     "compression",
     "backends",
     "observer",
+    "stragglers",
+    "outliers",
     "deepxde",
     "terrain",
     "tuning",

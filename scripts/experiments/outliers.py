@@ -6,40 +6,29 @@ run, of FIPA on several problems and partitions, also where one client holds nin
 of the domain, of other methods on fewer points, and of clients that come back; beside
 them the ratios to the median of the same round alone, which would be the simpler rule.
 Scaled: of ten clients an inner one sends s B and -s c, with the check and without,
-under the default policy, which probes its steps, and under one that does not.
-
-The record is `figures/data/outliers.json`; what is there is not run again. The tables
-go to docs/stragglers.md:
-
-    python scripts/study_outliers.py        # 3 minutes of one core
+under the default policy, which probes its steps, and under one that does not. Three
+minutes of one core.
 """
 
-import argparse
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple
-
-import _common  # before torch, see there
-from _common import Entry, short
-from experiments._table import Table, paste
-from study_stragglers import CLIENTS, Connected, Patchy, away
-from torch import Tensor
+from typing import Any, NamedTuple
 
 import problems
-from fedsciml import methods, run
+from experiments._absent import CLIENTS, NOBODY, Patchy, away
+from experiments._experiment import Experiment
+from experiments._record import Entry, select, short
+from experiments._table import Table
+from fedsciml import methods
 from fedsciml.federation.admission import usual
 from fedsciml.federation.backend import Reply
 from fedsciml.federation.participation import Rules
-from fedsciml.methods import Method, Record, flatten
+from fedsciml.methods import Expected, Method, Record
 from fedsciml.methods.fipa import Sketched
 from fedsciml.problem import Problem
 
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "figures" / "data" / "outliers.json"
-DOCS = ROOT / "docs" / "stragglers.md"
+PAGE = "docs/stragglers.md"
 NATURAL = "natural"
 FIXED = "fixed:length=0.5,damping=1e-4"
 UNEQUAL = "unequal strips"
@@ -62,7 +51,7 @@ class Case(NamedTuple):
         partition: As the problem takes it, or ``UNEQUAL``.
         method: Its name.
         policy: Step policy of FIPA.
-        missing: Scenario of ``study_stragglers``.
+        missing: Scenario of ``away``.
         scale: s of ``CULPRIT``; 1 for an honest one.
         checked: Whether what is too large is refused.
         rounds: How many.
@@ -74,7 +63,7 @@ class Case(NamedTuple):
     partition: str = "strips"
     method: str = "fipa"
     policy: str = NATURAL
-    missing: str = "nobody"
+    missing: str = NOBODY
     scale: float = 1.0
     checked: bool = True
     rounds: int = 40
@@ -120,7 +109,7 @@ CASES = [
 
 
 class Watched(Patchy):
-    """Clients whose uploads are measured before anyone judges them.
+    """Clients whose answers are measured before anyone judges them.
 
     Attributes:
         ratios: By field, the largest norm over what is usual.
@@ -129,7 +118,7 @@ class Watched(Patchy):
 
     def __init__(self, problem: Problem, method: Method, case: Case) -> None:
         super().__init__(problem, method, away(case.missing, 0))
-        self.size, self.scale = problem.network.size, case.scale
+        self.scale = case.scale
         self.norms: dict[str, float] = {}
         self.ratios: dict[str, float] = {}
         self.alone: dict[str, float] = {}
@@ -143,42 +132,42 @@ class Watched(Patchy):
     ) -> dict[int, Reply | Exception]:
         """As a federation gets them."""
         replies = super().ask(ask, memories, number, deadline)
-        answers = {m: r.answer for m, r in replies.items() if isinstance(r, Reply)}
-        culprit = answers.get(CULPRIT)
-        if self.scale != 1 and isinstance(culprit, Sketched):
-            answers[CULPRIT] = replace(
-                culprit,
-                factor=self.scale * culprit.factor,
-                target=-self.scale * culprit.target,
-            )
-        expected = self.method.expects(ask, self.size)
+        found = {m: r for m, r in replies.items() if isinstance(r, Reply)}
+        if self.scale != 1 and CULPRIT in found:
+            found[CULPRIT] = scaled(found[CULPRIT], self.scale)
+        answers = {m: reply.answer for m, reply in found.items()}
+        expected = self.method.expects(ask, self.problem.network.size)
         self.norms = usual(answers, expected, self.norms)
-        _raise(self.ratios, answers, self.norms)
-        _raise(self.alone, answers, usual(answers, expected))
-        return {
-            m: r._replace(answer=answers[m]) if isinstance(r, Reply) else r
-            for m, r in replies.items()
-        }
+        _raise(self.ratios, answers.values(), expected, self.norms)
+        _raise(self.alone, answers.values(), expected, usual(answers, expected))
+        return {**replies, **found}
+
+
+def scaled(reply: Reply, scale: float) -> Reply:
+    """With s B and -s c in place of B and c."""
+    answer = reply.answer
+    if not isinstance(answer, Sketched):
+        return reply
+    factor, target = scale * answer.factor, -scale * answer.target
+    return reply._replace(answer=replace(answer, factor=factor, target=target))
 
 
 def _raise(
     largest: dict[str, float],
-    answers: Mapping[int, Record],
+    answers: Iterable[Record],
+    expected: Expected,
     norms: Mapping[str, float],
 ) -> None:
     """Let the largest ratios be those of these answers, where they are larger."""
-    contents = [flatten(answer) for answer in answers.values()]
-    for key, norm in norms.items():
-        values = [content.get(key.replace(".", "/")) for content in contents]
-        for tensor in values if norm > 0 else []:
-            if isinstance(tensor, Tensor):
-                ratio = float(tensor.norm()) / norm
-                largest[key] = max(largest.get(key, 0.0), ratio)
+    for answer in answers:
+        for key, norm in usual({0: answer}, expected).items():
+            if norms[key] > 0:
+                largest[key] = max(largest.get(key, 0.0), norm / norms[key])
 
 
-def measured(*key: object) -> Entry:
+def measure(*key: Any) -> Entry:  # noqa: ANN401
     """One run."""
-    case = Case(*key)  # type: ignore[arg-type]
+    case = Case(*key)
     more: dict[str, object] = {"partition": case.partition}
     if case.partition == UNEQUAL:
         edges = [0.91 + 0.09 * k / (case.clients - 1) for k in range(case.clients)]
@@ -189,21 +178,13 @@ def measured(*key: object) -> Entry:
     given = {"policy": case.policy} if case.method == "fipa" else {"tau": TAU}
     takes = methods.options(case.method)
     method = methods.load(case.method, **{k: given[k] for k in given if k in takes})
-    door = Watched(problem, method, case)
+    clients = Watched(problem, method, case)
     outlier = Rules.outlier if case.checked else math.inf
-    history = run(
-        problem,
-        method,
-        case.rounds,
-        backend=Connected(door),
-        rules=Rules(min_clients=1, outlier=outlier),
-        clock=time.process_time,
-    ).history
+    history = clients.run(case.rounds, 0, Rules(min_clients=1, outlier=outlier))
     reasons = [r for line in history for r in line.dropped.values()]
     return {
-        **case._asdict(),
-        "ratios": {k: short(v) for k, v in door.ratios.items()},
-        "alone": {k: short(v) for k, v in door.alone.items()},
+        "ratios": {k: short(v) for k, v in clients.ratios.items()},
+        "alone": {k: short(v) for k, v in clients.alone.items()},
         "refused": sum("cannot be merged" in reason for reason in reasons),
         "steps": sum(line.step > 0 for line in history),
         "error": short(history[-1].relative_l2),
@@ -211,23 +192,14 @@ def measured(*key: object) -> Entry:
     }
 
 
-def ordered(entries: Sequence[Entry]) -> list[Entry]:
-    """As in ``CASES``."""
-    return sorted(
-        entries, key=lambda e: CASES.index(Case(*(e[k] for k in Case._fields)))
-    )
-
-
 def groups(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     """The runs of honest clients, by what they are."""
     found: dict[str, list[Entry]] = {}
-    for e in ordered(entries):
-        if e["scale"] != 1 or e["policy"] != NATURAL:
-            continue
+    for e in select(entries, scale=1, policy=NATURAL):
         name = e["method"]
         if e["partition"] == UNEQUAL:
             name += ", one holds nine tenths"
-        if e["missing"] != "nobody":
+        if e["missing"] != NOBODY:
             name += ", clients come back"
         found.setdefault(name, []).append(e)
     return found
@@ -241,9 +213,13 @@ def largest(entries: Sequence[Entry], rule: str) -> tuple[float, str, Entry]:
     )
 
 
-def ratios(entries: Sequence[Entry]) -> Table:
-    """The largest ratios of honest clients."""
-    heads = ["clients", "runs", "largest", "of", "on", "in its round alone", "refused"]
+def tables(entries: Sequence[Entry]) -> list[Table]:
+    """The ratios of honest clients; what becomes of a run in which one is not."""
+    order = {case: k for k, case in enumerate(CASES)}
+    entries = sorted(
+        entries,
+        key=lambda e: order.get(Case(*(e[k] for k in Case._fields)), len(order)),
+    )
     rows = []
     for name, runs in groups(entries).items():
         ratio, key, e = largest(runs, "ratios")
@@ -251,36 +227,20 @@ def ratios(entries: Sequence[Entry]) -> Table:
         alone, refused = largest(runs, "alone")[0], sum(e["refused"] for e in runs)
         numbers = f"{ratio:.3g}", f"{alone:.3g}"
         rows.append([name, len(runs), numbers[0], key, where, numbers[1], refused])
-    return Table("ratios", "Largest ratios of honest clients.", heads, rows)
-
-
-def scaled(entries: Sequence[Entry]) -> Table:
-    """What becomes of a run in which a client scales its sketch."""
-    heads = ["problem", "policy", "s", "check", "rounds refused", "steps", "error"]
+    heads = ["clients", "runs", "largest", "of", "on", "in its round alone", "refused"]
+    ratios = Table("ratios", "Largest ratios of honest clients.", heads, rows, PAGE)
     rows = []
-    for e in ordered(entries):
-        if e["clients"] == 10 and e["partition"] != UNEQUAL:
+    for e in select(entries, clients=10):
+        if e["partition"] != UNEQUAL:
             policy, s = e["policy"].split(":")[0], f"{e['scale']:g}"
             check = "yes" if e["checked"] else "no"
             found = e["refused"], e["steps"], e["error"]
             rows.append([e["problem"], policy, s, check, *found])
-    return Table("scaled", "One of ten clients scales its sketch.", heads, rows)
+    heads = ["problem", "policy", "s", "check", "rounds refused", "steps", "error"]
+    caption = "One of ten clients scales its sketch."
+    return [ratios, Table("scaled", caption, heads, rows, PAGE)]
 
 
-def main() -> None:
-    """Run what the record lacks, and write the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
-    parser.add_argument("--docs", type=Path, default=DOCS, help=f"default {DOCS}")
-    todo = parser.parse_args()
-    entries = _common.completed(
-        todo.out, Case._fields, CASES, measured, jobs=1, threads=1
-    )
-    for table in (ratios(entries), scaled(entries)):
-        paste(todo.docs, table.name, table.markdown())
-
-
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment("outliers", __doc__, Case._fields, CASES, measure, tables, page=PAGE),
+)

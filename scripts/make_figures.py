@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _common  # noqa: F401  before torch, see there
-import _figures_consistency
 import _figures_studies
 from experiments._drawing import draw
 from experiments._record import DATA, FIGURES, ROOT
@@ -24,7 +23,6 @@ from experiments._registry import experiments
 EXPERIMENTS = experiments().values()
 DRAWINGS = {name: d for e in EXPERIMENTS for name, d in e.drawings.items()}
 DRAWINGS |= {
-    **_figures_consistency.DRAWINGS,
     **_figures_studies.DRAWINGS,
 }
 OTHERS = {

@@ -6,6 +6,9 @@ from experiments._experiment import Experiment
 
 MODULES = (
     "suite",
+    "spectra",
+    "trajectory",
+    "theorem",
     "ranks",
     "partitions",
     "clients",

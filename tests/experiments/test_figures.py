@@ -1,11 +1,13 @@
 """The figures are those of the committed records, all of them and no others."""
 
-import json
 import re
 import zlib
 from pathlib import Path
 
-import _figures_consistency
+import _figures
+import _figures_ranks
+import _figures_studies
+import _figures_suite
 import make_figures
 import matplotlib
 import numpy as np
@@ -130,25 +132,6 @@ def test_the_front_is_the_least_error_for_so_many_bytes() -> None:
     between = 10.0 ** (-8 * np.log10(2.5))  # on the steep line from 4 to 40
     least = [1e-1, 10 ** (-1 - np.log10(4)), min(1e-2, between), 1e-8, 1e-8]
     np.testing.assert_allclose(found.y, least, rtol=1e-12)
-
-
-def test_rounding_is_left_out_of_a_spectrum() -> None:
-    values = [10.0, 1e-4, 1e-8, 1e-14]
-    shared = {"singular_values": values, "cutoff": 1e-7}
-    runs = [{"client": client, **shared} for client in (_figures_consistency.POOLED, 0)]
-    pooled, client, cutoff = _figures_consistency.spectrum(runs)
-    assert list(pooled.y) == list(client.y) == values[:3]
-    assert (cutoff.x, cutoff.y) == ([1, 3], [1e-7] * 2)
-
-
-def test_the_gap_of_a_sweep_is_the_last_one_and_a_word_is_a_level() -> None:
-    runs = [
-        {"sweep": "rank", "value": value, "problem": "p", "function": [1.0, gap]}
-        for value, gap in ((20, 1e-9), ("full", 0.0), (5, 1e-2))
-    ]
-    ranks, full = _figures_consistency.against(runs, "problem", ["p"])
-    assert (list(ranks.x), list(ranks.y)) == ([5, 20], [1e-2, 1e-9])
-    assert (list(full.x), list(full.y)) == ([5, 20], [_figures_consistency.LEAST] * 2)
 
 
 def test_a_study_of_clients_shows_medians_extremes_and_the_central_level() -> None:

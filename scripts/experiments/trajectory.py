@@ -4,7 +4,7 @@ Both start from theta_0 and take theta += t D with the same fixed damping mu and
 t, without a look at the loss: an undamped trajectory is chaotic, this one is a smooth
 map. After every round the distance of theta, of the function on the test points, both
 relative, and both losses; less than all rounds where FIPA diverged. Swept, one at a
-time:
+time, about eight minutes:
 
 rank           singular vectors that every client sends
 tau            epochs of local training. `linearised`: of 1/2 |B D - c|^2 from D = 0,
@@ -12,42 +12,45 @@ tau            epochs of local training. `linearised`: of 1/2 |B D - c|^2 from D
                minimum is elsewhere. SGD with the step 1 / s_1^2, Adam with 1e-3
 clients        strips of equal width
 heterogeneity  four clients, from strips to interleaved pieces
-
-    python scripts/study_trajectory.py            # about 8 minutes: what is missing
-    python scripts/study_trajectory.py --problems sine4 --sweeps rank
 """
 
-import argparse
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from itertools import product
+from math import inf, isfinite
 
-import _common  # before torch, see there
 import torch
-from _common import Entry
 from torch import Tensor
 
 import problems
+from experiments._drawing import Drawing, chosen
+from experiments._experiment import Case, Experiment
+from experiments._record import Entry, grouped, select
+from experiments._trajectories import (
+    KEY,
+    LEAST,
+    RECORD,
+    descended,
+    policy,
+    short,
+    trajectory,
+)
+from fedsciml import plot
 from fedsciml.collocation import heterogeneity
-from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import AboveCutoff, Schedule
 from fedsciml.linalg.ranks import Fixed as Rank
-from fedsciml.methods import Local, Method, Parts, conclude, train
+from fedsciml.methods import Local, Method, Parts, train
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.methods.fipa import Fipa, Memory, Opening, Sketched
+from fedsciml.plot import Curve, Panel
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 
-RECORD = Path(__file__).parents[1] / "figures" / "data" / "trajectory.json"
-KEY = ("problem", "sweep", "value", "kind")
 DAMPING = 1e-3
 """mu, relative to the largest eigenvalue of J^T J at the start."""
 
-LENGTH = 0.5
 ROUNDS = 30
-PROBLEMS = ("allen_cahn", "sine4")
 FULL = "full rank"
 LOW = 5
 """Rank that truncates, in the sweeps of clients and heterogeneity."""
@@ -55,9 +58,11 @@ LOW = 5
 POINTS = {"poisson2d": 0.25}
 """Factor of the points, for time."""
 
-RANKS = {"poisson2d": (10, 20, 40, 80, 160)}
-"""Others take 2, 5, ..., 40."""
-
+RANKS = {
+    "allen_cahn": (2, 5, 10, 15, 20, 40),
+    "sine4": (2, 5, 10, 15, 20, 40),
+    "poisson2d": (10, 20, 40, 80, 160),
+}
 EPOCHS = {
     "sgd, linearised": (1, 10, 100, 1000, 10_000, 100_000, 1_000_000),
     "adam, linearised": (1, 3, 10, 30, 100, 300, 1000),
@@ -65,6 +70,26 @@ EPOCHS = {
     "adam, true": (1, 3, 10, 30, 100),
 }
 PARTITIONS = ("strips", *(f"pieces:{k}" for k in (2, 4, 8, 16, 32)))
+KINDS = (FULL, f"rank {LOW}", "fedavg, exact steps")
+SWEEPS = [
+    *(("tau", tau, kind) for kind, epochs in EPOCHS.items() for tau in epochs),
+    *(("heterogeneity", word, kind) for kind in KINDS for word in PARTITIONS),
+    *(("clients", 2**m, kind) for kind in KINDS[:2] for m in range(1, 7)),
+]
+CASES: list[Case] = [
+    *(
+        (problem, "rank", rank, "exact steps")
+        for problem, ranks in RANKS.items()
+        for rank in (*ranks, FULL)
+    ),
+    *((problem, *of) for problem in ("allen_cahn", "sine4") for of in SWEEPS),
+]
+WORDS = {
+    "clients": "clients",
+    "heterogeneity": "heterogeneity",
+    "tau": "local epochs",
+}
+GAP = "gap in function values"
 
 
 @dataclass(frozen=True)
@@ -88,31 +113,20 @@ class Inexact(Fipa):
         self, system: System, ask: Opening, memory: Memory | None
     ) -> tuple[Sketched, Memory]:
         """The sketch, and B delta."""
-        upload, memory = self._sketch(system, ask, memory)
-        factor, target = upload.factor, upload.target
+        answer, memory = self._sketch(system, ask, memory)
+        factor, target = answer.factor, answer.target
         training, share = self.training, system.shard.share
         if training.solver == "sgd":
             rate = share / float(factor[0] @ factor[0])
             training = replace(training, learning_rate=rate)
         if not self.linearised:
-            delta, _, _ = train(system, ask.theta, training, None)
-            aim = factor @ delta
+            desired = factor @ train(system, ask.theta, training, None)[0]
         elif training.solver == "sgd":
             relative = factor.square().sum(1) * training.learning_rate / share
-            aim = target * descended(relative, training.epochs)
+            desired = target * descended(relative, training.epochs)
         else:
-            aim = factor @ adam(factor, target, share, training)
-        return replace(upload, desired=aim), memory
-
-
-def descended(relative: Tensor, epochs: int) -> Tensor:
-    """What gradient descent has done of each direction: 1 - (1 - eta lambda)^tau.
-
-    Args:
-        relative: eta lambda in [0, 1] of each eigenvalue, any shape.
-        epochs: tau.
-    """
-    return -torch.expm1(epochs * torch.log1p(-relative.clamp(max=1)))
+            desired = factor @ adam(factor, target, share, training)
+        return replace(answer, desired=desired), memory
 
 
 def adam(factor: Tensor, target: Tensor, share: float, local: Local) -> Tensor:
@@ -123,41 +137,6 @@ def adam(factor: Tensor, target: Tensor, share: float, local: Local) -> Tensor:
         step.grad = (factor @ step - target) @ factor / share
         optimiser.step()
     return step
-
-
-def trajectory(
-    problem: Problem, method: Method, rounds: int
-) -> tuple[list[Tensor], list[float]]:
-    """Where a method stands after each round from start 0, and the losses there.
-
-    It ends early where the loss is no longer finite.
-    """
-    clients = InProcess().connect(problem, method)
-    whole = System(problem, problem.pooled())
-    state = method.start(started(problem), 0)
-    points: list[Tensor] = []
-    losses: list[float] = []
-    for _ in range(rounds):
-        state, _ = conclude(method.round(state), clients.exchange)
-        loss = whole.loss(state.point)
-        if not math.isfinite(loss):
-            break
-        points.append(state.point)
-        losses.append(loss)
-    return points, losses
-
-
-def started(problem: Problem) -> Tensor:
-    """theta of start 0, shape [p]."""
-    return problem.network.init(torch.Generator().manual_seed(0), torch.float64)
-
-
-def policy(problem: Problem, length: float, damping: float) -> Fixed:
-    """A step that is always the same, damped relative to s_1^2 at the start."""
-    pooled = System(problem, problem.pooled())
-    jacobian = pooled.linearise(started(problem)).jacobian()
-    top = float(torch.linalg.matrix_norm(jacobian, 2))
-    return Fixed(length, damping * top**2, 0.0)
 
 
 def federated(steps: Fixed, sweep: str, value: float | str, kind: str) -> Method:
@@ -182,11 +161,6 @@ def relative(found: Iterable[Tensor], exact: Iterable[Tensor]) -> list[float]:
     return short(float((a - b).norm() / b.norm()) for a, b in pairs)
 
 
-def short(values: Iterable[float]) -> list[float]:
-    """The values with four digits."""
-    return [_common.short(value) for value in values]
-
-
 def functions(problem: Problem, thetas: Iterable[Tensor]) -> Iterable[Tensor]:
     """u on the test points, for each theta."""
     assert problem.test_points is not None
@@ -194,7 +168,7 @@ def functions(problem: Problem, thetas: Iterable[Tensor]) -> Iterable[Tensor]:
         yield problem.network(theta, problem.test_points)
 
 
-def measured(problem: str, sweep: str, value: float | str, kind: str) -> Entry:
+def measure(problem: str, sweep: str, value: float | str, kind: str) -> Entry:
     """Two trajectories and their distance, round by round."""
     options: dict[str, object] = {"points": POINTS.get(problem, 1.0)}
     if sweep == "clients":
@@ -202,13 +176,12 @@ def measured(problem: str, sweep: str, value: float | str, kind: str) -> Entry:
     elif sweep == "heterogeneity":
         options |= {"clients": 4, "partition": value}
     made = problems.load(problem, **options)
-    steps = policy(made, LENGTH, DAMPING)
+    steps = policy(made, DAMPING)
     central = Fipa(steps, name="gauss_newton", pooled=True)
     exact, loss_gn = trajectory(made, central, ROUNDS)
     found, loss = trajectory(made, federated(steps, sweep, value, kind), ROUNDS)
     held = [torch.cat([rows.points for rows in s.rows]) for s in made.shards()]
     return {
-        **dict(zip(KEY, (problem, sweep, value, kind), strict=True)),
         "points": options["points"],
         "heterogeneity": short([heterogeneity(held)])[0],
         "theta": relative(found, exact),
@@ -218,41 +191,84 @@ def measured(problem: str, sweep: str, value: float | str, kind: str) -> Entry:
     }
 
 
-def keys(problem: str) -> list[tuple[str, str, float | str, str]]:
-    """The entries wanted of a problem."""
-    ranks = RANKS.get(problem, (2, 5, 10, 15, 20, 40))
-    wanted: list[tuple[str, float | str, str]]
-    wanted = [("rank", rank, "exact steps") for rank in (*ranks, FULL)]
-    if problem in PROBLEMS:
-        for kind, epochs in EPOCHS.items():
-            wanted += [("tau", tau, kind) for tau in epochs]
-        kinds = (FULL, f"rank {LOW}", "fedavg, exact steps")
-        for kind in kinds:
-            wanted += [("heterogeneity", word, kind) for word in PARTITIONS]
-        for kind in kinds[:2]:
-            wanted += [("clients", 2**m, kind) for m in range(1, 7)]
-    return [(problem, *rest) for rest in wanted]
+def gaps(entries: Sequence[Entry]) -> plot.Figure:
+    """How far from the centralised trajectory, and what decides on it."""
+    found = chosen(entries, RECORD, sweep=("rank", *WORDS))
+    ranks = select(found, sweep="rank")
+    others = grouped(select(found, sweep=tuple(WORDS)), "problem", "sweep")
+    swept = dict.fromkeys(problem for problem, _ in others)
+    parts = [by_round(select(ranks, problem=name)) for name in swept]
+    names = sorted({e["problem"] for e in ranks})
+    parts.append(Panel("all problems", "rank", GAP, against(ranks, "problem", names)))
+    solvers = sorted({e["kind"] for e in found if e["sweep"] == "tau"})
+    kinds = sorted({e["kind"] for e in found if e["sweep"] not in ("rank", "tau")})
+    for problem, (sweep, word) in product(swept, WORDS.items()):
+        runs = others.get((problem, sweep), [])
+        labels = solvers if sweep == "tau" else kinds
+        parts.append(Panel(problem, word, GAP, against(runs, "kind", labels)))
+    parts = [panel for panel in parts if panel.curves]
+    return plot.panels(parts, 3, height=2.1)
 
 
-def main() -> None:
-    """Run what is missing."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    usual = (*PROBLEMS, *POINTS)
-    parser.add_argument("--problems", nargs="+", choices=usual, default=usual)
-    sweeps = ("rank", "tau", "clients", "heterogeneity")
-    parser.add_argument("--sweeps", nargs="+", choices=sweeps, default=sweeps)
-    parser.add_argument("--jobs", type=int, default=1, help="side by side; default 1")
-    parser.add_argument("--fresh", action="store_true", help="run again what is there")
-    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
-    todo = parser.parse_args()
-    wanted = [k for name in todo.problems for k in keys(name) if k[1] in todo.sweeps]
-    entries = _common.completed(
-        todo.out, KEY, wanted, measured, todo.jobs, 1, todo.fresh
-    )
-    print(f"{todo.out}: {len(entries)} entries; draw it by make figures.")
+def by_round(entries: Sequence[Entry]) -> Panel:
+    """The gap after each round, for all ranks tried on a problem."""
+    curves = []
+    for k, e in enumerate(sorted(entries, key=size)):
+        label = e["value"] if size(e) == inf else f"rank {e['value']}"
+        gap = [max(value, LEAST) for value in e["function"]]
+        curves.append(Curve(label, range(1, len(gap) + 1), gap, k, k))
+    problem = entries[0]["problem"] if entries else ""
+    room = (0, 1.7 * max((len(curve.x) for curve in curves), default=1))
+    return Panel(problem, "round", GAP, curves, xscale="linear", xlim=room)
 
 
-if __name__ == "__main__":
-    main()
+def size(entry: Entry) -> float:
+    """The value of a sweep as a number; a word is beyond all numbers."""
+    value = entry.get("heterogeneity") if entry["sweep"] == "heterogeneity" else None
+    value = entry["value"] if value is None else value
+    return float(value) if isinstance(value, int | float) else inf
+
+
+def against(entries: Sequence[Entry], key: str, labels: Sequence[str]) -> list[Curve]:
+    """The last gap by the value of the sweep; where that is a word, a level.
+
+    Trajectories that ran away before have none.
+
+    Args:
+        entries: Of a sweep.
+        key: The field that tells the curves apart.
+        labels: Its values in all the panels; each has one look.
+    """
+    curves = []
+    width = sorted(x for e in entries if isfinite(x := size(e)))
+    rounds = max(len(e["function"]) for e in entries)
+    for label, runs in grouped(entries, key).items():
+        number = labels.index(label)
+        ended = [e for e in runs if len(e["function"]) == rounds]
+        last = sorted((size(e), max(e["function"][-1], LEAST)) for e in ended)
+        found = [(x, y) for x, y in last if isfinite(x)]
+        at, gap = [x for x, _ in found], [y for _, y in found]
+        curves.append(Curve(label, at, gap, number, number, number + 1))
+        for _, y in last[len(found) :]:
+            curves.append(Curve("", [width[0], width[-1]], [y] * 2, number, 3))
+    return curves
+
+
+EXPERIMENTS = (
+    Experiment(
+        "trajectory",
+        __doc__,
+        KEY,
+        CASES,
+        measure,
+        drawings={
+            "trajectory-gap": Drawing(
+                gaps,
+                (RECORD,),
+                "How far what FIPA trains is from the function of centralised "
+                "Gauss-Newton, by round, and at the end against rank, clients, "
+                "heterogeneity, local epochs.",
+            ),
+        },
+    ),
+)

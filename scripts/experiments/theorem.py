@@ -32,24 +32,27 @@ parameters and contradicting targets: everything holds, for suitable C and C'. `
 is a network of the suite, with a tenth of its points and a damped step: its eigenvalues
 fall to zero, what is dropped does not fall with k, and where the gradients fall delta
 rises again. With the published limit of tau, too, e_k stops falling.
-
-    python scripts/study_theorem.py               # about a minute: what is missing
+About a minute.
 """
 
-import argparse
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import _common  # before torch, see there
 import torch
-from _common import Entry
 from scipy.stats import linregress, t
-from study_trajectory import (
+from torch import Tensor
+
+import problems
+from experiments._drawing import Drawing, chosen
+from experiments._experiment import Experiment
+from experiments._record import Entry, select
+from experiments._table import Table
+from experiments._trajectories import (
     KEY,
+    LEAST,
     LENGTH,
     RECORD,
     descended,
@@ -58,18 +61,17 @@ from study_trajectory import (
     started,
     trajectory,
 )
-from torch import Tensor
-
-import problems
+from fedsciml import plot
 from fedsciml.collocation import strips, uniform
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Published
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
-from fedsciml.methods import Parts, Record, conclude
+from fedsciml.methods import Parts, conclude
 from fedsciml.methods.fipa import Fipa, Memory, Opening, Sketched
 from fedsciml.network import ModuleNetwork
 from fedsciml.network.jet import Jet
+from fedsciml.plot import Curve, Panel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
 
@@ -83,43 +85,25 @@ FITTED = 32
 RATE = 0.5
 """eta, relative to 1 / lambda_1."""
 
-POINTS = 0.1
 UNLIMITED = 10**9
 EXACT = 1e-12
 """What is lower is zero but for rounding."""
 
 
-class Case(NamedTuple):
-    """A problem and the constants of the schedule.
+SCHEDULES = {
+    ("affine", "C = 0.01, C' = 0.0001"): (1e-2, 1e-4, UNLIMITED),
+    ("affine", "C = 0.01, C' = 0.0001, tau <= 200"): (1e-2, 1e-4, 200),
+    ("affine", "C = 1, C' = 0.1, tau <= 200"): (1.0, 0.1, 200),
+    ("logistic", "C = 0.001, C' = 0.01"): (1e-3, 1e-2, UNLIMITED),
+    ("sine2", "C = 0.0001, C' = 0.01"): (1e-4, 1e-2, UNLIMITED),
+}
+"""C, C' and the largest tau, by problem and kind."""
 
-    Attributes:
-        problem: Its name.
-        c: C.
-        c_prime: C'.
-        limit: Largest tau.
-    """
-
-    problem: str
-    c: float
-    c_prime: float
-    limit: int = UNLIMITED
-
-    @property
-    def kind(self) -> str:
-        """For the record."""
-        limit = f", tau <= {self.limit}" if self.limit < UNLIMITED else ""
-        return f"C = {self.c:g}, C' = {self.c_prime:g}{limit}"
-
-
-CASES = (
-    Case("affine", 1e-2, 1e-4),
-    Case("affine", 1e-2, 1e-4, 200),
-    Case("affine", 1.0, 0.1, 200),
-    Case("logistic", 1e-3, 1e-2),
-    Case("sine2", 1e-4, 1e-2),
-)
-DAMPINGS = {"sine2": 1e-3}
-"""Relative to the largest eigenvalue of J^T J at the start; the others' is zero."""
+CASES = [
+    (problem, "theorem", c, kind) for (problem, kind), (c, _, _) in SCHEDULES.items()
+]
+DAMPING = 1e-3
+"""Of sine2, relative to the largest eigenvalue of J^T J at the start."""
 
 
 class Descended(Sketched):
@@ -147,17 +131,21 @@ class Scheduled(Fipa):
 
     def _aimed(
         self, system: System, ask: Opening, memory: Memory | None
-    ) -> tuple[Descended, Memory]:
+    ) -> tuple[Sketched, Memory]:
         """The truncated sketch, and B delta after tau steps."""
-        upload, memory = self._sketch(system, ask, memory)
-        eigenvalues = upload.factor.square().sum(1)
+        answer, memory = self._sketch(system, ask, memory)
+        relative, tau = self.steps(system, ask, answer)
+        return replace(answer, desired=answer.target * descended(relative, tau)), memory
+
+    def steps(
+        self, system: System, ask: Opening, answer: Sketched
+    ) -> tuple[Tensor, int]:
+        """eta lambda of the eigenvalues kept, and tau."""
+        eigenvalues = answer.factor.square().sum(1)
         relative = RATE * eigenvalues / eigenvalues[0]
         gradient = float(system.linearise(ask.theta).gradient.norm())
         wanted = self.c_prime / (ask.round * gradient)
-        steps = epochs(wanted, float(relative[-1]), self.limit)
-        aim = upload.target * descended(relative, steps)
-        sent = upload.factor, upload.target, upload.loss, aim
-        return Descended(*sent, epochs=steps), memory
+        return relative, epochs(wanted, float(relative[-1]), self.limit)
 
 
 def epochs(wanted: float, relative: float, limit: int) -> int:
@@ -194,13 +182,6 @@ def contradicting(name: str) -> Problem:
     )
 
 
-def problem_of(name: str) -> Problem:
-    """A problem of the study."""
-    if name == "sine2":
-        return problems.load(name, points=POINTS)
-    return contradicting(name)
-
-
 def gauss_newton(pooled: System, theta: Tensor, damping: float) -> Tensor:
     """D_gn, shape [p]."""
     linear = pooled.linearise(theta)
@@ -230,28 +211,24 @@ def rounds(problem: Problem, method: Scheduled, damping: float) -> Iterator[Roun
     clients = InProcess().connect(problem, method)
     pooled = System(problem, problem.pooled())
     state = method.start(started(problem), 0)
-    uploads: dict[int, Record] = {}
-
-    def answered(ask: Record) -> dict[int, Record]:
-        uploads.update(clients.exchange(ask))
-        return uploads
-
     while True:
-        theta = state.at
-        state, _ = conclude(method.round(state), answered)
+        # Whole singular value decompositions are the same when asked for again.
+        opening: Any = next(method.round(state))
+        theta, answers = opening.theta, clients.exchange(opening)
+        state, _ = conclude(method.round(state), clients.exchange)
         exact = LENGTH * gauss_newton(pooled, theta, damping)
-        low, missed = math.inf, 0.0
-        sent = [u for u in uploads.values() if isinstance(u, Descended)]
-        for system, upload in zip(clients.systems, sent, strict=True):
+        low, missed, clipped = math.inf, 0.0, 0
+        for system, m in zip(clients.systems, answers, strict=True):
+            answer: Any = answers[m]
             linear = system.linearise(theta)
             s, gradient = torch.linalg.svdvals(linear.jacobian()), linear.gradient
-            basis = torch.linalg.qr(upload.factor.mT).Q
+            basis = torch.linalg.qr(answer.factor.mT).Q
             outside = gradient - basis @ (basis.mT @ gradient)
             low = min(low, float((s[-1] / s[0]) ** 2))
             missed = max(missed, float(outside.norm() / gradient.norm()))
-        clipped = sum(u.epochs == method.limit for u in sent) / len(sent)
+            clipped += method.steps(system, opening, answer)[1] == method.limit
         error = float((state.at - theta - exact).norm())
-        yield Round(theta, error, low, missed, clipped)
+        yield Round(theta, error, low, missed, clipped / len(answers))
 
 
 def quotients(
@@ -294,22 +271,16 @@ def fitted(horizons: Sequence[int], gaps: Sequence[float]) -> Fit:
     return Fit(*short([line.slope, line.slope - half, line.slope + half]))
 
 
-def holds(numbers: Mapping[str, float]) -> bool:
-    """Whether the theorem speaks about these rounds."""
-    kept = numbers["range_missed"] < EXACT and numbers["eigenvalue_low"] > EXACT
-    return kept and numbers["contraction"] < 1 and numbers["clipped"] == 0
-
-
-def measured(problem: str, sweep: str, value: float, kind: str) -> Entry:
+def measure(problem: str, sweep: str, value: float, kind: str) -> Entry:
     """Both trajectories, their gap at the horizons, and what the theorem assumes."""
-    case = next(c for c in CASES if (c.problem, c.kind) == (problem, kind))
-    made = problem_of(problem)
-    steps = policy(made, LENGTH, DAMPINGS.get(problem, 0.0))
+    del sweep, value  # part of the key
+    c, c_prime, limit = SCHEDULES[problem, kind]
+    network = problem == "sine2"
+    made = problems.load(problem, points=0.1) if network else contradicting(problem)
+    steps = policy(made, DAMPING if network else 0.0)
     central = Fipa(steps, sketch="svd", pooled=True)
     exact, _ = trajectory(made, central, ROUNDS)
-    method = Scheduled(
-        steps, Published(case.c), "svd", c_prime=case.c_prime, limit=case.limit
-    )
+    method = Scheduled(steps, Published(c), "svd", c_prime=c_prime, limit=limit)
     path = list(islice(rounds(made, method, steps.damping), ROUNDS + 1))
     gaps = [float((path[k].theta - exact[k - 1]).norm()) for k in HORIZONS]
     late = [k for k, horizon in enumerate(HORIZONS) if horizon >= FITTED]
@@ -328,35 +299,66 @@ def measured(problem: str, sweep: str, value: float, kind: str) -> Entry:
         "perturbation": max(errors[half:]) / max(errors[:half]),
         "clipped": sum(there.clipped for there in second) / len(second),
     }
+    kept = numbers["range_missed"] < EXACT < numbers["eigenvalue_low"]
     return {
-        **dict(zip(KEY, (problem, sweep, value, kind), strict=True)),
         "K": HORIZONS,
         "gap": short(gaps),
         "fitted_from": FITTED,
         **fit._asdict(),
         "assumptions": dict(zip(numbers, short(numbers.values()), strict=True)),
-        "holds": holds(numbers),
+        "holds": kept and contraction < 1 and numbers["clipped"] == 0,
     }
 
 
-def main() -> None:
-    """Run what is missing and print the slopes."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--fresh", action="store_true", help="run again what is there")
-    parser.add_argument("--out", type=Path, default=RECORD, help=f"default {RECORD}")
-    todo = parser.parse_args()
-    keys = [(case.problem, "theorem", case.c, case.kind) for case in CASES]
-    entries = _common.completed(todo.out, KEY, keys, measured, 1, 1, todo.fresh)
-    for entry in entries:
-        if entry["sweep"] == "theorem":
-            low, high = entry["slope_low"], entry["slope_high"]
-            print(
-                f"{entry['problem']}, {entry['kind']}: slope {entry['slope']:.2f} "
-                f"({low:.2f} to {high:.2f}); {entry['assumptions']}"
-            )
+def table(entries: Sequence[Entry]) -> Table:
+    """The slopes, and what the theorem assumes."""
+    heads = ["problem", "constants", "slope [95 %]", "least eigenvalue"]
+    heads += ["gradient missed", "contraction q", "perturbation", "steps cut short"]
+    rows = []
+    for e in select(entries, sweep="theorem"):
+        slope, low, high = (f"{e[k]:z.2f}" for k in Fit._fields)
+        of = e["assumptions"]
+        row = [f"`{e['problem']}`", e["kind"], f"{slope} [{low}, {high}]"]
+        row += [f"{of[k]:.1e}" for k in ("eigenvalue_low", "range_missed")]
+        row += [f"{of['contraction']:.3g}", f"{of['perturbation']:.2g}"]
+        rows.append([*row, f"{of['clipped']:.0%}".replace("%", " %")])
+    caption = "What the theorem assumes, and the slope of the gap."
+    return Table("theorem", caption, heads, rows, "docs/consistency.md")
 
 
-if __name__ == "__main__":
-    main()
+def theorem(entries: Sequence[Entry]) -> plot.Figure:
+    """The gap at the horizon K under the published schedule, beside 1 / K."""
+    runs = chosen(entries, RECORD, sweep="theorem")
+    curves = []
+    for number, e in enumerate(runs):
+        slope = f"{e['slope']:.2f} [{e['slope_low']:.2f}, {e['slope_high']:.2f}]"
+        kind = e["kind"].replace("tau <=", r"$\tau \leq$")
+        label = f"{e['problem']}, {kind}: slope {slope}"
+        gap = [max(g, LEAST) for g in e["gap"]]
+        curves.append(Curve(label, e["K"], gap, number, number, number + 1))
+    horizons = runs[0]["K"]
+    line = [runs[0]["gap"][-1] * horizons[-1] / k for k in horizons]
+    curves.append(Curve("1 / K", horizons, line, 6, 3))
+    panel = Panel("", "horizon K", "gap to centralised Gauss-Newton", curves)
+    return plot.panels([panel], 1, width=plot.COLUMN, height=3.0, legend="below")
+
+
+EXPERIMENTS = (
+    Experiment(
+        "theorem",
+        __doc__,
+        KEY,
+        CASES,
+        measure,
+        lambda entries: [table(entries)],
+        {
+            "trajectory-theorem": Drawing(
+                theorem,
+                (RECORD,),
+                "The gap to centralised Gauss-Newton at the horizon K under the "
+                "published schedule, its fitted slope, and the line 1/K.",
+            ),
+        },
+        record=RECORD,
+    ),
+)

@@ -48,9 +48,9 @@ verify: $(READY)  ## is FIPA's step centralised Gauss-Newton's? about 4 minutes
 	@$(BIN)/python scripts/verify_gn.py
 
 study: $(READY)  ## how far from Gauss-Newton with less rank, training, ...; 15 minutes
-	@$(BIN)/python scripts/study_trajectory.py
-	@$(BIN)/python scripts/study_theorem.py
-	@$(BIN)/python scripts/study_spectra.py
+	@$(BIN)/python -m scripts.experiments trajectory
+	@$(BIN)/python -m scripts.experiments theorem
+	@$(BIN)/python -m scripts.experiments spectra
 
 benchmark: $(READY)  ## every method on the 1-D problems, 3 starts; SUITE=fipa for all
 	@$(BIN)/python scripts/benchmark.py $(SUITE) --jobs 2

@@ -8,7 +8,7 @@ Modules whose names start with an underscore are machinery.
 from fedsciml.problem import Problem
 from fedsciml.registry import Registry
 
-__all__ = ["load", "names", "options", "summary"]
+__all__ = ["load", "names", "options", "parse", "summary"]
 
 _PROBLEMS: Registry[Problem] = Registry("problem", __name__)
 
@@ -23,3 +23,6 @@ options = _PROBLEMS.options
 
 load = _PROBLEMS.load
 """The problem of a name, made with ``parameters``: ``load("heat", clients=4)``."""
+
+parse = _PROBLEMS.parse
+"""The problem that a word stands for: ``parse("heat:clients=4")``."""

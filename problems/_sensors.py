@@ -151,3 +151,22 @@ def files(
             f"{clients} clients; give one file per client."
         )
     return load_points(paths, list(coordinates), ["u"])
+
+
+def write(problem: Problem, directory: Path) -> None:
+    """Keep the sensors' data of an inverse problem, a CSV file for each site.
+
+    The numbers are written with all their digits: a run on the files is a run on the
+    data of the problem.
+    """
+    number = [term.name for term in problem.terms].index(SENSORS)
+    for shard in problem.shards():
+        rows = shard.rows[number]
+        assert rows.target is not None
+        lines = [[*problem.coordinates, *problem.outputs]]
+        for point, value in zip(
+            rows.points.tolist(), rows.target.tolist(), strict=True
+        ):
+            lines.append([repr(x) for x in (*point, value)])
+        path = directory / f"site{shard.client + 1:03}.csv"
+        path.write_text("".join(",".join(line) + "\n" for line in lines))

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from _keys import server_certificate, site_key
 from _processes import family, kill
-from flower_keys import server_certificate, site_key
 
 ROOT = Path(__file__).parents[1]
 

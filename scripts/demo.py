@@ -29,7 +29,7 @@ def main() -> None:
         _common.pictures(mine[METHODS[0]], out, histories, f"{name}-")
     names = ", ".join(sorted(path.name for path in out.glob("*.png")))
     print(
-        "\nfedavg runs with the options that tune_baselines.py found; gauss_newton "
+        "\nfedavg runs with the options that a search found best; gauss_newton "
         "decomposes the\nwhole pooled Jacobian by LAPACK's full SVD, fipa the clients' "
         f"by a range finder.\n\nRecords and pictures ({names})\nare in {out}."
     )

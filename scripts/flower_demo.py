@@ -17,10 +17,9 @@ from types import FrameType
 from typing import NoReturn
 
 import _common  # before torch, see there
-import sensors
 import torch
 from _deployment import Deployment
-from flower_keys import INSTALL
+from _keys import INSTALL
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -28,6 +27,7 @@ import problems
 from fedsciml import methods, run
 from fedsciml.federation.history import Round
 from fedsciml.federation.record import Record
+from problems._sensors import write
 
 APP = Path(__file__).parent / "flower_app"
 PROBLEM, SITES = "heat_inverse", 3
@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     out = _common.new_directory("flower-demo")
-    sensors.main([PROBLEM, "--clients", str(SITES), "--out", str(out / "sites")])
+    (out / "sites").mkdir()
+    write(problems.load(PROBLEM, clients=SITES), out / "sites")
     try:
         apart = over_processes(out, given.rounds)
     except (RuntimeError, TimeoutError) as error:

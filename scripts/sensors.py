@@ -14,8 +14,7 @@ from pathlib import Path
 import _common  # noqa: F401  before torch, see there
 
 import problems
-from fedsciml.analysis.laplace import SENSORS
-from fedsciml.federation.record import replace_file
+from problems._sensors import write
 
 INVERSE = ("burgers_inverse", "heat_inverse")
 
@@ -45,17 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"{given.out} is there already; give a new directory.")
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    number = [term.name for term in problem.terms].index(SENSORS)
-    for shard in problem.shards():
-        rows = shard.rows[number]
-        assert rows.target is not None
-        lines = [",".join([*problem.coordinates, *problem.outputs])]
-        for point, value in zip(
-            rows.points.tolist(), rows.target.tolist(), strict=True
-        ):
-            lines.append(",".join(map(repr, [*point, value])))
-        path = given.out / f"site{shard.client + 1:03}.csv"
-        replace_file(path, "\n".join(lines) + "\n")
+    write(problem, given.out)
     print(f"{problem.clients} files in {given.out}")
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import _common  # before torch, see there
 import numpy as np
 import torch
-from _suites import options_of
+from experiments._suites import options_of
 from torch import Tensor
 
 import problems

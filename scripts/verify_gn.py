@@ -27,16 +27,16 @@ run()       The first round of a run with a fixed damping, on fewer points.
 import argparse
 import json
 import math
-import multiprocessing
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import _common  # before torch, see there
 import torch
+from experiments._runner import results
+from experiments._table import Table
 from torch import Tensor
 from tqdm import tqdm
 
@@ -51,7 +51,7 @@ from fedsciml.methods.fipa import Fipa, Sketched
 from fedsciml.methods.fipa_paper import Eigenpairs, FipaPaper
 from fedsciml.policies import Candidates
 from fedsciml.policies.fixed import Fixed
-from fedsciml.policies.line_search import LineSearch, State
+from fedsciml.policies.line_search import LineSearch
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 
@@ -150,59 +150,56 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Seen(LineSearch):
-    """A line search that keeps the problems that the server solves."""
+class Shown(LineSearch):
+    """A step policy that shows what the server solves."""
 
-    problems: list[Spectrum] = field(default_factory=list)
+    seen: list[Spectrum] = field(default_factory=list)
 
-    def propose(self, spectrum: Spectrum, state: State) -> Candidates:
-        """As the line search."""
-        self.problems.append(spectrum)
-        return super().propose(spectrum, state)
+    def propose(self, problem: Spectrum, state: Any) -> Candidates:  # noqa: ANN401
+        """As usual."""
+        self.seen.append(problem)
+        return super().propose(problem, state)
 
 
 def federated(at: Place) -> tuple[Spectrum, list[Sketched]]:
-    """FIPA's own first exchange: the problem that the server solves, the uploads."""
-    policy = Seen(cutoff=0.0)
+    """FIPA's own first exchange: the problem that the server solves, the answers."""
+    policy = Shown(cutoff=0.0)
     method = Fipa(policy, sketch="svd")
     exchanges = method.round(method.start(at.theta, 0))
-    uploads = InProcess().connect(at.problem, method).exchange(next(exchanges))
-    exchanges.send(uploads)
-    sent = [upload for upload in uploads.values() if isinstance(upload, Sketched)]
-    return policy.problems[0], sent
+    answers = InProcess().connect(at.problem, method).exchange(next(exchanges))
+    exchanges.send(answers)
+    sketches = [answer for answer in answers.values() if isinstance(answer, Sketched)]
+    return policy.seen[0], sketches
 
 
-def published(uploads: Sequence[Sketched], cutoff: float) -> list[Eigenpairs]:
+def published(sketches: Sequence[Sketched], cutoff: float) -> list[Eigenpairs]:
     """What the clients of ``fipa_paper`` send: H_m and delta_m = -H_m^+ g_m.
 
     The pseudo-inverse drops singular values of J_m below the relative cut-off.
     """
     sent = []
-    for upload in uploads:
-        factor, target = upload.factor, upload.target
-        s = torch.linalg.vector_norm(factor, dim=1)
-        keep = s > cutoff * s[:1]
-        vectors = factor / s.unsqueeze(-1)
-        delta = torch.where(keep, target / s, 0.0) @ vectors
-        sent.append(Eigenpairs(vectors, s.square(), delta, loss=0.0))
+    for sketch in sketches:
+        s = torch.linalg.vector_norm(sketch.factor, dim=1)
+        vectors = sketch.factor / s.unsqueeze(-1)
+        delta = torch.where(s > cutoff * s[:1], sketch.target / s, 0.0) @ vectors
+        sent.append(Eigenpairs(vectors, s.square(), delta, 0.0))
     return sent
 
 
 def paper_step(sent: list[Eigenpairs], ridge: float, cutoff: float) -> Tensor:
     """The update of ``fipa_paper``'s server, with step 1."""
     method = FipaPaper(step=1.0, ridge=ridge, cutoff=cutoff)
-    start = method.start(torch.zeros_like(sent[0].delta), 0)
-    state, _ = conclude(method.round(start), lambda ask: dict(enumerate(sent)))
-    return state.theta
+    state = method.start(torch.zeros_like(sent[0].delta), 0)
+    moved, _ = conclude(method.round(state), lambda ask: dict(enumerate(sent)))
+    return moved.theta
 
 
-def averaged(at: Place, uploads: Sequence[Sketched], damping: float) -> Tensor:
+def averaged(at: Place, sketches: Sequence[Sketched], damping: float) -> Tensor:
     """FedAvg of exact steps: sum of share_m argmin L_m(D) / share_m + mu/2 |D|^2."""
     step = torch.zeros_like(at.theta)
-    for shard, upload in zip(at.problem.shards(), uploads, strict=True):
-        factor = upload.factor
-        eigenvalues = factor.square().sum(1) + shard.share * damping
-        step += shard.share * ((upload.target / eigenvalues) @ factor)
+    for shard, sketch in zip(at.problem.shards(), sketches, strict=True):
+        eigenvalues = sketch.factor.square().sum(1) + shard.share * damping
+        step += shard.share * ((sketch.target / eigenvalues) @ sketch.factor)
     return step
 
 
@@ -283,7 +280,6 @@ def table(checks: Sequence[Check]) -> str:
     levels = [*(f"mu = {damping:g}" for damping in DAMPINGS), NORMAL]
     columns = [f"{method}, {level}" for method in METHODS for level in levels]
     columns += [f"fedavg, mu = {PROMISED:g}", "fedavg, adam"]
-    lines = [f"| {' | '.join(['', *columns])} |", "|---" * (len(columns) + 1) + "|"]
     rows: dict[str, dict[str, str]] = {}
     for check in checks:
         limit = ""
@@ -291,10 +287,10 @@ def table(checks: Sequence[Check]) -> str:
             limit = f" {'<' if check.ok else '>'} {check.tolerance:.0e}"
         cells = rows.setdefault(check.place, {})
         cells[check.column] = f"{check.value:.1e}{limit}"
-    for place, cells in rows.items():
-        shown = (cells.get(column, "") for column in columns)
-        lines.append(f"| {' | '.join([place, *shown])} |")
-    return "\n".join(lines)
+    lines = [
+        [place, *(cells.get(c, "") for c in columns)] for place, cells in rows.items()
+    ]
+    return Table("verify", "", ["", *columns], lines).markdown()
 
 
 def entry(check: Check) -> dict[str, object]:
@@ -327,21 +323,10 @@ def main() -> int:
         "--jobs", type=int, default=2, help="problems side by side; default 2"
     )
     todo = parser.parse_args()
-    if todo.jobs == 1:
-        results = [verified(name) for name in todo.problems]
-    else:
-        pool = ProcessPoolExecutor(
-            todo.jobs,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=torch.set_num_threads,
-            initargs=(1,),
-        )
-        with pool:  # those that take longest are the last of the suite
-            started = {n: pool.submit(verified, n) for n in reversed(todo.problems)}
-            for _ in tqdm(as_completed(started.values()), "problems", len(started)):
-                pass
-            results = [started[name].result() for name in todo.problems]
-    checks = [check for found in results for check in found]
+    names = todo.problems[::-1]  # those that take longest are the last of the suite
+    runs = results(verified, names, todo.jobs, threads=1)
+    found = dict(tqdm(runs, "problems", len(names)))
+    checks = [check for name in todo.problems for check in found[name]]
     missed = [check for check in checks if not check.ok]
     if todo.json:
         text = json.dumps([entry(check) for check in checks], indent=1) + "\n"

@@ -1,15 +1,15 @@
-"""``scripts/benchmark_deepxde.py`` and the DeepXDE scripts that it trains."""
+"""Experiment ``deepxde`` and the DeepXDE scripts that it trains."""
 
 import json
 from math import inf
 
-import _examples
-import benchmark_deepxde
 import numpy as np
 import pytest
 import torch
-from _common import Entry
-from _deepxde_yardstick import as_a_script
+from experiments import _examples
+from experiments import deepxde as experiment
+from experiments._record import DATA, FIGURES, ROOT, Entry
+from experiments._yardstick import as_a_script
 
 from fedsciml import deepxde
 from fedsciml.residual import System
@@ -70,7 +70,7 @@ def test_training_starts_from_the_same_weights() -> None:
 
 
 def test_a_run_tells_errors_of_outputs_and_unknowns() -> None:
-    found = benchmark_deepxde.measured("diffusion_inverse", "fipa", 2, 2, inf)
+    found = experiment.measure("diffusion_inverse", "fipa", 2, 2, inf)
     assert found["round"] == [1, 2]
     assert all(len(found[axis]) == 2 for axis in ("error", "unknown", "seconds"))
     assert found["unknown"][0] < 2
@@ -93,19 +93,19 @@ def test_deepxde_counts_as_if_stopped_at_its_lowest_error() -> None:
         entry("fipa", 2, [0.3, 0.4], unknown=[0.3, 0.2]),
         entry("fipa", 4, [0.2, 0.2], unknown=[0.3, 0.2]),
     ]
-    errors, unknowns = benchmark_deepxde.tables(entries)
+    errors, unknowns = experiment.tables(entries)
     (row,) = errors.rows
     ours = [0.1, "2", "2", 0.4, "1", None, 0.2, "1", "1"]
     assert row == ["heat", 0.2, "2", *ours]
     assert unknowns.rows == [["heat", 0.1, 0.2, 0.2, 0.2]]
-    assert benchmark_deepxde.tables(entries[1:])[0].rows == []
+    assert experiment.tables(entries[1:])[0].rows == []
 
 
 def test_committed_tables_are_those_of_the_committed_record() -> None:
-    record = json.loads(benchmark_deepxde.RECORD.read_text())
-    page = (benchmark_deepxde.ROOT / "docs" / "deepxde.md").read_text()
-    for table in benchmark_deepxde.tables(record):
-        place = benchmark_deepxde.ROOT / "figures" / "tables" / f"{table.name}.tex"
+    record = json.loads((DATA / "deepxde.json").read_text())
+    page = (ROOT / "docs" / "deepxde.md").read_text()
+    for table in experiment.tables(record):
+        place = FIGURES / "tables" / f"{table.name}.tex"
         assert len(table.rows) > 1
         marked = f"<!-- {table.name} -->\n{table.markdown()}\n<!-- end of"
         assert marked in page

@@ -1,7 +1,8 @@
-"""``scripts/benchmark_paths.py``: the paths are compared on the same numbers."""
+"""Experiment ``paths``: the paths are compared on the same numbers."""
 
 import pytest
-from benchmark_paths import ROWS, burgers, measured, pointwise
+from experiments.paths import ROWS, burgers, pointwise
+from experiments.paths import lines as paths
 from reference import relative
 from torch import Generator, float64
 
@@ -10,7 +11,7 @@ from fedsciml.residual import System, TaylorBlock
 
 
 def test_every_path_is_checked_and_timed() -> None:
-    lines = measured(repeats=1, rows=2)
+    lines = paths(repeats=1, rows=2)
     assert len({line["way"] for line in lines}) == 6
     assert lines[0]["ratio"] == 1
     assert all(line["difference"] < 1e-12 for line in lines)
@@ -28,6 +29,6 @@ def test_the_script_s_own_pde_is_what_is_timed() -> None:
 
 
 def test_paths_that_disagree_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark_paths.on_jets", lambda u, row: u.t + u.value * u.x)
+    monkeypatch.setattr("experiments.paths.on_jets", lambda u, row: u.t + u.value * u.x)
     with pytest.raises(RuntimeError, match="differs from"):
-        measured(repeats=1, rows=2)
+        paths(repeats=1, rows=2)

@@ -1,16 +1,16 @@
-"""``scripts/benchmark_ranks.py``: what it keeps and prints."""
+"""Experiment ``ranks``: what it keeps and prints."""
 
 import json
-import sys
+from math import inf
 from pathlib import Path
 
-import benchmark_ranks
 import pytest
-from benchmark_ranks import (
+from experiments._command import main
+from experiments.ranks import (
+    EXPERIMENTS,
     LARGER,
     SCHEDULES,
     floats,
-    measured,
     megabytes,
     method,
     table,
@@ -35,14 +35,9 @@ def entry(schedule: str, seed: int, error: list[float]) -> dict[str, object]:
     return {**key, **kept, "error": error, "ranks": ranks, **rest}
 
 
-def printed(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    *arguments: str | Path,
-) -> str:
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     """What the program prints."""
-    monkeypatch.setattr(sys, "argv", ["benchmark_ranks.py", *map(str, arguments)])
-    benchmark_ranks.main()
+    assert main(["ranks", *map(str, arguments)]) == 0
     return capsys.readouterr().out
 
 
@@ -54,10 +49,10 @@ def test_every_schedule_of_the_study_is_there() -> None:
 
 
 def test_an_entry_is_the_history_of_its_run_to_four_digits() -> None:
-    found = measured("sine2", "bytes:100000", 1, 3)
+    (found,) = EXPERIMENTS[0].entries("sine2", "bytes:100000", 1, 3)
     assert tuple(found) == FIELDS
     history = run(problems.load("sine2"), method("bytes:100000", 901), 3, 1).history
-    assert found["ranks"] == [line.ranks for line in history]
+    assert found["ranks"] == [list(line.ranks) for line in history]
     for k, line in enumerate(history):
         assert found["error"][k] == pytest.approx(line.mse**0.5, rel=1e-3)
         both = line.bytes_up + line.bytes_down
@@ -70,7 +65,7 @@ def test_an_entry_is_the_history_of_its_run_to_four_digits() -> None:
 def test_the_cost_of_an_error_is_that_of_the_first_round_which_has_it() -> None:
     run_ = entry("cutoff", 0, [1.0, 1e-7, 1e-5])
     assert megabytes(run_, 1e-6) == 3.0
-    assert megabytes(run_, 1e-10) is None
+    assert megabytes(run_, 1e-10) == inf
     assert floats(run_) == 2 * 10 + 1  # mean rank 2, p + 1 numbers a row, the loss
 
 
@@ -79,7 +74,7 @@ def test_a_row_is_the_median_over_the_starts() -> None:
         entry("full", 0, [1.0, 1e-7, 1e-12]),
         *(entry("cutoff", seed, [1.0, 1e-5, 10.0**-seed]) for seed in (5, 6, 13)),
     ]
-    rows = table(entries, "poisson1d").splitlines()[2:]
+    rows = table(entries, "poisson1d").markdown().splitlines()[2:]
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
     assert cells[0][:6] == [
         "`cutoff`",
@@ -95,36 +90,34 @@ def test_a_row_is_the_median_over_the_starts() -> None:
 
 def test_finished_runs_are_kept_and_printed(
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "ranks.json"
     path.write_text(json.dumps([entry("cutoff", 0, [1.0, 1e-7, 1e-12])]))
     before = path.read_bytes()
-    wanted = ("--problems", "poisson1d", "--out", path)
-    again = ("--schedules", "cutoff", "--seeds", "1", "--rounds", "3")
-    output = printed(capsys, monkeypatch, *wanted, *again)
+    case = ("problem=poisson1d", "schedule=cutoff", "seed=0", "rounds=3")
+    wanted = ("--out", path, "--only", *case)
+    output = printed(capsys, *wanted)
     assert "| `cutoff` | 1 | 1.0e-12 |" in output
-    assert printed(capsys, monkeypatch, *wanted, "--table") == output
+    assert printed(capsys, *wanted, "--table") == output
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--schedules", "all"), "'all' is no rank schedule; give"),
-        (("--problems", "sine3"), "'sine3'"),
-        (("--table",), "There is no record"),
+        (("schedule=all",), "'all' is no rank schedule; give"),
+        (("problem=sine3",), "'sine3'"),
+        (("seed=0", "--table"), "There is no record"),
     ],
 )
 def test_what_it_cannot_run_is_refused_in_a_line(
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        printed(capsys, monkeypatch, *arguments, "--out", tmp_path / "ranks.json")
+        printed(capsys, "--only", *arguments, "--out", tmp_path / "ranks.json")
     assert caught.value.code == 2
     assert message in capsys.readouterr().err

@@ -1,15 +1,26 @@
-"""``scripts/benchmark_steps.py``: what it measures, keeps and prints."""
+"""Experiment ``steps``: what it measures, keeps and prints; and the command."""
 
 import json
 import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-import benchmark_steps
 import pytest
-from benchmark_steps import ERRORS, KEY, POLICIES, STANDSTILL, finished, measured
+from experiments import steps
+from experiments._command import main
+from experiments._runner import completed
+from experiments.steps import (
+    ERRORS,
+    EXPERIMENTS,
+    KEY,
+    POLICIES,
+    STANDSTILL,
+    finished,
+    measure,
+)
 
 import problems
 from fedsciml import methods, policies, run
@@ -17,20 +28,27 @@ from fedsciml.federation.history import Round
 
 ROOT = Path(__file__).parents[2]
 MINE = "line_search:damping=1e-6,cutoff=0,memory=2"
-SMALL = (
-    *("--problems", "sine2", "--policies", "natural", MINE, "--settings", "2"),
-    *("--seeds", "1", "--rounds", "3", "--jobs", "1"),
-)
+WANTED = {
+    "problem": ["sine2"],
+    "policy": ["natural", MINE],
+    "setting": ["2"],
+    "seed": ["0"],
+    "rounds": ["3"],
+}
+SMALL = ("--only", *(f"{k}={v}" for k, values in WANTED.items() for v in values))
 
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The record of a small benchmark, and what it printed."""
     path = tmp_path_factory.mktemp("benchmark") / "new" / "steps.json"
-    program = ROOT / "scripts" / "benchmark_steps.py"
     done = subprocess.run(
-        [sys.executable, str(program), *SMALL, "--out", str(path)],
+        [
+            *(sys.executable, "-m", "scripts.experiments", "steps", *SMALL),
+            *("--jobs", "2", "--out", str(path)),
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,
@@ -40,25 +58,16 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return path, done.stdout
 
 
-def printed(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    *arguments: str | Path,
-) -> str:
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     """What the program prints in this process."""
-    monkeypatch.setattr(sys, "argv", ["benchmark_steps.py", *map(str, arguments)])
-    benchmark_steps.main()
+    assert main(["steps", *map(str, arguments)]) == 0
     return capsys.readouterr().out
 
 
-def refused(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    *arguments: str | Path,
-) -> str:
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     """The line with which it refuses its arguments."""
     with pytest.raises(SystemExit) as caught:
-        printed(capsys, monkeypatch, *arguments)
+        printed(capsys, *arguments)
     assert caught.value.code == 2
     output = capsys.readouterr()
     assert output.out == ""
@@ -113,59 +122,55 @@ def test_finished_runs_are_not_run_again(
 ) -> None:
     path, output = record
     before = (path.read_bytes(), path.stat().st_mtime_ns)
-    monkeypatch.setattr(benchmark_steps, "measured", None)
-    assert printed(capsys, monkeypatch, *SMALL, "--out", path) == output
-    table = ("--table", "--problems", "sine2", "--settings", "2", "--out", path)
-    assert printed(capsys, monkeypatch, *table) == output
+    monkeypatch.setattr(problems, "load", None)
+    assert printed(capsys, *SMALL, "--out", path) == output
+    table = ("--table", "--only", "problem=sine2", "setting=2", "--out", path)
+    assert printed(capsys, *table) == output
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
-def test_only_what_is_missing_is_run(
-    record: tuple[Path, str],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+def test_only_what_is_missing_is_run(record: tuple[Path, str], tmp_path: Path) -> None:
     path = tmp_path / "steps.json"
     kept, other = json.loads(record[0].read_text())
     path.write_text(json.dumps([kept]))
     asked = []
 
-    def note(*arguments: object) -> list[dict[str, object]]:
-        names, keys = arguments[1], arguments[2]
-        done = {tuple(kept[name] for name in names)}
-        asked.extend(key for key in keys if key not in done)
-        return [kept, other]
+    def note(*case: object) -> dict[str, object]:
+        asked.append(case)
+        return {name: value for name, value in other.items() if name not in KEY}
 
-    monkeypatch.setattr(benchmark_steps._common, "completed", note)
-    printed(capsys, monkeypatch, *SMALL, "--out", path)
+    found = completed(replace(EXPERIMENTS[0], measure=note), path, WANTED)
     assert asked == [tuple(other[name] for name in KEY)]
+    assert json.loads(path.read_text()) == found
+    assert all(entry.pop("made") for entry in (kept, other, *found))
+    assert found == [kept, other]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--policies", "natral"), "There is no policy 'natral'; choose one of"),
-        (("--policies", "gain", "gain:frction=1"), "Did you mean 'fraction'?"),
-        (("--policies", "spring:damping=x"), "damping must be a number, got 'x'"),
+        (("policy=natral",), "There is no policy 'natral'; choose one of"),
+        (("policy=gain", "policy=gain:frction=1"), "Did you mean 'fraction'?"),
+        (("policy=spring:damping=x",), "damping must be a number, got 'x'"),
         (
-            ("--policies", "gain balance=rows"),
+            ("policy=gain balance=rows",),
             "balance is terms or clients, got 'rows'",
         ),
-        (("--problems", "sine3"), "'sine3'"),
-        (("--settings", "3"), "invalid choice: '3'"),
-        (("--table",), "There is no record"),
+        (("problem=sine3",), "'sine3'"),
+        (("setting=3",), "invalid choice: '3'"),
+        (("step=3",), "has no field 'step'; choose one of problem, policy"),
+        (("sine2",), "--only takes FIELD=VALUE, got 'sine2'"),
+        (("seed=0", "--table"), "There is no record"),
     ],
 )
 def test_what_it_cannot_run_is_refused_in_a_line_before_anything_runs(
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
     path = tmp_path / "steps.json"
-    line = refused(capsys, monkeypatch, *arguments, "--out", path)
+    line = refused(capsys, "--only", *arguments, "--out", path)
     assert message in line
     assert not path.exists()
 
@@ -179,12 +184,12 @@ def test_every_policy_of_the_scoreboard_is_there() -> None:
 def test_a_row_of_the_scoreboard_may_scale_rows() -> None:
     policy = policies.parse("gain:fraction=0.25")
     for word, balance in [("", "none"), (" balance=terms", "terms")]:
-        found = benchmark_steps.parsed(f"gain:fraction=0.25{word}")
+        found = steps.parsed(f"gain:fraction=0.25{word}")
         assert found == (policy, balance)
 
 
 def lines(losses: list[float], error: float, step: float = 1.0) -> list[Round]:
-    return [{"loss": x, "relative_l2": error, "step": step} for x in losses]
+    return [Round(k, x, relative_l2=error, step=step) for k, x in enumerate(losses, 1)]
 
 
 def test_a_run_is_over_after_thirty_rounds_without_a_step() -> None:
@@ -202,17 +207,17 @@ def test_a_run_is_over_when_it_has_converged_and_falls_no_more() -> None:
     assert not finished(lines(falling, 1e-12), "relative_l2")
     assert not finished(lines(flat[1:], 1e-12), "relative_l2")
     # Of a regression the root counts: an MSE of 1e-18 is an error of 1e-9.
-    regression = [{"loss": 1.0, "mse": 1e-18, "step": 1.0}] * STANDSTILL
+    regression = [Round(1, 1.0, mse=1e-18)] * STANDSTILL
     assert not finished(regression, "mse")
-    assert finished([{**line, "mse": 1e-20} for line in regression], "mse")
+    assert finished([Round(1, 1.0, mse=1e-20)] * STANDSTILL, "mse")
 
 
 def test_a_run_that_can_only_repeat_itself_ends_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(benchmark_steps, "STANDSTILL", 3)
+    monkeypatch.setattr(steps, "STANDSTILL", 3)
     # Undamped from a cold start: no length of the step lowers the loss.
-    entry = measured("sine2", "line_search:cutoff=0", "central", 0, 40)
+    entry = measure("sine2", "line_search:cutoff=0", "central", 0, 40)
     whole = run(
         problems.load("sine2"),
         methods.load("gauss_newton", sketch="range", policy="line_search:cutoff=0"),
@@ -228,7 +233,7 @@ def test_a_run_that_can_only_repeat_itself_ends_early(
 
 
 def test_the_first_round_at_an_error_and_its_costs_are_kept() -> None:
-    entry = measured("allen_cahn", "natural", "2", 0, 25)
+    entry = measure("allen_cahn", "natural", "2", 0, 25)
     method = methods.load("fipa", policy="natural")
     made = problems.load("allen_cahn", clients=2)
     history = run(made, method, 25, 0).history

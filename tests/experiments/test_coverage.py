@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
-import study_coverage
-import study_inverse
+from experiments import inverse
 from scipy.stats import norm
 
 import problems
 from fedsciml import methods, run
 from fedsciml.analysis.laplace import laplace
+
+INVERSE, COVERAGE = inverse.EXPERIMENTS
 
 
 def entries(scale: float) -> list[dict[str, float]]:
@@ -23,7 +24,7 @@ def entries(scale: float) -> list[dict[str, float]]:
 def test_coverage_of_normal_errors_is_that_of_the_normal_distribution(
     scale: float, share: float
 ) -> None:
-    found = study_coverage.coverage(entries(scale), "deviation")
+    found = inverse.coverage(entries(scale), "deviation")
     assert found.share == pytest.approx(share, abs=1.1e-3)  # one of 1000
     assert found.low < found.share <= found.high <= 1
     # The steps of probability leave out 0.6 % of the variance, in the tails.
@@ -35,40 +36,40 @@ def test_a_draw_is_a_run_from_the_clean_solution_and_tells_how_far_it_moved(
 ) -> None:
     problem = problems.load("heat_inverse", measurements=60, points=100, noise=0.01)
     start = run(problem, methods.load("fipa"), 3).theta
-    monkeypatch.setattr(study_coverage, "clean", lambda name: start)
+    monkeypatch.setattr(inverse, "clean", lambda name: start)
     monkeypatch.setattr(problems, "load", lambda name, **given: problem)
-    monkeypatch.setattr(study_coverage, "ROUNDS", 4)
-    entry = study_coverage.measured("heat_inverse", 0.01, 5)
+    monkeypatch.setattr(inverse, "DRAWN", 4)
+    entry = inverse.drawn("heat_inverse", 0.01, 5)
     assert json.loads(json.dumps(entry)) == entry
-    result = run(problem, study_coverage.Warm(begin=start), 4)
+    result = run(problem, inverse.Warm(begin=start), 4)
     known = laplace(problem, result.theta)
     assert entry["error"] == pytest.approx(result.unknowns()["nu"] / 0.1 - 1)
     assert entry["deviation"] == pytest.approx(known.deviation["nu"] / 0.1)
     assert entry["deviation"] <= entry["bound"]
     # The number goes from 1.53 above the truth to 0.08 below it.
-    before = run(problem, study_coverage.Warm(begin=start), 2).unknowns()["nu"]
+    before = run(problem, inverse.Warm(begin=start), 2).unknowns()["nu"]
     assert before > 0.1 > result.unknowns()["nu"]
     moved = abs(result.unknowns()["nu"] - before) / 0.1
     assert entry["moved"] == pytest.approx(moved, rel=1e-9)
 
 
 def test_intervals_of_the_record_cover_as_often_as_they_say() -> None:
-    draws = json.loads(study_coverage.RECORD.read_text())
-    assert len(draws) == study_coverage.DRAWS
-    found = study_coverage.coverage(draws, "deviation")
-    assert found.low <= study_coverage.LEVEL <= found.high
+    draws = json.loads(COVERAGE.path.read_text())
+    assert len(draws) == inverse.DRAWS
+    found = inverse.coverage(draws, "deviation")
+    assert found.low <= inverse.LEVEL <= found.high
     # What the last rounds moved would not take a number into its interval or out.
     for e in draws:
-        half = study_coverage.quantile(e) * e["deviation"]
+        half = inverse.quantile(e) * e["deviation"]
         assert abs(abs(e["error"]) - half) > e["moved"]
 
 
 def test_an_entry_is_what_the_run_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_inverse, "ROUNDS", 2)
+    monkeypatch.setattr(inverse, "ROUNDS", 2)
     key = ("heat_inverse", 0.01, 1, 2.0, None, "fedavg", 20, 1e-3)
-    entry = study_inverse.measured(*key)
+    (entry,) = INVERSE.entries(*key)
     assert json.loads(json.dumps(entry)) == entry
-    assert tuple(entry[name] for name in study_inverse.KEY) == key
+    assert tuple(entry[name] for name in INVERSE.key) == key
     problem = problems.load("heat_inverse", noise=0.01, seed=1, weight=2.0)
     options = {"tau": 20, "learning_rate": 1e-3, "keep_state": True}
     result = run(problem, methods.load("fedavg", **options), 2)
@@ -81,7 +82,7 @@ def test_an_entry_is_what_the_run_found(monkeypatch: pytest.MonkeyPatch) -> None
 def test_unknowns_of_the_record_are_found_from_four_sites(
     noise: float, most: float
 ) -> None:
-    every = json.loads(study_inverse.RECORD.read_text())
+    every = json.loads(INVERSE.path.read_text())
     found = [e for e in every if (e["method"], e["noise"]) == ("fipa", noise)]
     assert {e["problem"] for e in found} == {"heat_inverse", "burgers_inverse"}
     assert max(e["error"] for e in found) < most

@@ -1,19 +1,26 @@
-"""``scripts/_deepxde_yardstick.py``: DeepXDE trains our problems, not its own."""
+"""The yardstick: DeepXDE trains our problems, not its own."""
 
 import math
 from itertools import pairwise
 
-import _deepxde_yardstick as yardstick
 import numpy as np
 import pytest
 import torch
 from _common import SUITE
-from _deepxde_yardstick import ADAM, LBFGS, NNCG, Stage, as_a_script, history
 from cases import theta
+from experiments import _yardstick as yardstick
+from experiments._yardstick import (
+    ADAM,
+    LBFGS,
+    NNCG,
+    Line,
+    Stage,
+    as_a_script,
+    history,
+)
 
 import problems
 from fedsciml.deepxde import deepxde
-from fedsciml.federation.record import Line
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 

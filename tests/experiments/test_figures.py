@@ -1,24 +1,20 @@
 """The figures are those of the committed records, all of them and no others."""
 
-import json
 import re
 import zlib
 from pathlib import Path
 
 import _figures
-import _figures_consistency
 import _figures_ranks
 import _figures_studies
 import _figures_suite
 import make_figures
 import matplotlib
 import numpy as np
-import partitions
 import pytest
-from _common import Entry
-from _figures import DATA
+from experiments import _drawing, clients, ranks, suite
+from experiments._record import DATA, Entry
 
-from fedsciml.collocation import heterogeneity
 from fedsciml.plot import Curve
 
 FIGURES = DATA.parent
@@ -68,8 +64,19 @@ def test_every_record_is_listed_with_what_it_is_for() -> None:
     readme = (FIGURES / "README.md").read_text()
     assert listed(readme, "data") == {path.name for path in DATA.iterdir()}
     used = {name for d in make_figures.DRAWINGS.values() for name in d.records}
-    assert used | set(make_figures.TABLES) == set(make_figures.MAKERS)
-    assert not used & set(make_figures.TABLES)
+    makers = make_figures.makers()
+    shown = {record for record, (_, page) in makers.items() if page}
+    assert used | shown == set(makers)
+    assert not used & shown
+
+
+def test_every_record_tells_the_commit_that_made_it() -> None:
+    past = json.loads(make_figures.PROVENANCE.read_text())
+    for path in DATA.iterdir():
+        if path.name not in past:
+            assert all(entry["made"] for entry in json.loads(path.read_text()))
+    assert all(re.fullmatch("[0-9a-f]{7,}", told["commit"]) for told in past.values())
+    assert set(past) <= {path.name for path in DATA.iterdir()}
 
 
 def test_a_missing_record_is_named_and_fails(
@@ -85,14 +92,14 @@ def test_a_missing_record_is_named_and_fails(
 
 
 def test_every_method_looks_different() -> None:
-    looks = [look[1:] for look in _figures.METHODS.values()]
+    looks = [look[1:] for look in _drawing.METHODS.values()]
     assert len(set(looks)) == len(looks)
 
 
 def test_a_spread_is_the_median_and_quartiles_of_the_logarithms() -> None:
     x = [1.0, 10.0, 100.0]
     runs = [{"x": x, "error": [1.0, 10.0**-k, 10.0 ** (-3 * k)]} for k in range(1, 6)]
-    curve = _figures.spread(runs, "x")
+    curve = _drawing.spread(runs, "x")
     np.testing.assert_allclose(curve.x, x)
     np.testing.assert_allclose(curve.y, [1, 1e-3, 1e-9], rtol=1e-12)
     assert curve.band is not None
@@ -103,62 +110,28 @@ def test_a_spread_is_the_median_and_quartiles_of_the_logarithms() -> None:
 def test_runs_of_other_lengths_are_interpolated_and_keep_their_last_error() -> None:
     long = {"x": [1, 2, 4, 8], "error": [1e-1, 1e-2, float("nan"), 1e-4]}
     short = {"x": [2, 4], "error": [1e-2, 0.0]}
-    curve = _figures.spread([long, short], "x")
+    curve = _drawing.spread([long, short], "x")
     np.testing.assert_allclose(curve.x, [2, 4, 8])
-    zero = _figures.LEAST
+    zero = _drawing.LEAST
     expected = [1e-2, (1e-3 * zero) ** 0.5, (1e-4 * zero) ** 0.5]
     np.testing.assert_allclose(curve.y, expected, rtol=1e-12)
-    assert _figures.spread([long], "x").band is None
+    assert _drawing.spread([long], "x").band is None
 
 
 def test_a_rival_is_credited_with_its_lowest_error_so_far() -> None:
     entry: Entry = {"method": "fedavg", "error": [3.0, 1.0, 2.0], "bytes": [1e6] * 3}
-    assert _figures_suite.credited(entry)["error"] == [3, 1, 1]
-    assert _figures_suite.credited({**entry, "method": "fipa"})["error"] == [3, 1, 2]
+    assert suite.credited(entry)["error"] == [3, 1, 1]
+    assert suite.credited({**entry, "method": "fipa"})["error"] == [3, 1, 2]
 
 
 def test_the_front_is_the_least_error_for_so_many_bytes() -> None:
     early = Curve("", [1.0, 10.0], [1e-1, 1e-2])
     late = Curve("", [4.0, 40.0, 400.0], [1.0, 1e-8, 1e-6])
-    found = _figures_ranks.front([early, late])
+    found = ranks.front([early, late])
     np.testing.assert_allclose(found.x, [1, 4, 10, 40, 400])
     between = 10.0 ** (-8 * np.log10(2.5))  # on the steep line from 4 to 40
     least = [1e-1, 10 ** (-1 - np.log10(4)), min(1e-2, between), 1e-8, 1e-8]
     np.testing.assert_allclose(found.y, least, rtol=1e-12)
-
-
-def test_the_record_of_partitions_is_that_of_the_problems() -> None:
-    entries = json.loads((DATA / "partitions.json").read_text())
-    found = {(e["problem"], e["clients"], e["partition"]): e for e in entries}
-    assert set(found) == set(partitions.CASES)
-    case = ("sine8", 8, "pieces:4")
-    problem = partitions.problems.load(case[0], clients=8, partition=case[2])
-    held = [shard.rows[0].points for shard in problem.shards()]
-    entry = found[case]
-    assert entry["heterogeneity"] == pytest.approx(heterogeneity(held), rel=1e-3)
-    for m, points in enumerate(held):
-        place = np.searchsorted(entry["edges"], points[:, 0].numpy()) - 1
-        owners = np.array(entry["owner"])[place.clip(0, 31)]
-        assert np.mean(owners == m) > 0.98  # edges have four decimals
-
-
-def test_rounding_is_left_out_of_a_spectrum() -> None:
-    values = [10.0, 1e-4, 1e-8, 1e-14]
-    shared = {"singular_values": values, "cutoff": 1e-7}
-    runs = [{"client": client, **shared} for client in (_figures_consistency.POOLED, 0)]
-    pooled, client, cutoff = _figures_consistency.spectrum(runs)
-    assert list(pooled.y) == list(client.y) == values[:3]
-    assert (cutoff.x, cutoff.y) == ([1, 3], [1e-7] * 2)
-
-
-def test_the_gap_of_a_sweep_is_the_last_one_and_a_word_is_a_level() -> None:
-    runs = [
-        {"sweep": "rank", "value": value, "problem": "p", "function": [1.0, gap]}
-        for value, gap in ((20, 1e-9), ("full", 0.0), (5, 1e-2))
-    ]
-    ranks, full = _figures_consistency.against(runs, "problem", ["p"])
-    assert (list(ranks.x), list(ranks.y)) == ([5, 20], [1e-2, 1e-9])
-    assert (list(full.x), list(full.y)) == ([5, 20], [_figures_consistency.LEAST] * 2)
 
 
 def test_a_study_of_clients_shows_medians_extremes_and_the_central_level() -> None:
@@ -168,7 +141,7 @@ def test_a_study_of_clients_shows_medians_extremes_and_the_central_level() -> No
         for k in (1, 2, 3)
     ]
     central = [{"method": "gauss_newton", "clients": 1, "error": 7.0}]
-    fipa, level = _figures_studies.against(runs, "clients", "error", central)
+    fipa, level = clients.against(runs, "clients", "error", central)
     assert (fipa.x, fipa.y) == ([2, 4], [0.02, 0.04])
     assert fipa.band == ([0.002, 0.004], [0.2, 0.4])
     assert (level.x, level.y) == ([2, 4], [7, 7])
@@ -187,5 +160,5 @@ def test_a_study_of_clients_shows_medians_extremes_and_the_central_level() -> No
 def test_a_schedule_is_named_by_family_and_setting(
     schedule: str, family: str, setting: str
 ) -> None:
-    assert _figures_ranks.family(schedule) == family
-    assert _figures_ranks.setting(schedule) == setting
+    assert ranks.family(schedule) == family
+    assert ranks.setting(schedule) == setting

@@ -4,18 +4,19 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import benchmark_clients
-import benchmark_cost
 import numpy as np
 import pytest
 import solutions
 import torch
-from benchmark_speed import Federation
+from experiments import clients, cost
+from experiments._rounds import Rounds
+from experiments._runner import completed
 
 import problems
 from fedsciml import methods, run
@@ -41,7 +42,7 @@ def started(
 
 
 def test_an_entry_is_what_the_run_reports() -> None:
-    entry = benchmark_clients.measured("sine4", "fipa", 4, "pieces:2", 1, 3)
+    (entry,) = clients.EXPERIMENTS[0].entries("sine4", "fipa", 4, "pieces:2", 1, 3)
     assert set(entry) == {
         *CASE,
         *("heterogeneity", "options", "quantity", "error", "errors", "bytes"),
@@ -61,12 +62,12 @@ def test_an_entry_is_what_the_run_reports() -> None:
 def test_strips_of_a_uniform_interval_are_a_third_apart_and_a_bit() -> None:
     # Strips i and j of M are |i - j| / M apart, on average (M + 1) / 3M. 400 points
     # in a strip: the mean of each is off by 1 / 4 / sqrt(12 * 400) = 0.004.
-    entry = benchmark_clients.measured("sine4", "fipa", 4, "strips", 0, 1)
+    entry = clients.measure("sine4", "fipa", 4, "strips", 0, 1)
     assert entry["heterogeneity"] == pytest.approx(5 / 12, abs=0.008)
 
 
 def test_boundary_points_do_not_count_as_heterogeneity() -> None:
-    entry = benchmark_clients.measured("allen_cahn", "fipa", 4, "pieces:64", 0, 1)
+    entry = clients.measure("allen_cahn", "fipa", 4, "pieces:64", 0, 1)
     shards = problems.load("allen_cahn", clients=4, partition="pieces:64").shards()
     inside, ends = ([s.rows[t].points for s in shards] for t in (0, 1))
     assert entry["heterogeneity"] == pytest.approx(heterogeneity(inside), rel=5e-4)
@@ -77,44 +78,34 @@ def test_fedavg_has_its_tuned_options_as_far_as_the_epochs_reach(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     best = {"tau": 3, "learning_rate": 0.01, "keep_state": True}
-    monkeypatch.setattr(benchmark_clients, "options_of", lambda *names: dict(best))
-    monkeypatch.setattr(benchmark_clients, "EPOCHS", 12)
+    monkeypatch.setattr(clients, "options_of", lambda *names: dict(best))
+    monkeypatch.setattr(clients, "EPOCHS", 12)
     taus = {}
-    for clients in (2, 4):
-        entry = benchmark_clients.measured("sine4", "fedavg", clients, "strips", 0, 2)
+    for m in (2, 4):
+        entry = clients.measure("sine4", "fedavg", m, "strips", 0, 2)
         assert {**entry["options"], "tau": 3} == best
         assert entry["mean_rank"] is None
-        taus[clients] = entry["options"]["tau"]
+        taus[m] = entry["options"]["tau"]
     assert taus == {2: 3, 4: 1}  # 12 // (2 * 4)
 
 
 def test_the_centralised_line_does_not_depend_on_the_clients() -> None:
     one, four = (
-        benchmark_clients.measured("sine4", "gauss_newton", m, kind, 0, 2)
+        clients.measure("sine4", "gauss_newton", m, kind, 0, 2)
         for m, kind in [(1, "strips"), (4, "pieces:8")]
     )
-    assert one.errors == four["errors"]
+    assert one["errors"] == four["errors"]
     assert (one["bytes"], one["heterogeneity"]) == (0, 0.0)
 
 
-def test_the_sweeps_are_problems_that_can_be_made(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    asked: list[tuple[Any, ...]] = []
-
-    def note(
-        path: Path, names: object, keys: list[tuple[Any, ...]], *rest: object
-    ) -> list[object]:
-        assert names == CASE
-        asked.extend(keys)
-        return []
-
-    monkeypatch.setattr(benchmark_clients._common, "completed", note)
-    started(monkeypatch, benchmark_clients, "--out", tmp_path / "clients.json")
+def test_the_sweeps_are_problems_that_can_be_made() -> None:
+    experiment = clients.EXPERIMENTS[0]
+    assert experiment.key == CASE
+    asked = experiment.wanted([])
     assert len(set(asked)) == len(asked)
-    for name, clients, partition in {(key[0], *key[2:4]) for key in asked}:
-        made = problems.load(name, clients=clients, partition=partition)
-        assert made.clients == clients
+    for name, number, partition in {(case[0], *case[2:4]) for case in asked}:
+        made = problems.load(name, clients=number, partition=partition)
+        assert made.clients == number
         assert all(len(shard.rows[0].points) for shard in made.shards())
 
 
@@ -122,8 +113,8 @@ def test_the_sweeps_are_problems_that_can_be_made(
 
 
 def test_the_parts_of_a_round_are_within_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark_cost, "REPEATS", 1)  # medians do not add up
-    entries = benchmark_cost.measured("sine4", "p", 5)
+    monkeypatch.setattr(cost, "REPEATS", 1)  # medians do not add up
+    entries = cost.EXPERIMENTS[0].entries("sine4", "p", 5)
     for entry in entries:
         assert set(entry) == {
             *("problem", "axis", "value", "p", "n", "M", "part", "seconds")
@@ -131,9 +122,9 @@ def test_the_parts_of_a_round_are_within_it(monkeypatch: pytest.MonkeyPatch) -> 
         # 1-5-5-5-1: 10 + 30 + 30 + 6 parameters.
         assert (entry["p"], entry["n"], entry["M"]) == (76, 1600, 4)
     seconds = {entry["part"]: entry["seconds"] for entry in entries}
-    assert set(seconds) == {*benchmark_cost.PHASES, benchmark_cost.CENTRAL}
+    assert set(seconds) == {*cost.PHASES, cost.CENTRAL}
     assert all(value > 0 for value in seconds.values())
-    inside = [seconds[part] for part in benchmark_cost.PHASES if part != "total"]
+    inside = [seconds[part] for part in cost.PHASES if part != "total"]
     assert sum(inside) <= 1.001 * seconds["total"]  # 4 digits are kept
 
 
@@ -148,46 +139,41 @@ def test_the_centralised_step_is_there_once_and_where_it_is_feasible(
     largest: float,
     there: bool,
 ) -> None:
-    monkeypatch.setattr(benchmark_cost, "WARM", 1)
-    monkeypatch.setattr(benchmark_cost, "REPEATS", 1)
-    monkeypatch.setattr(benchmark_cost, "LARGEST", largest)
-    found = [e["part"] for e in benchmark_cost.measured("sine2", axis, value)]
-    assert (benchmark_cost.CENTRAL in found) == there
+    monkeypatch.setattr(cost, "WARM", 1)
+    monkeypatch.setattr(cost, "REPEATS", 1)
+    monkeypatch.setattr(cost, "LARGEST", largest)
+    found = [e["part"] for e in cost.measure("sine2", axis, value)]
+    assert (cost.CENTRAL in found) == there
 
 
-def test_a_federation_asks_no_clock_but_its_own() -> None:
+def test_rounds_ask_no_clock_but_their_own() -> None:
     problem = problems.load("sine2", points=0.1)
-    federation = Federation(
-        problem, methods.load("fipa"), torch.device("cpu"), clock=lambda: 0.0
-    )
-    seconds, info = federation.round()
+    fipa, cpu = methods.load("fipa"), torch.device("cpu")
+    seconds, info = Rounds(problem, fipa, cpu, clock=lambda: 0.0).one()
     assert set(seconds.values()) == {0.0}
     assert info.ranks
 
 
-def test_only_costs_that_are_missing_are_measured(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_only_costs_that_are_missing_are_measured(tmp_path: Path) -> None:
     asked: list[tuple[str, str, float]] = []
 
     def note(name: str, axis: str, value: float) -> list[dict[str, object]]:
         asked.append((name, axis, value))
-        entry = {"problem": name, "axis": axis, "value": value}
-        return [{**entry, "part": part} for part in ("probe", "total")]
+        return [{"part": part} for part in ("probe", "total")]
 
-    monkeypatch.setattr(benchmark_cost, "measured", note)
-    monkeypatch.setattr(benchmark_cost, "AXES", {"sine2": {"M": (1, 2), "n": (1,)}})
+    wanted = [("sine2", "M", 1), ("sine2", "M", 2), ("sine2", "n", 1)]
+    experiment = replace(cost.EXPERIMENTS[0], measure=note, cases=wanted)
     path = tmp_path / "new" / "cost.json"
-    started(monkeypatch, benchmark_cost, "--out", path)
-    assert asked == [("sine2", "M", 1), ("sine2", "M", 2), ("sine2", "n", 1)]
+    completed(experiment, path)
+    assert asked == wanted
     whole = path.read_text()
     kept = [entry for entry in json.loads(whole) if entry["value"] != 2]
     path.write_text(json.dumps(kept))
     asked.clear()
-    started(monkeypatch, benchmark_cost, "--out", path)
+    completed(experiment, path)
     assert asked == [("sine2", "M", 2)]
     assert path.read_text() == whole
-    started(monkeypatch, benchmark_cost, "--fresh", "--out", path)
+    completed(experiment, path, fresh=True)
     assert len(asked) == 4
     assert path.read_text() == whole
 

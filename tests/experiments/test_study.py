@@ -1,20 +1,20 @@
-"""``scripts/study_*.py``: trajectories, the theorem's schedule and fit, spectra."""
+"""Trajectories, the theorem's schedule and fit, spectra."""
 
 import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import study_spectra
-import study_theorem
-import study_trajectory
 import torch
 from cases import draw, given
+from experiments import spectra, theorem, trajectory
+from experiments._command import main
+from experiments._trajectories import KEY, LEAST, descended, started
+from experiments._trajectories import trajectory as followed
+from experiments.theorem import HORIZONS, Scheduled, fitted
+from experiments.trajectory import FULL, Inexact, federated
 from scipy.linalg import svdvals
-from study_theorem import CASES, HORIZONS, Scheduled, fitted
-from study_trajectory import FULL, KEY, Inexact, descended, federated, trajectory
 
 import problems
 from fedsciml.collocation import explicit
@@ -45,7 +45,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Problem]:
 
 def sent(problem: Problem, method: Fipa) -> list[Sketched]:
     """The answers of the first exchange."""
-    opening = next(method.round(method.start(study_trajectory.started(problem), 0)))
+    opening = next(method.round(method.start(started(problem), 0)))
     answers = InProcess().connect(problem, method).exchange(opening)
     return list(answers.values())
 
@@ -82,7 +82,7 @@ def test_linearised_adam_is_adam_on_the_sketch_s_loss() -> None:
         optimiser.zero_grad()
         (0.5 / share * (factor @ step - target).square().sum()).backward()
         optimiser.step()
-    found = study_trajectory.adam(factor, target, share, Local("adam", 20, 1e-2))
+    found = trajectory.adam(factor, target, share, Local("adam", 20, 1e-2))
     torch.testing.assert_close(found, step.detach())
 
 
@@ -102,10 +102,9 @@ def test_one_step_of_descent_is_the_same_on_the_true_and_the_linearised_loss(
 def test_full_rank_stays_on_the_gauss_newton_trajectory_and_rank_two_does_not(
     small: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_trajectory, "ROUNDS", 5)
+    monkeypatch.setattr(trajectory, "ROUNDS", 5)
     full, two = (
-        study_trajectory.measured("sine4", "rank", rank, "exact steps")
-        for rank in (FULL, 2)
+        trajectory.measure("sine4", "rank", rank, "exact steps") for rank in (FULL, 2)
     )
     for name in ("theta", "function"):
         assert max(full[name]) < 1e-11  # measured 5e-14
@@ -118,7 +117,7 @@ def test_a_trajectory_ends_where_the_loss_is_not_finite(small: Callable) -> None
     problem = small("sine2")
     wild = Local("adam", 2, 1e200)
     method = Inexact(STEP, training=wild, linearised=False)
-    points, losses = trajectory(problem, method, 6)
+    points, losses = followed(problem, method, 6)
     assert len(points) == len(losses) < 6
     assert all(map(math.isfinite, losses))
 
@@ -140,9 +139,9 @@ def test_every_sweep_gives_an_entry(
     small: Callable,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(study_trajectory, "ROUNDS", 2)
-    assert any(k[1:] == (sweep, value, kind) for k in study_trajectory.keys("sine4"))
-    entry = study_trajectory.measured("sine4", sweep, value, kind)
+    monkeypatch.setattr(trajectory, "ROUNDS", 2)
+    assert ("sine4", sweep, value, kind) in trajectory.CASES
+    (entry,) = trajectory.EXPERIMENTS[0].entries("sine4", sweep, value, kind)
     assert tuple(entry[name] for name in KEY) == ("sine4", sweep, value, kind)
     assert entry["heterogeneity"] > 0
     assert (max(entry["theta"]) < 1e-11) == (kind == FULL)
@@ -155,9 +154,9 @@ def test_fedavg_of_clients_with_the_same_rows_is_gauss_newton() -> None:
     term = Term("data", given, [x, x], [y, y])
     problem = Problem("twins", MLP((1, 6, 5, 1)), [term], explicit(2))
     fedavg = federated(STEP, "heterogeneity", "pieces:2", "fedavg, exact steps")
-    found, loss = trajectory(problem, fedavg, 4)
-    exact, expected = trajectory(problem, Fipa(STEP, sketch="svd", pooled=True), 4)
-    assert max(study_trajectory.relative(found, exact)) < 1e-11
+    found, loss = followed(problem, fedavg, 4)
+    exact, expected = followed(problem, Fipa(STEP, sketch="svd", pooled=True), 4)
+    assert max(trajectory.relative(found, exact)) < 1e-11
     assert loss == pytest.approx(expected, rel=1e-9)
 
 
@@ -173,14 +172,14 @@ def test_fedavg_of_clients_with_the_same_rows_is_gauss_newton() -> None:
 def test_epochs_are_the_least_that_do(
     wanted: float, relative: float, limit: int, tau: int
 ) -> None:
-    assert study_theorem.epochs(wanted, relative, limit) == tau
+    assert theorem.epochs(wanted, relative, limit) == tau
 
 
 def test_the_schedule_s_local_error_is_what_it_promises() -> None:
-    problem = study_theorem.contradicting("affine")
+    problem = theorem.contradicting("affine")
     method = Scheduled(STEP, Published(1e-9), "svd", c_prime=1e-3, limit=10**9)
     for upload, shard in zip(sent(problem, method), problem.shards(), strict=True):
-        theta = study_trajectory.started(problem)
+        theta = started(problem)
         gradient = System(problem, shard).linearise(theta).gradient.norm()
         left = 1 - upload.desired / upload.target
         assert float(left.max()) <= 1e-3 / float(gradient) * (1 + 1e-9)
@@ -206,13 +205,12 @@ def test_the_interval_of_the_slope_is_student_s() -> None:
 def test_the_theorem_holds_where_its_assumptions_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(study_theorem, "ROUNDS", 64)
-    monkeypatch.setattr(study_theorem, "HORIZONS", [16, 23, 32, 45, 64])
-    monkeypatch.setattr(study_theorem, "FITTED", 16)
-    free, clipped, *_ = CASES
+    monkeypatch.setattr(theorem, "ROUNDS", 64)
+    monkeypatch.setattr(theorem, "HORIZONS", [16, 23, 32, 45, 64])
+    monkeypatch.setattr(theorem, "FITTED", 16)
+    free, clipped, *_ = theorem.CASES
     entry, stuck = (
-        study_theorem.measured(case.problem, "theorem", case.c, case.kind)
-        for case in (free, clipped)
+        theorem.EXPERIMENTS[0].entries(*case)[0] for case in (free, clipped)
     )
     assert entry["holds"]
     assert not stuck["holds"]
@@ -227,17 +225,16 @@ def test_the_theorem_holds_where_its_assumptions_do(
 def test_spectra_are_those_of_the_jacobians(
     small: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(study_spectra, "ROUNDS", (0, 2))
+    monkeypatch.setattr(spectra, "ROUNDS", (0, 2))
     out = tmp_path / "new" / "spectra.json"
-    arguments = ["study_spectra.py", "--problems", "allen_cahn", "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    study_spectra.main()
+    arguments = ["spectra", "--only", "problem=allen_cahn", "--out", str(out)]
+    main(arguments)
     entries = json.loads(out.read_text())
     assert [(e["round"], e["client"]) for e in entries] == [
         (k, m) for k in (0, 2) for m in (-1, 0, 1)
     ]
     problem = small("allen_cahn")
-    theta = study_trajectory.started(problem)
+    theta = started(problem)
     shards = [problem.pooled(), *problem.shards()]
     for entry, shard in zip(entries, shards, strict=False):
         jacobian = System(problem, shard).linearise(theta).jacobian()
@@ -249,20 +246,39 @@ def test_spectra_are_those_of_the_jacobians(
     assert 0 <= min(own["5"]) <= max(own["5"]) <= math.pi / 2
     assert all(not e["angles"] for e in entries if e["client"] != 0)
     before = out.stat().st_mtime_ns
-    study_spectra.main()
+    main(arguments)
     assert out.stat().st_mtime_ns == before
 
 
 def test_the_angle_of_a_turned_direction_is_that_of_the_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(study_spectra, "RANKS", (1, 2, 3))
+    monkeypatch.setattr(spectra, "RANKS", (1, 2, 3))
     factor = torch.diag(torch.tensor([3.0, 2.0], dtype=torch.float64))
     factor = torch.cat([factor, torch.zeros_like(factor)], dim=1)
     turned = factor.clone()
     turned[0] = 3 * torch.tensor([math.cos(0.3), 0, math.sin(0.3), 0])
     pair = (Sketch(f, torch.zeros(2, dtype=torch.float64)) for f in (factor, turned))
-    found = study_spectra.angles(*pair)
+    found = spectra.angles(*pair)
     assert list(found) == ["1", "2"]
     assert found["1"] == pytest.approx([0.3])
     assert found["2"] == pytest.approx([0.3, 0], abs=1e-7)
+
+
+def test_rounding_is_left_out_of_a_spectrum() -> None:
+    values = [10.0, 1e-4, 1e-8, 1e-14]
+    shared = {"singular_values": values, "cutoff": 1e-7}
+    runs = [{"client": client, **shared} for client in (spectra.POOLED, 0)]
+    pooled, client, cutoff = spectra.spectrum(runs)
+    assert list(pooled.y) == list(client.y) == values[:3]
+    assert (cutoff.x, cutoff.y) == ([1, 3], [1e-7] * 2)
+
+
+def test_the_gap_of_a_sweep_is_the_last_one_and_a_word_is_a_level() -> None:
+    runs = [
+        {"sweep": "rank", "value": value, "problem": "p", "function": [1.0, gap]}
+        for value, gap in ((20, 1e-9), ("full", 0.0), (5, 1e-2))
+    ]
+    ranks, full = trajectory.against(runs, "problem", ["p"])
+    assert (list(ranks.x), list(ranks.y)) == ([5, 20], [1e-2, 1e-9])
+    assert (list(full.x), list(full.y)) == ([5, 20], [LEAST] * 2)

@@ -2,11 +2,8 @@
 
 import json
 
-import benchmark_backends
-import benchmark_compression
 import pytest
-import study_observer
-import torch
+from experiments import compression
 
 import problems
 from fedsciml import methods, run
@@ -15,7 +12,7 @@ from fedsciml.wrappers.compress import compressed
 
 def test_an_entry_of_a_compression_is_what_the_run_reports() -> None:
     word = "bfloat16,feedback"
-    entry = benchmark_compression.measured("allen_cahn", "fipa", word, 1, 3)
+    entry = compression.measure("allen_cahn", "fipa", word, 1, 3)
     assert json.loads(json.dumps(entry)) == entry
     method = compressed(methods.load("fipa"), word)
     history = run(problems.load("allen_cahn"), method, 3, 1).history
@@ -36,7 +33,7 @@ def test_the_table_has_medians_over_the_starts_that_get_there() -> None:
         }
         for seed in (8, 9, 11)
     ]
-    row = benchmark_compression.table(entries).splitlines()[2]
+    row = compression.table(entries).markdown().splitlines()[2]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert cells == [
         *("allen_cahn", "fipa", "float32", "3", "1.0e-09", "1.0e-08"),
@@ -45,39 +42,25 @@ def test_the_table_has_medians_over_the_starts_that_get_there() -> None:
 
 
 def test_a_client_has_so_many_rows_however_many_clients_there_are() -> None:
-    entry = benchmark_backends.scaling("inprocess", 3)
+    entry = backends.scaling("inprocess", 3)
     # Of the published 800 + 40 points as many for every 50 clients.
-    assert entry["rows"] == pytest.approx(3 * benchmark_backends.ROWS * 1.05, abs=1)
+    assert entry["rows"] == pytest.approx(3 * backends.ROWS * 1.05, abs=1)
     assert 0 < entry["sum_rank"] <= entry["rows"]
     assert entry["peak_MB"] >= 0
-    _, table = benchmark_backends.tables([entry])
-    assert table.splitlines()[2].startswith(f"| inprocess | 3 | {entry['rows']} |")
+    entry |= {"kind": "scaling", "backend": "inprocess", "clients": 3}
+    _, table = backends.tables([entry])
+    assert (
+        table.markdown()
+        .splitlines()[2]
+        .startswith(f"| inprocess | 3 | {entry['rows']} |")
+    )
 
 
 def test_both_doors_carry_the_same_uploads() -> None:
     pytest.importorskip("flwr")
     # ``exchanges`` asserts it.
-    entry = benchmark_backends.overhead(2, rounds=2)
+    entry = backends.overhead(2, rounds=2)
     assert entry["parameters"] == 2209
     rank, loss = divmod(entry["bytes"], (2209 + 1) * 8)
     assert 0 < rank <= 20
     assert loss == 8
-
-
-def test_the_points_of_a_whole_sketch_are_read_with_their_values() -> None:
-    problem = study_observer.federation(5, 1)
-    truth = problem.shards()[0].rows[0]
-    seen = study_observer.sent(problem, "default", 1)
-    points, values = study_observer.guessed(seen)
-    distance, nearest = torch.cdist(truth.points, points).min(1)
-    assert distance.max() < 1e-9
-    assert truth.target is not None
-    wrong = values[nearest] - truth.target.flatten()
-    assert wrong.abs().max() < 1e-9
-
-
-def test_a_coarse_sketch_of_many_rows_hides_points_but_not_the_field() -> None:
-    entry = study_observer.measured(60, "1e-2", 0)
-    assert entry["rank"] < 20
-    assert entry["found"] <= 0.1
-    assert entry["model"] < study_observer.NOISE  # better than a measured value

@@ -1,18 +1,13 @@
 """Clients that leave and come: what still holds, and who stands in for them."""
 
-import json
-from dataclasses import replace
-from functools import partial
 
 import pytest
-import study_stragglers
 import torch
 from cases import linear, optimum, scalar, theta
 from faults import Faulty, advanced
 from reference import relative
 from torch import Tensor
 
-import problems
 from fedsciml import methods, policies
 from fedsciml.federation.exchange import Checkpoint, Federation
 from fedsciml.federation.inprocess import Local
@@ -186,33 +181,3 @@ def test_a_client_that_comes_later_is_balanced_too(by: str) -> None:
         assert not torch.equal(own, torch.ones(2).double())
     else:
         assert torch.equal(own, torch.ones(2).double())
-
-
-def test_the_study_s_record_is_within_the_bounds_stated() -> None:
-    entries = json.loads(study_stragglers.RECORD.read_text())
-    keys = [tuple(e[key] for key in study_stragglers.KEY) for e in entries]
-    assert sorted(keys) == sorted(study_stragglers.keys())
-    for e in entries:
-        assert e["error"] <= study_stragglers.BOUNDS.get(e["scenario"], 2.0)
-        if e["scenario"] == "at random" and not e["staleness"]:
-            assert max(e["errors"][34:]) < 1e-5
-    page = study_stragglers.DOCS.read_text()
-    assert study_stragglers.table(entries).markdown() in page
-
-
-def test_the_study_leaves_out_who_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = partial(problems.load, points=0.05, width=6)
-    monkeypatch.setattr(study_stragglers, "ROUNDS", 8)
-    monkeypatch.setattr(problems, "load", tiny)
-    drawn = study_stragglers.away("at random", 1)
-    at_random = sum(number in of for of in drawn.values() for number in range(1, 9))
-    for scenario, missing in {
-        "nobody": 0,
-        "two for ten rounds": 6,
-        "an end for ever": 3,
-        "at random": at_random,
-    }.items():
-        entry = study_stragglers.measured("allen_cahn", scenario, 0, 1)
-        assert entry["missing"] == missing
-        assert entry["error"] == entry["errors"][-1]
-    assert at_random > 0

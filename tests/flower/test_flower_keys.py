@@ -118,6 +118,7 @@ def test_without_what_comes_with_flower_the_program_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "flower_keys")
+    monkeypatch.delitem(sys.modules, "_keys")
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(SystemExit, match=r"pip install .*\[flower\]"):
         importlib.import_module("flower_keys")

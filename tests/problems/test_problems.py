@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import _common
-import _suites
 import pytest
 import torch
 from cases import small, theta
+from experiments import _suites
 from reference import jacobian, relative
 from torch import Tensor
 

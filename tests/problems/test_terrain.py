@@ -2,11 +2,10 @@
 
 import json
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
-import study_terrain
 import torch
+from experiments.terrain import EXPERIMENTS, LONG, measure
 from matplotlib.cbook import get_sample_data
 
 import problems
@@ -64,7 +63,7 @@ def test_an_entry_holds_root_mean_square_errors_in_metres(
 ) -> None:
     problem = problems.load("terrain", measurements=200)
     monkeypatch.setattr(problems, "load", lambda name: problem)
-    entry = study_terrain.measured("fipa", None, None, None, 3)
+    entry = measure("fipa", None, None, None, 3)
     result = run(problem, methods.load("fipa"), 3)
     assert json.loads(json.dumps(entry)) == entry
     rows = problem.pooled().rows[0]
@@ -83,7 +82,7 @@ def test_neighbours_alone_are_tested_at_home_and_elsewhere(
 ) -> None:
     problem = problems.load("terrain", measurements=200)
     monkeypatch.setattr(problems, "load", lambda name: problem)
-    entry = study_terrain.measured("alone", None, None, None, 2)
+    entry = measure("alone", None, None, None, 2)
     squares = {True: [], False: []}
     assert problem.test_points is not None
     assert problem.reference is not None
@@ -99,6 +98,6 @@ def test_neighbours_alone_are_tested_at_home_and_elsewhere(
 
 
 def test_the_record_has_all_methods() -> None:
-    entries = json.loads(Path(study_terrain.RECORD).read_text())
+    entries = json.loads(EXPERIMENTS[0].path.read_text())
     assert {e["method"] for e in entries} == {"fipa", "fedavg", "gauss_newton", "alone"}
-    assert max(e["rounds"] for e in entries) == study_terrain.LONG
+    assert max(e["rounds"] for e in entries) == LONG

@@ -1,0 +1,340 @@
+"""Every problem of a suite by every method, from several starts.
+
+Each run makes its rounds; a method with a budget goes on until it has computed for so
+many seconds, so that methods with cheap rounds are seen at as many bytes and seconds as
+the others. Finished runs are kept also when their options would now be others. Methods
+with options take those that experiment `tuning` found.
+
+A problem is NAME or NAME:KEY=VALUE,... with arguments of ``make``. The tables are those
+of README, docs/benchmark.md, docs/problems.md and figures/tables.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from statistics import mean
+
+import _common
+import numpy as np
+import torch
+
+import problems
+from experiments import _suite_tables
+from experiments._drawing import Drawing, chosen, look, methods_of, spread, styled
+from experiments._experiment import Experiment
+from experiments._record import DATA, Entry, short
+from experiments._runs import OURS, Runs, longest, thinned
+from experiments._suites import (
+    EXTRA,
+    FEDPINN,
+    RIVALS,
+    ROWS,
+    SUITES,
+    options_of,
+    rounds_of,
+    setting_of,
+)
+from experiments._table import Table
+from fedsciml import methods, plot, run
+from fedsciml.federation.history import Round
+from fedsciml.plot import Panel
+from fedsciml.problem import Problem
+
+KEY = ("problem", "method", "seed", "rounds", "budget")
+ERRORS = ("relative_l2", "mse")
+AUTHORS = DATA / "published.json"
+"""Best errors of the authors' own program, run on two cores."""
+
+SINES = ("sine2", "sine4", "sine8")
+LINES = ("poisson1d", "allen_cahn", "bratu", "fisher_kpp", "reaction_diffusion")
+INVERSE = ("heat_inverse", "burgers_inverse", "terrain")
+TIMES = tuple(name for name in EXTRA if name not in INVERSE)
+SPACES = ("gaussians2d", "poisson2d", "poisson3d", "poisson5d")
+
+
+def measure(problem: str, method: str, seed: int, rounds: int, budget: float) -> Entry:
+    """One run and what tables and figures need of it."""
+    made, setting = problems.parse(problem), setting_of(problem)
+    # The other suites know one measure.
+    quantity = "relative_l2" if setting else _common.quantity(made)
+    sought = setting.sought if setting else ""
+    alone = method == "local_only"
+    parts = [made.alone(m) for m in range(made.clients)] if alone else [made]
+    found = [trained(p, method, seed, rounds, budget, problem) for p in parts]
+    history = averaged(found) if alone else found[0]
+    shown = [history[k] for k in thinned(len(history))]
+    errors = [
+        line.errors[sought] if sought else getattr(line, quantity) for line in shown
+    ]
+    return {
+        "options": options_of(problem, method),
+        "quantity": quantity,
+        "parameters": made.network.size,
+        "clients": made.clients,
+        "threads": torch.get_num_threads(),
+        "round": [line.round for line in shown],
+        "error": [short(error) for error in errors],
+        "bytes": [line.sent for line in shown],
+        "seconds": [short(line.seconds) for line in shown],
+        "epochs": epochs(history, shown),
+        "rank": [short(mean(line.ranks)) for line in shown if line.ranks],
+        "each": {
+            k: short(v) for k, v in history[-1].errors.items() if math.isfinite(v)
+        },
+    }
+
+
+def trained(
+    problem: Problem, row: str, seed: int, rounds: int, budget: float, name: str
+) -> list[Round]:
+    """The history of a run: so many rounds at least, and so many seconds.
+
+    Of a run that diverges, the rounds before.
+    """
+    found, least = ROWS[row], rounds_of(name, row, rounds)
+    if not found.method:
+        return yardstick(name, row, seed, budget)
+    method = methods.load(found.method, **options_of(name, row))
+
+    def enough(history: list[Round]) -> bool:
+        spent = history[-1].seconds >= budget or found.rounds > 0
+        return len(history) >= least and spent
+
+    longest = 10**6 if budget else least
+    history: list[Round] = []
+    try:
+        run(
+            problem,
+            method,
+            longest,
+            seed,
+            stop=enough,
+            clock=time.process_time,
+            progress=history.append,
+        )
+    except FloatingPointError as error:
+        if not history:
+            raise
+        print(f"Diverged: {error}", file=sys.stderr)
+    return history
+
+
+def yardstick(problem: str, row: str, seed: int, budget: float) -> list[Round]:
+    """DeepXDE's history; an epoch is an iteration, a round a hundred or of NNCG one."""
+    from experiments._yardstick import trained as by_deepxde  # its import takes seconds
+
+    lines = by_deepxde(problem, seed, budget, nncg=row == "deepxde_nncg")
+    before = [0, *(line["iterations"] for line in lines)]
+    return [
+        Round(
+            line["round"],
+            line["loss"],
+            epochs=line["iterations"] - done,
+            relative_l2=line["relative_l2"],
+            mse=line["mse"],
+            seconds=line["seconds"],
+        )
+        for line, done in zip(lines, before, strict=False)
+    ]
+
+
+def averaged(histories: Sequence[Sequence[Round]]) -> list[Round]:
+    """The mean errors and ranks of parties that train alone, and their seconds' sum."""
+    shortest = min(len(history) for history in histories)
+    result = []
+    for lines in zip(*(history[:shortest] for history in histories), strict=True):
+        each = [line.errors for line in lines if line.errors]
+        result.append(
+            replace(
+                lines[0],
+                **{k: mean(getattr(line, k) for line in lines) for k in ERRORS},
+                errors={k: mean(e[k] for e in each) for k in (each[0] if each else ())},
+                ranks=tuple(rank for line in lines for rank in line.ranks),
+                seconds=sum(line.seconds for line in lines),
+            )
+        )
+    return result
+
+
+def epochs(history: Sequence[Round], shown: Sequence[Round]) -> list[int]:
+    """Local epochs of a client so far, at the rounds shown."""
+    total, at = 0, {}
+    for line in history:
+        total += line.epochs
+        at[line.round] = total
+    return [at[line.round] for line in shown]
+
+
+def counted(entries: Sequence[Entry]) -> list[Entry]:
+    """Of the runs from the same start, the one that went on longest."""
+    return longest(entries, KEY[:3], lambda e: (e["round"][-1], e["seconds"][-1]))
+
+
+def tables(entries: Sequence[Entry]) -> list[Table]:
+    """Those of suite ``fipa``."""
+    runs, names = Runs(counted(entries)), list(ROWS)
+    first = _suite_tables.overview(runs, RIVALS)
+    found = [
+        _suite_tables.matrix(runs, names),
+        _suite_tables.against(runs),
+        _suite_tables.published(runs, json.loads(AUTHORS.read_text())),
+        *(_suite_tables.detail(runs, name, names) for name in runs.problems),
+    ]
+    return [
+        replace(first, page="README.md", tex=True),
+        *(replace(table, page="docs/benchmark.md", tex=True) for table in found),
+    ]
+
+
+def reached(suite: str, entries: Sequence[Entry]) -> list[Table]:
+    """That of another suite."""
+    names, rounds = SUITES[suite].problems, SUITES[suite].rounds
+    asked = {name: s.asked for name, s in (FEDPINN | EXTRA).items()}
+    found = _suite_tables.reached(suite, names, counted(entries), asked, rounds)
+    return [replace(found, page="docs/problems.md", tex=True)]
+
+
+def rows(
+    entries: Sequence[Entry],
+    names: Sequence[str],
+    record: str = "suite.json",
+    height: float = 1.6,
+) -> plot.Figure:
+    """A row of three panels per problem: medians over the starts, and quartiles."""
+    runs = [credited(e) for e in counted(chosen(entries, record, problem=names))]
+    shown = [name for name in names if any(e["problem"] == name for e in runs)]
+    parts = []
+    for name in shown:
+        bottom = name == shown[-1]
+        parts += row([e for e in runs if e["problem"] == name], bottom)
+    return plot.panels(parts, 3, height=height, legend="below", sharey="row")
+
+
+def row(runs: Sequence[Entry], bottom: bool) -> list[Panel]:
+    """The error of each method on one problem, against rounds, bytes and seconds."""
+    mine = {m: [e for e in runs if e["method"] == m] for m in methods_of(runs)}
+    sending = {m: found for m, found in mine.items() if found[0]["bytes"][-1]}
+    quantity = runs[0]["quantity"]
+    ylabel = "test MSE" if quantity == "mse" else plot.QUANTITIES[quantity]
+    if (setting := setting_of(runs[0]["problem"])) and setting.sought:
+        ylabel = f"error of {setting.sought}"
+    parts = []
+    for axis, word, drawn in (
+        ("round", "round", mine),
+        ("megabytes", "megabytes sent, both ways", sending),
+        ("seconds", "seconds of one core", mine),
+    ):
+        first = axis == "round"
+        parts.append(
+            Panel(
+                f"{runs[0]['problem']}, {runs[0]['clients']} clients" if first else "",
+                word if bottom else "",
+                ylabel,
+                [styled(m, spread(e, axis)) for m, e in drawn.items()],
+            )
+        )
+    return parts
+
+
+def credited(entry: Entry) -> Entry:
+    """A run with megabytes, and errors as the tables count them (``_runs``)."""
+    errors = entry["error"]
+    if entry["method"] not in OURS:
+        errors = np.fmin.accumulate(errors).tolist()
+    return {**entry, "error": errors, "megabytes": [b / 1e6 for b in entry["bytes"]]}
+
+
+def convergence(*histories: Sequence[Round]) -> plot.Figure:
+    """Single runs of the demo."""
+    names = ("fipa", "fedavg", "gauss_newton")
+    labelled = {
+        look(name).label: history
+        for name, history in zip(names, histories, strict=True)
+    }
+    return plot.convergence(labelled, "relative_l2", "Allen-Cahn, two clients")
+
+
+DRAWINGS = {
+    "allen_cahn-convergence": Drawing(
+        convergence,
+        (
+            "allen_cahn-fipa.jsonl",
+            "allen_cahn-fedavg.jsonl",
+            "allen_cahn-gauss_newton.jsonl",
+        ),
+        "One run each of FIPA, FedAvg and centralised Gauss-Newton on Allen-Cahn.",
+    ),
+    "suite-sine": Drawing(
+        lambda entries: rows(entries, SINES),
+        ("suite.json",),
+        "Test error of all methods on sine2, sine4 and sine8 against rounds, bytes and "
+        "seconds; medians over the starts, quartiles shaded. Of baselines, the lowest "
+        "error so far; a round of centralised descent is a block of iterations.",
+    ),
+    "suite-pde-1d": Drawing(
+        lambda entries: rows(entries, LINES),
+        ("suite.json",),
+        "Relative L2 error of all methods on the equations in one dimension against "
+        "rounds, bytes and seconds; medians over the starts, quartiles shaded.",
+    ),
+    "suite-2d-5d": Drawing(
+        lambda entries: rows(entries, SPACES),
+        ("suite.json",),
+        "The same in two, three and five dimensions, with the regression gaussians2d.",
+    ),
+}
+FEDPINN_DRAWINGS = {
+    "suite-fedpinn": Drawing(
+        lambda entries: rows(entries, tuple(FEDPINN), "fedpinn.json", 1.3),
+        ("fedpinn.json",),
+        "Suite fedpinn: error of FIPA, of centralised Gauss-Newton and of FedAvg with "
+        "its published setting against rounds, bytes and seconds.",
+    ),
+}
+EXTRA_DRAWINGS = {
+    "suite-extra": Drawing(
+        lambda entries: rows(entries, TIMES, "extra.json", 1.3),
+        ("extra.json",),
+        "Suite extra: the same for equations in time, systems and other domains.",
+    ),
+    "suite-inverse": Drawing(
+        lambda entries: rows(entries, INVERSE, "extra.json"),
+        ("extra.json",),
+        "The same for unknown numbers and measured data.",
+    ),
+}
+
+
+def check(problem: str, method: str, *others: object) -> None:
+    """Raise ValueError if there is no such method, or it has no options there."""
+    del others
+    if method not in ROWS:
+        raise ValueError(f"No method '{method}' here; choose one of {', '.join(ROWS)}.")
+    options_of(problem, method)
+
+
+def _suite(name: str, drawings: dict[str, Drawing]) -> Experiment:
+    suite = SUITES[name]
+    return Experiment(
+        name,
+        f"{suite.about}\n\n{__doc__}",
+        KEY,
+        lambda entries: suite.cases(),
+        measure,
+        tables if suite.record == "suite.json" else partial(reached, name),
+        drawings,
+        record=suite.record,
+        check=check,
+    )
+
+
+EXPERIMENTS = (
+    _suite("fipa", DRAWINGS),
+    _suite("fipa-1d", {}),
+    _suite("fedpinn", FEDPINN_DRAWINGS),
+    _suite("extra", EXTRA_DRAWINGS),
+)

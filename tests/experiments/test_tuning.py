@@ -1,0 +1,102 @@
+"""Experiment ``tuning``: what it runs next, and that its record is complete."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+from _common import TUNED, TUNING, tuned
+from experiments._experiment import token
+from experiments._record import Entry
+from experiments._runner import completed
+from experiments.tuning import (
+    EXPERIMENTS,
+    FAR,
+    KEY,
+    NEAR,
+    OWN,
+    PLANS,
+    Options,
+    cases,
+    locally,
+    ranked,
+    stages,
+    unpack,
+)
+
+from fedsciml import methods
+
+KIN = [name for name, plan in PLANS.items() if plan.kin]
+"""The problems in one dimension."""
+
+
+@pytest.fixture(scope="module")
+def record() -> list[Entry]:
+    """The search in the repository."""
+    return unpack(TUNING.read_bytes())
+
+
+@pytest.mark.parametrize("problem", KIN)
+def test_every_stage_of_the_search_was_run(record: list[Entry], problem: str) -> None:
+    done = {token(tuple(entry[name] for name in KEY)) for entry in record}
+    assert {token(case) for stage in stages(record, problem) for case in stage} <= done
+    for method in TUNED:
+        methods.load(method, **tuned(problem, method))
+
+
+def test_what_was_tried_and_is_best_was_measured(record: list[Entry]) -> None:
+    best = json.loads(TUNING.read_text())["best"]
+    for problem in KIN:
+        for method in TUNED:
+            errors = ranked(record, problem, method, PLANS[problem].rounds)
+            assert best[problem][method] == errors[0][1]
+            assert errors[0][0] == min(error for error, _ in errors)
+
+
+@pytest.mark.parametrize("method", OWN)
+def test_what_is_tried_are_options_of_the_method(method: str) -> None:
+    for own in OWN[method]:
+        methods.load(method, **own)
+
+
+def tried(problem: str, method: str, options: Options, rounds: int) -> Entry:
+    """A run with an error of its own, so that no two of them tie."""
+    error = crc32(json.dumps([problem, method, options, rounds]).encode())
+    return {"diverged": False, "median_relative_l2": float(error)}
+
+
+def test_a_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "tuning.json"
+    asked = []
+
+    def note(*case: object) -> Entry:
+        if len(asked) == 30:
+            raise KeyboardInterrupt
+        asked.append(case)
+        return tried(*case)
+
+    experiment = replace(EXPERIMENTS[0], measure=note)
+    with pytest.raises(KeyboardInterrupt):
+        completed(experiment, path, {"problem": ["sine2"]})
+    assert len(unpack(path.read_bytes())) == 30
+    experiment = replace(EXPERIMENTS[0], measure=tried)
+    entries = completed(experiment, path, {"problem": ["sine2"]})
+    assert unpack(path.read_bytes()) == sorted(entries, key=json.dumps)
+    wanted = {token(case) for case in cases(entries) if case[0] == "sine2"}
+    done = {token(tuple(entry[name] for name in KEY)) for entry in entries}
+    assert wanted == done
+    assert len(done) == len(entries) > 30
+    whole = {e["method"] for e in entries if e["rounds"] == PLANS["sine2"].rounds}
+    assert whole == set(TUNED)
+
+
+def test_the_kin_start_from_fedavg_s_learning_rates() -> None:
+    few = PLANS["sine2"].few
+    entries = []
+    for tau, rate, error in ((20, 1e-3, 0.2), (20, 1e-2, 0.1), (100, 3e-3, 0.3)):
+        case = ("sine2", "fedavg", {"learning_rate": rate, "tau": tau}, few)
+        found = tried(*case) | {"median_relative_l2": error}
+        entries.append(dict(zip(KEY, case, strict=True)) | found)
+    assert locally(entries, "sine2", NEAR) == {"learning_rate": 1e-2, "tau": 20}
+    assert locally(entries, "sine2", FAR) == {"learning_rate": 3e-3, "tau": 100}

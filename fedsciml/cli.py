@@ -121,6 +121,8 @@ class Command:
             )
         return problem, method
 
+    __hash__ = None  # type: ignore[assignment]
+
 
 class Parser(argparse.ArgumentParser):
     """Errors in one line, with the nearest flag where one is misspelt."""

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 import torch
-from benchmark_steps import POLICIES
 from cases import CASES, theta
+from experiments.steps import POLICIES
 from torch import Tensor
 
 import problems

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmark_steps import POLICIES
+from experiments.steps import POLICIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

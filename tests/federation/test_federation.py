@@ -31,6 +31,7 @@ from fedsciml.federation.inprocess import Local
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules, TooFewClients
 from fedsciml.federation.record import Record
+from fedsciml.methods import Method, fipa
 from fedsciml.methods import Record as Message
 from fedsciml.problem import Problem
 from fedsciml.wrappers.compress import Compressed
@@ -39,25 +40,33 @@ OTHERS = Rules(min_clients=2)
 GONE = 1
 """The client that fails, of three."""
 
+CARRYING: dict[str, object] = {"local": "adam", "tau": 2, "keep_state": True}
+"""Options of FIPA with which clients remember how they trained."""
+
 When = Callable[[Message], bool]
 
 
-def without(problem: Problem, client: int) -> Local:
+def without(problem: Problem, method: Method, client: int) -> Local:
     """A federation that never had the client; the others are the same."""
-    clients = Local(problem, methods.load("fipa"))
+    clients = Local(problem, method)
     for part in (clients.systems, clients.shares):
         del part[client]
     return clients
 
 
+@pytest.mark.parametrize("options", [{}, CARRYING])
 @pytest.mark.parametrize("when", [opening, probing])
-def test_the_round_without_a_client_is_that_of_the_others(when: When) -> None:
-    problem, method = scalar(), methods.load("fipa")
+def test_the_round_without_a_client_is_that_of_the_others(
+    when: When, options: dict[str, object]
+) -> None:
+    problem, method = scalar(), methods.load("fipa", **options)
     clients = Faulty(problem, method, {GONE: raises}, when=when)
     start = theta(problem)
     found = advanced(Federation(problem, method, clients, OTHERS), start, rounds=4)
-    others = Federation(problem, method, without(problem, GONE))
-    assert same(found.state, advanced(others, start, rounds=4).state)
+    others = Federation(problem, method, without(problem, method, GONE))
+    expected = advanced(others, start, rounds=4)
+    assert same(found.state, expected.state)
+    assert all(map(same, (found.memories[0], found.memories[2]), expected.memories))
 
 
 @pytest.mark.parametrize("when", [opening, probing])
@@ -313,6 +322,9 @@ def test_a_stand_in_for_the_probe_alone_is_forgotten_too() -> None:
     reached = federation.start(theta(problem), 0)
     for number in range(1, 6):
         reached, _, _, stale = federation.advance(reached)
+        memory = reached.memories[GONE]
+        assert isinstance(memory, fipa.Memory)
+        assert (memory.basis is None) == (number != 3)  # of a sketch that was merged
         if number == 3:
             assert stale == {GONE: 0}
         else:

@@ -140,7 +140,7 @@ class Balanced(Wrapped):
         by: What gets the same weight.
 
     Raises:
-        ValueError: If ``by`` is none of its words.
+        ValueError: If ``by`` is none of its words, or the method is balanced already.
     """
 
     by: Balance
@@ -151,6 +151,8 @@ class Balanced(Wrapped):
                 f"Rows are balanced by one of {', '.join(get_args(Balance))}; got "
                 f"'{self.by}'."
             )
+        if Traces in self.method.client:
+            raise ValueError("The rows of this method are balanced already.")
 
     @property
     def kinds(self) -> tuple[type, ...]:

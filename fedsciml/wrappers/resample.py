@@ -203,8 +203,9 @@ class Resampled(Wrapped):
         terms: Names of the terms that are drawn again; none stands for all that can.
 
     Raises:
-        ValueError: If a number is out of range; in the first round, as ``chosen``; when
-            points are drawn, if too few candidates lie in a client's part.
+        ValueError: If a number is out of range, or the method is resampled already; in
+            the first round, as ``chosen``; when points are drawn, if too few candidates
+            lie in a client's part.
     """
 
     every: int = 20
@@ -220,6 +221,8 @@ class Resampled(Wrapped):
                 "Resampling needs finite power and offset of at least 0; got "
                 f"{self.power} and {self.offset}."
             )
+        if Redraw in self.method.client:
+            raise ValueError("The points of this method are drawn again already.")
 
     @property
     def kinds(self) -> tuple[type, ...]:

@@ -47,8 +47,8 @@ class Warmup(Method):
     Both see what they would see alone; clients forget the first method's memory.
 
     Raises:
-        ValueError: If ``rounds < 1``, or one of the methods is centralised and the
-            other is not.
+        ValueError: If ``rounds < 1``, one of the methods is centralised and the other
+            is not, or ``then`` has a warm-up.
     """
 
     first: Method
@@ -64,6 +64,11 @@ class Warmup(Method):
             raise ValueError(
                 f"{self.first.name} and {self.then.name} cannot follow each other: one "
                 "is centralised, the other federated."
+            )
+        if First in self.then.client:
+            raise ValueError(
+                f"{self.then.name} has a warm-up already. To run three methods one "
+                "after the other, write Warmup(Warmup(first, 2, second), 5, third)."
             )
 
     @property

@@ -15,16 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _common  # noqa: F401  before torch, see there
-import _figures_studies
 from experiments._drawing import draw
 from experiments._record import DATA, FIGURES, ROOT
 from experiments._registry import experiments
 
 EXPERIMENTS = experiments().values()
 DRAWINGS = {name: d for e in EXPERIMENTS for name, d in e.drawings.items()}
-DRAWINGS |= {
-    **_figures_studies.DRAWINGS,
-}
 OTHERS = {
     "allen_cahn-fedavg.jsonl": "",
     "allen_cahn-fipa.jsonl": "",

@@ -13,6 +13,7 @@ MODULES = (
     "partitions",
     "clients",
     "cost",
+    "solutions",
     "stall",
     "steps",
     "inverse",

@@ -136,7 +136,6 @@ EXPERIMENTS = (
         drawings={
             "solutions": Drawing(
                 solutions,
-                ("solutions.npz",),
                 "Solutions, and the errors of FedAvg, FIPA and centralised "
                 "Gauss-Newton on one colour scale.",
             ),

@@ -18,20 +18,10 @@ from fedsciml.federation.record import Round
 from fedsciml.problem import Problem, Shard
 from fedsciml.residual import JetBlock, System
 
-SUITE = (
-    "sine2",
-    "sine4",
-    "sine8",
-    "gaussians2d",
-    "poisson1d",
-    "allen_cahn",
-    "bratu",
-    "fisher_kpp",
-    "reaction_diffusion",
-    "poisson2d",
-    "poisson3d",
-    "poisson5d",
-)
+SINES = ("sine2", "sine4", "sine8")
+LINES = ("poisson1d", "allen_cahn", "bratu", "fisher_kpp", "reaction_diffusion")
+SPACES = ("poisson2d", "poisson3d", "poisson5d")
+SUITE = (*SINES, "gaussians2d", *LINES, *SPACES)
 """The problems of suite ``fipa``."""
 
 LIKE_FEDAVG = ("fedadam", "feddyn", "fedfisher")

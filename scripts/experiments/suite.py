@@ -49,12 +49,9 @@ ERRORS = ("relative_l2", "mse")
 AUTHORS = DATA / "published.json"
 """Best errors of the authors' own program, run on two cores."""
 
-SINES = ("sine2", "sine4", "sine8")
-LINES = ("poisson1d", "allen_cahn", "bratu", "fisher_kpp", "reaction_diffusion")
 INVERSE = ("heat_inverse", "burgers_inverse", "terrain")
 TIMES = tuple(name for name in EXTRA if name not in INVERSE)
 DEMO = ("fipa", "fedavg", "gauss_newton")
-SPACES = ("gaussians2d", "poisson2d", "poisson3d", "poisson5d")
 
 
 def measure(problem: str, method: str, seed: int, rounds: int, budget: float) -> Entry:
@@ -260,18 +257,18 @@ DRAWINGS = {
         tuple(f"allen_cahn-{method}.jsonl" for method in DEMO),
     ),
     "suite-sine": Drawing(
-        lambda entries: rows(entries, SINES),
+        lambda entries: rows(entries, _common.SINES),
         "Test error of all methods on sine2, sine4 and sine8 against rounds, bytes and "
         "seconds; medians over the starts, quartiles shaded. Of baselines, the lowest "
         "error so far; a round of centralised descent is a block of iterations.",
     ),
     "suite-pde-1d": Drawing(
-        lambda entries: rows(entries, LINES),
+        lambda entries: rows(entries, _common.LINES),
         "Relative L2 error of all methods on the equations in one dimension against "
         "rounds, bytes and seconds; medians over the starts, quartiles shaded.",
     ),
     "suite-2d-5d": Drawing(
-        lambda entries: rows(entries, SPACES),
+        lambda entries: rows(entries, ("gaussians2d", *_common.SPACES)),
         "The same in two, three and five dimensions, with the regression gaussians2d.",
     ),
 }

@@ -53,22 +53,22 @@ study: $(READY)  ## how far from Gauss-Newton with less rank, training, ...; 15 
 	@$(BIN)/python -m scripts.experiments spectra
 
 benchmark: $(READY)  ## every method on the 1-D problems, 3 starts; SUITE=fipa for all
-	@$(BIN)/python scripts/benchmark.py $(SUITE) --jobs 2
+	@$(BIN)/python -m scripts.experiments $(SUITE) --jobs 2
 
 tune: $(READY)  ## search the baselines' best options; hours, can be interrupted
-	@$(BIN)/python scripts/tune_baselines.py
+	@$(BIN)/python -m scripts.experiments tuning
 
 figures: $(READY)  ## draw figures/ from the records in figures/data/
 	@$(BIN)/python scripts/make_figures.py
 
 steps: $(READY)  ## scoreboard of the step policies; hours, can be interrupted
-	@$(BIN)/python scripts/benchmark_steps.py
+	@$(BIN)/python -m scripts.experiments steps
 
 ranks: $(READY)  ## error against bytes of the rank schedules; an hour
-	@$(BIN)/python scripts/benchmark_ranks.py
+	@$(BIN)/python -m scripts.experiments ranks
 
 speed: $(READY)  ## where the time goes, beside other ways to get a Jacobian
-	@$(BIN)/python scripts/benchmark_speed.py
+	@$(BIN)/python -m scripts.experiments speed --fresh --threads 2
 
 clean:  ## remove .venv and caches; keep runs/
 	rm -rf $(VENV) *.egg-info build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

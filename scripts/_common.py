@@ -1,47 +1,28 @@
 """What the programs share: the tuned settings, a progress bar, pictures, numbers."""
 
-import argparse
 import json
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 # Threads that wait must sleep: spinning makes a busy machine ten times slower. OpenMP
 # reads this when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import torch
 from tqdm import tqdm
 
 from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result
-from fedsciml.federation.record import replace_file
 from fedsciml.problem import Problem, Shard
 from fedsciml.residual import JetBlock, System
 
-SUITE = (
-    "sine2",
-    "sine4",
-    "sine8",
-    "gaussians2d",
-    "poisson1d",
-    "allen_cahn",
-    "bratu",
-    "fisher_kpp",
-    "reaction_diffusion",
-    "poisson2d",
-    "poisson3d",
-    "poisson5d",
-)
+SINES = ("sine2", "sine4", "sine8")
+LINES = ("poisson1d", "allen_cahn", "bratu", "fisher_kpp", "reaction_diffusion")
+SPACES = ("poisson2d", "poisson3d", "poisson5d")
+SUITE = (*SINES, "gaussians2d", *LINES, *SPACES)
 """The problems of suite ``fipa``."""
-
-Entry = dict[str, Any]
-"""What a benchmark keeps of a finished run: plain data, with the run's key."""
 
 LIKE_FEDAVG = ("fedadam", "feddyn", "fedfisher")
 """Methods that train locally as FedAvg does, with options of their own besides."""
@@ -70,78 +51,6 @@ def tuned(problem: str, method: str) -> dict[str, object]:
         f"{TUNING} has no tuned options of method '{method}' for problem '{problem}'. "
         "Leave --tuned out or search for them."
     )
-
-
-def add_runs(parser: argparse.ArgumentParser, record: Path, jobs: int = 1) -> None:
-    """The arguments for ``completed``: jobs, threads, fresh, and out for its path."""
-    add = parser.add_argument
-    add("--jobs", type=int, default=jobs, help=f"runs side by side; default {jobs}")
-    add("--threads", type=int, default=1, help="threads of each run; default 1")
-    add("--fresh", action="store_true", help="run again what is there")
-    add("--out", type=Path, default=record, help=f"the record; default {record}")
-
-
-def completed(
-    path: Path,
-    names: Sequence[str],
-    keys: Sequence[tuple[Any, ...]],
-    measure: Callable[..., Entry],
-    jobs: int,
-    threads: int,
-    fresh: bool = False,
-) -> list[Entry]:
-    """The record of a benchmark, after the runs that it lacks.
-
-    The record is replaced after every run, one line a run, sorted. A run that diverges
-    is reported and left out; any other error ends the benchmark at once.
-
-    Args:
-        path: The record.
-        names: The fields of an entry that are its key.
-        keys: The runs wanted, in the order in which they are made.
-        measure: Makes a run from its key, in a process of its own.
-        jobs: Runs side by side.
-        threads: Of each run.
-        fresh: Run again what is there.
-    """
-    entries: list[Entry] = json.loads(path.read_text()) if path.is_file() else []
-
-    def key(entry: Entry) -> tuple[Any, ...]:
-        return tuple(entry[name] for name in names)
-
-    if fresh:
-        entries = [entry for entry in entries if key(entry) not in keys]
-    done = {key(entry) for entry in entries}
-    missing = [k for k in keys if k not in done]
-    if not missing:
-        return entries
-    pool = ProcessPoolExecutor(
-        jobs,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(threads,),
-    )
-    with pool:
-        futures = [pool.submit(measure, *k) for k in missing]
-        finished = as_completed(futures)
-        for future in tqdm(finished, "runs", len(futures), mininterval=_pause()):
-            try:
-                entries.append(future.result())
-            except FloatingPointError as error:
-                print(f"Diverged: {error}", file=sys.stderr)
-                continue
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-            keep(path, entries)
-    return entries
-
-
-def keep(path: Path, entries: Sequence[Entry]) -> None:
-    """Replace a record: a list, an entry a line, sorted."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = sorted(json.dumps(entry) for entry in entries)
-    replace_file(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
 def _pause() -> float:
@@ -212,11 +121,6 @@ def pictures(
     }
     for name, figure in figures.items():
         plot.save(figure, directory / f"{prefix}{name}.png")
-
-
-def short(value: float) -> float:
-    """Four significant digits: enough to draw and to compare."""
-    return float(f"{value:.4g}")
 
 
 def size(number: int) -> str:

@@ -15,16 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _common  # noqa: F401  before torch, see there
-import _figures_studies
 from experiments._drawing import draw
-from experiments._record import DATA, FIGURES, ROOT
+from experiments._record import DATA, FIGURES
 from experiments._registry import experiments
 
 EXPERIMENTS = experiments().values()
-DRAWINGS = {name: d for e in EXPERIMENTS for name, d in e.drawings.items()}
-DRAWINGS |= {
-    **_figures_studies.DRAWINGS,
-}
+DRAWINGS = {name: (e, d) for e in EXPERIMENTS for name, d in e.drawings.items()}
 OTHERS = {
     "allen_cahn-fedavg.jsonl": "",
     "allen_cahn-fipa.jsonl": "",
@@ -63,15 +59,15 @@ def readme(drawn: Sequence[str], data: Path) -> str:
     """The list of the figures drawn and of the records in a directory."""
     figures, records = "", "\n| record | made by | used in |\n|---|---|---|\n"
     used: dict[str, list[str]] = {}
-    for name, drawing in DRAWINGS.items():
+    for name, (experiment, drawing) in DRAWINGS.items():
         for record in drawing.records:
             used.setdefault(record, []).append(f"[{name}]({name}.pdf)")
         if name in drawn:
             sources = ", ".join(f"[{r}](data/{r})" for r in drawing.records)
-            script = Path(drawing.draw.__code__.co_filename).relative_to(ROOT)
+            script = experiment.measure.__module__.replace(".", "/") + ".py"
             command = f"python scripts/make_figures.py --only {name}"
             figures += f"| [{name}]({name}.pdf) | {drawing.shows} | {sources} "
-            figures += f"| [{script.name}](../{script}) | `{command}` |\n"
+            figures += f"| [{Path(script).name}](../scripts/{script}) | `{command}` |\n"
     for record, (maker, page) in makers().items():
         if (data / record).exists():
             where = ", ".join(used.get(record, [])) or page
@@ -94,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     todo = parser.parse_args(arguments)
     todo.out.mkdir(parents=True, exist_ok=True)
-    wanted = {name: DRAWINGS[name] for name in todo.only or DRAWINGS}
+    wanted = {name: DRAWINGS[name][1] for name in todo.only or DRAWINGS}
     drawn = draw(wanted, todo.data, todo.out, todo.formats)
     if not todo.only:
         (todo.out / "README.md").write_text(readme(drawn, todo.data))

@@ -1,6 +1,6 @@
-"""Make the tables of reference solutions in `problems/data`.
+"""Make the table of the reference solution of `allen_cahn_time` in `problems/data`.
 
-Each is solved by a method that shares nothing with the networks, twice, the second time
+It is solved by a method that shares nothing with the networks, twice, the second time
 with a coarser resolution; their difference is printed.
 
     python scripts/reference_solutions.py
@@ -8,10 +8,7 @@ with a coarser resolution; their difference is printed.
 
 import argparse
 import io
-from collections.abc import Callable
-from pathlib import Path
 
-import _common  # noqa: F401  # before torch, see there
 import numpy as np
 from scipy.integrate import solve_ivp
 
@@ -26,7 +23,7 @@ COARSE = 0.8
 
 
 def allen_cahn(resolution: float = 1.0) -> Table:
-    """``allen_cahn_time``: u [101, 101] at x [101] in [0, 1] and t [101] in [0, 1].
+    """u [101, 101] at x [101] in [0, 1] and t [101] in [0, 1].
 
     u is even, so x >= 0 with u_x = 0 at x = 0 and u = -1 at x = 1 is enough. Chebyshev
     collocation in x, of degree 480 times the resolution; the Radau method in t, of
@@ -64,23 +61,17 @@ def allen_cahn(resolution: float = 1.0) -> Table:
     return {"x": at, "t": t, "u": space.interpolate(whole(solved.y), at)}
 
 
-TABLES: dict[Path, Callable[..., Table]] = {allen_cahn_time.TABLE: allen_cahn}
-"""File and what makes it."""
-
-
 def main() -> None:
-    """Make the tables."""
+    """Make the table."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
-    for path, solve in TABLES.items():
-        table, coarse = solve(), solve(COARSE)
-        change = max(float(np.abs(table[k] - coarse[k]).max()) for k in table)
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **table)
-        path.parent.mkdir(exist_ok=True)
-        replace_file(path, content.getvalue())
-        print(f"{path}: a coarser resolution changes it by at most {change:.1e}")
+    table, coarse, path = allen_cahn(), allen_cahn(COARSE), allen_cahn_time.TABLE
+    change = max(float(np.abs(table[k] - coarse[k]).max()) for k in table)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **table)
+    replace_file(path, content.getvalue())
+    print(f"{path}: a coarser resolution changes it by at most {change:.1e}")
 
 
 if __name__ == "__main__":

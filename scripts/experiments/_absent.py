@@ -7,9 +7,9 @@ import torch
 from torch import Generator
 
 from fedsciml import run
+from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import Local
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.history import Round
 from fedsciml.methods import Method
 from fedsciml.problem import Problem
 

@@ -67,7 +67,7 @@ def _experiment(experiment: Experiment, words: Sequence[str]) -> int:
         data = todo.out.parent
         drawn = draw(experiment.drawings, data, FIGURES if standard else data)
         return int(len(drawn) < len(experiment.drawings))
-    if standard and not only:
+    if standard:
         publish(experiment.tables(entries))
     for table in experiment.tables(fitting(experiment, entries, only)):
         print(f"\n{table.caption}\n\n{table.markdown()}")

@@ -31,13 +31,14 @@ class Drawing:
 
     Args:
         draw: Makes it from the records, in their order.
-        records: Names of files in ``DATA``.
         shows: A sentence for the list of figures.
+        records: Files in the directory of the records; that of the experiment if none
+            are named.
     """
 
     draw: Callable[..., plot.Figure]
-    records: tuple[str, ...]
     shows: str
+    records: tuple[str, ...] = ()
 
     def figure(self, data: Path = DATA) -> plot.Figure:
         """The figure, from the records in a directory.
@@ -45,7 +46,11 @@ class Drawing:
         Raises:
             MissingRecordError: If one is not there or has nothing that is drawn.
         """
-        return self.draw(*(_read(data / name) for name in self.records))
+        found = [_read(data / name) for name in self.records]
+        try:
+            return self.draw(*found)
+        except MissingRecordError as error:
+            raise MissingRecordError(f"{', '.join(self.records)} {error}") from error
 
 
 class Look(NamedTuple):
@@ -92,15 +97,15 @@ def methods_of(entries: Iterable[Entry]) -> list[str]:
     return sorted(found, key=lambda m: (order.index(m) if m in order else 99, m))
 
 
-def chosen(entries: Sequence[Entry], record: str, **wanted: object) -> list[Entry]:
-    """As ``select``, of the entries of a record.
+def chosen(entries: Sequence[Entry], **wanted: object) -> list[Entry]:
+    """As ``select``, for a figure.
 
     Raises:
         MissingRecordError: If there are none.
     """
     found = select(entries, **wanted)
     if not found:
-        raise MissingRecordError(f"{record} has no entries with {wanted}")
+        raise MissingRecordError(f"has no entries with {wanted}")
     return found
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,13 @@ class Experiment:
     apart: bool = False
     unpack: Callable[[bytes], list[Entry]] = read
     pack: Callable[[Sequence[Entry]], str | bytes] = text
+
+    def __post_init__(self) -> None:
+        own = (self.path.name,)
+        filled = {
+            n: replace(d, records=d.records or own) for n, d in self.drawings.items()
+        }
+        object.__setattr__(self, "drawings", filled)
 
     @property
     def path(self) -> Path:

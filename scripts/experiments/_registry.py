@@ -1,36 +1,24 @@
-"""All experiments."""
+"""All experiments: modules of this package without a leading underscore."""
 
 from importlib import import_module
+from pkgutil import iter_modules
 
+import experiments as package
 from experiments._experiment import Experiment
 
-MODULES = (
-    "suite",
-    "spectra",
-    "trajectory",
-    "theorem",
-    "ranks",
-    "partitions",
-    "clients",
-    "cost",
-    "stall",
-    "steps",
-    "inverse",
-    "compression",
-    "backends",
-    "observer",
-    "stragglers",
-    "outliers",
-    "deepxde",
-    "terrain",
-    "tuning",
-    "speed",
-    "paths",
+ORDER = (
+    *("suite", "spectra", "trajectory", "theorem", "ranks", "partitions", "clients"),
+    *("cost", "solutions", "stall", "steps", "inverse", "compression", "backends"),
 )
-"""In the order of the list of figures."""
+"""Of the list of figures; other modules follow."""
 
 
 def experiments() -> dict[str, Experiment]:
     """By name."""
-    found = [import_module(f"experiments.{name}").EXPERIMENTS for name in MODULES]
+    names = {module.name for module in iter_modules(package.__path__)}
+    names = {name for name in names if not name.startswith("_")}
+    found = [
+        import_module(f"experiments.{name}").EXPERIMENTS
+        for name in [*ORDER, *sorted(names - {*ORDER})]
+    ]
     return {e.name: e for several in found for e in several}

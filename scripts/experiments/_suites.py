@@ -4,21 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from _common import SUITE, tuned
-
-RIVALS = (
-    "fedprox",
-    "scaffold",
-    "fedadam",
-    "feddyn",
-    "fedpm",
-    "fedpm_foof",
-    "fedfisher_kfac",
-    "fedfisher_diagonal",
-    "fedfisher_oneshot",
-    "gradient_only",
-)
-"""Federated methods beside FIPA, as published and not, and FedAvg."""
+from _common import LINES, SINES, SUITE, tuned
 
 
 @dataclass(frozen=True)
@@ -68,12 +54,18 @@ ROWS: dict[str, Row] = {
 """Full SVD is as accurate for gauss_newton, and takes minutes a step in 3-D. Adam has
 the best rate of 1e-3, 3e-3 and 1e-2 on sine2 and allen_cahn."""
 
+RIVALS = (
+    *("fedprox", "scaffold", "fedadam", "feddyn", "fedpm", "fedpm_foof"),
+    *("fedfisher_kfac", "fedfisher_diagonal", "fedfisher_oneshot", "gradient_only"),
+)
+"""Federated methods beside FIPA, as published and not, and FedAvg."""
+
 REGRESSION: dict[str, object] = {"tau": 20, "rank": "20", "step": 0.5}
 LINE: dict[str, object] = {"tau": 100, "rank": "20", "step": 0.3}
 SPACE: dict[str, object] = {"tau": 300, "rank": "200", "step": 0.5}
 PUBLISHED: dict[str, dict[str, object]] = {
     **dict.fromkeys(SUITE, LINE),
-    **dict.fromkeys(("sine2", "sine4", "sine8", "gaussians2d"), REGRESSION),
+    **dict.fromkeys((*SINES, "gaussians2d"), REGRESSION),
     "poisson2d": {"tau": 300, "rank": "50", "step": 0.3},
     "poisson3d": SPACE,
     "poisson5d": SPACE,
@@ -175,10 +167,7 @@ def _beside(name: str, about: str, problems: Sequence[str]) -> Suite:
 
 SUITES = {
     "fipa": Suite("All methods, and DeepXDE, on the problems of the paper.", SUITE),
-    "fipa-1d": Suite(
-        "The same on those in one dimension.",
-        tuple(n for n in SUITE if n[-2:] not in ("2d", "3d", "5d")),
-    ),
+    "fipa-1d": Suite("The same on those in one dimension.", (*SINES, *LINES)),
     "fedpinn": _beside(
         "fedpinn",
         "FIPA and FedAvg on the problems of arXiv 2410.13141.",

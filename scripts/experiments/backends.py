@@ -198,7 +198,7 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
 
 def crowds(entries: Sequence[Entry]) -> plot.Figure:
     """Seconds of clients and server, and memory, against the number of clients."""
-    runs = chosen(entries, "backends.json", kind="scaling")
+    runs = chosen(entries, kind="scaling")
     quantities = {
         "clients_s": "CPU seconds a round, clients",
         "server_s": "CPU seconds a round, server",
@@ -233,7 +233,6 @@ EXPERIMENTS = (
         {
             "wire-clients": Drawing(
                 crowds,
-                ("backends.json",),
                 "CPU seconds of a round of all clients and of the server, and the "
                 "process's memory, for 10 to 1000 clients of 16 rows each.",
             ),

@@ -169,7 +169,6 @@ EXPERIMENTS = (
         drawings={
             "clients-sweep": Drawing(
                 by_clients,
-                ("clients.json",),
                 "Final error and bytes against the number of clients, and final error "
                 "against heterogeneity, for FIPA, FedAvg and centralised Gauss-Newton.",
             ),

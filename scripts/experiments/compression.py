@@ -97,7 +97,7 @@ def table(entries: Sequence[Entry]) -> Table:
 def by_bytes(entries: Sequence[Entry]) -> plot.Figure:
     """Median error against the megabytes that the clients sent."""
     parts = []
-    fipa = chosen(entries, "compression.json", method="fipa")
+    fipa = chosen(entries, method="fipa")
     for problem, runs in grouped(fipa, "problem").items():
         curves = []
         for word, (colour, dash) in WORDS.items():
@@ -128,7 +128,6 @@ EXPERIMENTS = (
         {
             "wire-compression": Drawing(
                 by_bytes,
-                ("compression.json",),
                 "Median error of FIPA against the bytes that the clients send, with "
                 "sketches in float64, float32 and bfloat16, and as changes of the "
                 "round before.",

@@ -131,7 +131,6 @@ EXPERIMENTS = (
         drawings={
             "round-cost": Drawing(
                 by_size,
-                ("cost.json",),
                 "Seconds of the parts of a round against the number of parameters, of "
                 "rows and of clients.",
             ),

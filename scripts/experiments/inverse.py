@@ -204,7 +204,7 @@ def covered(entries: Sequence[Entry]) -> Table:
 
 def inverse(found: Sequence[Entry], draws: Sequence[Entry]) -> plot.Figure:
     """Errors of the numbers by round, and the intervals of the draws."""
-    usual = chosen(found, "inverse.json", weight=1.0)
+    usual = chosen(found, weight=1.0)
     parts = [
         Panel(
             f"{problem}, {'1 % noise' if noise else 'clean data'}",
@@ -270,10 +270,10 @@ EXPERIMENTS = (
         {
             "inverse": Drawing(
                 inverse,
-                ("inverse.json", "coverage.json"),
                 "Error of the viscosity and the diffusivity found from the data of "
                 "four sites, FIPA for three draws of the data and the best FedAvg for "
                 "one; and 95 % intervals of the diffusivity for draws of 1 % noise.",
+                ("inverse.json", "coverage.json"),
             ),
         },
     ),

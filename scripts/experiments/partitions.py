@@ -84,7 +84,7 @@ def partitions(entries: Sequence[Entry]) -> plot.Figure:
     mixed = [e for e in entries if e["pieces"]]
     whole = [e for e in entries if not e["pieces"]]
     parts = [
-        owners(chosen(entries, "partitions.json", problem="sine8")[:BARS]),
+        owners(chosen(entries, problem="sine8")[:BARS]),
         Panel(
             "interleaved pieces",
             "pieces per client",
@@ -174,7 +174,6 @@ EXPERIMENTS = (
         {
             "clients-partitions": Drawing(
                 partitions,
-                ("partitions.json",),
                 "Which client holds which points, and the heterogeneity by partition: "
                 "the mean 1-Wasserstein distance of two clients' points, the numbers "
                 "in the labels.",

@@ -147,7 +147,7 @@ def number(schedule: str) -> float:
 
 def rank_by_round(entries: Sequence[Entry]) -> plot.Figure:
     """The clients' ranks in each round: a row per problem, a schedule per column."""
-    seed = min(e["seed"] for e in chosen(entries, "ranks.json"))
+    seed = min(e["seed"] for e in chosen(entries))
     found = grouped(select(entries, seed=seed), "problem")
     shown = [f for f in FAMILIES if any(family(e["schedule"]) == f for e in entries)]
     parts = []
@@ -185,7 +185,7 @@ def by_client(entry: Entry) -> list[Curve]:
 def error_by_bytes(entries: Sequence[Entry]) -> plot.Figure:
     """Median error against the bytes sent, a line per schedule, and the front."""
     parts = []
-    for problem, runs in grouped(chosen(entries, "ranks.json"), "problem").items():
+    for problem, runs in grouped(chosen(entries), "problem").items():
         curves = lines(runs)
         title = f"{problem}, {runs[0]['clients']} clients"
         drawn = [front(list(curves.values())), *curves.values(), ends(curves)]
@@ -239,12 +239,10 @@ EXPERIMENTS = (
         {
             "ranks-rounds": Drawing(
                 rank_by_round,
-                ("ranks.json",),
                 "The rank of every client's sketch in each round under each schedule.",
             ),
             "ranks-front": Drawing(
                 error_by_bytes,
-                ("ranks.json",),
                 "Median error against the bytes sent by each rank schedule, and the "
                 "front, the least error of any for so many bytes; a number is the "
                 "setting of a schedule that does not converge.",

@@ -102,7 +102,7 @@ def spectra(entries: Sequence[Entry]) -> plot.Figure:
     """Singular values of the clients' Jacobians and of all rows', by round."""
     parts = []
     rounds = sorted({e["round"] for e in entries})
-    cases = grouped(chosen(entries, "spectra.json"), "problem", "round")
+    cases = grouped(chosen(entries), "problem", "round")
     for problem in dict.fromkeys(name for name, _ in cases):
         for k in rounds:
             mine = sorted(cases.get((problem, k), []), key=lambda e: e["client"])
@@ -134,7 +134,7 @@ def spectrum(entries: Sequence[Entry]) -> list[Curve]:
 def neighbours(entries: Sequence[Entry]) -> plot.Figure:
     """Principal angles between neighbours' sketches: a row per problem, by rank."""
     parts = []
-    found = [e for e in chosen(entries, "spectra.json") if e["angles"]]
+    found = [e for e in chosen(entries) if e["angles"]]
     for problem, runs in grouped(found, "problem").items():
         for rank in sorted({int(r) for e in runs for r in e["angles"]}):
             curves = []
@@ -172,13 +172,11 @@ EXPERIMENTS = (
         drawings={
             "spectra": Drawing(
                 spectra,
-                ("spectra.json",),
                 "Singular values of every client's Jacobian and of that of all rows "
                 "along the training, with the cut-off in use.",
             ),
             "spectra-angles": Drawing(
                 neighbours,
-                ("spectra.json",),
                 "Principal angles between the leading row spaces of neighbours' "
                 "sketches: 0 where both see the same direction; medians and extremes "
                 "over the neighbours.",

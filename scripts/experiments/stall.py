@@ -221,14 +221,12 @@ EXPERIMENTS = (
         drawings={
             "steps-stall": Drawing(
                 lambda record: plot.panels(stalls(record), height=2.3),
-                ("stall.json",),
                 "Why a Gauss-Newton step stalls from one start of poisson1d and not "
                 "from another: weak directions ask for long steps whose curvature is "
                 "large.",
             ),
             "steps-hop": Drawing(
                 lambda record: plot.panels(hops(record), height=2.3),
-                ("stall.json",),
                 "A deep stall of sine8 along one step, and how runs leave such stalls "
                 "by letting the loss rise.",
             ),

@@ -264,7 +264,6 @@ STEPS = Experiment(
     {
         "steps-profile": Drawing(
             lambda entries: plot.profile(costs(entries), f"to the error {TARGET}"),
-            ("steps.json",),
             "Performance profiles of the step policies: the share of problems and "
             "starts solved within a factor of the best.",
         ),

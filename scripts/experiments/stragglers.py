@@ -71,7 +71,7 @@ def stragglers(entries: Sequence[Entry]) -> plot.Figure:
     """Errors by round: a row per problem, a panel per scenario."""
     parts = []
     for problem, runs in grouped(entries, "problem").items():
-        whole = chosen(runs, "stragglers.json", scenario=NOBODY)
+        whole = chosen(runs, scenario=NOBODY)
         for scenario in dict.fromkeys(e["scenario"] for e in runs):
             if scenario == NOBODY:
                 continue
@@ -105,7 +105,6 @@ EXPERIMENTS = (
         {
             "stragglers": Drawing(
                 stragglers,
-                ("stragglers.json",),
                 "Error of FIPA by round where clients are missing, without and with "
                 "stand-ins, medians and quartiles of three starts.",
             ),

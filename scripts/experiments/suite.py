@@ -49,11 +49,9 @@ ERRORS = ("relative_l2", "mse")
 AUTHORS = DATA / "published.json"
 """Best errors of the authors' own program, run on two cores."""
 
-SINES = ("sine2", "sine4", "sine8")
-LINES = ("poisson1d", "allen_cahn", "bratu", "fisher_kpp", "reaction_diffusion")
 INVERSE = ("heat_inverse", "burgers_inverse", "terrain")
 TIMES = tuple(name for name in EXTRA if name not in INVERSE)
-SPACES = ("gaussians2d", "poisson2d", "poisson3d", "poisson5d")
+DEMO = ("fipa", "fedavg", "gauss_newton")
 
 
 def measure(problem: str, method: str, seed: int, rounds: int, budget: float) -> Entry:
@@ -199,13 +197,10 @@ def reached(suite: str, entries: Sequence[Entry]) -> list[Table]:
 
 
 def rows(
-    entries: Sequence[Entry],
-    names: Sequence[str],
-    record: str = "suite.json",
-    height: float = 1.6,
+    entries: Sequence[Entry], names: Sequence[str], height: float = 1.6
 ) -> plot.Figure:
     """A row of three panels per problem: medians over the starts, and quartiles."""
-    runs = [credited(e) for e in counted(chosen(entries, record, problem=names))]
+    runs = [credited(e) for e in counted(chosen(entries, problem=names))]
     shown = [name for name in names if any(e["problem"] == name for e in runs)]
     parts = []
     for name in shown:
@@ -250,60 +245,47 @@ def credited(entry: Entry) -> Entry:
 
 def convergence(*histories: Sequence[Round]) -> plot.Figure:
     """Single runs of the demo."""
-    names = ("fipa", "fedavg", "gauss_newton")
-    labelled = {
-        look(name).label: history
-        for name, history in zip(names, histories, strict=True)
-    }
+    pairs = zip(DEMO, histories, strict=True)
+    labelled = {look(method).label: history for method, history in pairs}
     return plot.convergence(labelled, "relative_l2", "Allen-Cahn, two clients")
 
 
 DRAWINGS = {
     "allen_cahn-convergence": Drawing(
         convergence,
-        (
-            "allen_cahn-fipa.jsonl",
-            "allen_cahn-fedavg.jsonl",
-            "allen_cahn-gauss_newton.jsonl",
-        ),
         "One run each of FIPA, FedAvg and centralised Gauss-Newton on Allen-Cahn.",
+        tuple(f"allen_cahn-{method}.jsonl" for method in DEMO),
     ),
     "suite-sine": Drawing(
-        lambda entries: rows(entries, SINES),
-        ("suite.json",),
+        lambda entries: rows(entries, _common.SINES),
         "Test error of all methods on sine2, sine4 and sine8 against rounds, bytes and "
         "seconds; medians over the starts, quartiles shaded. Of baselines, the lowest "
         "error so far; a round of centralised descent is a block of iterations.",
     ),
     "suite-pde-1d": Drawing(
-        lambda entries: rows(entries, LINES),
-        ("suite.json",),
+        lambda entries: rows(entries, _common.LINES),
         "Relative L2 error of all methods on the equations in one dimension against "
         "rounds, bytes and seconds; medians over the starts, quartiles shaded.",
     ),
     "suite-2d-5d": Drawing(
-        lambda entries: rows(entries, SPACES),
-        ("suite.json",),
+        lambda entries: rows(entries, ("gaussians2d", *_common.SPACES)),
         "The same in two, three and five dimensions, with the regression gaussians2d.",
     ),
 }
 FEDPINN_DRAWINGS = {
     "suite-fedpinn": Drawing(
-        lambda entries: rows(entries, tuple(FEDPINN), "fedpinn.json", 1.3),
-        ("fedpinn.json",),
+        lambda entries: rows(entries, tuple(FEDPINN), 1.3),
         "Suite fedpinn: error of FIPA, of centralised Gauss-Newton and of FedAvg with "
         "its published setting against rounds, bytes and seconds.",
     ),
 }
 EXTRA_DRAWINGS = {
     "suite-extra": Drawing(
-        lambda entries: rows(entries, TIMES, "extra.json", 1.3),
-        ("extra.json",),
+        lambda entries: rows(entries, TIMES, 1.3),
         "Suite extra: the same for equations in time, systems and other domains.",
     ),
     "suite-inverse": Drawing(
-        lambda entries: rows(entries, INVERSE, "extra.json"),
-        ("extra.json",),
+        lambda entries: rows(entries, INVERSE),
         "The same for unknown numbers and measured data.",
     ),
 }

@@ -106,12 +106,6 @@ DAMPING = 1e-3
 """Of sine2, relative to the largest eigenvalue of J^T J at the start."""
 
 
-class Descended(Sketched):
-    """The sketch, B delta, and tau."""
-
-    epochs: int = 0
-
-
 @dataclass(frozen=True)
 class Scheduled(Fipa):
     """FIPA with the published schedule: gradient descent on 1/2 |B D - c|^2.
@@ -328,7 +322,7 @@ def table(entries: Sequence[Entry]) -> Table:
 
 def theorem(entries: Sequence[Entry]) -> plot.Figure:
     """The gap at the horizon K under the published schedule, beside 1 / K."""
-    runs = chosen(entries, RECORD, sweep="theorem")
+    runs = chosen(entries, sweep="theorem")
     curves = []
     for number, e in enumerate(runs):
         slope = f"{e['slope']:.2f} [{e['slope_low']:.2f}, {e['slope_high']:.2f}]"
@@ -354,7 +348,6 @@ EXPERIMENTS = (
         {
             "trajectory-theorem": Drawing(
                 theorem,
-                (RECORD,),
                 "The gap to centralised Gauss-Newton at the horizon K under the "
                 "published schedule, its fitted slope, and the line 1/K.",
             ),

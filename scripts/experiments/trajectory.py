@@ -29,7 +29,6 @@ from experiments._record import Entry, grouped, select
 from experiments._trajectories import (
     KEY,
     LEAST,
-    RECORD,
     descended,
     policy,
     short,
@@ -193,7 +192,7 @@ def measure(problem: str, sweep: str, value: float | str, kind: str) -> Entry:
 
 def gaps(entries: Sequence[Entry]) -> plot.Figure:
     """How far from the centralised trajectory, and what decides on it."""
-    found = chosen(entries, RECORD, sweep=("rank", *WORDS))
+    found = chosen(entries, sweep=("rank", *WORDS))
     ranks = select(found, sweep="rank")
     others = grouped(select(found, sweep=tuple(WORDS)), "problem", "sweep")
     swept = dict.fromkeys(problem for problem, _ in others)
@@ -264,7 +263,6 @@ EXPERIMENTS = (
         drawings={
             "trajectory-gap": Drawing(
                 gaps,
-                (RECORD,),
                 "How far what FIPA trains is from the function of centralised "
                 "Gauss-Newton, by round, and at the end against rank, clients, "
                 "heterogeneity, local epochs.",

@@ -1,18 +1,10 @@
-"""The scripts that study clients, costs and solutions: what their records hold."""
+"""Studies of clients and costs: what their records hold."""
 
 import json
-import math
-import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-import numpy as np
 import pytest
-import solutions
 import torch
 from experiments import clients, cost
 from experiments._rounds import Rounds
@@ -21,21 +13,8 @@ from experiments._runner import completed
 import problems
 from fedsciml import methods, run
 from fedsciml.collocation import heterogeneity
-from fedsciml.federation.loop import Result
-from fedsciml.federation.record import Record
-from fedsciml.methods import Method
-from fedsciml.problem import Problem
 
 CASE = ("problem", "method", "clients", "partition", "seed", "rounds")
-
-
-def started(
-    monkeypatch: pytest.MonkeyPatch, script: ModuleType, *arguments: object
-) -> None:
-    """Run a script's main in this process."""
-    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
-    monkeypatch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
-    script.main()
 
 
 # --- Clients --------------------------------------------------------------------------
@@ -176,120 +155,3 @@ def test_only_costs_that_are_missing_are_measured(tmp_path: Path) -> None:
     completed(experiment, path, fresh=True)
     assert len(asked) == 4
     assert path.read_text() == whole
-
-
-# --- Solutions ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def drawn(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., dict[str, np.ndarray[Any, Any]]]:
-    """Runs solutions.py on few points and gives the content of its record."""
-    few = partial(problems.load, points=0.02)
-    monkeypatch.setattr(solutions.problems, "load", few)
-    monkeypatch.setattr(solutions, "options_of", lambda problem, method: {})
-
-    def draw(*arguments: object) -> dict[str, np.ndarray[Any, Any]]:
-        path = tmp_path / "new" / "solutions.npz"
-        places = ("--work", tmp_path / "runs", "--out", path)
-        started(monkeypatch, solutions, *arguments, *places)
-        return solutions.read(path)
-
-    return draw
-
-
-SMALL = ("--problems", "poisson2d", "--rounds", "2", "--methods")
-
-
-def test_maps_are_the_exact_solution_and_what_the_model_is_off(
-    drawn: Callable[..., dict[str, np.ndarray[Any, Any]]],
-) -> None:
-    content = drawn(*SMALL, "fipa")
-    assert set(content) == {"poisson2d/fipa", "poisson2d/reference", "runs"}
-    problem = problems.load("poisson2d", points=0.02)
-    result = run(problem, methods.load("fipa"), 2, 0)
-    for i, j in [(0, 0), (60, 0), (7, 41)]:
-        x, y = i / 60, j / 60
-        exact = math.sin(math.pi * x) + math.sin(math.pi * y)
-        model = result.solution(torch.tensor([[x, y]], dtype=torch.float64)).value
-        found = {key: content[f"poisson2d/{key}"] for key in ("reference", "fipa")}
-        assert {a.dtype for a in found.values()} == {np.dtype(np.float32)}
-        assert {a.shape for a in found.values()} == {(61, 61)}
-        assert found["reference"][i, j] == pytest.approx(exact, rel=1e-7, abs=1e-15)
-        # float32 of a difference that is taken in float64.
-        assert found["fipa"][i, j] == pytest.approx(float(model) - exact, rel=1e-7)
-    (text,) = content["runs"]
-    line = json.loads(text)
-    assert set(line) == {
-        *("problem", "method", "seed", "rounds", "options", "quantity", "error")
-    }
-    assert (line["method"], line["seed"], line["rounds"]) == ("fipa", 0, 2)
-    assert line["error"] == pytest.approx(result.errors()[0], rel=5e-4)
-
-
-def test_small_differences_keep_their_digits(tmp_path: Path) -> None:
-    path = tmp_path / "solutions.npz"
-    values = torch.full((solutions.SIDE**2,), 1.23456789e-13, dtype=torch.float64)
-    solutions.write(path, {"a/fipa": solutions._map(values)})
-    found = solutions.read(path)["a/fipa"].astype(np.float64)
-    assert np.all(np.abs(found / 1.23456789e-13 - 1) < 2.0**-24)
-    first = path.read_bytes()
-    solutions.write(path, solutions.read(path))
-    assert path.read_bytes() == first
-
-
-def test_a_plane_of_the_cube_goes_through_its_centre() -> None:
-    points = solutions.plane(problems.load("poisson5d", points=0.01))
-    assert points.shape == (61 * 61, 5)
-    assert torch.all(points[:, 2:] == 0.5)
-    assert points[61 * 20 + 45, :2].tolist() == pytest.approx([20 / 60, 45 / 60])
-
-
-def test_a_problem_without_a_plane_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"2 coordinates .* 'sine2' has not"):
-        solutions.plane(problems.load("sine2"))
-
-
-def test_finished_models_survive_an_interruption_and_are_not_trained_again(
-    drawn: Callable[..., dict[str, np.ndarray[Any, Any]]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[str] = []
-    original = solutions.run
-
-    def interrupted(
-        problem: Problem, method: Method, rounds: int, seed: int, **options: object
-    ) -> Result:
-        asked.append(method.name)
-        if method.name == "gauss_newton" and len(asked) == 2:
-            raise KeyboardInterrupt
-        return original(problem, method, rounds, seed, **options)
-
-    monkeypatch.setattr(solutions, "run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        drawn(*SMALL, "fipa", "gauss_newton")
-    content = drawn(*SMALL, "fipa", "gauss_newton")
-    assert asked == ["fipa", "gauss_newton", "gauss_newton"]
-    assert len(content["runs"]) == 2
-    assert {"poisson2d/fipa", "poisson2d/gauss_newton"} <= set(content)
-
-
-def test_a_model_of_a_run_directory_takes_the_place_of_an_older_one(
-    drawn: Callable[..., dict[str, np.ndarray[Any, Any]]], tmp_path: Path
-) -> None:
-    older = drawn(*SMALL, "fipa")
-    problem = problems.load("poisson2d", points=0.02)
-    run(problem, methods.load("fipa"), 3, 5, out=tmp_path / "mine")
-    content = drawn("--runs", tmp_path / "mine")
-    (text,) = content["runs"]
-    line = json.loads(text)
-    assert (line["seed"], line["rounds"]) == (5, 3)
-    assert not np.array_equal(content["poisson2d/fipa"], older["poisson2d/fipa"])
-    assert np.array_equal(content["poisson2d/reference"], older["poisson2d/reference"])
-
-
-def test_a_run_directory_without_a_round_is_refused(tmp_path: Path) -> None:
-    Record.create(tmp_path / "new", {"problem": "poisson2d"})
-    with pytest.raises(ValueError, match="has not made a round yet"):
-        solutions.with_run({}, tmp_path / "new")

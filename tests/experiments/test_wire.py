@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from experiments import compression
+from experiments import backends, compression
 
 import problems
 from fedsciml import methods, run

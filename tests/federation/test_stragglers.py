@@ -1,5 +1,6 @@
 """Clients that leave and come: what still holds, and who stands in for them."""
 
+from dataclasses import replace
 
 import pytest
 import torch

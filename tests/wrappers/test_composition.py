@@ -17,7 +17,7 @@ from torch import Generator
 from fedsciml import methods, run
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.record import Round
+from fedsciml.federation.history import Round
 from fedsciml.methods import Method, conclude
 from fedsciml.problem import Problem
 from fedsciml.residual import System

@@ -15,9 +15,9 @@ from reference import relative
 from torch import Generator
 
 from fedsciml import methods, run
+from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.history import Round
 from fedsciml.methods import Method, conclude
 from fedsciml.problem import Problem
 from fedsciml.residual import System

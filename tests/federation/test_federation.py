@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -330,6 +331,30 @@ def test_a_stand_in_for_the_probe_alone_is_forgotten_too() -> None:
         else:
             honest = total(whole, reached, range(3))
             assert reached.state.lowest == pytest.approx(honest, rel=1e-12)
+    # The fourth is begun again, as the losses of the third were not all told.
+    assert Counter(number for number, _ in clients.asked) == {
+        1: 2,
+        2: 2,
+        3: 2,
+        4: 3,
+        5: 2,
+    }
+
+
+def test_what_was_usual_once_stays_so() -> None:
+    problem, method = scalar(), methods.load("fipa")
+    federation = Federation(problem, method, Local(problem, method))
+    reached, targets = federation.start(theta(problem), 0), [0.0]
+    for _ in range(30):
+        reached = federation.advance(reached).checkpoint
+        assert reached.participation is not None
+        targets.append(reached.participation.norms["target"])
+    assert targets == sorted(targets)
+    # Though what is left to be solved has become small: measured 0.003 times that.
+    ask = next(method.round(reached.state))
+    last = Local(problem, method).exchange(ask)[0]
+    assert isinstance(last, fipa.Sketched)
+    assert float(last.target.norm()) < 0.1 * targets[-1]
 
 
 def test_a_client_known_to_be_gone_costs_no_exchange() -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 # Threads that wait must sleep: spinning makes a busy machine ten times slower. OpenMP
@@ -42,8 +43,7 @@ def tuned(problem: str, method: str) -> dict[str, object]:
     Raises:
         ValueError: If there are none.
     """
-    best = json.loads(TUNING.read_text())["best"] if TUNING.exists() else {}
-    found: dict[str, dict[str, object]] = best.get(problem, {})
+    found = _searched(TUNING).get(problem, {})
     for name in (method, "fedavg" if method in LIKE_FEDAVG else method):
         if name in found:
             return found[name]
@@ -51,6 +51,12 @@ def tuned(problem: str, method: str) -> dict[str, object]:
         f"{TUNING} has no tuned options of method '{method}' for problem '{problem}'. "
         "Leave --tuned out or search for them."
     )
+
+
+@cache
+def _searched(path: Path) -> dict[str, dict[str, dict[str, object]]]:
+    """The best options in a record, by problem and method."""
+    return json.loads(path.read_text())["best"] if path.exists() else {}
 
 
 def _pause() -> float:

@@ -20,13 +20,15 @@ from experiments._record import DATA, FIGURES
 from experiments._registry import experiments
 
 EXPERIMENTS = experiments().values()
-DRAWINGS = {name: (e, d) for e in EXPERIMENTS for name, d in e.drawings.items()}
+DRAWINGS = {name: d for e in EXPERIMENTS for name, d in e.drawings.items()}
 OTHERS = {
     "allen_cahn-fedavg.jsonl": "",
     "allen_cahn-fipa.jsonl": "",
     "allen_cahn-gauss_newton.jsonl": "",
+    "paths.json": "README.md",
     "precision.json": "docs/scoreboard.md",
     "published.json": "docs/benchmark.md",
+    "terrain.json": "docs/inverse.md",
     "verify.json": "docs/consistency.md",
 }
 """Records of no experiment, and where they are used that no figure is drawn from."""
@@ -51,7 +53,8 @@ def makers() -> dict[str, tuple[str, str]]:
     past = json.loads(PROVENANCE.read_text())
     found = {record: (past[record]["by"], page) for record, page in OTHERS.items()}
     for e in reversed([*EXPERIMENTS]):
-        found[e.path.name] = (f"python -m scripts.experiments {e.name}", e.page)
+        record, command = e.path.name, f"python -m scripts.experiments {e.name}"
+        found[record] = (command if e.cases else past[record]["by"], e.page)
     return dict(sorted(found.items()))
 
 
@@ -59,12 +62,12 @@ def readme(drawn: Sequence[str], data: Path) -> str:
     """The list of the figures drawn and of the records in a directory."""
     figures, records = "", "\n| record | made by | used in |\n|---|---|---|\n"
     used: dict[str, list[str]] = {}
-    for name, (experiment, drawing) in DRAWINGS.items():
+    for name, drawing in DRAWINGS.items():
         for record in drawing.records:
             used.setdefault(record, []).append(f"[{name}]({name}.pdf)")
         if name in drawn:
             sources = ", ".join(f"[{r}](data/{r})" for r in drawing.records)
-            script = experiment.measure.__module__.replace(".", "/") + ".py"
+            script = drawing.draw.__module__.replace(".", "/") + ".py"
             command = f"python scripts/make_figures.py --only {name}"
             figures += f"| [{name}]({name}.pdf) | {drawing.shows} | {sources} "
             figures += f"| [{Path(script).name}](../scripts/{script}) | `{command}` |\n"
@@ -90,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     todo = parser.parse_args(arguments)
     todo.out.mkdir(parents=True, exist_ok=True)
-    wanted = {name: DRAWINGS[name][1] for name in todo.only or DRAWINGS}
+    wanted = {name: DRAWINGS[name] for name in todo.only or DRAWINGS}
     drawn = draw(wanted, todo.data, todo.out, todo.formats)
     if not todo.only:
         (todo.out / "README.md").write_text(readme(drawn, todo.data))

@@ -1,13 +1,16 @@
 """Trajectories from start 0, beside those of centralised Gauss-Newton."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from experiments import _record
 from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.inprocess import Local as Clients
 from fedsciml.methods import Method, conclude
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem
@@ -20,9 +23,20 @@ LEAST = 1e-17
 """A gap of zero is drawn as this."""
 
 
-def started(problem: Problem) -> Tensor:
-    """theta of start 0, shape [p]."""
-    return problem.network.init(torch.Generator().manual_seed(0), torch.float64)
+def started(problem: Problem, seed: int = 0) -> Tensor:
+    """theta of a start, shape [p]."""
+    return problem.network.init(torch.Generator().manual_seed(seed), torch.float64)
+
+
+def openings(
+    problem: Problem, method: Method, seed: int = 0
+) -> Iterator[tuple[Any, Clients]]:
+    """The first ask of each round from a start on, and the clients, without end."""
+    clients = InProcess().connect(problem, method)
+    state = method.start(started(problem, seed), seed)
+    while True:
+        yield next(method.round(state)), clients
+        state, _ = conclude(method.round(state), clients.exchange)
 
 
 def policy(problem: Problem, damping: float) -> Fixed:
@@ -40,17 +54,14 @@ def trajectory(
 
     It ends early where the loss is no longer finite.
     """
-    clients = InProcess().connect(problem, method)
     whole = System(problem, problem.pooled())
-    state = method.start(started(problem), 0)
     points: list[Tensor] = []
     losses: list[float] = []
-    for _ in range(rounds):
-        state, _ = conclude(method.round(state), clients.exchange)
-        loss = whole.loss(state.point)
+    for opening, _ in islice(openings(problem, method), 1, rounds + 1):
+        loss = whole.loss(opening.theta)
         if not math.isfinite(loss):
             break
-        points.append(state.point)
+        points.append(opening.theta)
         losses.append(loss)
     return points, losses
 

@@ -1,9 +1,9 @@
 r"""What the receiver of a sketch learns of a client's points and measured values.
 
 Four clients with sensors in the unit square train a network by FIPA, u(x) = y at their
-sensors. The server knows the network, theta, the weight w of a row and how many points
-a client has, and receives B [k, p] and c [k] of client 0. It goes through the square
-for points x whose row J(x) of the Jacobian lies in the row space of B:
+sensors. The server knows the network, theta and how many points a client has, and
+receives B [k, p] and c [k] of client 0. It goes through the square for points x whose
+row J(x) of the Jacobian lies in the row space of B:
 
     f(x) = |J(x) - J(x) B^+ B| / |J(x)|,
 
@@ -20,7 +20,7 @@ too. Three minutes of one core.
 import math
 import time
 from collections.abc import Sequence
-from itertools import product
+from itertools import islice, product
 from statistics import mean, median
 from typing import Any, NamedTuple
 
@@ -30,13 +30,11 @@ from torch import Generator, Tensor
 from experiments._experiment import Experiment
 from experiments._record import Entry, select, short
 from experiments._table import Table
+from experiments._trajectories import openings
 from fedsciml import MLP, Problem, Term, methods
 from fedsciml.collocation import explicit, uniform
-from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.sketch import Sketch, from_jacobian, truncate
 from fedsciml.linalg.solve import spectrum
-from fedsciml.methods import conclude
-from fedsciml.methods.fipa import Opening
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
 from fedsciml.residual import System
@@ -65,12 +63,11 @@ NEAR = 0.01
 
 
 class Observed(NamedTuple):
-    """What the server has: theta [p], the client's sketch, its n and row weight."""
+    """What the server has: theta [p], the client's sketch and its n."""
 
     theta: Tensor
     sketch: Sketch
     points: int
-    weight: float
 
 
 def field(x: Tensor) -> Tensor:
@@ -103,15 +100,10 @@ def federation(points: int, seed: int) -> Problem:
 
 def sent(problem: Problem, word: str, seed: int) -> Observed:
     """What client 0 sends, by a word of ``SENDS`` or a relative cut-off."""
-    fipa = methods.load("fipa")
-    clients = InProcess().connect(problem, fipa)
-    start = problem.network.init(Generator().manual_seed(seed), torch.float64)
-    state = fipa.start(start, seed)
-    for _ in range(1, 1 if word == "first round" else ROUND):
-        state, _ = conclude(fipa.round(state), clients.exchange)
-    opening = next(fipa.round(state))
-    assert isinstance(opening, Opening)
-    theta, rows = opening.theta, problem.shards()[0].rows[0]
+    done = 0 if word == "first round" else ROUND - 1
+    run = openings(problem, methods.load("fipa"), seed)
+    opening, clients = next(islice(run, done, None))
+    theta = opening.theta
     if word in SENDS:
         answer: Any = clients.exchange(opening)[0]
         sketch = Sketch(answer.factor, answer.target)
@@ -123,7 +115,7 @@ def sent(problem: Problem, word: str, seed: int) -> Observed:
         whole = from_jacobian(linear.jacobian(), linear.residual)
         s = whole.singular_values
         sketch = truncate(whole, int((s > float(word) * s[0]).sum()))
-    return Observed(theta, sketch, len(rows.points), rows.weight)
+    return Observed(theta, sketch, len(problem.shards()[0].rows[0].points))
 
 
 def linearised(theta: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:

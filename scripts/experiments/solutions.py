@@ -122,7 +122,7 @@ def solutions(arrays: Mapping[str, NDArray[Any]]) -> plot.Figure:
             fields[name + where] = arrays[f"{name}/reference"].T
             off[look(method).label][name + where] = arrays[f"{name}/{method}"].T
     if not fields:
-        raise MissingRecordError("solutions.npz has no solution yet")
+        raise MissingRecordError("has no solution yet")
     return plot.maps(fields, off)
 
 

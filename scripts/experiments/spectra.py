@@ -7,8 +7,8 @@ see the same direction of theta, pi / 2 where one sees nothing of the other's. A
 three minutes.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import islice, pairwise
 from math import pi
 from statistics import median
 
@@ -20,14 +20,11 @@ import problems
 from experiments._drawing import Drawing, chosen
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped
-from experiments._trajectories import short, started
+from experiments._trajectories import openings, short
 from fedsciml import plot
-from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.sketch import Sketch, from_jacobian
-from fedsciml.methods import conclude
-from fedsciml.methods.fipa import Fipa, Opening
+from fedsciml.methods.fipa import Fipa
 from fedsciml.plot import Curve, Panel
-from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 PROBLEMS = ("allen_cahn", "sine8", "poisson2d")
@@ -39,19 +36,6 @@ POOLED = -1
 EPS = torch.finfo(torch.float64).eps
 ROUNDING = 1e-14
 """Singular values are shown down to this part of the largest."""
-
-
-def places(problem: Problem) -> Iterator[tuple[int, Tensor, float]]:
-    """Rounds done, theta there, and the relative cut-off of the round that follows."""
-    method = Fipa()
-    clients = InProcess().connect(problem, method)
-    state = method.start(started(problem), 0)
-    for done in range(max(ROUNDS) + 1):
-        if done in ROUNDS:
-            opening = next(method.round(state))
-            assert isinstance(opening, Opening)
-            yield done, opening.theta, opening.reach
-        state, _ = conclude(method.round(state), clients.exchange)
 
 
 def sketched(system: System, theta: Tensor) -> Sketch:
@@ -77,9 +61,14 @@ def measure(name: str) -> list[Entry]:
     clients = [System(problem, shard) for shard in problem.shards()]
     pooled = System(problem, problem.pooled())
     entries = []
-    for done, theta, reach in places(problem):
+    run = islice(openings(problem, Fipa()), max(ROUNDS) + 1)
+    for done, (opening, _) in enumerate(run):
+        if done not in ROUNDS:
+            continue
+        theta = opening.theta
         whole = torch.linalg.svdvals(pooled.linearise(theta).jacobian())
         top = float(whole[0])
+        cutoff = opening.reach * top
         found = [sketched(system, theta) for system in clients]
         between = [*(angles(*pair) for pair in pairwise(found)), {}, {}]
         values = [*(sketch.singular_values for sketch in found), whole]
@@ -90,8 +79,8 @@ def measure(name: str) -> list[Entry]:
                     "client": m if m < len(found) else POOLED,
                     # What is lower is rounding.
                     "singular_values": short(s[s > EPS * top].tolist()),
-                    "cutoff": short([reach * top])[0],
-                    "above": int((s > reach * top).sum()),
+                    "cutoff": short([cutoff])[0],
+                    "above": int((s > cutoff).sum()),
                     "angles": between[m],
                 }
             )

@@ -38,7 +38,7 @@ About a minute.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -56,18 +56,17 @@ from experiments._trajectories import (
     LENGTH,
     RECORD,
     descended,
+    openings,
     policy,
     short,
-    started,
     trajectory,
 )
 from fedsciml import plot
 from fedsciml.collocation import strips, uniform
-from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Published
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
-from fedsciml.methods import Parts, conclude
+from fedsciml.methods import Parts
 from fedsciml.methods.fipa import Fipa, Memory, Opening, Sketched
 from fedsciml.network import ModuleNetwork
 from fedsciml.network.jet import Jet
@@ -202,14 +201,10 @@ class Round(NamedTuple):
 
 def rounds(problem: Problem, method: Scheduled, damping: float) -> Iterator[Round]:
     """Round after round from start 0, without end."""
-    clients = InProcess().connect(problem, method)
     pooled = System(problem, problem.pooled())
-    state = method.start(started(problem), 0)
-    while True:
+    for (opening, clients), (after, _) in pairwise(openings(problem, method)):
         # Whole singular value decompositions are the same when asked for again.
-        opening: Any = next(method.round(state))
         theta, answers = opening.theta, clients.exchange(opening)
-        state, _ = conclude(method.round(state), clients.exchange)
         exact = LENGTH * gauss_newton(pooled, theta, damping)
         low, missed, clipped = math.inf, 0.0, 0
         for system, m in zip(clients.systems, answers, strict=True):
@@ -221,7 +216,7 @@ def rounds(problem: Problem, method: Scheduled, damping: float) -> Iterator[Roun
             low = min(low, float((s[-1] / s[0]) ** 2))
             missed = max(missed, float(outside.norm() / gradient.norm()))
             clipped += method.steps(system, opening, answer)[1] == method.limit
-        error = float((state.at - theta - exact).norm())
+        error = float((after.theta - theta - exact).norm())
         yield Round(theta, error, low, missed, clipped / len(answers))
 
 

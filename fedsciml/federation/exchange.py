@@ -1,7 +1,7 @@
 """What happens between an ask and its answers, in a federation whose clients may fail.
 
     ask           whoever is there
-    admit         drop answers that are missing, late or cannot be merged (``admission``)
+    admit         drop what is missing, late or cannot be merged (see ``admission``)
     count         the bytes that crossed
     remember      what clients keep; what may have to stand in for them
     stand in      for members that are absent
@@ -98,8 +98,8 @@ class Federation:
             )
         if staleness and not self.method.stands_in:
             raise ValueError(
-                f"Method {self.method.name} as it is here cannot stand in for an absent "
-                "client; leave out staleness, or take fipa alone: not compressed, "
+                f"Method {self.method.name} as it is here cannot stand in for an "
+                "absent client; leave out staleness, or take fipa alone: not compressed, "
                 "balanced, resampled or warmed up."
             )
 

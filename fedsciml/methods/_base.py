@@ -1,19 +1,20 @@
 """What a method is: pure functions over typed records.
 
-A round is one or several *exchanges*. In each the server asks, and every client answers.
-The server's half of a round is a generator: it yields what it asks, is sent the answers,
+A round is one or several *exchanges*: the server asks, and every client answers. The
+server's half of a round is a generator: it yields what it asks, is sent the answers,
 and returns its next state. A client's half is one function per kind of ask:
 
     state = method.start(theta, seed)
     repeat:   exchanges   = method.round(state)
               ask         = next(exchanges)
-              repeat      answers = {m: method.client[type(ask)](system_m, ask, memory_m)}
-                          ask     = exchanges.send(answers)
+              repeat:  part    = method.client[type(ask)]
+                       answers = {m: part(system_m, ask, memory_m)}
+                       ask     = exchanges.send(answers)
               until it returns (state, info)
 
 A round that must begin again is simply a new generator. States, memories, asks and
-answers are ``Record`` types: a checkpoint, a resumed run and a message on a wire need no
-code of their own.
+answers are ``Record`` types: a checkpoint, a resumed run and a message on a wire need
+no code of their own.
 """
 
 from collections.abc import Callable, Generator, Mapping

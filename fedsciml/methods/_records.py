@@ -2,9 +2,9 @@
 
 A record is a frozen dataclass whose fields are tensors, numbers, words, other records,
 mappings of names to tensors, or None. All that handles records in general walks their
-fields here: the byte count, a message on a wire, a checkpoint. ``flatten`` names a field
-of a field ``outer/inner``, and the type of each record under ``kind``; ``rebuild`` makes
-the record again, of the types that it is given and no others.
+fields here: the byte count, a message on a wire, a checkpoint. ``flatten`` names a
+field of a field ``outer/inner``, and the type of each record under ``kind``;
+``rebuild`` makes the record again, of the types that it is given and no others.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -2,13 +2,13 @@
 
 from itertools import pairwise
 
-import _suites
 import numpy as np
 import partitions
 import pytest
 import reference_solutions
 import torch
 from cases import small, theta
+from experiments import _suites
 from scipy.integrate import solve_bvp, solve_ivp
 from scipy.stats.qmc import Halton
 

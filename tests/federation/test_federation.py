@@ -234,6 +234,20 @@ def test_a_round_waits_for_clients_as_long_as_its_patience() -> None:
     assert same(found.state, advanced(plain, theta(problem)).state)
 
 
+def test_a_round_that_waited_in_vain_says_why_it_first_failed() -> None:
+    problem, method = scalar(), methods.load("fipa")
+    clients, seconds = Faulty(problem, method, {GONE: raises}), [0.0]
+
+    def sleep(duration: float) -> None:
+        seconds[0] += duration
+        clients.away = {GONE: range(9)}
+
+    rules = Rules(patience=5)
+    federation = Federation(problem, method, clients, rules, lambda: seconds[0], sleep)
+    with pytest.raises(RuntimeError, match="disk on fire"):
+        advanced(federation, theta(problem))
+
+
 def test_an_upload_after_the_deadline_is_not_merged() -> None:
     problem, method = scalar(), methods.load("fipa")
     ticks = iter(range(10**6))

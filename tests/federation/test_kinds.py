@@ -1,6 +1,7 @@
 """Answers of another type than was asked for, and backends that serve many runs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,6 +109,11 @@ def test_an_answer_to_the_other_exchange_is_dropped() -> None:
     outcome = federation.advance(federation.start(theta(problem), 0))
     assert "it is a fipa.Sketched, not a fipa.Found" in outcome.dropped["1"]
     assert isinstance(kept[0], fipa.Sketched)
+
+
+def test_targets_of_another_rank_than_the_sketch_are_dropped() -> None:
+    found = second(FIPA, lambda a: replace(a, targets=a.targets[..., :-1]), probing)
+    assert "its targets has shape" in found.dropped["1"]
 
 
 METHODS: dict[str, Method] = {

@@ -25,8 +25,8 @@ from torch import Tensor
 
 import problems
 from fedsciml import methods, run
+from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
-from fedsciml.federation.record import Record
 from problems._sensors import write
 
 APP = Path(__file__).parent / "flower_app"
@@ -115,7 +115,7 @@ def follow(deployment: Deployment, number: str, directory: Path, rounds: int) ->
     Raises:
         RuntimeError: If it fails.
     """
-    record = Record(directory, {})
+    record = RunDirectory(directory, {})
     shown = 0
 
     def ended() -> bool:

@@ -12,7 +12,7 @@ import io
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from fedsciml.federation.record import replace_file
+from fedsciml.federation.directory import replace_file
 from problems import allen_cahn_time
 from problems._chebyshev import collocation
 

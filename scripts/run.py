@@ -18,7 +18,7 @@ import problems
 from fedsciml import Result, cli, run, wrappers
 from fedsciml.analysis.laplace import SENSORS, laplace
 from fedsciml.analysis.metrics import measure
-from fedsciml.federation.record import environment
+from fedsciml.federation.directory import environment
 from fedsciml.methods import Method
 
 EXAMPLES = """examples:

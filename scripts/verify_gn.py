@@ -42,8 +42,8 @@ from tqdm import tqdm
 
 import problems
 from fedsciml import methods, run
+from fedsciml.federation.directory import replace_file
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.record import replace_file
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.methods import Local, conclude
 from fedsciml.methods.fedavg import FedAvg

@@ -7,7 +7,7 @@ import torch
 from cases import theta
 from torch import Tensor
 
-from fedsciml.federation.inprocess import InProcess, Local
+from fedsciml.federation.inprocess import InProcess, LocalClients
 from fedsciml.methods import Answers, Info, Method, Record, State, conclude
 from fedsciml.problem import Problem
 from fedsciml.residual import System
@@ -45,7 +45,7 @@ def play(method: Method, state: State, answer: Answering) -> Played:
 
 def connect(
     problem: Problem, method: Method, dtype: torch.dtype = torch.float64
-) -> Local:
+) -> LocalClients:
     """The clients of a run."""
     return InProcess().connect(problem, method, dtype=dtype)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedsciml.federation.backend import Clients, Reply
 from fedsciml.federation.exchange import Checkpoint, Federation
-from fedsciml.federation.inprocess import Local
+from fedsciml.federation.inprocess import LocalClients
 from fedsciml.methods import Method, Opening, Record, fipa, flatten, mapped
 from fedsciml.methods._averaging import Update
 from fedsciml.problem import Problem
@@ -20,7 +20,7 @@ Fault = Callable[[Any], object]
 """From a good answer to what the server gets instead; may raise."""
 
 
-class Faulty(Local):
+class Faulty(LocalClients):
     """Clients with faults.
 
     Args:
@@ -91,7 +91,9 @@ class Connected:
     ) -> Clients:
         """The clients, which must be of this method."""
         del problem, device, dtype
-        assert not isinstance(self.clients, Local) or self.clients.method is method
+        assert (
+            not isinstance(self.clients, LocalClients) or self.clients.method is method
+        )
         return self.clients
 
 

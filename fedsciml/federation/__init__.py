@@ -1,22 +1,26 @@
 """Rounds with clients that fail: ask, admit, merge, record, resume."""
 
+from fedsciml.federation.backend import Backend, Clients, Reply
 from fedsciml.federation.checkpoint import Checkpoint
+from fedsciml.federation.directory import RunDirectory, environment, replace_file
 from fedsciml.federation.exchange import Federation
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.loop import Result, run
 from fedsciml.federation.participation import Rules, TooFewClients
-from fedsciml.federation.record import Record, environment, replace_file
 from fedsciml.federation.traffic import Traffic
 
 __all__ = [
+    "Backend",
     "Checkpoint",
+    "Clients",
     "Federation",
     "InProcess",
-    "Record",
+    "Reply",
     "Result",
     "Round",
     "Rules",
+    "RunDirectory",
     "TooFewClients",
     "Traffic",
     "environment",

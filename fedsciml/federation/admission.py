@@ -53,8 +53,8 @@ def refusal(
                 return ValueError(
                     f"it says that it holds {value} of all rows, not {share:.4g}"
                 )
-    except ValueError as error:
-        return error
+    except (ValueError, OverflowError) as error:
+        return ValueError(str(error))
     return None
 
 
@@ -100,7 +100,7 @@ def outliers(
     found: dict[int, ValueError] = {}
     for m, answer in answers.items():
         for name, norm in _norms(answer, expected).items():
-            if norm > ratio * norms.get(name, 0.0) > 0:
+            if m not in found and norm > ratio * norms.get(name, 0.0) > 0:
                 found[m] = ValueError(
                     f"its {name} has norm {norm:.1e}, the clients' median at most "
                     f"{norms[name]:.1e}; more than {ratio:g} times that is not merged"
@@ -155,6 +155,8 @@ def _wrong(
             return f"is a {type(value).__name__}, not a number"
     elif not isinstance(value, Tensor):
         return f"is a {type(value).__name__}, not a tensor"
+    elif value.layout != torch.strided:
+        return f"is {value.layout}, not dense"
     elif value.dtype != dtype:
         return f"is of {value.dtype}, not {dtype}"
     elif not _fits(value, field.shape, sizes):

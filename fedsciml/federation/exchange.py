@@ -36,7 +36,7 @@ from fedsciml.problem import Problem
 
 log = getLogger(__name__)
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 RETRY = 1.0
 """Seconds between two attempts at a round that too few clients answer."""
@@ -99,8 +99,8 @@ class Federation:
         if staleness and not self.method.stands_in:
             raise ValueError(
                 f"Method {self.method.name} as it is here cannot stand in for an "
-                "absent client; leave out staleness, or take fipa alone: not compressed, "
-                "balanced, resampled or warmed up."
+                "absent client; leave out staleness, or take fipa alone: not "
+                "compressed, balanced, resampled or warmed up."
             )
 
     @property
@@ -172,7 +172,7 @@ class _Asking:
         self.label = f"{self.method.name} on {federation.problem.name}"
         self.dropped: dict[int, Exception] = {}
 
-    def patiently(self, attempt: Callable[[], Found | None]) -> Found:
+    def patiently(self, attempt: Callable[[], T | None]) -> T:
         """What an attempt finds, tried again for as long as patience lasts."""
         clock, sleep = self.federation.clock, self.federation.sleep
         until, first = clock() + self.rules.patience, dict[int, Exception]()

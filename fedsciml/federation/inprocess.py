@@ -16,7 +16,7 @@ from fedsciml.residual import System
 Answer = TypeVar("Answer")
 
 
-class Local:
+class LocalClients:
     """Every client of a problem, or one client with all rows for a pooled method.
 
     Args:
@@ -66,7 +66,7 @@ class Local:
     ) -> dict[int, Reply | Exception]:
         """Answers, or what the clients raised; a ``TimeoutError`` for a late one."""
         del number
-        part = self.method.client[type(ask)]
+        part = self.method.part(ask)
         return self._answers(
             lambda m: Reply(*part(self.systems[m], ask, memories[m])),
             list(memories),
@@ -132,6 +132,6 @@ class InProcess:
         method: Method,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
-    ) -> Local:
+    ) -> LocalClients:
         """The clients of a run."""
-        return Local(problem, method, device, dtype, self.clock)
+        return LocalClients(problem, method, device, dtype, self.clock)

@@ -15,11 +15,11 @@ from torch import Generator, Tensor
 from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure
 from fedsciml.federation.backend import Backend
 from fedsciml.federation.checkpoint import Checkpoint
+from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.exchange import Federation
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.record import Record
 from fedsciml.methods import Method, unique
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem
@@ -119,7 +119,7 @@ def run(
         FileExistsError: If ``out`` is not empty and ``resume`` is off.
         FloatingPointError: If theta or the loss stops being finite. The record then
             ends at the last good round and says why. Whatever ends a recorded run
-            before its last round carries the note "Record kept in DIRECTORY."
+            before its last round carries the note "RunDirectory kept in DIRECTORY."
     """
     if rounds < 1:
         raise ValueError(f"A run needs at least 1 round, got {rounds}.")
@@ -130,7 +130,7 @@ def run(
             "gn_gap compares with the step on all rows, but here are not those of all "
             "clients; leave it out."
         )
-    device = torch.device(device)
+    device, kinds = torch.device(device), unique(method.kinds)
     clients = (backend or InProcess()).connect(problem, method, device, dtype)
     federation = Federation(problem, method, clients, rules or Rules())
     configuration = {
@@ -147,18 +147,18 @@ def run(
         "backend": clients.name,
         "rules": _plain(asdict(federation.rules)),
         "parameters": problem.network.size,
-        **clients.notes,
         **(notes or {}),
+        **clients.notes,
     }
     record, found = None, None
     history: list[Round] = []
     if out is not None:
-        opened = Record.resume if resume else Record.create
+        opened = RunDirectory.resume if resume else RunDirectory.create
         configuration["problem_sha256"] = fingerprint(problem, seed, device)
         # A run may be resumed under other rules, as when too few clients are left.
         fixed = {k: v for k, v in configuration.items() if k != "rules"}
         record = opened(out, fixed if resume else configuration)
-        found = record.load(unique((*method.kinds, *clients.kinds)), device)
+        found = record.load((*kinds, *clients.kinds), device)
         history = record.rewind(found.round if found else 0)
     if found is None:
         start = problem.network.init(Generator().manual_seed(seed), dtype).to(device)
@@ -189,7 +189,7 @@ def run(
             record.save(latest)
             if not isinstance(error, KeyboardInterrupt):
                 record.fail(error)
-                error.add_note(f"Record kept in {record.directory}.")
+                error.add_note(f"RunDirectory kept in {record.directory}.")
         raise
     if record:
         record.save(latest)

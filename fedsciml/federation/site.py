@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.federation.checkpoint import pack, unpack
-from fedsciml.federation.record import replace_file
+from fedsciml.federation.directory import replace_file
 from fedsciml.methods import Leaf, Method, Record, flatten, placed, rebuild
 from fedsciml.problem import Problem
 from fedsciml.residual import System
@@ -128,7 +128,7 @@ class Site:
         memory, device = None, self._how[0]
         if content:
             memory = placed(rebuild(content, self.method.kinds), device)
-        part = self.method.client[type(ask)]
+        part = self.method.part(ask)
         answer, memory = part(self.system(totals), placed(ask, device), memory)
         for stamp in [s for s in memories if _age(s) < _age(order.keep)]:
             del memories[stamp]

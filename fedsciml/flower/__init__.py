@@ -27,7 +27,7 @@ pickle. All else, who is late, who sends nonsense, is the business of ``federati
 from fedsciml.flower.apps import client_app, server_app
 from fedsciml.flower.backend import Flower
 from fedsciml.flower.codec import decode, encode
-from fedsciml.flower.local import LocalGrid, run
+from fedsciml.flower.grid import LocalGrid, run
 
 __all__ = [
     "Flower",

@@ -185,6 +185,19 @@ class Method:
         """A client's half of a round: a function for each kind of ask."""
         raise NotImplementedError
 
+    def part(self, ask: Record) -> ClientPart:
+        """The client's half for this kind of ask.
+
+        Raises:
+            ValueError: If the method never asks so.
+        """
+        if type(ask) not in self.client:
+            raise ValueError(
+                f"Method {self.name} never asks a client for {type(ask).__name__}. Do "
+                "server and clients run the same method?"
+            )
+        return self.client[type(ask)]
+
     def start(self, theta: Tensor, seed: int) -> State:
         """The server's first state."""
         raise NotImplementedError

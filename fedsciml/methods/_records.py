@@ -38,6 +38,8 @@ class Record:
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, eq=False)(cls)
+        if KIND in cls.__annotations__:
+            raise TypeError(f"{cls.__name__}.{KIND}: that word tells a record's type.")
 
 
 R = TypeVar("R")
@@ -117,12 +119,10 @@ def rebuild(content: Mapping[str, object], kinds: Iterable[type]) -> Any:  # noq
     names = {field.name for field in fields(made)}
     if strange := sorted(parts.keys() - names):
         raise ValueError(f"it holds '{strange[0]}', which nobody asked for")
-    try:
-        return made(**parts)
-    except TypeError:
-        missing = [name for name in required(made) if name not in parts]
+    if missing := [name for name in required(made) if name not in parts]:
         found = ", ".join(parts) or "nothing"
-        raise ValueError(f"it has no '{missing[0]}'; it holds {found}") from None
+        raise ValueError(f"it has no '{missing[0]}'; it holds {found}")
+    return made(**parts)
 
 
 def required(record: type) -> list[str]:

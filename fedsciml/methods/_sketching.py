@@ -31,7 +31,7 @@ LARGEST_JACOBIAN = 2**30
 """Bytes of Jacobian held at once; more rows than fit are sketched piece by piece."""
 
 
-class Sketched(NamedTuple):
+class Untruncated(NamedTuple):
     """A client's problem: its sketch, not yet truncated, cut-off and loss at theta.
 
     ``cutoff`` is the absolute singular value down to which the sketch is complete.
@@ -112,7 +112,7 @@ def sketched(
     rank: int,
     random: Generator,
     largest: int = LARGEST_JACOBIAN,
-) -> Sketched:
+) -> Untruncated:
     """A client's least-squares problem at theta, down to a singular value.
 
     Args:
@@ -147,7 +147,7 @@ def sketched(
     if whole is None:
         nothing = theta.new_zeros
         whole = Sketch(nothing(0, system.size), nothing(0), nothing(0, 0))
-    return Sketched(whole, cutoff, loss)
+    return Untruncated(whole, cutoff, loss)
 
 
 def _jacobians(
@@ -165,7 +165,7 @@ def _by_products(
     top: float,
     rank: int,
     random: Generator,
-) -> Sketched:
+) -> Untruncated:
     """Subspace iteration with the rank doubled until the cut-off is met."""
     linear = system.linearise(theta)
     most = min(len(linear.residual), system.size)
@@ -178,5 +178,5 @@ def _by_products(
         largest = max(top, float(s[0])) if len(s) else top
         cutoff = max(reach, shown(theta.dtype)) * largest
         if rank >= most or float(s[-1]) <= cutoff:
-            return Sketched(found, cutoff, linear.loss)
+            return Untruncated(found, cutoff, linear.loss)
         rank = min(2 * rank, most)

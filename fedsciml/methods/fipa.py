@@ -278,8 +278,7 @@ class Fipa(Method):
         self, system: System, ask: Probe, memory: Memory
     ) -> tuple[Found, Memory]:
         """A client's losses and targets at all steps and lengths."""
-        basis, shape = memory.basis, (len(ask.steps), len(ask.lengths))
-        assert basis is not None
+        basis, shape = _known(memory), (len(ask.steps), len(ask.lengths))
         candidates = basis.theta + ask.lengths[:, None] * ask.steps[:, None]
         residuals = system.residuals(candidates.flatten(0, 1))
         losses, targets = residuals.square().sum(1) / 2, -(residuals @ basis.left)
@@ -414,6 +413,13 @@ class Fipa(Method):
             desired=None if before.desired is None else before.desired - moved,
         )
         return answer, Last(answer, ask.theta)
+
+
+def _known(memory: Memory | None) -> Basis:
+    """The basis of the sketch of this round."""
+    if memory is None or memory.basis is None:
+        raise ValueError("A client was asked for losses before it sent a sketch.")
+    return memory.basis
 
 
 def _merged(answers: Iterable[Sketched]) -> tuple[Spectrum, float]:

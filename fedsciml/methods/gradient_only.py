@@ -179,8 +179,10 @@ class GradientOnly(Method):
         return Gradient(linear.gradient, linear.loss), Memory(ask.theta)
 
     def _search(
-        self, system: System, ask: Search, memory: Memory
+        self, system: System, ask: Search, memory: Memory | None
     ) -> tuple[Losses, None]:
+        if memory is None:
+            raise ValueError("A client was asked for losses before its gradient.")
         steps = ask.lengths.unsqueeze(1) * ask.direction
         return Losses(system.losses(memory.theta + steps)), None
 

@@ -199,15 +199,17 @@ class Balanced(Wrapped):
     def _first(
         self, system: System, ask: Scaled, memory: Memory | None
     ) -> tuple[Weighed, Record | None]:
-        part = self._later(self.method.client[type(ask.ask)])
+        part = self._later(self.method.part(ask.ask))
         memory = Memory(ask.factors, memory.inner if memory else None)
         answer, kept = part(system, ask.ask, memory)
         return Weighed(answer, system.loss(ask.ask.theta)), kept
 
     def _later(self, part: ClientPart) -> ClientPart:
         def answered(
-            system: System, ask: Record, memory: Memory
+            system: System, ask: Record, memory: Memory | None
         ) -> tuple[Record, Memory]:
+            if memory is None:
+                raise ValueError("A client was asked before it was told the factors.")
             found = memory.factors
             own = found[min(system.shard.client, len(found) - 1)]
             answer, inner = part(system.scaled(own.tolist()), ask, memory.inner)

@@ -29,7 +29,7 @@ of float32 a message and of a copy of every sketch at the server.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -132,7 +132,8 @@ class Compressed(Wrapped):
 
         def up(ask: Record, answers: Answers) -> Answers:
             del ask
-            whole = {m: self._whole(state, m, answer) for m, answer in answers.items()}
+            known = replace(state, copies=copies)
+            whole = {m: self._whole(known, m, answer) for m, answer in answers.items()}
             for m, answer in answers.items():
                 for name in answer.weights if isinstance(answer, Changed) else ():
                     sent = _tensor(flatten(whole[m]), name)

@@ -269,7 +269,7 @@ class Resampled(Wrapped):
             for rows in system.shard.rows
             if rows.term in terms and len(rows.points)
         }
-        part = self._moved(self.method.client[type(ask.ask)])
+        part = self._moved(self.method.part(ask.ask))
         return part(system, ask.ask, Memory(None, points))
 
     def _moved(self, part: ClientPart) -> ClientPart:

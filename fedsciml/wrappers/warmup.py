@@ -111,7 +111,7 @@ class Warmup(Method):
     def _first(
         self, system: System, ask: First, memory: Memory | None
     ) -> tuple[Record, Memory]:
-        part = self.first.client[type(ask.ask)]
+        part = self.first.part(ask.ask)
         answer, kept = part(system, ask.ask, memory.inner if memory else None)
         return answer, Memory(kept)
 

@@ -8,7 +8,7 @@ from torch import Generator
 
 from fedsciml import run
 from fedsciml.federation.history import Round
-from fedsciml.federation.inprocess import Local
+from fedsciml.federation.inprocess import LocalClients
 from fedsciml.federation.participation import Rules
 from fedsciml.methods import Method
 from fedsciml.problem import Problem
@@ -50,7 +50,7 @@ def away(scenario: str, seed: int) -> Away:
     }[scenario]
 
 
-class Patchy(Local):
+class Patchy(LocalClients):
     """Clients of which some are missing in some rounds; connected already."""
 
     def __init__(self, problem: Problem, method: Method, away: Away) -> None:

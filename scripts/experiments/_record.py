@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fedsciml.federation.record import environment
+from fedsciml.federation.directory import environment
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "figures"

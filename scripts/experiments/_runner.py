@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from experiments._experiment import Case, Experiment, measured, token
 from experiments._record import Entry, commit, made
-from fedsciml.federation.record import replace_file
+from fedsciml.federation.directory import replace_file
 
 C = TypeVar("C")
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from experiments import _record
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.inprocess import Local as Clients
+from fedsciml.federation.inprocess import LocalClients as Clients
 from fedsciml.methods import Method, conclude
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem

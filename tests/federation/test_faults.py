@@ -13,7 +13,7 @@ import problems
 from fedsciml import methods, run
 from fedsciml.collocation import strips
 from fedsciml.federation.history import Round
-from fedsciml.federation.inprocess import Local
+from fedsciml.federation.inprocess import LocalClients
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
 from fedsciml.methods import Method, Record
@@ -47,7 +47,9 @@ def problem() -> Problem:
     return scalar()
 
 
-def trained(clients: Local, rules: Rules = RULES, out: Path | None = None) -> Result:
+def trained(
+    clients: LocalClients, rules: Rules = RULES, out: Path | None = None
+) -> Result:
     backend = Connected(clients)
     return run(problem(), clients.method, ROUNDS, out=out, backend=backend, rules=rules)
 
@@ -117,7 +119,7 @@ def test_other_methods_go_on_with_the_others_too(method: str, name: str) -> None
 
 def test_a_client_slower_than_the_deadline_is_left_out() -> None:
     seconds = [0.0]
-    clients = Local(problem(), methods.load("fipa"), clock=lambda: seconds[0])
+    clients = LocalClients(problem(), methods.load("fipa"), clock=lambda: seconds[0])
     slow, rows = clients.systems[1], clients.systems[1].parts
     asked = [0]
 

@@ -26,12 +26,12 @@ from torch import Tensor
 
 from fedsciml import methods, run
 from fedsciml.federation.backend import Reply
+from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.exchange import Checkpoint, Federation
 from fedsciml.federation.history import Round
-from fedsciml.federation.inprocess import Local
+from fedsciml.federation.inprocess import LocalClients
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules, TooFewClients
-from fedsciml.federation.record import Record
 from fedsciml.methods import Method, fipa
 from fedsciml.methods import Record as Message
 from fedsciml.problem import Problem
@@ -47,9 +47,9 @@ CARRYING: dict[str, object] = {"local": "adam", "tau": 2, "keep_state": True}
 When = Callable[[Message], bool]
 
 
-def without(problem: Problem, method: Method, client: int) -> Local:
+def without(problem: Problem, method: Method, client: int) -> LocalClients:
     """A federation that never had the client; the others are the same."""
-    clients = Local(problem, method)
+    clients = LocalClients(problem, method)
     for part in (clients.systems, clients.shares):
         del part[client]
     return clients
@@ -103,7 +103,7 @@ def test_a_client_that_always_fails_costs_no_exchange_but_its_own() -> None:
     ] * 4
 
 
-def total(clients: Local, reached: Checkpoint, members: Sequence[int]) -> float:
+def total(clients: LocalClients, reached: Checkpoint, members: Sequence[int]) -> float:
     """Loss at the model that was reached, summed over the members."""
     found = clients.losses(reached.state.theta, members)
     return sum(loss for loss in found.values() if not isinstance(loss, Exception))
@@ -182,7 +182,7 @@ def test_losses_of_other_clients_are_not_compared() -> None:
         problem, method, Faulty(problem, method, away={GONE: range(3, 5)}), OTHERS
     )
     reached = federation.start(theta(problem), 0)
-    whole = Local(problem, method)
+    whole = LocalClients(problem, method)
     for _ in range(5):
         reached = federation.advance(reached).checkpoint
         assert reached.participation is not None
@@ -230,7 +230,7 @@ def test_a_round_waits_for_clients_as_long_as_its_patience() -> None:
         advanced(federation(patience=10), theta(problem))
     assert 10 <= seconds[0] <= 12
     found = advanced(federation(patience=60), theta(problem))
-    plain = Federation(problem, method, Local(problem, method))
+    plain = Federation(problem, method, LocalClients(problem, method))
     assert same(found.state, advanced(plain, theta(problem)).state)
 
 
@@ -251,7 +251,7 @@ def test_a_round_that_waited_in_vain_says_why_it_first_failed() -> None:
 def test_an_upload_after_the_deadline_is_not_merged() -> None:
     problem, method = scalar(), methods.load("fipa")
     ticks = iter(range(10**6))
-    clients = Local(problem, method, clock=lambda: float(next(ticks)))
+    clients = LocalClients(problem, method, clock=lambda: float(next(ticks)))
     rules = Rules(min_clients=2, deadline=0.5)
     with pytest.raises(TooFewClients, match="answered after 1 s; the deadline is 0.5"):
         advanced(Federation(problem, method, clients, rules), theta(problem))
@@ -279,7 +279,7 @@ def test_a_round_that_fails_leaves_memories_and_traffic_to_go_on_from() -> None:
     assert all(map(same, reached.memories, before))
     assert reached.participation == part
     clients.faults = {}
-    plain = Federation(problem, method, Local(problem, method))
+    plain = Federation(problem, method, LocalClients(problem, method))
     found, whole = advanced(federation, reached), advanced(plain, theta(problem), 2)
     assert same(found.state, whole.state)
     assert all(map(same, found.memories, whole.memories))
@@ -290,11 +290,11 @@ def test_a_client_that_is_away_at_the_end_is_not_in_the_loss() -> None:
     problem, method = scalar(), methods.load("fipa")
     clients = Faulty(problem, method, away={GONE: range(2, 9)})
     result = run(problem, method, 3, backend=Connected(clients), rules=OTHERS)
-    found = Local(problem, method).losses(result.theta, [0, 2])
+    found = LocalClients(problem, method).losses(result.theta, [0, 2])
     assert result.loss == sum(loss for loss in found.values())
 
 
-class Telling(Local):
+class Telling(LocalClients):
     """Client 1 tells another loss in the end."""
 
     told: float | Exception = math.nan
@@ -311,7 +311,7 @@ def test_a_loss_that_cannot_be_does_not_spoil_a_finished_run(told: float) -> Non
     clients = Telling(problem, method)
     clients.told = told
     result = run(problem, method, 2, backend=Connected(clients), rules=OTHERS)
-    honest = Local(problem, method).losses(result.theta, [0, 2])
+    honest = LocalClients(problem, method).losses(result.theta, [0, 2])
     assert result.loss == sum(honest.values())
     assert f"its loss at the end is {told}" in result.absent["1"]
 
@@ -324,7 +324,7 @@ def test_a_client_that_is_gone_in_the_end_fails_a_run_that_needs_it(
     clients.told = ConnectionError("the node is gone")
     with pytest.raises(ConnectionError, match="the node is gone"):
         run(problem, method, 2, backend=Connected(clients), out=out)
-    assert len(Record.resume(out).history()) == 2
+    assert len(RunDirectory.resume(out).history()) == 2
     assert run(problem, method, 2, out=out, resume=True).loss > 0
 
 
@@ -333,7 +333,7 @@ def test_a_stand_in_for_the_probe_alone_is_forgotten_too() -> None:
     clients = Faulty(problem, method, {GONE: raises}, range(3, 4), probing)
     rules = Rules(min_clients=2, staleness=3)
     federation = Federation(problem, method, clients, rules)
-    whole = Local(problem, method)
+    whole = LocalClients(problem, method)
     reached = federation.start(theta(problem), 0)
     for number in range(1, 6):
         reached, _, _, stale = federation.advance(reached)
@@ -357,7 +357,7 @@ def test_a_stand_in_for_the_probe_alone_is_forgotten_too() -> None:
 
 def test_what_was_usual_once_stays_so() -> None:
     problem, method = scalar(), methods.load("fipa")
-    federation = Federation(problem, method, Local(problem, method))
+    federation = Federation(problem, method, LocalClients(problem, method))
     reached, targets = federation.start(theta(problem), 0), [0.0]
     for _ in range(30):
         reached = federation.advance(reached).checkpoint
@@ -366,7 +366,7 @@ def test_what_was_usual_once_stays_so() -> None:
     assert targets == sorted(targets)
     # Though what is left to be solved has become small: measured 0.003 times that.
     ask = next(method.round(reached.state))
-    last = Local(problem, method).exchange(ask)[0]
+    last = LocalClients(problem, method).exchange(ask)[0]
     assert isinstance(last, fipa.Sketched)
     assert float(last.target.norm()) < 0.1 * targets[-1]
 
@@ -484,4 +484,4 @@ def test_rules_that_do_not_suit_are_refused() -> None:
     ):
         method = methods.load(name)
         with pytest.raises(ValueError, match=r"stand in|are needed|least clients"):
-            Federation(problem, method, Local(problem, method), rules)
+            Federation(problem, method, LocalClients(problem, method), rules)

@@ -21,7 +21,7 @@ from faults import (
 
 from fedsciml import methods, run
 from fedsciml.federation.exchange import Federation, Outcome
-from fedsciml.federation.inprocess import InProcess, Local
+from fedsciml.federation.inprocess import InProcess, LocalClients
 from fedsciml.federation.participation import Rules
 from fedsciml.methods import Method, Record, fipa, flatten, kind
 from fedsciml.wrappers.balance import Balanced, Scaled, Weighed
@@ -138,7 +138,7 @@ def test_a_backend_serves_two_runs_alike(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_clients_that_took_part_in_a_run_take_part_in_another_alike(name: str) -> None:
     method = METHODS[name]
-    clients = Local(scalar(), method)
+    clients = LocalClients(scalar(), method)
     first, second = (
         run(scalar(), method, 3, backend=Connected(clients)) for _ in range(2)
     )

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from fedsciml import methods, run
 from fedsciml.federation.checkpoint import Checkpoint, pack, unpack
+from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
 from fedsciml.federation.participation import Heard, Participation
-from fedsciml.federation.record import Record
 from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Record as Message
 from fedsciml.methods import State
@@ -99,11 +99,11 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    record = Record.create(tmp_path / "run", CONFIGURATION)
+    record = RunDirectory.create(tmp_path / "run", CONFIGURATION)
     assert record.load(KINDS) is None
     record.save(checkpoint(1))
     record.save(checkpoint(2))
-    found = Record.resume(tmp_path / "run").load(KINDS)
+    found = RunDirectory.resume(tmp_path / "run").load(KINDS)
     assert found is not None
     wanted = checkpoint(2)
     assert found.round == 2
@@ -120,7 +120,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_before_the_first_round_comes_back(tmp_path: Path) -> None:
-    record = Record.create(tmp_path, CONFIGURATION)
+    record = RunDirectory.create(tmp_path, CONFIGURATION)
     start = Checkpoint(0, State(torch.ones(3)), [None, None])
     record.save(start)
     found = record.load(KINDS)
@@ -146,7 +146,7 @@ def test_a_checkpoint_before_the_first_round_comes_back(tmp_path: Path) -> None:
 def test_a_checkpoint_with_a_kind_that_the_method_does_not_know_is_damaged(
     tmp_path: Path, change: dict[str, object], said: str
 ) -> None:
-    record = Record.create(tmp_path, CONFIGURATION)
+    record = RunDirectory.create(tmp_path, CONFIGURATION)
     record.save(checkpoint()._replace(**change))
     unknown = said.rpartition(".")[2]
     kinds = [kind for kind in KINDS if kind.__name__ != unknown]
@@ -160,7 +160,7 @@ def test_a_checkpoint_with_a_kind_that_the_method_does_not_know_is_damaged(
 def test_the_checkpoint_of_another_method_is_damaged(tmp_path: Path) -> None:
     problem, out = scalar(), tmp_path / "run"
     run(problem, methods.load("scaffold", tau=2), 2, out=out)
-    record = Record.resume(out)
+    record = RunDirectory.resume(out)
     for name, options in (("fedavg", {"tau": 2}), ("fipa", {})):
         kinds = methods.load(name, **options).kinds
         said = r"checkpoint\.safetensors is damaged: it is a 'scaffold\.State', not one"
@@ -184,7 +184,10 @@ def test_the_checkpoint_of_another_method_is_damaged(tmp_path: Path) -> None:
 def test_a_checkpoint_whose_records_are_not_whole_is_damaged(
     tmp_path: Path, change: dict[str, object], said: str
 ) -> None:
-    record, path = Record.create(tmp_path, CONFIGURATION), "checkpoint.safetensors"
+    record, path = (
+        RunDirectory.create(tmp_path, CONFIGURATION),
+        "checkpoint.safetensors",
+    )
     record.save(checkpoint())
     content = {**unpack(tmp_path / path), **change}
     kept = {key: value for key, value in content.items() if value is not None}
@@ -195,23 +198,23 @@ def test_a_checkpoint_whose_records_are_not_whole_is_damaged(
 
 def test_a_run_starts_only_where_nothing_is(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    Record.create(tmp_path / "empty", CONFIGURATION)
+    RunDirectory.create(tmp_path / "empty", CONFIGURATION)
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "run.json.tmp").write_text('{"probl')
-    Record.create(tmp_path / "killed", CONFIGURATION)
+    RunDirectory.create(tmp_path / "killed", CONFIGURATION)
     assert list(files(tmp_path / "killed")) == ["run.json"]
-    Record.create(tmp_path / "some" / "new", CONFIGURATION)
+    RunDirectory.create(tmp_path / "some" / "new", CONFIGURATION)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
     (tmp_path / "file").write_text("x")
     for name in ("full", "file", "empty"):
         with pytest.raises(FileExistsError, match=f"{name} is not empty"):
-            Record.create(tmp_path / name, CONFIGURATION)
+            RunDirectory.create(tmp_path / name, CONFIGURATION)
     assert files(tmp_path / "full") == {"letter.txt": b"dear"}
 
 
 def test_the_configuration_is_written_with_the_versions(tmp_path: Path) -> None:
-    Record.create(tmp_path / "run", CONFIGURATION)
+    RunDirectory.create(tmp_path / "run", CONFIGURATION)
     found = json.loads((tmp_path / "run" / "run.json").read_text())
     assert found["environment"]["torch"] == torch.__version__
     assert found["environment"]["threads"] == torch.get_num_threads()
@@ -219,14 +222,14 @@ def test_the_configuration_is_written_with_the_versions(tmp_path: Path) -> None:
 
 
 def test_another_configuration_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    record = Record.create(tmp_path, CONFIGURATION)
+    record = RunDirectory.create(tmp_path, CONFIGURATION)
     record.save(checkpoint())
     before = files(tmp_path)
     with pytest.raises(ValueError, match=r"rounds = 3, not 4") as caught:
-        Record.resume(tmp_path, {**CONFIGURATION, "rounds": 4})
+        RunDirectory.resume(tmp_path, {**CONFIGURATION, "rounds": 4})
     assert str(tmp_path) in str(caught.value)
     assert files(tmp_path) == before
-    assert Record.resume(tmp_path, CONFIGURATION).configuration["rounds"] == 3
+    assert RunDirectory.resume(tmp_path, CONFIGURATION).configuration["rounds"] == 3
 
 
 @pytest.mark.parametrize("content", [None, "", '{"problem": ', "[1, 2]"])
@@ -236,11 +239,11 @@ def test_a_directory_without_a_run_is_refused(
     if content is not None:
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match=r"No run to resume|is damaged"):
-        Record.resume(tmp_path, CONFIGURATION)
+        RunDirectory.resume(tmp_path, CONFIGURATION)
 
 
 def test_a_half_written_line_does_not_count(tmp_path: Path) -> None:
-    record = Record.create(tmp_path, CONFIGURATION)
+    record = RunDirectory.create(tmp_path, CONFIGURATION)
     lines = [Round(k, 0.5 / k, relative_l2=0.1, mse=0.2) for k in (1, 2, 3)]
     for line in lines:
         record.append(line)
@@ -254,7 +257,7 @@ def test_a_half_written_line_does_not_count(tmp_path: Path) -> None:
 
 
 def test_a_history_shorter_than_its_checkpoint_is_refused(tmp_path: Path) -> None:
-    record = Record.create(tmp_path, CONFIGURATION)
+    record = RunDirectory.create(tmp_path, CONFIGURATION)
     record.append(Round(1, 0.5))
     with pytest.raises(ValueError, match="has 1 rounds, but the checkpoint"):
         record.rewind(2)
@@ -272,7 +275,7 @@ def test_a_history_shorter_than_its_checkpoint_is_refused(tmp_path: Path) -> Non
     ],
 )
 def test_a_damaged_line_is_named(tmp_path: Path, damage: bytes) -> None:
-    record = Record.create(tmp_path, CONFIGURATION)
+    record = RunDirectory.create(tmp_path, CONFIGURATION)
     record.append(Round(1, 0.5))
     with (tmp_path / "history.jsonl").open("ab") as file:
         file.write(damage + b"\n")
@@ -284,7 +287,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, damage: bytes) -> None:
 
 @pytest.mark.parametrize("kept", [0, 4, 100, -1])
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, kept: int) -> None:
-    record = Record.create(tmp_path, CONFIGURATION)
+    record = RunDirectory.create(tmp_path, CONFIGURATION)
     record.save(checkpoint())
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
@@ -293,7 +296,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, kept: int) -> None:
 
 
 def test_a_foreign_checkpoint_is_named(tmp_path: Path) -> None:
-    record = Record.create(tmp_path, CONFIGURATION)
+    record = RunDirectory.create(tmp_path, CONFIGURATION)
     path = tmp_path / "checkpoint.safetensors"
     for metadata in (None, {"plain": "{}"}, {"plain": "[1]"}):
         path.write_bytes(save({"a": torch.ones(1)}, metadata))
@@ -302,7 +305,7 @@ def test_a_foreign_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_numbers_that_are_not_finite_are_null_on_disk(tmp_path: Path) -> None:
-    record = Record.create(tmp_path, CONFIGURATION)
+    record = RunDirectory.create(tmp_path, CONFIGURATION)
     errors = {"u": 0.1, "nu": math.nan}
     record.append(Round(1, math.nan, mse=math.inf, ranks=(3,), errors=errors))
 
@@ -381,7 +384,7 @@ def test_the_keys_of_a_line_are_in_their_order() -> None:
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = Record.create(tmp_path, CONFIGURATION)
+    record = RunDirectory.create(tmp_path, CONFIGURATION)
     record.save(checkpoint(1))
 
     def full(descriptor: int) -> None:
@@ -398,9 +401,9 @@ def test_a_failed_write_leaves_the_old_file(
 def test_why_a_run_failed_is_written_and_forgotten_when_it_goes_on(
     tmp_path: Path,
 ) -> None:
-    record = Record.create(tmp_path, CONFIGURATION)
+    record = RunDirectory.create(tmp_path, CONFIGURATION)
     record.fail(FloatingPointError("theta is not finite"))
     found = json.loads((tmp_path / "failure.json").read_text())
     assert found == {"error": "FloatingPointError", "message": "theta is not finite"}
-    Record.resume(tmp_path, CONFIGURATION).rewind(0)
+    RunDirectory.resume(tmp_path, CONFIGURATION).rewind(0)
     assert not (tmp_path / "failure.json").exists()

@@ -16,12 +16,12 @@ import torch
 from cases import CASES
 from torch import Tensor
 
-import fedsciml.federation.record
+import fedsciml.federation.directory
 from fedsciml import methods, run
 from fedsciml.collocation import strips
 from fedsciml.federation import loop as rounds
+from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
-from fedsciml.federation.record import Record
 from fedsciml.methods import (
     ClientPart,
     Exchanges,
@@ -249,7 +249,7 @@ def test_a_record_holds_the_run(tmp_path: Path) -> None:
     assert (found["rounds"], found["seed"], found["site"]) == (2, 7, "north")
     assert (found["clients"], found["backend"]) == (3, "inprocess")
     assert (found["dtype"], found["parameters"]) == ("float64", len(result.theta))
-    assert Record.resume(result.out).history() == result.history
+    assert RunDirectory.resume(result.out).history() == result.history
     assert result.history[0].gn_gap > 0
     assert not list(result.out.glob("*.tmp"))
 
@@ -276,7 +276,7 @@ def test_a_run_ends_early_where_it_is_told_to(tmp_path: Path) -> None:
     # The record is as whole as that of any run that has ended.
     names = {"run.json", "history.jsonl", "checkpoint.safetensors"}
     assert {p.name for p in out.iterdir()} == names | {"model.safetensors"}
-    assert Record.resume(out).history() == result.history
+    assert RunDirectory.resume(out).history() == result.history
     assert json.loads((out / "run.json").read_text())["rounds"] == 9
 
 
@@ -326,7 +326,7 @@ def test_an_interrupted_run_goes_on_from_its_last_whole_round(
     whole = run(problem(), Descent(), 5)
     with pytest.raises(KeyboardInterrupt):
         run(problem(), troubled(when, KeyboardInterrupt()), 5, out=tmp_path / "run")
-    found = Record.resume(tmp_path / "run").load(Descent.kinds)
+    found = RunDirectory.resume(tmp_path / "run").load(Descent.kinds)
     assert found is not None
     assert found.round == when - 1
     assert not (tmp_path / "run" / "failure.json").exists()
@@ -341,7 +341,7 @@ def test_a_diverging_run_keeps_its_record_and_says_why(tmp_path: Path) -> None:
         run(problem(), Descent(rate=1e200), 9, out=out)
     failure = json.loads((out / "failure.json").read_text())
     assert failure["error"] == "FloatingPointError"
-    record = Record.resume(out)
+    record = RunDirectory.resume(out)
     found = record.load(Descent.kinds)
     assert found is not None
     assert found.round == len(record.history()) == 1
@@ -354,7 +354,7 @@ def test_a_run_that_diverges_in_its_last_round_fails(tmp_path: Path) -> None:
     for resume in (False, True):
         with pytest.raises(FloatingPointError, match="In round 1 of desc") as caught:
             run(problem(), method, 1, out=out, resume=resume)
-        assert f"Record kept in {out}." in caught.value.__notes__
+        assert f"RunDirectory kept in {out}." in caught.value.__notes__
         assert (out / "failure.json").exists()
         assert not (out / "model.safetensors").exists()
 
@@ -537,11 +537,11 @@ class Killer:
     def __init__(self, patch: pytest.MonkeyPatch, n: int, moment: str) -> None:
         self.left, self.moment, self.dead = n, moment, False
         self.replace, self.append = (
-            fedsciml.federation.record.replace_file,
-            Record.append,
+            fedsciml.federation.directory.replace_file,
+            RunDirectory.append,
         )
-        patch.setattr(fedsciml.federation.record, "replace_file", self._on_replace)
-        patch.setattr(Record, "append", lambda r, line: self._on_append(r, line))
+        patch.setattr(fedsciml.federation.directory, "replace_file", self._on_replace)
+        patch.setattr(RunDirectory, "append", lambda r, line: self._on_append(r, line))
 
     def _due(self) -> bool:
         if self.dead:
@@ -560,7 +560,7 @@ class Killer:
             raise Killed
         self.replace(path, content)
 
-    def _on_append(self, record: Record, line: Round) -> None:
+    def _on_append(self, record: RunDirectory, line: Round) -> None:
         if self._due():
             if self.moment == "middle":
                 with (record.directory / "history.jsonl").open("a") as file:

@@ -9,7 +9,7 @@ from cases import scalar, theta
 from faults import same
 
 from fedsciml import methods
-from fedsciml.federation.inprocess import Local
+from fedsciml.federation.inprocess import LocalClients
 from fedsciml.federation.site import Content, Files, Memories, Order, Site
 from fedsciml.methods import Record
 
@@ -33,7 +33,7 @@ def site(client: int = 2) -> Site:
 @pytest.mark.parametrize("client", range(3))
 def test_a_site_uploads_what_the_client_in_process_does(client: int) -> None:
     problem, method = scalar(), methods.load("scaffold", tau=2)
-    clients, memories = Local(problem, method), dict[str, Content]()
+    clients, memories = LocalClients(problem, method), dict[str, Content]()
     memory: Record | None = None
     totals = [len(term.points) for term in problem.terms]
     for order in (Order("1.1", "", ""), Order("2.1", "1.1", "1.1")):

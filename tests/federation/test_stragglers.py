@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedsciml import methods, policies
 from fedsciml.federation.exchange import Checkpoint, Federation
-from fedsciml.federation.inprocess import Local
+from fedsciml.federation.inprocess import LocalClients
 from fedsciml.federation.participation import Rules
 from fedsciml.methods import Method, Record, fipa, flatten
 from fedsciml.problem import Problem
@@ -23,7 +23,7 @@ ANY = Rules(min_clients=1)
 
 
 def reached(
-    problem: Problem, method: Method, clients: Local, rounds: int, rules: Rules
+    problem: Problem, method: Method, clients: LocalClients, rounds: int, rules: Rules
 ) -> Checkpoint:
     """What is reached after some rounds."""
     federation = Federation(problem, method, clients, rules)
@@ -108,14 +108,14 @@ def test_a_linear_run_with_a_stand_in_is_the_run_with_all(local: str) -> None:
     rules, rounds = Rules(min_clients=1, staleness=20), 8
     away = {1: range(2, rounds + 1)}
     found = reached(problem, method, Faulty(problem, method, away=away), rounds, rules)
-    whole = reached(problem, method, Local(problem, method), rounds, rules)
+    whole = reached(problem, method, LocalClients(problem, method), rounds, rules)
     assert relative(found.state.theta, whole.state.theta) < 1e-10
     assert relative(found.state.theta, optimum(problem)) < 1e-10
 
 
 def test_what_holds_stays_when_clients_leave() -> None:
     problem = scalar()
-    state = reached(problem, EXACT, Local(problem, EXACT), 5, ANY).state
+    state = reached(problem, EXACT, LocalClients(problem, EXACT), 5, ANY).state
     # Somewhere else than at the lowest loss, as in the midst of a hop.
     state = replace(state, at=theta(problem, 3))
     renewed = EXACT.renewed(state)

@@ -25,8 +25,8 @@ from _deployment import HOST, SUPERLINK, Deployment, free_ports
 import fedsciml
 import problems
 from fedsciml import methods
+from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
-from fedsciml.federation.record import Record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -89,7 +89,7 @@ def online(deployment: Deployment) -> int:
 
 
 def history(directory: Path) -> list[Round]:
-    return Record(directory / "run", {}).history()
+    return RunDirectory(directory / "run", {}).history()
 
 
 def assert_undisturbed(directory: Path, rounds: int = 2) -> None:

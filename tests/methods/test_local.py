@@ -11,7 +11,7 @@ from cases import CASES, theta
 from faults import same
 from torch import Tensor
 
-from fedsciml.federation import Checkpoint, Record
+from fedsciml.federation import Checkpoint, RunDirectory
 from fedsciml.methods import Local, State, mapped, minimise, train
 from fedsciml.methods._local import CARRIED, LBFGS_SCALE, Carried, Lbfgs
 from fedsciml.residual import System
@@ -152,7 +152,7 @@ def through_disk(
     carried: Carried, theta: Tensor, directory: Path
 ) -> tuple[Carried, Tensor]:
     """What a checkpoint makes of what a client keeps."""
-    record = Record.create(directory, {})
+    record = RunDirectory.create(directory, {})
     record.save(Checkpoint(0, State(theta), [carried]))
     found = record.load((State, *CARRIED))
     assert found is not None

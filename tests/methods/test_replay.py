@@ -10,8 +10,7 @@ from test_baselines import BASELINES, load
 from test_uploads import EXACT, METHODS, problem
 
 from fedsciml import methods, policies
-from fedsciml.federation import Checkpoint
-from fedsciml.federation import Record as Directory
+from fedsciml.federation import Checkpoint, RunDirectory
 from fedsciml.federation.participation import Heard, Participation
 from fedsciml.methods import Answers, Method, Record, State, unique
 from fedsciml.wrappers.balance import Balanced
@@ -42,7 +41,7 @@ def through_disk(
     """What a checkpoint makes of what clients remember, or is remembered of them."""
     heard = {m: Heard(record, 1) for m, record in enumerate(records)}
     last = Participation([], [], heard, {})
-    directory = Directory.create(out, {})
+    directory = RunDirectory.create(out, {})
     directory.save(Checkpoint(1, State(torch.zeros(1)), records, participation=last))
     found = directory.load((*kinds, State))
     assert found is not None

@@ -15,9 +15,9 @@ from torch import Tensor
 import problems
 from fedsciml import methods, run
 from fedsciml.federation import loop as rounds
+from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.record import Record
 from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.methods import Info, Method, conclude, flatten
@@ -178,7 +178,7 @@ def resumed_equals_whole(
     """Hold a resumed run to an uninterrupted one; the state where it went on."""
     whole = run(problem, method, count)
     stopped(problem, method, when, count, out)
-    kept = Record.resume(out).load(method.kinds)
+    kept = RunDirectory.resume(out).load(method.kinds)
     assert kept is not None
     assert kept.round == when
     again = run(problem, method, count, out=out, resume=True)
@@ -245,7 +245,7 @@ def test_messages_of_an_excursion_start_where_the_method_stands(
     monkeypatch.setattr(rounds, "CHECKPOINT_SECONDS", 0.0)
     method = Fipa(Scripted())
     stopped(scalar(), method, 4, len(SCRIPT), tmp_path / "run")
-    kept = Record.resume(tmp_path / "run").load(method.kinds)
+    kept = RunDirectory.resume(tmp_path / "run").load(method.kinds)
     assert kept is not None
     assert torch.equal(next(method.round(kept.state)).theta, kept.state.at)
     assert not torch.equal(kept.state.at, kept.state.theta)

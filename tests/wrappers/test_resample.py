@@ -16,7 +16,7 @@ import problems
 from fedsciml import MLP, Problem, Term, methods, run, wrappers
 from fedsciml.collocation import explicit, strips, uniform
 from fedsciml.federation.history import Round
-from fedsciml.federation.inprocess import Local
+from fedsciml.federation.inprocess import LocalClients
 from fedsciml.methods import Method, State, conclude
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
@@ -58,7 +58,7 @@ def reaction() -> Problem:
 
 def after(
     problem: Problem, method: Method, rounds: int, start: Tensor | None = None
-) -> tuple[State, Local]:
+) -> tuple[State, LocalClients]:
     """The server's state after so many rounds, and the clients."""
     clients = connect(problem, method)
     state = method.start(theta(problem) if start is None else start, 7)
@@ -67,7 +67,7 @@ def after(
     return state, clients
 
 
-def points(clients: Local) -> list[Tensor]:
+def points(clients: LocalClients) -> list[Tensor]:
     """What each client has drawn of the first term."""
     memories = [m for m in clients.memories.values() if isinstance(m, Memory)]
     assert len(memories) == len(clients.systems)

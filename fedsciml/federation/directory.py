@@ -27,7 +27,7 @@ from fedsciml.federation.checkpoint import Checkpoint, flat, pack, rebuilt, unpa
 from fedsciml.federation.history import Round
 
 
-class Record:
+class RunDirectory:
     """One run directory. Use ``create`` or ``resume``."""
 
     def __init__(self, directory: Path, configuration: Mapping[str, object]) -> None:
@@ -37,7 +37,7 @@ class Record:
     @classmethod
     def create(
         cls, directory: Path | str, configuration: Mapping[str, object]
-    ) -> "Record":
+    ) -> "RunDirectory":
         """Start a run in an empty or new directory.
 
         Empty is also one whose run was killed before it had a run.json.
@@ -63,7 +63,7 @@ class Record:
     @classmethod
     def resume(
         cls, directory: Path | str, configuration: Mapping[str, object] | None = None
-    ) -> "Record":
+    ) -> "RunDirectory":
         """Open the run in a directory; ``configuration``, where given, must agree.
 
         Raises:

@@ -256,10 +256,7 @@ def module() -> Problem:
     return Problem(
         "module",
         ModuleNetwork(layers),
-        [
-            Term("pde", pde, draw(13, 2)),
-            Term("data", given, draw(5, 2, 1), target=0.5),
-        ],
+        [Term("pde", pde, draw(13, 2)), Term("data", given, draw(5, 2, 1), target=0.5)],
         strips([0, 0.5, 1]),
         coordinates="xt",
     )

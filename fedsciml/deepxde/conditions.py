@@ -94,7 +94,6 @@ def _neumann(name: str, condition: Condition, points: Tensor) -> Known:
 
 def _robin(name: str, condition: Condition, points: Tensor) -> Known:
     """du_c/dn = f(x, u)."""
-    del name
 
     def errors(u: Jet, row: Row) -> Tensor:
         slope = _along(u, row, condition, row.target.view(row.points.shape))
@@ -105,12 +104,10 @@ def _robin(name: str, condition: Condition, points: Tensor) -> Known:
 
 def _periodic(name: str, condition: Condition, points: Tensor) -> Known:
     """u_c, or its derivative along the period, is the same at both points."""
-    del name, points
     which, axis = condition.component, condition.component_x
     if condition.derivative_order == 0:
 
         def values(u: Jet, row: Row) -> Tensor:
-            del row
             return u.values[:, which] - u.partner.values[:, which]
 
         return Known(values, autograd=False, paired=True)
@@ -126,7 +123,6 @@ def _periodic(name: str, condition: Condition, points: Tensor) -> Known:
 
 def _operator(name: str, condition: Condition, points: Tensor) -> Known:
     """f(x, u) = 0."""
-    del name, points
     return Known(
         lambda u, row: condition.func(row.points, u.values, _array(row.points))
     )

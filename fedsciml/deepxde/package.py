@@ -3,12 +3,7 @@
 import io
 import os
 from collections.abc import Iterator
-from contextlib import (
-    contextmanager,
-    nullcontext,
-    redirect_stderr,
-    redirect_stdout,
-)
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import Any
 

@@ -29,7 +29,6 @@ class _Standin(Tensor):
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
-        del types
         named = {key: _number(value) for key, value in (kwargs or {}).items()}
         return func(*map(_number, args), **named)
 

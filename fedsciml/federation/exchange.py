@@ -25,12 +25,7 @@ from torch import Tensor
 from fedsciml.federation.admission import outliers, refusal, usual
 from fedsciml.federation.backend import Clients
 from fedsciml.federation.checkpoint import Checkpoint
-from fedsciml.federation.participation import (
-    Heard,
-    Participation,
-    Rules,
-    TooFewClients,
-)
+from fedsciml.federation.participation import Heard, Participation, Rules, TooFewClients
 from fedsciml.methods import Info, Method, Record, State
 from fedsciml.problem import Problem
 

@@ -54,7 +54,6 @@ class LocalClients:
 
     def here(self, number: int) -> list[int]:
         """All clients."""
-        del number
         return list(range(len(self.systems)))
 
     def ask(
@@ -65,7 +64,6 @@ class LocalClients:
         deadline: float | None = None,
     ) -> dict[int, Reply | Exception]:
         """Answers, or what the clients raised; a ``TimeoutError`` for a late one."""
-        del number
         part = self.method.part(ask)
         return self._answers(
             lambda m: Reply(*part(self.systems[m], ask, memories[m])),

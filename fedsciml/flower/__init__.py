@@ -29,12 +29,4 @@ from fedsciml.flower.backend import Flower
 from fedsciml.flower.codec import decode, encode
 from fedsciml.flower.grid import LocalGrid, run
 
-__all__ = [
-    "Flower",
-    "LocalGrid",
-    "client_app",
-    "decode",
-    "encode",
-    "run",
-    "server_app",
-]
+__all__ = ["Flower", "LocalGrid", "client_app", "decode", "encode", "run", "server_app"]

@@ -53,7 +53,6 @@ class Flower:
             ValueError: If a site cannot make its problem, made another one than the
                 server, or is there twice; the message names it.
         """
-        del dtype
         messenger = Messenger(self.grid, self.poll)
         membership = Membership(
             messenger,
@@ -124,7 +123,6 @@ class Nodes:
 
     def here(self, number: int) -> list[int]:
         """Clients that answered their last hello; others get one."""
-        del number
         try:
             self._membership.greet()
         except Refused as error:

@@ -101,7 +101,6 @@ class LocalGrid(Grid):
 
     def set_run(self, run: Run) -> None:
         """There is one run."""
-        del run
 
     @property
     def run(self) -> Run:
@@ -116,7 +115,6 @@ class LocalGrid(Grid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """All replies."""
-        del timeout
         return self.pull_messages(self.push_messages(messages))
 
 

@@ -60,10 +60,7 @@ class Messenger:
         return RuntimeError(told) if code in FAILED else ConnectionError(told)
 
     def exchange(
-        self,
-        kind: str,
-        letters: Mapping[int, RecordDict],
-        deadline: float | None,
+        self, kind: str, letters: Mapping[int, RecordDict], deadline: float | None
     ) -> dict[int, RecordDict | Exception]:
         """Each node's reply until the deadline, or why there is none.
 

@@ -57,7 +57,6 @@ class Fixed:
 
     def __call__(self, values: Tensor, targets: Tensor, context: Context) -> int:
         """min(rank, k)."""
-        del targets, context
         return min(self.rank, len(values))
 
 
@@ -80,7 +79,6 @@ class Energy:
 
     def __call__(self, values: Tensor, targets: Tensor, context: Context) -> int:
         """The rank; 0 where all singular values are zero."""
-        del targets, context
         if not len(values):
             return 0
         energy = values.double().square().cumsum(0)
@@ -101,7 +99,6 @@ class AboveCutoff:
 
     def __call__(self, values: Tensor, targets: Tensor, context: Context) -> int:
         """Number of s > cutoff."""
-        del targets
         return int((values > context.cutoff).sum())
 
 
@@ -125,7 +122,6 @@ class Published:
 
     def __call__(self, values: Tensor, targets: Tensor, context: Context) -> int:
         """The rank, at least 1 unless all singular values are zero."""
-        del targets
         if not len(values):
             return 0
         norms = context.gradient_norm + context.total_gradient_norm

@@ -77,7 +77,6 @@ class Averaging(Method):
 
     def expects(self, ask: Record, size: int) -> Expected:
         """The update, the loss before it, and the client's part of all rows."""
-        del ask
         delta = Field((size,), scale=True)
         return Expected(Update, {"delta": delta, "loss": LOSS, "share": SHARE})
 

@@ -225,7 +225,6 @@ class Method:
             client: Who answered.
             answer: As ``expects`` says.
         """
-        del problem, state, client, answer
         return None
 
     @property
@@ -248,7 +247,6 @@ class Method:
 
     def remembered(self, ask: Record, answer: Any) -> Record | None:  # noqa: ANN401
         """What tells the answers of a client that is absent later; None for nothing."""
-        del ask, answer
         return None
 
     def stand_in(self, ask: Record, last: Any) -> tuple[Record, Record]:  # noqa: ANN401

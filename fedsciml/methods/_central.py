@@ -43,7 +43,6 @@ class Central(Method):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """Nothing but theta."""
-        del seed
         return State(theta)
 
     def round(self, state: State) -> Exchanges[State]:
@@ -66,5 +65,4 @@ class Central(Method):
 
     def expects(self, ask: Record, size: int) -> Expected:
         """theta and the loss before the steps."""
-        del ask
         return Expected(Reached, {"theta": Field((size,)), "loss": LOSS})

@@ -348,7 +348,6 @@ def _gauss_newton(
     objective: _Objective, theta: Tensor, local: Local, carried: Carried | None
 ) -> tuple[Tensor, None]:
     """Exact damped Gauss-Newton steps, by singular values of J; nothing is kept."""
-    del carried
     if objective.correction is not None:
         raise ValueError(
             "The local solver gauss_newton takes no corrected gradients; use sgd or "

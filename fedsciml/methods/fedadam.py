@@ -63,7 +63,6 @@ class FedAdam(Averaging):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, and Adam's two moments."""
-        del seed
         return State(
             theta, torch.zeros_like(theta), torch.full_like(theta, self.eps**2)
         )

@@ -20,7 +20,6 @@ class FedAvg(Averaging):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """Nothing but theta."""
-        del seed
         return State(theta)
 
     def round(self, state: State) -> Exchanges[State]:

@@ -78,7 +78,6 @@ class FedDyn(Averaging):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, and a mean gradient of zero."""
-        del seed
         return State(theta, torch.zeros_like(theta))
 
     def round(self, state: State) -> Exchanges[State]:

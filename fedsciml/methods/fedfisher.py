@@ -109,7 +109,6 @@ class FedFisher(Averaging):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """Nothing but theta."""
-        del seed
         return State(theta)
 
     def round(self, state: State) -> Exchanges[State]:
@@ -169,7 +168,6 @@ class FedFisher(Averaging):
         self, problem: Problem, state: State, client: int, answer: Record
     ) -> ValueError | None:
         """To Kronecker factors of another network."""
-        del state, client
         if not isinstance(answer, Kronecker):
             return None
         terms = len(problem.terms)

@@ -107,7 +107,6 @@ class FedPM(Method):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """Nothing but theta."""
-        del seed
         return State(theta)
 
     def round(self, state: State) -> Exchanges[State]:
@@ -191,7 +190,6 @@ class FedPM(Method):
 
         With ``foof`` also the network's widths, by which both fall into layers.
         """
-        del ask
         gramian = self.preconditioner == "gramian"
         numbers: int | str = size**2 if gramian else "numbers"
         fields = {
@@ -208,7 +206,6 @@ class FedPM(Method):
         self, problem: Problem, state: State, client: int, answer: Preconditioned
     ) -> ValueError | None:
         """To a preconditioner of another network, or not positive definite."""
-        del state, client
         if answer.widths is not None:
             sizes, _ = kronecker.sizes(answer.widths.tolist())
             numbers = answer.preconditioner, sum(k * k for k in sizes)

@@ -34,15 +34,7 @@ from fedsciml.linalg.ranks import (
 )
 from fedsciml.linalg.sketch import Sketch, gather, truncate
 from fedsciml.linalg.solve import Spectrum, spectrum
-from fedsciml.methods._base import (
-    LOSS,
-    Exchanges,
-    Expected,
-    Field,
-    Info,
-    Method,
-    Parts,
-)
+from fedsciml.methods._base import LOSS, Exchanges, Expected, Field, Info, Method, Parts
 from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._local import CARRIED, Carried, Local, Solver, train

@@ -30,15 +30,7 @@ from fedsciml.linalg.ranks import (
     parse,
 )
 from fedsciml.linalg.sketch import truncate
-from fedsciml.methods._base import (
-    LOSS,
-    Exchanges,
-    Expected,
-    Field,
-    Info,
-    Method,
-    Parts,
-)
+from fedsciml.methods._base import LOSS, Exchanges, Expected, Field, Info, Method, Parts
 from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._local import CARRIED, Carried, Local, Solver, train
@@ -242,7 +234,6 @@ class FipaPaper(Method):
 
     def expects(self, ask: Record, size: int) -> Expected:
         """Eigenpairs, update and loss; by schedule, gradient or spectrum."""
-        del ask
         fields = {
             "vectors": Field(("k", size), scale=True),
             "eigenvalues": Field(("k",), scale=True, least=0),

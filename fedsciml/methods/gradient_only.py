@@ -139,7 +139,6 @@ class GradientOnly(Method):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, no pairs, and no step before."""
-        del seed
         none, zero = theta.new_zeros(0, len(theta)), torch.zeros_like(theta)
         return State(theta, none, none, 0.0, zero, zero)
 
@@ -174,7 +173,6 @@ class GradientOnly(Method):
     def _gradient(
         self, system: System, ask: Opening, memory: Memory | None
     ) -> tuple[Gradient, Memory]:
-        del memory
         linear = system.linearise(ask.theta)
         return Gradient(linear.gradient, linear.loss), Memory(ask.theta)
 

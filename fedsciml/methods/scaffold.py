@@ -81,7 +81,6 @@ class Scaffold(Averaging):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, and a control variate of zero."""
-        del seed
         return State(theta, torch.zeros_like(theta))
 
     def round(self, state: State) -> Exchanges[State]:

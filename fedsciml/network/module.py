@@ -24,7 +24,6 @@ class ModuleNetwork(Network):
 
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """The module's present parameters, shape [p]."""
-        del generator
         parts = [p.detach().flatten() for p in self.module.parameters()]
         return torch.cat(parts).to(dtype)
 

@@ -14,8 +14,7 @@ from fedsciml.plot.style import PAGE, PLATE, SMALLEST, styled
 
 @styled()
 def maps(
-    fields: Mapping[str, NDArray[Any]],
-    errors: Mapping[str, Mapping[str, NDArray[Any]]],
+    fields: Mapping[str, NDArray[Any]], errors: Mapping[str, Mapping[str, NDArray[Any]]]
 ) -> Figure:
     """A row per problem: its solution, then the errors of several methods.
 

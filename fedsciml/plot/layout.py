@@ -10,14 +10,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
-from fedsciml.plot.style import (
-    COLOURS,
-    DASHES,
-    MARKERS,
-    PAGE,
-    PLATE,
-    styled,
-)
+from fedsciml.plot.style import COLOURS, DASHES, MARKERS, PAGE, PLATE, styled
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,8 +100,7 @@ def _shade(axes: Axes, problem: Problem, named: bool) -> None:
         word = "client " if len(clients) <= 6 else ""
         upper = axes.secondary_xaxis("top")
         upper.set_xticks(
-            [(a + b) / 2 for a, b in pairwise(edges)],
-            [f"{word}{m}" for m in clients],
+            [(a + b) / 2 for a, b in pairwise(edges)], [f"{word}{m}" for m in clients]
         )
         upper.tick_params(length=0)
         if not word:

@@ -160,7 +160,6 @@ class LossFree(Generic[S]):
 
     def renewed(self, state: S, eps: float) -> S:
         """The same state."""
-        del eps
         return state
 
 

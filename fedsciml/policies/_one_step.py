@@ -27,7 +27,6 @@ class OneStep:
 
     def reach(self, state: object) -> float:
         """The cut-off."""
-        del state
         return self.cutoff
 
     def _at(self, lengths: Sequence[float], spectrum: Spectrum) -> Candidates:

@@ -36,7 +36,6 @@ class Fixed(OneStep, LossFree[None]):
 
     def propose(self, spectrum: Spectrum, state: None) -> Candidates:
         """The one candidate."""
-        del state
         return self._at([self.length], spectrum)
 
     def choose(
@@ -48,7 +47,6 @@ class Fixed(OneStep, LossFree[None]):
         state: None,
     ) -> tuple[Choice | None, None]:
         """The one candidate."""
-        del spectrum, loss, candidates, probed, state
         return Choice(0, 0), None
 
 

@@ -134,12 +134,7 @@ class LevenbergMarquardt(LossFree[State]):
         return None, self._next(spectrum, mu, nu, state)
 
     def _bend(
-        self,
-        spectrum: Spectrum,
-        mu: float,
-        step: Tensor,
-        probed: Probed,
-        number: int,
+        self, spectrum: Spectrum, mu: float, step: Tensor, probed: Probed, number: int
     ) -> Tensor | None:
         """a = -A U^T r''[D, D]; c(theta + h D) = c - h B D - h^2/2 U^T r'' + O(h^3)."""
         if not self.acceleration:

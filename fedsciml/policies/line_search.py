@@ -11,13 +11,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.linalg.solve import Spectrum
-from fedsciml.policies._base import (
-    HALVINGS,
-    Candidates,
-    Choice,
-    Probed,
-    lowest,
-)
+from fedsciml.policies._base import HALVINGS, Candidates, Choice, Probed, lowest
 from fedsciml.policies._one_step import OneStep
 
 ARMIJO = 1e-4
@@ -63,17 +57,14 @@ class LineSearch(OneStep):
 
     def start(self, eps: float) -> State:
         """No losses."""
-        del eps
         return State(torch.zeros(0, dtype=torch.float64, device="cpu"))
 
     def renewed(self, state: State, eps: float) -> State:
         """No losses."""
-        del state
         return self.start(eps)
 
     def propose(self, spectrum: Spectrum, state: State) -> Candidates:
         """One step, at all lengths."""
-        del state
         return self._at(self.lengths, spectrum)
 
     def choose(

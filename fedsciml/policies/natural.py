@@ -158,7 +158,6 @@ class Natural:
 
     def renewed(self, state: State, eps: float) -> State:
         """The level and the bounds of the damping; no losses."""
-        del eps
         return State(state.level, state.least, state.floor, state.last)
 
     def _stalled(self, state: State) -> bool:

@@ -62,12 +62,10 @@ class Spring(LossFree[State]):
 
     def start(self, eps: float) -> State:
         """No step yet."""
-        del eps
         return State(None)
 
     def reach(self, state: State) -> float:
         """``MARGIN`` times the relative sqrt(mu)."""
-        del state
         return float(MARGIN * self.damping**0.5)
 
     def propose(self, spectrum: Spectrum, state: State) -> Candidates:

@@ -187,9 +187,7 @@ class JetLinear:
 
 
 def _traced(
-    evaluate: Callable[[Read], Tensor],
-    points: Tensor,
-    columns: int,
+    evaluate: Callable[[Read], Tensor], points: Tensor, columns: int
 ) -> list[Channel]:
     """The channels that a residual reads, found by evaluating it on zeros."""
     seen: list[Channel] = []

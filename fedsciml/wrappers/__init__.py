@@ -9,18 +9,8 @@ from fedsciml import methods
 from fedsciml.methods import Method
 from fedsciml.methods.fipa import Fipa
 from fedsciml.registry import Option, Word, check_options, options_of
-from fedsciml.wrappers.balance import (
-    Balance,
-    Balanced,
-    balanced,
-    factors,
-    traces,
-)
-from fedsciml.wrappers.compress import (
-    Compressed,
-    Precision,
-    compressed,
-)
+from fedsciml.wrappers.balance import Balance, Balanced, balanced, factors, traces
+from fedsciml.wrappers.compress import Compressed, Precision, compressed
 from fedsciml.wrappers.resample import (
     CANDIDATES,
     TINY,
@@ -29,9 +19,7 @@ from fedsciml.wrappers.resample import (
     chosen,
     redrawn,
 )
-from fedsciml.wrappers.warmup import (
-    Warmup,
-)
+from fedsciml.wrappers.warmup import Warmup
 
 __all__ = [
     "CANDIDATES",

@@ -175,7 +175,6 @@ class Balanced(Wrapped):
             return ask if losses else Scaled(ask, found)
 
         def up(ask: Record, answers: Answers) -> Answers:
-            del ask
             if losses:
                 return answers
             losses.append(sum(answer.own_loss for answer in answers.values()))

@@ -131,7 +131,6 @@ class Compressed(Wrapped):
         copies = dict(state.copies)
 
         def up(ask: Record, answers: Answers) -> Answers:
-            del ask
             known = replace(state, copies=copies)
             whole = {m: self._whole(known, m, answer) for m, answer in answers.items()}
             for m, answer in answers.items():

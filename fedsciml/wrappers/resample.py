@@ -22,14 +22,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.methods import (
-    ClientPart,
-    Exchanges,
-    Expected,
-    Parts,
-    Record,
-    generator,
-)
+from fedsciml.methods import ClientPart, Exchanges, Expected, Parts, Record, generator
 from fedsciml.problem import Problem, Rows, Shard, Term
 from fedsciml.residual import System
 from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed

@@ -23,13 +23,7 @@ geom = dde.geometry.Interval(-1, 1)
 value = dde.icbc.PeriodicBC(geom, 0, right)
 slope = dde.icbc.PeriodicBC(geom, 0, right, derivative_order=1)
 data = dde.data.PDE(
-    geom,
-    pde,
-    [value, slope],
-    60,
-    2,
-    solution=lambda x: np.sin(np.pi * x),
-    num_test=200,
+    geom, pde, [value, slope], 60, 2, solution=lambda x: np.sin(np.pi * x), num_test=200
 )
 net = dde.nn.FNN([1, 30, 30, 30, 1], "tanh", "Glorot uniform")
 

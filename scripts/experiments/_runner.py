@@ -178,10 +178,7 @@ def results(
 
 
 def _stamped(
-    measure: Callable[..., Entry | list[Entry]],
-    key: Sequence[str],
-    by: str,
-    case: Case,
+    measure: Callable[..., Entry | list[Entry]], key: Sequence[str], by: str, case: Case
 ) -> list[Entry] | FloatingPointError:
     """The entries of a case, with what made them; or why it diverged."""
     try:

@@ -235,7 +235,7 @@ EXPERIMENTS = (
                 crowds,
                 "CPU seconds of a round of all clients and of the server, and the "
                 "process's memory, for 10 to 1000 clients of 16 rows each.",
-            ),
+            )
         },
         apart=True,
     ),

@@ -171,7 +171,7 @@ EXPERIMENTS = (
                 by_clients,
                 "Final error and bytes against the number of clients, and final error "
                 "against heterogeneity, for FIPA, FedAvg and centralised Gauss-Newton.",
-            ),
+            )
         },
     ),
 )

@@ -131,7 +131,7 @@ EXPERIMENTS = (
                 "Median error of FIPA against the bytes that the clients send, with "
                 "sketches in float64, float32 and bfloat16, and as changes of the "
                 "round before.",
-            ),
+            )
         },
     ),
 )

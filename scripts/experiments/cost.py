@@ -133,7 +133,7 @@ EXPERIMENTS = (
                 by_size,
                 "Seconds of the parts of a round against the number of parameters, of "
                 "rows and of clients.",
-            ),
+            )
         },
     ),
 )

@@ -274,7 +274,7 @@ EXPERIMENTS = (
                 "four sites, FIPA for three draws of the data and the best FedAvg for "
                 "one; and 95 % intervals of the diffusivity for draws of 1 % noise.",
                 ("inverse.json", "coverage.json"),
-            ),
+            )
         },
     ),
     Experiment(

@@ -177,7 +177,7 @@ EXPERIMENTS = (
                 "Which client holds which points, and the heterogeneity by partition: "
                 "the mean 1-Wasserstein distance of two clients' points, the numbers "
                 "in the labels.",
-            ),
+            )
         },
     ),
 )

@@ -138,7 +138,7 @@ EXPERIMENTS = (
                 solutions,
                 "Solutions, and the errors of FedAvg, FIPA and centralised "
                 "Gauss-Newton on one colour scale.",
-            ),
+            )
         },
         record="solutions.npz",
         check=lambda name, method: plane(problems.load(name)),

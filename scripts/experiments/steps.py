@@ -266,7 +266,7 @@ STEPS = Experiment(
             lambda entries: plot.profile(costs(entries), f"to the error {TARGET}"),
             "Performance profiles of the step policies: the share of problems and "
             "starts solved within a factor of the best.",
-        ),
+        )
     },
     check=check,
     jobs=2,

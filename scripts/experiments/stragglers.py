@@ -107,7 +107,7 @@ EXPERIMENTS = (
                 stragglers,
                 "Error of FIPA by round where clients are missing, without and with "
                 "stand-ins, medians and quartiles of three starts.",
-            ),
+            )
         },
     ),
 )

@@ -277,7 +277,7 @@ FEDPINN_DRAWINGS = {
         lambda entries: rows(entries, tuple(FEDPINN), 1.3),
         "Suite fedpinn: error of FIPA, of centralised Gauss-Newton and of FedAvg with "
         "its published setting against rounds, bytes and seconds.",
-    ),
+    )
 }
 EXTRA_DRAWINGS = {
     "suite-extra": Drawing(

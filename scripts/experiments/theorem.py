@@ -345,7 +345,7 @@ EXPERIMENTS = (
                 theorem,
                 "The gap to centralised Gauss-Newton at the horizon K under the "
                 "published schedule, its fitted slope, and the line 1/K.",
-            ),
+            )
         },
         record=RECORD,
     ),

@@ -26,14 +26,7 @@ import problems
 from experiments._drawing import Drawing, chosen
 from experiments._experiment import Case, Experiment
 from experiments._record import Entry, grouped, select
-from experiments._trajectories import (
-    KEY,
-    LEAST,
-    descended,
-    policy,
-    short,
-    trajectory,
-)
+from experiments._trajectories import KEY, LEAST, descended, policy, short, trajectory
 from fedsciml import plot
 from fedsciml.collocation import heterogeneity
 from fedsciml.linalg.ranks import AboveCutoff, Schedule
@@ -83,11 +76,7 @@ CASES: list[Case] = [
     ),
     *((problem, *of) for problem in ("allen_cahn", "sine4") for of in SWEEPS),
 ]
-WORDS = {
-    "clients": "clients",
-    "heterogeneity": "heterogeneity",
-    "tau": "local epochs",
-}
+WORDS = {"clients": "clients", "heterogeneity": "heterogeneity", "tau": "local epochs"}
 GAP = "gap in function values"
 
 
@@ -266,7 +255,7 @@ EXPERIMENTS = (
                 "How far what FIPA trains is from the function of centralised "
                 "Gauss-Newton, by round, and at the end against rank, clients, "
                 "heterogeneity, local epochs.",
-            ),
+            )
         },
     ),
 )

@@ -238,9 +238,7 @@ def pack(entries: Sequence[Entry]) -> str:
     return head + ',\n "tried": [\n' + lines + "\n ]\n}\n"
 
 
-def winners(
-    entries: Sequence[Entry],
-) -> Iterator[tuple[str, str, float, Options]]:
+def winners(entries: Sequence[Entry]) -> Iterator[tuple[str, str, float, Options]]:
     """Problem, method, error and options of the best that ran for all rounds."""
     for problem, plan in PLANS.items():
         for method in TUNED:

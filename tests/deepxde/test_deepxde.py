@@ -609,10 +609,7 @@ def unsupported(dde: Any) -> dict[str, tuple[Model, str]]:  # noqa: ANN401
         ),
         "few": (good._replace(weights=[1]), "each of the 2 conditions"),
         "none": (good._replace(weights=[0, 0, 0]), "positive weight"),
-        "batch": (
-            condition(bc.PointSetBC(points, points, batch_size=1)),
-            "batch_size",
-        ),
+        "batch": (condition(bc.PointSetBC(points, points, batch_size=1)), "batch_size"),
         "empty": (
             condition(bc.DirichletBC(geometry, lambda x: 0, lambda x, on: False)),
             "DirichletBC has no points",

@@ -89,8 +89,7 @@ def test_a_row_is_the_median_over_the_starts() -> None:
 
 
 def test_finished_runs_are_kept_and_printed(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "ranks.json"
     path.write_text(json.dumps([entry("cutoff", 0, [1.0, 1e-7, 1e-12])]))

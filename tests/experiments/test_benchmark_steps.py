@@ -152,10 +152,7 @@ def test_only_what_is_missing_is_run(record: tuple[Path, str], tmp_path: Path) -
         (("policy=natral",), "There is no policy 'natral'; choose one of"),
         (("policy=gain", "policy=gain:frction=1"), "Did you mean 'fraction'?"),
         (("policy=spring:damping=x",), "damping must be a number, got 'x'"),
-        (
-            ("policy=gain balance=rows",),
-            "balance is terms or clients, got 'rows'",
-        ),
+        (("policy=gain balance=rows",), "balance is terms or clients, got 'rows'"),
         (("problem=sine3",), "'sine3'"),
         (("setting=3",), "invalid choice: '3'"),
         (("step=3",), "has no field 'step'; choose one of problem, policy"),

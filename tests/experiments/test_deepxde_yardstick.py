@@ -9,15 +9,7 @@ import torch
 from _common import SUITE
 from cases import theta
 from experiments import _yardstick as yardstick
-from experiments._yardstick import (
-    ADAM,
-    LBFGS,
-    NNCG,
-    Line,
-    Stage,
-    as_a_script,
-    history,
-)
+from experiments._yardstick import ADAM, LBFGS, NNCG, Line, Stage, as_a_script, history
 
 import problems
 from fedsciml.deepxde import deepxde

@@ -13,11 +13,7 @@ from fedsciml.federation.inprocess import LocalClients
 from fedsciml.federation.site import Content, Files, Memories, Order, Site
 from fedsciml.methods import Record
 
-MEMORY: Content = {
-    "left": torch.arange(6.0).reshape(2, 3).mT,
-    "rank": 3,
-    "word": "nan",
-}
+MEMORY: Content = {"left": torch.arange(6.0).reshape(2, 3).mT, "rank": 3, "word": "nan"}
 
 
 def opening() -> Record:

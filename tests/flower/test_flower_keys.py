@@ -81,10 +81,7 @@ def test_private_halves_are_their_owner_s_alone(tmp_path: Path) -> None:
 
 
 def test_no_key_is_replaced(tmp_path: Path) -> None:
-    made = [
-        *server_certificate(tmp_path, ["localhost"]),
-        *site_key(tmp_path / "site"),
-    ]
+    made = [*server_certificate(tmp_path, ["localhost"]), *site_key(tmp_path / "site")]
     before = [path.read_bytes() for path in made]
     for make in (
         lambda: server_certificate(tmp_path, ["localhost"]),

@@ -85,9 +85,7 @@ def test_without_rows_there_is_no_step() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_spectrum_is_a_singular_value_decomposition(
-    shape: tuple[int, int],
-) -> None:
+def test_the_spectrum_is_a_singular_value_decomposition(shape: tuple[int, int]) -> None:
     j, r = problem(shape)
     s, c, basis, left = solved(j, r)
     torch.testing.assert_close(s, torch.linalg.svdvals(j), rtol=1e-11, atol=0)

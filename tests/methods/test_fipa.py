@@ -335,9 +335,7 @@ def test_a_target_is_the_factor_times_the_local_step(local: Local) -> None:
 
 
 @pytest.mark.parametrize("mu", [1e-6, 1.0, 1e6])
-def test_the_target_of_a_damped_local_step_is_the_filtered_exact_one(
-    mu: float,
-) -> None:
+def test_the_target_of_a_damped_local_step_is_the_filtered_exact_one(mu: float) -> None:
     exact = Fipa(LineSearch(), sketch="svd")
     damped = replace(exact, local=Local("gauss_newton", 1, damping=mu))
     sent = [opened(scalar(), m).answers.values() for m in (exact, damped)]

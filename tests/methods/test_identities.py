@@ -73,9 +73,7 @@ def test_full_rank_fipa_is_the_central_levenberg_marquardt_step(
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_undamped_full_rank_fipa_solves_the_central_normal_equations(
-    name: str,
-) -> None:
+def test_undamped_full_rank_fipa_solves_the_central_normal_equations(name: str) -> None:
     linear, jacobian = whole(name)
     r, top = linear.residual, float(torch.linalg.matrix_norm(jacobian, 2))
     found = step(load(name), exact(0.0, 1e-10))

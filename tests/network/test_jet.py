@@ -29,14 +29,7 @@ def test_laplacian_needs_one_channel_for_all_second_derivatives() -> None:
 
 def test_layout_holds_all_lower_derivatives_that_the_chain_rule_asks_for() -> None:
     channels = set(layout([channel("xxy", ("x", "y"))]).channels)
-    assert channels == {
-        VALUE,
-        ((0,),),
-        ((1,),),
-        ((0, 0),),
-        ((0, 1),),
-        ((0, 0, 1),),
-    }
+    assert channels == {VALUE, ((0,),), ((1,),), ((0, 0),), ((0, 1),), ((0, 0, 1),)}
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sin", "sigmoid", "swish"])

@@ -19,11 +19,7 @@ from fedsciml.linalg.solve import Spectrum, spectrum
 from fedsciml.methods import conclude
 from fedsciml.methods.fipa import Fipa
 from fedsciml.policies import Policy, Probed, S
-from fedsciml.policies.levenberg_marquardt import (
-    NEAR,
-    STRAIGHT,
-    LevenbergMarquardt,
-)
+from fedsciml.policies.levenberg_marquardt import NEAR, STRAIGHT, LevenbergMarquardt
 from fedsciml.residual import System
 
 Residual = Callable[[Tensor], Tensor]

@@ -14,15 +14,7 @@ from torch import Tensor
 
 from fedsciml import policies
 from fedsciml.linalg.solve import Spectrum
-from fedsciml.policies import (
-    MARGIN,
-    Candidates,
-    Choice,
-    Policy,
-    Probed,
-    S,
-    lowest,
-)
+from fedsciml.policies import MARGIN, Candidates, Choice, Policy, Probed, S, lowest
 from fedsciml.policies.line_search import LineSearch
 from fedsciml.policies.natural import Natural
 

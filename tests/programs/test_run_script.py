@@ -167,9 +167,7 @@ def test_precision_and_threads_are_as_asked_for(
 
 
 def test_tuned_options_come_from_the_search_and_flags_go_before_them(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     best = {"best": {"allen_cahn": {"fedavg": {"tau": 4, "learning_rate": 0.5}}}}
     (tmp_path / "tuning.json").write_text(json.dumps(best))

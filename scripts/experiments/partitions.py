@@ -11,6 +11,7 @@ from math import nan
 from operator import itemgetter
 
 import torch
+from torch import Tensor
 
 import problems
 from experiments._drawing import Drawing, chosen
@@ -50,10 +51,15 @@ CASES = (
 )
 
 
+def parts(name: str, clients: int, partition: str) -> list[Tensor]:
+    """The points that each client holds."""
+    problem = problems.load(name, clients=clients, partition=partition)
+    return [shard.rows[0].points for shard in problem.shards()]
+
+
 def measure(name: str, clients: int, partition: str) -> Entry:
     """What the figure needs of a partition."""
-    problem = problems.load(name, clients=clients, partition=partition)
-    held = [shard.rows[0].points for shard in problem.shards()]
+    held = parts(name, clients, partition)
     found: Entry = {
         "pieces": int(partition.partition(":")[2] or 0),
         "heterogeneity": short(heterogeneity(held)),
@@ -83,7 +89,7 @@ def partitions(entries: Sequence[Entry]) -> plot.Figure:
     entries = sorted(entries, key=itemgetter("pieces", "clients"))
     mixed = [e for e in entries if e["pieces"]]
     whole = [e for e in entries if not e["pieces"]]
-    parts = [
+    panels = [
         owners(chosen(entries, problem="sine8")[:BARS]),
         Panel(
             "interleaved pieces",
@@ -101,7 +107,7 @@ def partitions(entries: Sequence[Entry]) -> plot.Figure:
         ),
         *(cloud(e) for e in entries if "points" in e),
     ]
-    return plot.panels(parts, 3, height=2.2)
+    return plot.panels(panels, 3, height=2.2)
 
 
 def heterogeneities(entries: Sequence[Entry], x: str, other: str) -> list[Curve]:
@@ -179,5 +185,6 @@ EXPERIMENTS = (
                 "in the labels.",
             )
         },
+        check=parts,
     ),
 )

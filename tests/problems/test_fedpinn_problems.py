@@ -1,14 +1,19 @@
 """The problems of suite ``fedpinn``: partition, points, reference solutions."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
-import partitions
 import pytest
 import reference_solutions
 import torch
 from cases import small, theta
 from experiments import _suites
+<<<<<<< HEAD
+=======
+from experiments._command import main
+from experiments.partitions import PIECES
+>>>>>>> studies
 from scipy.integrate import solve_bvp, solve_ivp
 from scipy.stats.qmc import Halton
 
@@ -184,12 +189,17 @@ def test_both_networks_leave_the_ends_of_the_state_at_zero() -> None:
 
 
 def test_the_program_prints_how_different_the_clients_are(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    partitions.main(["helmholtz", "--clients", "4"])
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(partitions.PIECES)
-    assert "leave nothing for client 3" in lines[0]
+    words = ["partitions", "--out", str(tmp_path / "partitions.json")]
+    words += ["--only", "problem=helmholtz", "clients=4"]
+    with pytest.raises(SystemExit):
+        main([*words, "partition=pieces:1"])
+    assert "leave nothing for client 3" in capsys.readouterr().err
+    pieces = [f"partition=pieces:{k}" for k in PIECES[1:]]
+    assert main([*words, *pieces]) == 0
+    rows = [x for x in capsys.readouterr().out.splitlines() if "| helmholtz |" in x]
+    assert len(rows) == len(pieces)
     problem = problems.load("helmholtz", clients=4, piece=2)
     distance = heterogeneity([s.rows[0].points for s in problem.shards()])
-    assert lines[1] == f"helmholtz, pieces:2: 1-Wasserstein distance {distance:.3g}"
+    assert f"| helmholtz | 4 | pieces:2 | {distance:.4g} |" in rows

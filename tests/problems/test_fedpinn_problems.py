@@ -9,11 +9,8 @@ import reference_solutions
 import torch
 from cases import small, theta
 from experiments import _suites
-<<<<<<< HEAD
-=======
 from experiments._command import main
 from experiments.partitions import PIECES
->>>>>>> studies
 from scipy.integrate import solve_bvp, solve_ivp
 from scipy.stats.qmc import Halton
 

@@ -199,8 +199,8 @@ class Method:
         return self.client[type(ask)]
 
     def start(self, theta: Tensor, seed: int) -> State:
-        """The server's first state."""
-        raise NotImplementedError
+        """The server's first state; nothing but theta where it keeps nothing else."""
+        return State(theta)
 
     def round(self, state: Any) -> Exchanges[Any]:  # noqa: ANN401
         """The server's half of a round."""

@@ -41,10 +41,6 @@ class Central(Method):
 
     kinds = (State, Opening, Reached, *CARRIED)
 
-    def start(self, theta: Tensor, seed: int) -> State:
-        """Nothing but theta."""
-        return State(theta)
-
     def round(self, state: State) -> Exchanges[State]:
         """Take theta as it comes."""
         answers = yield Opening(state.theta)

@@ -1,7 +1,7 @@
 """How a client of FIPA comes to its sketch."""
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from fedsciml.linalg import (
     OVERSAMPLE,
     Budget,
+    Context,
     Schedule,
     Sketch,
     compress,
@@ -53,18 +54,54 @@ def generator(seed: int, round_: int, client: int) -> Generator:
     return Generator().manual_seed(mixed % 2**63)
 
 
-def limit(system: System, limits: Tensor | None, rows: int) -> int:
-    """This client's rows of a byte budget: as the server shared them, at first equal.
+class Asked(Protocol):
+    """What a client is told for its rank.
+
+    Attributes:
+        round: Number of the round.
+        gradient: Norm of the whole gradient, as last known.
+        limits: Rows of each client under a byte budget, shape [m]; None in a first
+            round.
+    """
+
+    @property
+    def round(self) -> int: ...
+
+    @property
+    def gradient(self) -> float: ...
+
+    @property
+    def limits(self) -> Tensor | None: ...
+
+
+def context(
+    system: System,
+    ask: Asked,
+    cutoff: float,
+    gradient: Tensor,
+    damping: float,
+    rows: int,
+) -> Context:
+    """What the rank schedule of a client may look at.
 
     Args:
         system: Tells which client this is, of how many.
-        limits: Of all clients, shape [m]; None in a first round.
-        rows: Of all clients together.
+        ask: What it is told.
+        cutoff: Absolute singular value down to which its sketch is complete.
+        gradient: Of its rows, shape [p].
+        damping: Least one of the whole's step; 0 if not known.
+        rows: Of all clients together, under a byte budget.
     """
-    if limits is None:
-        return rows // system.problem.clients
-    known = limits[system.shard.client :]
-    return int(known[0]) if len(known) else 0
+    clients, client = system.problem.clients, system.shard.client
+    shares = [rows // clients] if ask.limits is None else ask.limits[client:].tolist()
+    return Context(
+        ask.round,
+        cutoff,
+        damping=damping / clients,
+        gradient_norm=float(gradient.norm()),
+        total_gradient_norm=ask.gradient,
+        limit=shares[0] if shares else 0,
+    )
 
 
 def budget(

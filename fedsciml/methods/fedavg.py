@@ -5,8 +5,6 @@ McMahan, Moore, Ramage, Hampson, Aguera y Arcas, AISTATS 2017, arXiv 1602.05629.
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from fedsciml.methods._averaging import Averaging
 from fedsciml.methods._base import Exchanges, Opening, State
 from fedsciml.methods._local import Local, Solver
@@ -17,10 +15,6 @@ class FedAvg(Averaging):
     """FedAvg with any local solver; with ``local.proximal`` it is FedProx."""
 
     name: str = "fedavg"
-
-    def start(self, theta: Tensor, seed: int) -> State:
-        """Nothing but theta."""
-        return State(theta)
 
     def round(self, state: State) -> Exchanges[State]:
         """The clients train from theta; their mean is the next one."""

@@ -107,10 +107,6 @@ class FedFisher(Averaging):
         if self.steps < 0:
             raise ValueError(f"The server needs 0 or more steps, got {self.steps}.")
 
-    def start(self, theta: Tensor, seed: int) -> State:
-        """Nothing but theta."""
-        return State(theta)
-
     def round(self, state: State) -> Exchanges[State]:
         """The server's path; then the point of it with the lowest loss."""
         answers = yield Opening(state.theta)

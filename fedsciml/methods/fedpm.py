@@ -105,10 +105,6 @@ class FedPM(Method):
             if not 0 < value < float("inf"):
                 raise ValueError(f"FedPM's {name} must be positive, got {value}.")
 
-    def start(self, theta: Tensor, seed: int) -> State:
-        """Nothing but theta."""
-        return State(theta)
-
     def round(self, state: State) -> Exchanges[State]:
         """The clients' parameters, mixed by their preconditioners."""
         answers = yield Opening(state.theta)

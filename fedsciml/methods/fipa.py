@@ -24,14 +24,7 @@ import torch
 from torch import Tensor
 
 from fedsciml import policies
-from fedsciml.linalg.ranks import (
-    AboveCutoff,
-    Budget,
-    Context,
-    Predictive,
-    Schedule,
-    parse,
-)
+from fedsciml.linalg.ranks import AboveCutoff, Budget, Predictive, Schedule, parse
 from fedsciml.linalg.sketch import Sketch, gather, truncate
 from fedsciml.linalg.solve import Spectrum, spectrum
 from fedsciml.methods._base import LOSS, Exchanges, Expected, Field, Info, Method, Parts
@@ -43,8 +36,8 @@ from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
     budget,
+    context,
     generator,
-    limit,
     limits,
     sketched,
 )
@@ -201,17 +194,15 @@ class Fipa(Method):
         """Sketches up; candidate steps down, losses up; the step that is taken."""
         sent = yield self._opening(state)
         problem, gradient = _merged(sent.values())  # B D ~ c of all clients
-        loss = total(sent.values())
-        candidates = self._candidates(_aimed(problem, sent.values()), state.policy)
+        loss, before = total(sent.values()), state.policy
+        candidates = self._candidates(_aimed(problem, sent.values()), before)
         steps, probed = candidates.steps(problem.basis), None
         if self.policy.probes:
             found = yield Probe(steps, steps.new_tensor(candidates.lengths))
             losses = torch.stack([a.losses for a in found.values()]).sum(0)
             targets = torch.cat([a.targets for a in found.values()], dim=-1)
             probed = Probed(losses, targets @ problem.left)
-        choice, policy = self.policy.choose(
-            problem, loss, candidates, probed, state.policy
-        )
+        choice, policy = self.policy.choose(problem, loss, candidates, probed, before)
         info = Info(
             loss,
             step=candidates.lengths[choice.length] if choice else 0.0,
@@ -252,8 +243,10 @@ class Fipa(Method):
         if self.local is not None:
             delta, _, carried = train(system, at, self.local, carried)
             desired = found.factor @ delta
-        context, rows = self._context(system, ask, cutoff, found)
-        rank = self.rank(values, found.target if desired is None else desired, context)
+        rows = self._rows(at, system.problem.clients)
+        least = ask.reach * ask.top / MARGIN  # sqrt(mu) of the steps to come
+        known = context(system, ask, cutoff, found.gradient, least**2, rows)
+        rank = self.rank(values, found.target if desired is None else desired, known)
         found = truncate(found, rank)
         answer = Sketched(
             found.factor,
@@ -304,24 +297,6 @@ class Fipa(Method):
             reach=max(self.policy.reach(state.policy), eps),
             limits=state.limits,
         )
-
-    def _context(
-        self, system: System, ask: Opening, cutoff: float, found: Sketch
-    ) -> tuple[Context, int]:
-        """What the rank schedule may look at; and ``_rows``."""
-        clients = system.problem.clients
-        rows = self._rows(ask.theta, clients)
-        # Of the steps that the policy will propose; 0 in a first round, not known.
-        least = ask.reach * ask.top / MARGIN
-        context = Context(
-            ask.round,
-            cutoff,
-            damping=least**2 / clients,
-            gradient_norm=float(found.gradient.norm()),
-            total_gradient_norm=ask.gradient,
-            limit=limit(system, ask.limits, rows),
-        )
-        return context, rows
 
     def _rows(self, theta: Tensor, clients: int) -> int:
         """Rows of all clients that a byte budget pays for; 0 without one."""

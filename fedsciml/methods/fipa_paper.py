@@ -20,15 +20,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from fedsciml.linalg.ranks import (
-    Budget,
-    Context,
-    Fixed,
-    Predictive,
-    Published,
-    Schedule,
-    parse,
-)
+from fedsciml.linalg.ranks import Budget, Fixed, Predictive, Published, Schedule, parse
 from fedsciml.linalg.sketch import truncate
 from fedsciml.methods._base import LOSS, Exchanges, Expected, Field, Info, Method, Parts
 from fedsciml.methods._base import Opening as _Opening
@@ -39,8 +31,8 @@ from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
     budget,
+    context,
     generator,
-    limit,
     limits,
     shown,
     sketched,
@@ -206,17 +198,9 @@ class FipaPaper(Method):
         gradient = system.linearise(theta).gradient if adaptive else found.gradient
         carried = memory.carried if memory else None
         delta, _, carried = train(system, theta, self.local, carried)
-        clients = system.problem.clients
-        rows = self._rows(theta, clients)
-        context = Context(
-            ask.round,
-            cutoff,
-            damping=self.ridge / clients,
-            gradient_norm=float(gradient.norm()),
-            total_gradient_norm=ask.gradient,
-            limit=limit(system, ask.limits, rows),
-        )
-        found = truncate(found, self.rank(values, found.factor @ delta, context))
+        rows = self._rows(theta, system.problem.clients)
+        known = context(system, ask, cutoff, gradient, self.ridge, rows)
+        found = truncate(found, self.rank(values, found.factor @ delta, known))
         s = found.singular_values
         answer = Eigenpairs(
             found.factor / torch.where(s > 0, s, 1.0).unsqueeze(-1),

@@ -76,8 +76,8 @@ class FaultyGrid(LocalGrid):
         self.sent: list[tuple[str, int]] = []
 
     def backend(self, **options: Any) -> Flower:  # noqa: ANN401
-        """The server's side."""
-        return Flower(self, **{"run": "test", "join": 0.05, "poll": 0.001, **options})
+        """The server's side; a second for a hello is plenty on a busy machine."""
+        return Flower(self, **{"run": "test", "join": 1.0, "poll": 0.001, **options})
 
     def connected(self, **options: Any) -> Nodes:  # noqa: ANN401
         """The nodes, after their hello."""
@@ -104,7 +104,7 @@ class FaultyGrid(LocalGrid):
             fault = self.faults.replies.get(node) if kind == self.faults.kind else None
             if node in self.faults.away:
                 del self._replies[identity]
-            elif fault:
+            elif fault and identity in self._replies:  # else it came too late
                 reply = fault(self._replies.pop(identity))
                 if reply is not None:
                     self._replies[identity] = reply

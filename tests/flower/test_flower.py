@@ -303,8 +303,8 @@ def test_a_late_client_is_not_waited_for_and_comes_back() -> None:
     nodes = grid.connected()
     grid.faults.replies[NODE] = lambda reply: None
     begin = time.monotonic()
-    replies = nodes.ask(opening(), EVERYONE, 1, 0.1)
-    assert 0.1 <= time.monotonic() - begin < 2
+    replies = nodes.ask(opening(), EVERYONE, 1, 1.0)
+    assert 1 <= time.monotonic() - begin < 5
     assert list(replies) == [0, 1, 2]
     assert isinstance(replies[GONE], TimeoutError)
     assert "client 1" in str(replies[GONE])
@@ -340,18 +340,24 @@ def test_a_client_that_comes_back_as_another_node_continues_where_it_was(
     assert ("client 1 goes on without" in caplog.text) != remembers
 
 
-def test_a_server_that_crashed_in_a_round_does_it_again(tmp_path: Path) -> None:
-    problem, method = scalar(), fipa()
+def test_a_server_that_crashed_in_a_round_does_it_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    problem, method = scalar(), methods.load("fipa", local="adam", keep_state=True)
     configs = {node: {"memory": str(tmp_path)} for node in (1, 2, 3)}
     nodes = FaultyGrid(problem, method, configs=configs).connected()
     before = advanced(Federation(problem, method, nodes), theta(problem), rounds=2)
-    ask = next(method.round(before.state))
-    nodes.ask(ask, dict(enumerate(before.memories)), 3)
+    memories, exchanges = dict(enumerate(before.memories)), method.round(before.state)
+    replies = nodes.ask(next(exchanges), memories, 3)
+    came = {m: reply for m, reply in replies.items() if isinstance(reply, Reply)}
+    probe = exchanges.send({m: reply.answer for m, reply in came.items()})
+    nodes.ask(probe, {m: reply.memory for m, reply in came.items()}, 3)
     # Of the first server and the nodes' states nothing is left but a checkpoint.
     nodes = FaultyGrid(problem, method, configs=configs).connected()
     found = advanced(Federation(problem, method, nodes), before)
     whole = Federation(problem, method, Faulty(problem, method))
     assert same(found.state, advanced(whole, theta(problem), rounds=3).state)
+    assert "goes on without" not in caplog.text
 
 
 def test_shares_and_weights_are_those_of_the_whole() -> None:
@@ -367,7 +373,7 @@ def test_a_loss_that_is_none_is_told(caplog: pytest.LogCaptureFixture) -> None:
     nodes = grid.connected()
     grid.faults.kind = "evaluate"
     grid.faults.replies = {1: instead(RecordDict()), 2: lambda reply: None}
-    losses = nodes.losses(theta(scalar()), [0, 1, 2], 0.01)
+    losses = nodes.losses(theta(scalar()), [0, 1, 2], 1.0)
     assert list(map(type, losses.values())) == [ValueError, TimeoutError, float]
 
 

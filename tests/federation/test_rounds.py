@@ -402,7 +402,7 @@ class Foreign(State):
 
 def test_a_run_is_not_resumed_from_a_checkpoint_of_another_kind(tmp_path: Path) -> None:
     whole = run(problem(), Descent(), 3, out=tmp_path)
-    record, path = Record.resume(tmp_path), tmp_path / "checkpoint.safetensors"
+    record, path = RunDirectory.resume(tmp_path), tmp_path / "checkpoint.safetensors"
     found, content = record.load(Descent.kinds), path.read_bytes()
     assert found is not None
     record.save(found._replace(state=Foreign(found.state.theta)))

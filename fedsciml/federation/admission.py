@@ -63,7 +63,7 @@ def usual(
     expected: Expected,
     before: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """What norms are measured by: the largest lower median of the clients' so far.
+    """The reference norm of each field: the clients' lower median, the largest so far.
 
     Of two clients, the smaller one is believed. Medians of earlier rounds count: a
     client that is back where the others have solved their part has a target that is far

@@ -1,4 +1,4 @@
-"""Backends: the only way to the clients. One module each, all with equal numbers.
+"""Backends: the only way to the clients, one module each; all give the same results.
 
 A backend is asked to ``connect`` to the clients of one run, and what it returns carries
 asks to them and brings answers back. So whoever runs a method binds problem, method and
@@ -20,8 +20,8 @@ class Reply(NamedTuple):
 
     Attributes:
         answer: The client's.
-        memory: What the client remembers after it; where that stays with the client,
-            the stamp under which it does.
+        memory: What the client remembers after it; or, if the client keeps it itself,
+            its stamp.
     """
 
     answer: Record
@@ -35,7 +35,7 @@ class Clients(Protocol):
         name: Of the way to them, for the record.
         shares: Each client's part of all rows, as many as there are clients.
         remote: Whether clients live on when this process ends; the run is then
-            checkpointed after every round, so that they need not remember more.
+            checkpointed after every round, so they need keep only the last memory.
         kinds: Types of their memories, if they are not the method's.
         notes: What is recorded of them with the run.
     """

@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
         checkpoint: What the next round continues from; its seconds are those of before.
         info: What the round was.
         dropped: Why clients are not in it, by their numbers, in a line each.
-        stale: Clients for whom another answered, and the rounds since they were heard.
+        stale: Clients whose last sketch stood in for them, and its age in rounds.
     """
 
     checkpoint: Checkpoint

@@ -241,7 +241,8 @@ def describe(method: object) -> dict[str, object]:
     if not is_dataclass(method) or isinstance(method, type):
         return {}
     names = [f.name for f in fields(method) if f.name not in ("name", "pooled")]
-    return {name: _plain(getattr(method, name)) for name in names}
+    plain = {name: _plain(getattr(method, name)) for name in names}
+    return {"type": type(method).__qualname__, **plain}
 
 
 def _plain(value: object) -> object:

@@ -105,7 +105,8 @@ class Site:
     ) -> tuple[Record, bool]:
         """The answer, and whether the site remembered what it was to start from.
 
-        What is not remembered is started without, in the first exchange of a round.
+        A missing memory is tolerated in the first exchange of a round only; the site
+        then starts from none.
 
         Raises:
             LookupError: If it is not remembered in a later one.

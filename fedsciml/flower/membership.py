@@ -62,7 +62,7 @@ class Membership:
 
         Args:
             need: Fewest that the run begins with; None for all. Clients that are then
-                missing, and whose points nobody knows, have none in this run.
+                missing, and whose points nobody knows, are left out of the whole run.
 
         Raises:
             Refused: If a site cannot take part in a run that begins: that is to be

@@ -85,14 +85,15 @@ class Field(NamedTuple):
         shape: Of a tensor: numbers, or words for sizes that are the client's own, such
             as the rank "k"; a word means the same size throughout a client's round.
             None for a plain number.
-        finite: Whether every entry must be finite; else, of several, one at least.
+        finite: Whether every entry must be finite; if not, one of several is enough.
         scale: Whether its norm is held against those of the other clients.
         dtype: Of the tensor; None for that of theta.
         least: What no entry may be below, such as 0 for a sum of squares; None for
             no bound.
         most: The largest size that its words may stand for; None for the length of
             theta, which no rank exceeds.
-        agreed: Whether it is the client's part of all rows, which was agreed before.
+        agreed: Whether it must equal the client's part of all rows, as agreed at the
+            start.
     """
 
     shape: tuple[int | str, ...] | None = None
@@ -246,11 +247,11 @@ class Method:
         return False
 
     def remembered(self, ask: Record, answer: Any) -> Record | None:  # noqa: ANN401
-        """What tells the answers of a client that is absent later; None for nothing."""
+        """What to keep of this answer in case the client is absent later, or None."""
         return None
 
     def stand_in(self, ask: Record, last: Any) -> tuple[Record, Record]:  # noqa: ANN401
-        """The absent client's answer as its last one tells, and what tells the next.
+        """The answer predicted from ``last``, and ``last`` updated for the next ask.
 
         Args:
             ask: What the client would be asked.

@@ -92,7 +92,7 @@ class State(_State):
 
 
 class Opening(_Opening):
-    """Asks for a sketch at theta; as ``State``, and the policy's ``reach``."""
+    """Asks for a sketch at theta: as in ``State``, and the policy's ``reach``."""
 
     round: int
     seed: int

@@ -9,6 +9,7 @@ from fedsciml import methods
 from fedsciml.methods import Method
 from fedsciml.methods.fipa import Fipa
 from fedsciml.registry import Option, Word, check_options, options_of
+from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed
 from fedsciml.wrappers.balance import Balance, Balanced, balanced, factors, traces
 from fedsciml.wrappers.compress import Compressed, Precision, compressed
 from fedsciml.wrappers.resample import (
@@ -27,12 +28,15 @@ __all__ = [
     "TINY",
     "TRIES",
     "WARMUP",
+    "Around",
+    "AskAround",
     "Balance",
     "Balanced",
     "Compressed",
     "Precision",
     "Resampled",
     "Warmup",
+    "Wrapped",
     "balanced",
     "chosen",
     "compressed",
@@ -41,6 +45,7 @@ __all__ = [
     "load",
     "options",
     "redrawn",
+    "relayed",
     "resampled",
     "traces",
 ]

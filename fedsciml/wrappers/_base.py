@@ -35,7 +35,10 @@ class AskAround(Record):
 
 @dataclass(frozen=True)
 class Wrapped(Method):
-    """What stands around a method and goes by its name."""
+    """What stands around a method and goes by its name.
+
+    A subclass gives ``kinds``, ``start``, ``round`` and ``client``.
+    """
 
     method: Method
 

@@ -396,6 +396,26 @@ def test_a_run_of_another_configuration_is_not_resumed(
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
+class Foreign(State):
+    """A state that the method does not know."""
+
+
+def test_a_run_is_not_resumed_from_a_checkpoint_of_another_kind(tmp_path: Path) -> None:
+    whole = run(problem(), Descent(), 3, out=tmp_path)
+    record, path = RunDirectory.resume(tmp_path), tmp_path / "checkpoint.safetensors"
+    found, content = record.load(Descent.kinds), path.read_bytes()
+    assert found is not None
+    record.save(found._replace(state=Foreign(found.state.theta)))
+    said = (
+        r"checkpoint\.safetensors is damaged: it is a 'test_rounds\.Foreign', not one"
+    )
+    with pytest.raises(ValueError, match=said):
+        run(problem(), Descent(), 3, out=tmp_path, resume=True)
+    path.write_bytes(content)
+    again = run(problem(), Descent(), 3, out=tmp_path, resume=True)
+    assert again.theta_sha256() == whole.theta_sha256()
+
+
 def square_root(u: Jet, row: Row) -> Tensor:
     return u.value**2 - row.x
 

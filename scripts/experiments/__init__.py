@@ -1,6 +1,6 @@
 """Benchmarks and studies: ``python -m scripts.experiments``.
 
-A module without a leading underscore holds one experiment, or several of one kind, in
-``EXPERIMENTS``: the cases, what is measured of each, tables and figures. It is an
-experiment because it is there. What they share has a leading underscore.
+A module without a leading underscore holds an ``EXPERIMENT``, or ``EXPERIMENTS`` of one
+kind: the cases, what is measured of each, tables and figures. It is listed because it
+is there. What experiments share has a leading underscore.
 """

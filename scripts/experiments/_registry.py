@@ -17,8 +17,9 @@ def experiments() -> dict[str, Experiment]:
     """By name."""
     names = {module.name for module in iter_modules(package.__path__)}
     names = {name for name in names if not name.startswith("_")}
-    found = [
-        import_module(f"experiments.{name}").EXPERIMENTS
-        for name in [*ORDER, *sorted(names - {*ORDER})]
-    ]
-    return {e.name: e for several in found for e in several}
+    found: dict[str, Experiment] = {}
+    for name in [*ORDER, *sorted(names - {*ORDER})]:
+        module = import_module(f"experiments.{name}")
+        several = getattr(module, "EXPERIMENTS", ()) or (module.EXPERIMENT,)
+        found |= {experiment.name: experiment for experiment in several}
+    return found

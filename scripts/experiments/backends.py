@@ -219,24 +219,22 @@ def crowds(entries: Sequence[Entry]) -> plot.Figure:
     return plot.panels(parts, 3, height=2.2, legend="below")
 
 
-EXPERIMENTS = (
-    Experiment(
-        "backends",
-        __doc__,
-        ("kind", "backend", "clients"),
-        [
-            *(("scaling", name, m) for name in BACKENDS for m in CLIENTS),
-            *(("overhead", "flower-local", m) for m in (2, 8)),
-        ],
-        measure,
-        tables,
-        {
-            "wire-clients": Drawing(
-                crowds,
-                "CPU seconds of a round of all clients and of the server, and the "
-                "process's memory, for 10 to 1000 clients of 16 rows each.",
-            )
-        },
-        apart=True,
-    ),
+EXPERIMENT = Experiment(
+    "backends",
+    __doc__,
+    ("kind", "backend", "clients"),
+    [
+        *(("scaling", name, m) for name in BACKENDS for m in CLIENTS),
+        *(("overhead", "flower-local", m) for m in (2, 8)),
+    ],
+    measure,
+    tables,
+    {
+        "wire-clients": Drawing(
+            crowds,
+            "CPU seconds of a round of all clients and of the server, and the "
+            "process's memory, for 10 to 1000 clients of 16 rows each.",
+        )
+    },
+    apart=True,
 )

@@ -155,23 +155,21 @@ def against(
     return curves
 
 
-EXPERIMENTS = (
-    Experiment(
-        "clients",
-        __doc__,
-        ("problem", "method", "clients", "partition", "seed", "rounds"),
-        [
-            (problem, method, *case, sweep.rounds)
-            for (problem, method), sweep in SWEEPS.items()
-            for case in sweep.cases()
-        ],
-        measure,
-        drawings={
-            "clients-sweep": Drawing(
-                by_clients,
-                "Final error and bytes against the number of clients, and final error "
-                "against heterogeneity, for FIPA, FedAvg and centralised Gauss-Newton.",
-            )
-        },
-    ),
+EXPERIMENT = Experiment(
+    "clients",
+    __doc__,
+    ("problem", "method", "clients", "partition", "seed", "rounds"),
+    [
+        (problem, method, *case, sweep.rounds)
+        for (problem, method), sweep in SWEEPS.items()
+        for case in sweep.cases()
+    ],
+    measure,
+    drawings={
+        "clients-sweep": Drawing(
+            by_clients,
+            "Final error and bytes against the number of clients, and final error "
+            "against heterogeneity, for FIPA, FedAvg and centralised Gauss-Newton.",
+        )
+    },
 )

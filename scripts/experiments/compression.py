@@ -112,26 +112,24 @@ def by_bytes(entries: Sequence[Entry]) -> plot.Figure:
     return plot.panels(parts, 2, height=2.2, legend="below")
 
 
-EXPERIMENTS = (
-    Experiment(
-        "compression",
-        __doc__,
-        ("problem", "method", "compression", "seed", "rounds"),
-        [
-            (problem, method, word, seed, ROUNDS)
-            for (problem, method), starts in STARTS.items()
-            for seed in range(starts)
-            for word in WORDS
-        ],
-        measure,
-        lambda entries: [table(entries)],
-        {
-            "wire-compression": Drawing(
-                by_bytes,
-                "Median error of FIPA against the bytes that the clients send, with "
-                "sketches in float64, float32 and bfloat16, and as changes of the "
-                "round before.",
-            )
-        },
-    ),
+EXPERIMENT = Experiment(
+    "compression",
+    __doc__,
+    ("problem", "method", "compression", "seed", "rounds"),
+    [
+        (problem, method, word, seed, ROUNDS)
+        for (problem, method), starts in STARTS.items()
+        for seed in range(starts)
+        for word in WORDS
+    ],
+    measure,
+    lambda entries: [table(entries)],
+    {
+        "wire-compression": Drawing(
+            by_bytes,
+            "Median error of FIPA against the bytes that the clients send, with "
+            "sketches in float64, float32 and bfloat16, and as changes of the "
+            "round before.",
+        )
+    },
 )

@@ -116,24 +116,22 @@ def by_size(entries: Sequence[Entry]) -> plot.Figure:
     return plot.panels(parts, 3, height=2.0, legend="below", sharey="row")
 
 
-EXPERIMENTS = (
-    Experiment(
-        "cost",
-        __doc__,
-        ("problem", "axis", "value"),
-        [
-            (problem, axis, value)
-            for problem, axes in AXES.items()
-            for axis, values in axes.items()
-            for value in values
-        ],
-        measure,
-        drawings={
-            "round-cost": Drawing(
-                by_size,
-                "Seconds of the parts of a round against the number of parameters, of "
-                "rows and of clients.",
-            )
-        },
-    ),
+EXPERIMENT = Experiment(
+    "cost",
+    __doc__,
+    ("problem", "axis", "value"),
+    [
+        (problem, axis, value)
+        for problem, axes in AXES.items()
+        for axis, values in axes.items()
+        for value in values
+    ],
+    measure,
+    drawings={
+        "round-cost": Drawing(
+            by_size,
+            "Seconds of the parts of a round against the number of parameters, of "
+            "rows and of clients.",
+        )
+    },
 )

@@ -145,19 +145,17 @@ def _seconds(entry: Entry, error: float) -> str | None:
     return f"{taken:.2g}" if taken < inf else None
 
 
-EXPERIMENTS = (
-    Experiment(
-        "deepxde",
-        __doc__,
-        KEY,
-        [
-            (name, which.partition(":")[0], clients, 100, 40.0)
-            for which, (_, clients) in RUNS.items()
-            for name in _examples.names()
-        ],
-        measure,
-        tables,
-        page=PAGE,
-        check=check,
-    ),
+EXPERIMENT = Experiment(
+    "deepxde",
+    __doc__,
+    KEY,
+    [
+        (name, which.partition(":")[0], clients, 100, 40.0)
+        for which, (_, clients) in RUNS.items()
+        for name in _examples.names()
+    ],
+    measure,
+    tables,
+    page=PAGE,
+    check=check,
 )

@@ -220,14 +220,12 @@ def _cell(entries: Sequence[Entry]) -> str:
     return text + (f", {median(values):.0e}" if values else "")
 
 
-EXPERIMENTS = (
-    Experiment(
-        "observer",
-        __doc__,
-        ("points", "sketch", "seed"),
-        [*product(POINTS, (*CUTS, *SENDS), range(SEEDS))],
-        measure,
-        lambda entries: [table(entries)],
-        page="docs/wire.md",
-    ),
+EXPERIMENT = Experiment(
+    "observer",
+    __doc__,
+    ("points", "sketch", "seed"),
+    [*product(POINTS, (*CUTS, *SENDS), range(SEEDS))],
+    measure,
+    lambda entries: [table(entries)],
+    page="docs/wire.md",
 )

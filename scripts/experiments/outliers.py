@@ -241,6 +241,6 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
     return [ratios, Table("scaled", caption, heads, rows, PAGE)]
 
 
-EXPERIMENTS = (
-    Experiment("outliers", __doc__, Case._fields, CASES, measure, tables, page=PAGE),
+EXPERIMENT = Experiment(
+    "outliers", __doc__, Case._fields, CASES, measure, tables, page=PAGE
 )

@@ -169,22 +169,20 @@ def cloud(entry: Entry) -> Panel:
     )
 
 
-EXPERIMENTS = (
-    Experiment(
-        "partitions",
-        __doc__,
-        KEY,
-        CASES,
-        measure,
-        lambda entries: [table(entries)],
-        {
-            "clients-partitions": Drawing(
-                partitions,
-                "Which client holds which points, and the heterogeneity by partition: "
-                "the mean 1-Wasserstein distance of two clients' points, the numbers "
-                "in the labels.",
-            )
-        },
-        check=parts,
-    ),
+EXPERIMENT = Experiment(
+    "partitions",
+    __doc__,
+    KEY,
+    CASES,
+    measure,
+    lambda entries: [table(entries)],
+    {
+        "clients-partitions": Drawing(
+            partitions,
+            "Which client holds which points, and the heterogeneity by partition: "
+            "the mean 1-Wasserstein distance of two clients' points, the numbers "
+            "in the labels.",
+        )
+    },
+    check=parts,
 )

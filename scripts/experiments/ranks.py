@@ -228,26 +228,24 @@ def front(curves: Sequence[Curve]) -> Curve:
     return Curve("front", grid.tolist(), np.exp(best).tolist(), 6, width=5.0, alpha=0.3)
 
 
-EXPERIMENTS = (
-    Experiment(
-        "ranks",
-        __doc__,
-        ("problem", "schedule", "seed", "rounds"),
-        list(cases()),
-        measure,
-        lambda entries: [table(entries, p) for p in grouped(entries, "problem")],
-        {
-            "ranks-rounds": Drawing(
-                rank_by_round,
-                "The rank of every client's sketch in each round under each schedule.",
-            ),
-            "ranks-front": Drawing(
-                error_by_bytes,
-                "Median error against the bytes sent by each rank schedule, and the "
-                "front, the least error of any for so many bytes; a number is the "
-                "setting of a schedule that does not converge.",
-            ),
-        },
-        check=lambda problem, schedule, *others: method(schedule, 1),
-    ),
+EXPERIMENT = Experiment(
+    "ranks",
+    __doc__,
+    ("problem", "schedule", "seed", "rounds"),
+    list(cases()),
+    measure,
+    lambda entries: [table(entries, p) for p in grouped(entries, "problem")],
+    {
+        "ranks-rounds": Drawing(
+            rank_by_round,
+            "The rank of every client's sketch in each round under each schedule.",
+        ),
+        "ranks-front": Drawing(
+            error_by_bytes,
+            "Median error against the bytes sent by each rank schedule, and the "
+            "front, the least error of any for so many bytes; a number is the "
+            "setting of a schedule that does not converge.",
+        ),
+    },
+    check=lambda problem, schedule, *others: method(schedule, 1),
 )

@@ -126,23 +126,21 @@ def solutions(arrays: Mapping[str, NDArray[Any]]) -> plot.Figure:
     return plot.maps(fields, off)
 
 
-EXPERIMENTS = (
-    Experiment(
-        "solutions",
-        __doc__,
-        ("problem", "method"),
-        [*product(PLANES, METHODS)],
-        measure,
-        drawings={
-            "solutions": Drawing(
-                solutions,
-                "Solutions, and the errors of FedAvg, FIPA and centralised "
-                "Gauss-Newton on one colour scale.",
-            )
-        },
-        record="solutions.npz",
-        check=lambda name, method: plane(problems.load(name)),
-        unpack=unpack,
-        pack=pack,
-    ),
+EXPERIMENT = Experiment(
+    "solutions",
+    __doc__,
+    ("problem", "method"),
+    [*product(PLANES, METHODS)],
+    measure,
+    drawings={
+        "solutions": Drawing(
+            solutions,
+            "Solutions, and the errors of FedAvg, FIPA and centralised "
+            "Gauss-Newton on one colour scale.",
+        )
+    },
+    record="solutions.npz",
+    check=lambda name, method: plane(problems.load(name)),
+    unpack=unpack,
+    pack=pack,
 )

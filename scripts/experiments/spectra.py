@@ -151,25 +151,23 @@ def neighbours(entries: Sequence[Entry]) -> plot.Figure:
     return plot.panels(parts, 3, height=1.7, legend="below", sharey="row")
 
 
-EXPERIMENTS = (
-    Experiment(
-        "spectra",
-        __doc__,
-        ("problem",),
-        [(name,) for name in PROBLEMS],
-        measure,
-        drawings={
-            "spectra": Drawing(
-                spectra,
-                "Singular values of every client's Jacobian and of that of all rows "
-                "along the training, with the cut-off in use.",
-            ),
-            "spectra-angles": Drawing(
-                neighbours,
-                "Principal angles between the leading row spaces of neighbours' "
-                "sketches: 0 where both see the same direction; medians and extremes "
-                "over the neighbours.",
-            ),
-        },
-    ),
+EXPERIMENT = Experiment(
+    "spectra",
+    __doc__,
+    ("problem",),
+    [(name,) for name in PROBLEMS],
+    measure,
+    drawings={
+        "spectra": Drawing(
+            spectra,
+            "Singular values of every client's Jacobian and of that of all rows "
+            "along the training, with the cut-off in use.",
+        ),
+        "spectra-angles": Drawing(
+            neighbours,
+            "Principal angles between the leading row spaces of neighbours' "
+            "sketches: 0 where both see the same direction; medians and extremes "
+            "over the neighbours.",
+        ),
+    },
 )

@@ -301,15 +301,13 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
     return [Table("speed", *part) for part in parts]
 
 
-EXPERIMENTS = (
-    Experiment(
-        "speed",
-        __doc__,
-        ("device", "quick"),
-        [("cpu", False)],
-        measure,
-        tables,
-        page="README.md",
-        check=check,
-    ),
+EXPERIMENT = Experiment(
+    "speed",
+    __doc__,
+    ("device", "quick"),
+    [("cpu", False)],
+    measure,
+    tables,
+    page="README.md",
+    check=check,
 )

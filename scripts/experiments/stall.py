@@ -94,22 +94,20 @@ def way(title: str, history: History) -> Panel:
     return Panel(title, "round", "", curves, xscale="linear")
 
 
-EXPERIMENTS = (
-    Experiment(
-        "stall",
-        __doc__,
-        drawings={
-            "steps-stall": Drawing(
-                lambda record: plot.panels(stalls(record), height=2.3),
-                "Why a Gauss-Newton step stalls from one start of poisson1d and not "
-                "from another: weak directions ask for long steps whose curvature is "
-                "large.",
-            ),
-            "steps-hop": Drawing(
-                lambda record: plot.panels(hops(record), height=2.3),
-                "A deep stall of sine8 along one step, and how runs leave such stalls "
-                "by letting the loss rise.",
-            ),
-        },
-    ),
+EXPERIMENT = Experiment(
+    "stall",
+    __doc__,
+    drawings={
+        "steps-stall": Drawing(
+            lambda record: plot.panels(stalls(record), height=2.3),
+            "Why a Gauss-Newton step stalls from one start of poisson1d and not "
+            "from another: weak directions ask for long steps whose curvature is "
+            "large.",
+        ),
+        "steps-hop": Drawing(
+            lambda record: plot.panels(hops(record), height=2.3),
+            "A deep stall of sine8 along one step, and how runs leave such stalls "
+            "by letting the loss rise.",
+        ),
+    },
 )

@@ -94,20 +94,18 @@ def curve(label: str, runs: Sequence[Entry], colour: int, dash: int) -> Curve:
     return replace(spread(by_round, "round"), label=label, colour=colour, dash=dash)
 
 
-EXPERIMENTS = (
-    Experiment(
-        "stragglers",
-        __doc__,
-        ("problem", "scenario", "staleness", "seed"),
-        CASES,
-        measure,
-        lambda entries: [table(entries)],
-        {
-            "stragglers": Drawing(
-                stragglers,
-                "Error of FIPA by round where clients are missing, without and with "
-                "stand-ins, medians and quartiles of three starts.",
-            )
-        },
-    ),
+EXPERIMENT = Experiment(
+    "stragglers",
+    __doc__,
+    ("problem", "scenario", "staleness", "seed"),
+    CASES,
+    measure,
+    lambda entries: [table(entries)],
+    {
+        "stragglers": Drawing(
+            stragglers,
+            "Error of FIPA by round where clients are missing, without and with "
+            "stand-ins, medians and quartiles of three starts.",
+        )
+    },
 )

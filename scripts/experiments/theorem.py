@@ -332,21 +332,19 @@ def theorem(entries: Sequence[Entry]) -> plot.Figure:
     return plot.panels([panel], 1, width=plot.COLUMN, height=3.0, legend="below")
 
 
-EXPERIMENTS = (
-    Experiment(
-        "theorem",
-        __doc__,
-        KEY,
-        CASES,
-        measure,
-        lambda entries: [table(entries)],
-        {
-            "trajectory-theorem": Drawing(
-                theorem,
-                "The gap to centralised Gauss-Newton at the horizon K under the "
-                "published schedule, its fitted slope, and the line 1/K.",
-            )
-        },
-        record=RECORD,
-    ),
+EXPERIMENT = Experiment(
+    "theorem",
+    __doc__,
+    KEY,
+    CASES,
+    measure,
+    lambda entries: [table(entries)],
+    {
+        "trajectory-theorem": Drawing(
+            theorem,
+            "The gap to centralised Gauss-Newton at the horizon K under the "
+            "published schedule, its fitted slope, and the line 1/K.",
+        )
+    },
+    record=RECORD,
 )

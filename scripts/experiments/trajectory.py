@@ -242,20 +242,18 @@ def against(entries: Sequence[Entry], key: str, labels: Sequence[str]) -> list[C
     return curves
 
 
-EXPERIMENTS = (
-    Experiment(
-        "trajectory",
-        __doc__,
-        KEY,
-        CASES,
-        measure,
-        drawings={
-            "trajectory-gap": Drawing(
-                gaps,
-                "How far what FIPA trains is from the function of centralised "
-                "Gauss-Newton, by round, and at the end against rank, clients, "
-                "heterogeneity, local epochs.",
-            )
-        },
-    ),
+EXPERIMENT = Experiment(
+    "trajectory",
+    __doc__,
+    KEY,
+    CASES,
+    measure,
+    drawings={
+        "trajectory-gap": Drawing(
+            gaps,
+            "How far what FIPA trains is from the function of centralised "
+            "Gauss-Newton, by round, and at the end against rank, clients, "
+            "heterogeneity, local epochs.",
+        )
+    },
 )

@@ -264,17 +264,15 @@ def check(problem: str, method: str, options: Options, rounds: int) -> None:
     methods.load(method, **options)
 
 
-EXPERIMENTS = (
-    Experiment(
-        "tuning",
-        __doc__,
-        KEY,
-        cases,
-        measure,
-        lambda entries: [table(entries)],
-        page="the options of the baselines",
-        check=check,
-        unpack=unpack,
-        pack=pack,
-    ),
+EXPERIMENT = Experiment(
+    "tuning",
+    __doc__,
+    KEY,
+    cases,
+    measure,
+    lambda entries: [table(entries)],
+    page="the options of the baselines",
+    check=check,
+    unpack=unpack,
+    pack=pack,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from experiments._command import main
 from experiments.ranks import (
-    EXPERIMENTS,
+    EXPERIMENT,
     LARGER,
     SCHEDULES,
     floats,
@@ -49,7 +49,7 @@ def test_every_schedule_of_the_study_is_there() -> None:
 
 
 def test_an_entry_is_the_history_of_its_run_to_four_digits() -> None:
-    (found,) = EXPERIMENTS[0].entries("sine2", "bytes:100000", 1, 3)
+    (found,) = EXPERIMENT.entries("sine2", "bytes:100000", 1, 3)
     assert tuple(found) == FIELDS
     history = run(problems.load("sine2"), method("bytes:100000", 901), 3, 1).history
     assert found["ranks"] == [list(line.ranks) for line in history]

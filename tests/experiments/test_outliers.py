@@ -24,7 +24,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_honest_clients_of_the_record_are_far_below_the_bound() -> None:
-    entries = json.loads(outliers.EXPERIMENTS[0].path.read_text())
+    entries = json.loads(outliers.EXPERIMENT.path.read_text())
     found = [Case(*(e[key] for key in Case._fields)) for e in entries]
     assert sorted(found) == sorted(outliers.CASES)
     honest = [e for e in entries if e["scale"] == 1]
@@ -57,13 +57,13 @@ def test_the_ratio_measured_is_the_largest_norm_over_the_lower_median(
 
 def test_clients_that_are_missing_are_no_refusals(narrow: None) -> None:
     case = TINY._replace(clients=5, missing="two for ten rounds", rounds=8)
-    (entry,) = outliers.EXPERIMENTS[0].entries(*case)
+    (entry,) = outliers.EXPERIMENT.entries(*case)
     assert (entry["refused"], entry["rounds"]) == (0, 8)
 
 
 def test_the_study_s_record_is_within_the_bounds_stated() -> None:
-    entries = json.loads(stragglers.EXPERIMENTS[0].path.read_text())
-    key = stragglers.EXPERIMENTS[0].key
+    entries = json.loads(stragglers.EXPERIMENT.path.read_text())
+    key = stragglers.EXPERIMENT.key
     found = [tuple(e[name] for name in key) for e in entries]
     assert sorted(found) == sorted(stragglers.CASES)
     for e in entries:

@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from experiments.partitions import CASES, EXPERIMENTS, KEY
+from experiments.partitions import CASES, EXPERIMENT, KEY
 
 import problems
 from fedsciml.collocation import heterogeneity
 
 
 def test_the_record_of_partitions_is_that_of_the_problems() -> None:
-    entries = json.loads(EXPERIMENTS[0].path.read_text())
+    entries = json.loads(EXPERIMENT.path.read_text())
     found = {tuple(e[name] for name in KEY): e for e in entries}
     assert set(found) == set(CASES)
     case = ("sine8", 8, "pieces:4")

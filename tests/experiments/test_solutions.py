@@ -18,7 +18,7 @@ from fedsciml.federation.loop import Result
 from fedsciml.methods import Method
 from fedsciml.problem import Problem
 
-EXPERIMENT = solutions.EXPERIMENTS[0]
+EXPERIMENT = solutions.EXPERIMENT
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ CASE = ("problem", "method", "clients", "partition", "seed", "rounds")
 
 
 def test_an_entry_is_what_the_run_reports() -> None:
-    (entry,) = clients.EXPERIMENTS[0].entries("sine4", "fipa", 4, "pieces:2", 1, 3)
+    (entry,) = clients.EXPERIMENT.entries("sine4", "fipa", 4, "pieces:2", 1, 3)
     assert set(entry) == {
         *CASE,
         *("heterogeneity", "options", "quantity", "error", "errors", "bytes"),
@@ -78,7 +78,7 @@ def test_the_centralised_line_does_not_depend_on_the_clients() -> None:
 
 
 def test_the_sweeps_are_problems_that_can_be_made() -> None:
-    experiment = clients.EXPERIMENTS[0]
+    experiment = clients.EXPERIMENT
     assert experiment.key == CASE
     asked = experiment.wanted([])
     assert len(set(asked)) == len(asked)
@@ -93,7 +93,7 @@ def test_the_sweeps_are_problems_that_can_be_made() -> None:
 
 def test_the_parts_of_a_round_are_within_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "REPEATS", 1)  # medians do not add up
-    entries = cost.EXPERIMENTS[0].entries("sine4", "p", 5)
+    entries = cost.EXPERIMENT.entries("sine4", "p", 5)
     for entry in entries:
         assert set(entry) == {
             *("problem", "axis", "value", "p", "n", "M", "part", "seconds")
@@ -141,7 +141,7 @@ def test_only_costs_that_are_missing_are_measured(tmp_path: Path) -> None:
         return [{"part": part} for part in ("probe", "total")]
 
     wanted = [("sine2", "M", 1), ("sine2", "M", 2), ("sine2", "n", 1)]
-    experiment = replace(cost.EXPERIMENTS[0], measure=note, cases=wanted)
+    experiment = replace(cost.EXPERIMENT, measure=note, cases=wanted)
     path = tmp_path / "new" / "cost.json"
     completed(experiment, path)
     assert asked == wanted

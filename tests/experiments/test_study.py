@@ -141,7 +141,7 @@ def test_every_sweep_gives_an_entry(
 ) -> None:
     monkeypatch.setattr(trajectory, "ROUNDS", 2)
     assert ("sine4", sweep, value, kind) in trajectory.CASES
-    (entry,) = trajectory.EXPERIMENTS[0].entries("sine4", sweep, value, kind)
+    (entry,) = trajectory.EXPERIMENT.entries("sine4", sweep, value, kind)
     assert tuple(entry[name] for name in KEY) == ("sine4", sweep, value, kind)
     assert entry["heterogeneity"] > 0
     assert (max(entry["theta"]) < 1e-11) == (kind == FULL)
@@ -209,9 +209,7 @@ def test_the_theorem_holds_where_its_assumptions_do(
     monkeypatch.setattr(theorem, "HORIZONS", [16, 23, 32, 45, 64])
     monkeypatch.setattr(theorem, "FITTED", 16)
     free, clipped, *_ = theorem.CASES
-    entry, stuck = (
-        theorem.EXPERIMENTS[0].entries(*case)[0] for case in (free, clipped)
-    )
+    entry, stuck = (theorem.EXPERIMENT.entries(*case)[0] for case in (free, clipped))
     assert entry["holds"]
     assert not stuck["holds"]
     assert entry["slope"] < -0.9

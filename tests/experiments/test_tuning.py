@@ -11,7 +11,7 @@ from experiments._experiment import token
 from experiments._record import Entry
 from experiments._runner import completed
 from experiments.tuning import (
-    EXPERIMENTS,
+    EXPERIMENT,
     FAR,
     KEY,
     NEAR,
@@ -76,11 +76,11 @@ def test_a_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
         asked.append(case)
         return tried(*case)
 
-    experiment = replace(EXPERIMENTS[0], measure=note)
+    experiment = replace(EXPERIMENT, measure=note)
     with pytest.raises(KeyboardInterrupt):
         completed(experiment, path, {"problem": ["sine2"]})
     assert len(unpack(path.read_bytes())) == 30
-    experiment = replace(EXPERIMENTS[0], measure=tried)
+    experiment = replace(EXPERIMENT, measure=tried)
     entries = completed(experiment, path, {"problem": ["sine2"]})
     assert unpack(path.read_bytes()) == sorted(entries, key=json.dumps)
     wanted = {token(case) for case in cases(entries) if case[0] == "sine2"}

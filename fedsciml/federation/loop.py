@@ -137,6 +137,7 @@ def run(
         "problem": problem.name,
         "problem_parameters": problem.parameters,
         "method": method.name,
+        "method_type": type(method).__qualname__,
         "method_options": describe(method),
         "clients": 1 if method.pooled else problem.clients,
         "rounds": rounds,
@@ -241,8 +242,7 @@ def describe(method: object) -> dict[str, object]:
     if not is_dataclass(method) or isinstance(method, type):
         return {}
     names = [f.name for f in fields(method) if f.name not in ("name", "pooled")]
-    plain = {name: _plain(getattr(method, name)) for name in names}
-    return {"type": type(method).__qualname__, **plain}
+    return {name: _plain(getattr(method, name)) for name in names}
 
 
 def _plain(value: object) -> object:

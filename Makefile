@@ -49,7 +49,6 @@ verify: $(READY)  ## is FIPA's step centralised Gauss-Newton's? about 4 minutes
 
 study: $(READY)  ## how far from Gauss-Newton with less rank, training, ...; 15 minutes
 	@$(BIN)/python -m scripts.experiments trajectory
-	@$(BIN)/python -m scripts.experiments theorem
 	@$(BIN)/python -m scripts.experiments spectra
 
 benchmark: $(READY)  ## every method on the 1-D problems, 3 starts; SUITE=fipa for all

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import theorem
 import torch
 from cases import draw, given
-from experiments import spectra, theorem, trajectory
+from experiments import spectra, trajectory
 from experiments._command import main
 from experiments._trajectories import KEY, LEAST, descended, started
 from experiments._trajectories import trajectory as followed
-from experiments.theorem import HORIZONS, Scheduled, fitted
 from experiments.trajectory import FULL, Inexact, federated
 from scipy.linalg import svdvals
+from theorem import HORIZONS, Scheduled, fitted
 
 import problems
 from fedsciml.collocation import explicit
@@ -208,8 +209,8 @@ def test_the_theorem_holds_where_its_assumptions_do(
     monkeypatch.setattr(theorem, "ROUNDS", 64)
     monkeypatch.setattr(theorem, "HORIZONS", [16, 23, 32, 45, 64])
     monkeypatch.setattr(theorem, "FITTED", 16)
-    free, clipped, *_ = theorem.CASES
-    entry, stuck = (theorem.EXPERIMENT.entries(*case)[0] for case in (free, clipped))
+    free, clipped, *_ = theorem.SCHEDULES
+    entry, stuck = (theorem.measured(*case) for case in (free, clipped))
     assert entry["holds"]
     assert not stuck["holds"]
     assert entry["slope"] < -0.9
@@ -217,7 +218,7 @@ def test_the_theorem_holds_where_its_assumptions_do(
     # The centralised step halves every distance on a linear model.
     assert entry["assumptions"]["contraction"] == pytest.approx(0.5, abs=1e-3)
     assert entry["assumptions"]["lipschitz"] < 1e-12
-    assert set(entry) >= {*KEY, "K", "gap", "slope", "slope_low", "slope_high"}
+    assert set(entry) >= {"K", "gap", "slope", "slope_low", "slope_high"}
 
 
 def test_spectra_are_those_of_the_jacobians(

@@ -119,7 +119,7 @@ def run(
         FileExistsError: If ``out`` is not empty and ``resume`` is off.
         FloatingPointError: If theta or the loss stops being finite. The record then
             ends at the last good round and says why. Whatever ends a recorded run
-            before its last round carries the note "RunDirectory kept in DIRECTORY."
+            before its last round carries the note "Record kept in DIRECTORY."
     """
     if rounds < 1:
         raise ValueError(f"A run needs at least 1 round, got {rounds}.")
@@ -190,7 +190,7 @@ def run(
             record.save(latest)
             if not isinstance(error, KeyboardInterrupt):
                 record.fail(error)
-                error.add_note(f"RunDirectory kept in {record.directory}.")
+                error.add_note(f"Record kept in {record.directory}.")
         raise
     if record:
         record.save(latest)

@@ -354,7 +354,7 @@ def test_a_run_that_diverges_in_its_last_round_fails(tmp_path: Path) -> None:
     for resume in (False, True):
         with pytest.raises(FloatingPointError, match="In round 1 of desc") as caught:
             run(problem(), method, 1, out=out, resume=resume)
-        assert f"RunDirectory kept in {out}." in caught.value.__notes__
+        assert f"Record kept in {out}." in caught.value.__notes__
         assert (out / "failure.json").exists()
         assert not (out / "model.safetensors").exists()
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from fedsciml.federation import Federation, Rules
 from fedsciml.federation.admission import outliers, refusal, usual
 from fedsciml.linalg.ranks import share
 from fedsciml.methods import Method, Record, flatten, payload, rebuild
-from fedsciml.methods._sketching import limit, limits
+from fedsciml.methods._sketching import context, limits
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.wrappers.balance import Balanced
@@ -216,6 +217,11 @@ def test_a_budget_is_shared_among_those_that_report() -> None:
     spectra = {0: torch.tensor([9.0, 4.0]), 2: torch.tensor([8.0, 7.0, 1.0])}
     parties, found = systems(EXACT), limits(spectra, 4)
     assert share([*spectra.values()], 4) == [2, 2]
+
+    def limit(system: System, limits: Tensor | None, rows: int) -> int:
+        ask = SimpleNamespace(round=1, gradient=0.0, limits=limits)
+        return context(system, ask, 0.0, torch.zeros(1), 0.0, rows).limit
+
     assert [limit(system, found, 99) for system in parties] == [2, 0, 2]
     assert [limit(s, limits({0: spectra[0]}, 4), 99) for s in parties] == [4, 0, 0]
 

@@ -1,5 +1,6 @@
 """What the programs share: the tuned settings, a progress bar, pictures, numbers."""
 
+import argparse
 import json
 import os
 import sys
@@ -59,9 +60,11 @@ def _searched(path: Path) -> dict[str, dict[str, dict[str, object]]]:
     return json.loads(path.read_text())["best"] if path.exists() else {}
 
 
-def _pause() -> float:
-    """Seconds between two states of a bar; a log needs fewer."""
-    return 0.1 if sys.stderr.isatty() else 10.0
+def parser(about: str | None) -> argparse.ArgumentParser:
+    """A command line whose help shows a docstring as it is."""
+    return argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def new_directory(stem: str) -> Path:
@@ -86,7 +89,7 @@ def progress(label: str, rounds: int, quiet: bool) -> Iterator[Callable[[Round],
         unit="round",
         disable=quiet,
         delay=0.5,
-        mininterval=_pause(),
+        mininterval=0.1 if sys.stderr.isatty() else 10.0,  # a log needs fewer
     ) as bar:
 
         def show(line: Round) -> None:

@@ -6,7 +6,6 @@ a key for every site. Then the same is done in one process: theta is the same, b
 bit. All processes that are started here are ended here.
 """
 
-import argparse
 import signal
 import sys
 import tempfile
@@ -26,7 +25,6 @@ from torch import Tensor
 import problems
 from fedsciml import methods, run
 from fedsciml.federation.directory import RunDirectory
-from fedsciml.federation.history import Round
 from problems._sensors import write
 
 APP = Path(__file__).parent / "flower_app"
@@ -37,9 +35,7 @@ SECONDS = 600.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _common.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="default 3")
     given = parser.parse_args(arguments)
     if find_spec("flwr") is None:
@@ -121,7 +117,8 @@ def follow(deployment: Deployment, number: str, directory: Path, rounds: int) ->
     def ended() -> bool:
         nonlocal shown
         for line in record.history()[shown:]:
-            print(_sentence(line, rounds), flush=True)
+            told = f"loss {line.loss:.3e}, {line.seconds:.0f} s"
+            print(f"round {line.round} of {rounds}: {told}", flush=True)
             shown += 1
         return deployment.ended(number)
 
@@ -146,13 +143,8 @@ def difference(one: Tensor, other: Tensor) -> str:
     )
 
 
-def _sentence(line: Round, rounds: int) -> str:
-    return f"round {line.round} of {rounds}: loss {line.loss:.3e}, {line.seconds:.0f} s"
-
-
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     """End the program, and first what it started; a second signal does not disturb."""
-    del frame
     for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, signal.SIG_IGN)
     sys.exit(128 + number)

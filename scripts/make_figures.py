@@ -8,33 +8,21 @@ left out; the exit status is then 1.
     python scripts/make_figures.py --only spectra ranks-front   # the others stay
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import _common  # noqa: F401  before torch, see there
+import _common  # before torch, see there
 from experiments._drawing import draw
 from experiments._record import DATA, FIGURES
 from experiments._registry import experiments
 
 EXPERIMENTS = experiments().values()
 DRAWINGS = {name: d for e in EXPERIMENTS for name, d in e.drawings.items()}
-OTHERS = {
-    "allen_cahn-fedavg.jsonl": "",
-    "allen_cahn-fipa.jsonl": "",
-    "allen_cahn-gauss_newton.jsonl": "",
-    "paths.json": "README.md",
-    "precision.json": "docs/scoreboard.md",
-    "published.json": "docs/benchmark.md",
-    "terrain.json": "docs/inverse.md",
-    "verify.json": "docs/consistency.md",
-}
-"""Records of no experiment, and where they are used that no figure is drawn from."""
-
 PROVENANCE = FIGURES / "provenance.json"
-"""Commit and command that made each record, where its entries do not say so."""
+"""Commit and program that made each record, where its entries do not say so, and the
+page where it is used, if no experiment makes it any more and no figure is drawn."""
 
 HEAD = """# Figures
 
@@ -51,10 +39,10 @@ that made a record; entries made since then name it themselves, with versions (`
 def makers() -> dict[str, tuple[str, str]]:
     """What makes each record, and where it is used without figure; by record."""
     past = json.loads(PROVENANCE.read_text())
-    found = {record: (past[record]["by"], page) for record, page in OTHERS.items()}
+    found = {name: (told["by"], told.get("page", "")) for name, told in past.items()}
     for e in reversed([*EXPERIMENTS]):
-        record, command = e.path.name, f"python -m scripts.experiments {e.name}"
-        found[record] = (command if e.cases else past[record]["by"], e.page)
+        if e.cases:
+            found[e.path.name] = (f"python -m scripts.experiments {e.name}", e.page)
     return dict(sorted(found.items()))
 
 
@@ -80,9 +68,7 @@ def readme(drawn: Sequence[str], data: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Draw, and say what is missing."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _common.parser(__doc__)
     parser.add_argument(
         "--only", nargs="+", choices=list(DRAWINGS), metavar="NAME", help="of a figure"
     )

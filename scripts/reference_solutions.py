@@ -6,9 +6,9 @@ with a coarser resolution; their difference is printed.
     python scripts/reference_solutions.py
 """
 
-import argparse
 import io
 
+import _common
 import numpy as np
 from scipy.integrate import solve_ivp
 
@@ -63,9 +63,7 @@ def allen_cahn(resolution: float = 1.0) -> Table:
 
 def main() -> None:
     """Make the table."""
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    _common.parser(__doc__).parse_args()
     table, coarse, path = allen_cahn(), allen_cahn(COARSE), allen_cahn_time.TABLE
     change = max(float(np.abs(table[k] - coarse[k]).max()) for k in table)
     content = io.BytesIO()

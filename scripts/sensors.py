@@ -7,11 +7,10 @@ The numbers are written with all their digits: a run on the files is a run on th
 that the problem makes itself.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import _common  # noqa: F401  before torch, see there
+import _common  # before torch, see there
 
 import problems
 from problems._sensors import write
@@ -21,9 +20,7 @@ INVERSE = ("burgers_inverse", "heat_inverse")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the data and write them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _common.parser(__doc__)
     parser.add_argument("problem", choices=INVERSE, help="whose solution is measured")
     parser.add_argument("--clients", type=int, default=4, help="sites, default 4")
     parser.add_argument("--seed", type=int, default=0, help="default 0")

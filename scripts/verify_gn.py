@@ -24,7 +24,6 @@ run()       The first round of a run with a fixed damping, on fewer points.
     python scripts/verify_gn.py --problems sine2 allen_cahn --json -
 """
 
-import argparse
 import json
 import math
 import sys
@@ -305,9 +304,7 @@ def entry(check: Check) -> dict[str, object]:
 
 def main() -> int:
     """Check, print, and say by the exit status whether a tolerance was missed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _common.parser(__doc__)
     parser.add_argument(
         "--problems",
         nargs="+",

@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Run what a record of figures/data lacks, and write and print its "
         "tables.",
         epilog="experiments:\n"
-        + "".join(f"  {name:14} {_summary(e)}\n" for name, e in known.items())
+        + "".join(
+            f"  {name:14} {e.about.splitlines()[0]}\n" for name, e in known.items()
+        )
         + f"\n{PROGRAM} NAME --help tells more of one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -114,7 +116,3 @@ def _fields(experiment: Experiment) -> str:
         f"{lines}Another value takes the place of the usual ones; 0..4 stands for "
         "0, 1, 2, 3, 4."
     )
-
-
-def _summary(experiment: Experiment) -> str:
-    return experiment.about.partition("\n")[0]

@@ -22,16 +22,6 @@ def token(case: Case) -> str:
     return json.dumps(case, sort_keys=True)
 
 
-def known(key: Sequence[str], case: Case) -> None:
-    """Check that the problem of a case exists.
-
-    Raises:
-        ValueError: If it does not.
-    """
-    if "problem" in key:
-        problems.summary(str(case[key.index("problem")]).partition(":")[0])
-
-
 @dataclass(frozen=True)
 class Experiment:
     """Cases, what is measured of each, where it is kept and what is made of it.
@@ -90,7 +80,9 @@ class Experiment:
 
     def refuse(self, case: Case) -> None:
         """Raise ValueError if a case cannot be made."""
-        known(self.key, case)
+        if "problem" in self.key:
+            problem = str(case[self.key.index("problem")])
+            problems.summary(problem.partition(":")[0])
         if self.check is not None:
             self.check(*case)
 

@@ -46,14 +46,8 @@ def made(by: str) -> str:
 
 def select(entries: Sequence[Entry], **wanted: object) -> list[Entry]:
     """The entries that have these values, by field; of a tuple, any of them."""
-
-    def fits(entry: Entry) -> bool:
-        return all(
-            entry.get(key) in (value if isinstance(value, tuple) else (value,))
-            for key, value in wanted.items()
-        )
-
-    return [entry for entry in entries if fits(entry)]
+    sets = {k: v if isinstance(v, tuple) else (v,) for k, v in wanted.items()}
+    return [e for e in entries if all(e.get(k) in v for k, v in sets.items())]
 
 
 def grouped(entries: Iterable[Entry], *keys: str) -> dict[Any, list[Entry]]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import NamedTuple
 
-from _common import LINES, SINES, SUITE, tuned
+from _common import SINES, SUITE, tuned
 
 
 @dataclass(frozen=True)
@@ -126,57 +127,6 @@ def setting_of(problem: str) -> Setting | None:
     return (FEDPINN | EXTRA).get(problem.partition(":")[0])
 
 
-@dataclass(frozen=True)
-class Suite:
-    """Problems that are compared in one record.
-
-    Attributes:
-        about: A sentence.
-        problems: Their names; or NAME:KEY=VALUE,... with arguments of ``make``.
-        record: File name in ``figures/data``.
-        methods: Which of ``ROWS`` run unless told otherwise.
-        rounds: So many, likewise.
-    """
-
-    about: str
-    problems: Sequence[str]
-    record: str = "suite.json"
-    methods: Sequence[str] = tuple(ROWS)
-    rounds: int = 50
-
-    def cases(self) -> Iterator[tuple[str, str, int, int, float]]:
-        """Problem, method, seed, rounds and budget of each run; the first start first.
-
-        Methods are left out where they should be tuned, or published, and are not.
-        """
-        for seed in range(3):
-            for problem in self.problems:
-                for row in self.methods:
-                    try:
-                        options_of(problem, row)
-                    except ValueError:
-                        continue
-                    yield problem, row, seed, self.rounds, ROWS[row].budget
-
-
-def _beside(name: str, about: str, problems: Sequence[str]) -> Suite:
-    """A suite of which FIPA, centralised Gauss-Newton and published FedAvg run."""
-    methods = ("fipa", "gauss_newton", "fedavg")
-    return Suite(about, problems, f"{name}.json", methods, 100)
-
-
-SUITES = {
-    "fipa": Suite("All methods, and DeepXDE, on the problems of the paper.", SUITE),
-    "fipa-1d": Suite("The same on those in one dimension.", (*SINES, *LINES)),
-    "fedpinn": _beside(
-        "fedpinn",
-        "FIPA and FedAvg on the problems of arXiv 2410.13141.",
-        (*FEDPINN, *MORE),
-    ),
-    "extra": _beside("extra", "FIPA and FedAvg on other problems.", tuple(EXTRA)),
-}
-
-
 def options_of(problem: str, row: str) -> dict[str, object]:
     """What a method is made with.
 
@@ -200,3 +150,23 @@ def rounds_of(problem: str, row: str, rounds: int) -> int:
     if setting and row == "fedavg":
         return setting.rounds
     return ROWS[row].rounds or rounds
+
+
+def cases(
+    problems: Sequence[str], rows: Sequence[str] = tuple(ROWS), rounds: int = 50
+) -> Iterator[tuple[str, str, int, int, float]]:
+    """Problem, method, seed, rounds and budget of each run; the first start first.
+
+    Methods are left out where they should be tuned, or published, and are not.
+
+    Args:
+        problems: Their names; or NAME:OPTION=VALUE,...
+        rows: Methods of ``ROWS``.
+        rounds: Of each run, if the method has no number of its own.
+    """
+    for seed, problem, row in product(range(3), problems, rows):
+        try:
+            options_of(problem, row)
+        except ValueError:
+            continue
+        yield problem, row, seed, rounds, ROWS[row].budget

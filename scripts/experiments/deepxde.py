@@ -56,7 +56,6 @@ def measure(
 
 def check(example: str, method: str, *others: object) -> None:
     """Raise ValueError if there is no such example or method."""
-    del others
     if example not in _examples.names():
         raise ValueError(f"No example '{example}': {', '.join(_examples.names())}.")
     if method != "deepxde":

@@ -127,7 +127,6 @@ class Warm(Fipa):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """As FIPA's, at ``begin``."""
-        del theta
         return super().start(self.begin, seed)
 
 

@@ -242,13 +242,8 @@ def import_seconds() -> float:
 
 def check(device: str, quick: bool) -> None:
     """Raise ValueError if there is no such device."""
-    del quick
-    if device not in ("cpu", "cuda") or (device == "cuda" and not _cuda()):
+    if device not in ("cpu", *["cuda"] * torch.cuda.is_available()):
         raise ValueError(f"There is no device '{device}' here.")
-
-
-def _cuda() -> bool:
-    return torch.cuda.is_available()
 
 
 def measure(device: str, quick: bool) -> Entry:

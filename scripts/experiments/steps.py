@@ -8,8 +8,7 @@ without a step. All of it takes days. A policy is NAME:OPTION=VALUE,..., or POLI
 and BALANCE with " balance=" between: scaled rows, of terms or clients.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import product
 from math import inf
 from statistics import mean, median
@@ -21,7 +20,7 @@ from _common import SUITE
 
 import problems
 from experiments._drawing import Drawing
-from experiments._experiment import Case, Experiment
+from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select
 from experiments._runs import longest, mean_rank, root
 from experiments._table import Cell, Table
@@ -96,7 +95,6 @@ def parsed(row: str) -> tuple[Policy[Any], Balance]:
 
 def check(problem: str, policy: str, setting: str, *others: object) -> None:
     """Raise ValueError if there is no such policy or setting."""
-    del problem, others
     parsed(policy)
     if setting not in SETTINGS:
         raise ValueError(
@@ -240,25 +238,16 @@ def costs(entries: Sequence[Entry]) -> dict[str, dict[str, list[float]]]:
     }
 
 
-def cases(
-    named: Iterable[str] = POLICIES,
-    on: Iterable[str] = PROBLEMS,
-    settings: Iterable[str] = SETTINGS,
-    seeds: int = 10,
-    rounds: int = 0,
-) -> list[Case]:
-    """All together, start by start."""
-    return [
-        (problem, policy, setting, seed, rounds or ROUNDS.get(problem, 100))
-        for seed, policy, problem, setting in product(range(seeds), named, on, settings)
-    ]
-
-
-STEPS = Experiment(
+EXPERIMENT = Experiment(
     "steps",
     __doc__,
     KEY,
-    cases(),
+    [
+        (problem, policy, setting, seed, ROUNDS.get(problem, 100))
+        for seed, policy, problem, setting in product(
+            range(10), POLICIES, PROBLEMS, SETTINGS
+        )
+    ],
     measure,
     tables,
     {
@@ -270,25 +259,4 @@ STEPS = Experiment(
     },
     check=check,
     jobs=2,
-)
-EXPERIMENTS = (
-    STEPS,
-    replace(
-        STEPS,
-        name="steps-search",
-        about=f"The short search for the options of step policies.\n\n{__doc__}",
-        cases=cases(
-            on=("allen_cahn", "sine4"), settings=SETTINGS[:1], seeds=1, rounds=60
-        ),
-        drawings={},
-        page="scripts/experiments/steps.py",
-    ),
-    replace(
-        STEPS,
-        name="balance",
-        about=f"The default step policy on scaled rows.\n\n{__doc__}",
-        cases=cases([f"natural balance={word}" for word in ("terms", "clients")]),
-        drawings={},
-        page="docs/scoreboard.md",
-    ),
 )

@@ -31,9 +31,10 @@ from experiments._runs import OURS, Runs, longest, thinned
 from experiments._suites import (
     EXTRA,
     FEDPINN,
+    MORE,
     RIVALS,
     ROWS,
-    SUITES,
+    cases,
     options_of,
     rounds_of,
     setting_of,
@@ -188,11 +189,12 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
     ]
 
 
-def reached(suite: str, entries: Sequence[Entry]) -> list[Table]:
+def reached(
+    suite: str, problems: Sequence[str], entries: Sequence[Entry]
+) -> list[Table]:
     """That of another suite."""
-    names, rounds = SUITES[suite].problems, SUITES[suite].rounds
-    asked = {name: s.asked for name, s in (FEDPINN | EXTRA).items()}
-    found = _suite_tables.reached(suite, names, counted(entries), asked, rounds)
+    asked = {name: setting.asked for name, setting in (FEDPINN | EXTRA).items()}
+    found = _suite_tables.reached(suite, problems, counted(entries), asked, 100)
     return [replace(found, page="docs/problems.md", tex=True)]
 
 
@@ -293,30 +295,53 @@ EXTRA_DRAWINGS = {
 
 def check(problem: str, method: str, *others: object) -> None:
     """Raise ValueError if there is no such method, or it has no options there."""
-    del others
     if method not in ROWS:
         raise ValueError(f"No method '{method}' here; choose one of {', '.join(ROWS)}.")
     options_of(problem, method)
 
 
-def _suite(name: str, drawings: dict[str, Drawing]) -> Experiment:
-    suite = SUITES[name]
-    return Experiment(
-        name,
-        f"{suite.about}\n\n{__doc__}",
-        KEY,
-        lambda entries: suite.cases(),
-        measure,
-        tables if suite.record == "suite.json" else partial(reached, name),
-        drawings,
-        record=suite.record,
-        check=check,
+PAPER = Experiment(
+    "fipa",
+    f"All methods, and DeepXDE, on the problems of the paper.\n\n{__doc__}",
+    KEY,
+    lambda entries: cases(_common.SUITE),
+    measure,
+    tables,
+    DRAWINGS,
+    record="suite.json",
+    check=check,
+)
+
+
+def _beside(
+    name: str, about: str, named: Sequence[str], drawings: dict[str, Drawing]
+) -> Experiment:
+    """FIPA, centralised Gauss-Newton and published FedAvg on other problems."""
+    return replace(
+        PAPER,
+        name=name,
+        about=f"FIPA and FedAvg on {about}.\n\n{__doc__}",
+        cases=lambda entries: cases(named, ("fipa", "gauss_newton", "fedavg"), 100),
+        tables=partial(reached, name, named),
+        drawings=drawings,
+        record=f"{name}.json",
     )
 
 
 EXPERIMENTS = (
-    _suite("fipa", DRAWINGS),
-    _suite("fipa-1d", {}),
-    _suite("fedpinn", FEDPINN_DRAWINGS),
-    _suite("extra", EXTRA_DRAWINGS),
+    PAPER,
+    replace(
+        PAPER,
+        name="fipa-1d",
+        about=f"The same on those in one dimension.\n\n{__doc__}",
+        cases=lambda entries: cases((*_common.SINES, *_common.LINES)),
+        drawings={},
+    ),
+    _beside(
+        "fedpinn",
+        "the problems of arXiv 2410.13141",
+        (*FEDPINN, *MORE),
+        FEDPINN_DRAWINGS,
+    ),
+    _beside("extra", "other problems", tuple(EXTRA), EXTRA_DRAWINGS),
 )

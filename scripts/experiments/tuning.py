@@ -258,7 +258,6 @@ def table(entries: Sequence[Entry]) -> Table:
 
 def check(problem: str, method: str, options: Options, rounds: int) -> None:
     """Raise ValueError if the problem is not searched, or there is no such method."""
-    del rounds
     if problem not in PLANS:
         raise ValueError(f"No plan for problem '{problem}': {', '.join(PLANS)}.")
     methods.load(method, **options)

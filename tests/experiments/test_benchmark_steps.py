@@ -14,7 +14,7 @@ from experiments._command import main
 from experiments._runner import completed
 from experiments.steps import (
     ERRORS,
-    EXPERIMENTS,
+    EXPERIMENT,
     KEY,
     POLICIES,
     STANDSTILL,
@@ -139,7 +139,7 @@ def test_only_what_is_missing_is_run(record: tuple[Path, str], tmp_path: Path) -
         asked.append(case)
         return {name: value for name, value in other.items() if name not in KEY}
 
-    found = completed(replace(EXPERIMENTS[0], measure=note), path, WANTED)
+    found = completed(replace(EXPERIMENT, measure=note), path, WANTED)
     assert asked == [tuple(other[name] for name in KEY)]
     assert json.loads(path.read_text()) == found
     assert all(entry.pop("made") for entry in (kept, other, *found))

@@ -137,7 +137,6 @@ def run(
         "problem": problem.name,
         "problem_parameters": problem.parameters,
         "method": method.name,
-        "method_type": type(method).__qualname__,
         "method_options": describe(method),
         "clients": 1 if method.pooled else problem.clients,
         "rounds": rounds,

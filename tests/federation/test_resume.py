@@ -20,19 +20,30 @@ ARGUMENTS = (
     *("--threads", "1"),
 )
 PROGRAM = """
-import sys
+import sys, time
 import run
 from fedsciml.federation import loop as rounds
-rounds.CHECKPOINT_SECONDS = float(sys.argv[1])
-sys.exit(run.main(sys.argv[2:]))
+from fedsciml.federation.directory import RunDirectory
+rounds.CHECKPOINT_SECONDS, slow = float(sys.argv[1]), int(sys.argv[2])
+append = RunDirectory.append
+def appended(record, line):
+    append(record, line)
+    if line.round > slow:
+        time.sleep(0.05)
+RunDirectory.append = appended
+sys.exit(run.main(sys.argv[3:]))
 """
 
 
-def start(seconds: float, *arguments: str) -> subprocess.Popen[str]:
-    """The program, in a process of its own, with a checkpoint every so often."""
+def start(seconds: float, *arguments: str, slow: int = ROUNDS) -> subprocess.Popen[str]:
+    """The program, in a process of its own, with a checkpoint every so often.
+
+    After ``slow`` rounds it takes its time: on a busy machine it must not be done before
+    it is stopped.
+    """
     paths = os.pathsep.join((str(ROOT), str(ROOT / "scripts")))
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(seconds), *arguments, "--quiet"],
+        [sys.executable, "-c", PROGRAM, str(seconds), str(slow), *arguments, "--quiet"],
         env={**os.environ, "PYTHONPATH": paths},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -85,7 +96,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(
     after: int,
 ) -> None:
     out = tmp_path / "run"
-    process = start(seconds, *ARGUMENTS, "--out", str(out))
+    process = start(seconds, *ARGUMENTS, "--out", str(out), slow=after + 50)
     stop(process, out, after, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     resumed = ending(capsys, "--resume", str(out))
@@ -97,7 +108,7 @@ def test_an_interrupted_run_tells_how_to_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], whole: Path
 ) -> None:
     out = tmp_path / "run"
-    process = start(1e9, *ARGUMENTS, "--out", str(out))
+    process = start(1e9, *ARGUMENTS, "--out", str(out), slow=70)
     message = stop(process, out, 20, signal.SIGINT)
     assert process.returncode == 130
     assert f"--resume {out}" in message

@@ -629,12 +629,3 @@ def test_a_run_killed_at_any_write_ends_as_if_it_were_not(
         assert essence(resumed.history) == essence(whole.history), directory
     # run.json, an empty history, three lines and checkpoints, the last one, the model.
     assert seen == 10
-
-
-def test_a_run_is_not_resumed_in_another_wrapper(tmp_path: Path) -> None:
-    class Other(Descent):
-        """Another method of the same name and options."""
-
-    run(problem(), Descent(), 3, out=tmp_path, stop=lambda history: len(history) == 2)
-    with pytest.raises(ValueError, match="method_type"):
-        run(problem(), Other(), 3, out=tmp_path, resume=True)

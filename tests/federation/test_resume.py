@@ -38,8 +38,8 @@ sys.exit(run.main(sys.argv[3:]))
 def start(seconds: float, *arguments: str, slow: int = ROUNDS) -> subprocess.Popen[str]:
     """The program, in a process of its own, with a checkpoint every so often.
 
-    After ``slow`` rounds it takes its time: on a busy machine it must not be done before
-    it is stopped.
+    After ``slow`` rounds it takes its time: on a busy machine it must not be done
+    before it is stopped.
     """
     paths = os.pathsep.join((str(ROOT), str(ROOT / "scripts")))
     return subprocess.Popen(

@@ -4,16 +4,22 @@
     result = run(problem, methods.load("fipa"), rounds=50)
     result.solution(points).xx                # u_xx of the trained solution
 
-The packages ``plot`` (matplotlib), ``deepxde`` and ``flower`` are imported when asked
-for.
+The wrappers, ``laplace`` and the packages ``wrappers``, ``plot`` (matplotlib),
+``deepxde`` and ``flower`` are imported when asked for.
 """
 
-from fedsciml import collocation, methods, policies, wrappers
-from fedsciml.analysis.laplace import laplace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fedsciml import collocation, methods, policies
 from fedsciml.federation import InProcess, Result, Round, Rules, run
 from fedsciml.network import MLP, ModuleNetwork, Parallel
 from fedsciml.problem import Problem, Term, load_points
-from fedsciml.wrappers import Balanced, Compressed, Resampled, Warmup
+
+if TYPE_CHECKING:
+    from fedsciml import wrappers
+    from fedsciml.analysis.laplace import laplace
+    from fedsciml.wrappers import Balanced, Compressed, Resampled, Warmup
 
 __all__ = [
     "MLP",
@@ -39,3 +45,14 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """What is exported and takes a while to import."""
+    if name == "wrappers":
+        return import_module("fedsciml.wrappers")
+    if name == "laplace":
+        return import_module("fedsciml.analysis.laplace").laplace
+    if name in __all__:
+        return getattr(import_module("fedsciml.wrappers"), name)
+    raise AttributeError(f"module 'fedsciml' has no attribute '{name}'")

@@ -139,7 +139,7 @@ Carried = Adam | Sgd | Lbfgs
 """What a local solver goes on from in the next round."""
 
 CARRIED: tuple[type, ...] = (Adam, Sgd, Lbfgs)
-"""Its types."""
+"""The types that it may be."""
 
 
 class Trained(NamedTuple):

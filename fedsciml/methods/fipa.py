@@ -277,7 +277,7 @@ class Fipa(Method):
 
     @property
     def kinds(self) -> tuple[type, ...]:
-        """Its own, and those of the policy."""
+        """The types of this file, of the local solvers and of the policy."""
         own = (State, Opening, Sketched, Probe, Found, Memory, Basis, Last)
         return (*own, *CARRIED, *self.policy.kinds)
 

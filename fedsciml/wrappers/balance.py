@@ -241,7 +241,7 @@ class Balanced(Wrapped):
         return self.method.objection(problem, inner, client, answer)
 
     def renewed(self, state: State) -> State:
-        """Of the method; the factors stay."""
+        """The method's renewed state; the factors stay."""
         if state.inner is None:
             return state
         return replace(state, inner=self.method.renewed(state.inner))

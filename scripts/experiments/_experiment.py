@@ -32,7 +32,7 @@ class Experiment:
         key: Fields of an entry that tell the cases apart.
         cases: The values of these fields for every run, in the order of the runs. A
             function where they depend on the entries so far: it is asked again when
-            its cases are done, until nothing is missing. None where a study is done:
+            its cases are done, until nothing is missing. Empty where a study is done:
             its record stays, and the commit that made it is in the provenance.
         measure: Makes a case, whose values are its arguments, and returns an entry
             without the key's fields, or several. Called in other processes too.

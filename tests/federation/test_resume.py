@@ -20,8 +20,9 @@ ARGUMENTS = (
     *("--threads", "1"),
 )
 PROGRAM = """
-import sys, time
+import signal, sys, time
 import run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
 from fedsciml.federation import loop as rounds
 from fedsciml.federation.directory import RunDirectory
 rounds.CHECKPOINT_SECONDS, slow = float(sys.argv[1]), int(sys.argv[2])

@@ -182,7 +182,7 @@ def run(
             if progress:
                 progress(line)
         theta = latest.state.theta
-        loss, absent = federation.loss(theta, latest.round)
+        loss, absent = federation.loss(latest)
         federation.check(rounds, loss, theta)
     except BaseException as error:
         if record:
@@ -217,9 +217,12 @@ def _round(
         gap = gauss_newton_gap(
             whole, before, after - before, info.step, info.damping, info.cutoff
         )
+    told = asdict(info)
+    for name in ("losses", "gradients"):
+        told[name] = {str(m): value for m, value in told[name].items()}
     line = Round(
         reached.round,
-        **asdict(info),
+        **told,
         relative_l2=found.relative_l2,
         mse=found.mse,
         errors=found.each if len(found.each) > 1 else {},

@@ -1,7 +1,7 @@
 """Clients of which some are missing in some rounds."""
 
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 
 import torch
 from torch import Generator
@@ -62,7 +62,13 @@ class Patchy(LocalClients):
         """Those that are not missing."""
         return [m for m in super().here(number) if number not in self.away.get(m, ())]
 
-    def run(self, rounds: int, seed: int, rules: Rules) -> list[Round]:
+    def run(
+        self,
+        rounds: int,
+        seed: int,
+        rules: Rules,
+        progress: Callable[[Round], None] | None = None,
+    ) -> list[Round]:
         """The history of a run with them."""
         return run(
             self.problem,
@@ -71,5 +77,6 @@ class Patchy(LocalClients):
             seed,
             backend=self,
             rules=rules,
+            progress=progress,
             clock=time.process_time,
         ).history

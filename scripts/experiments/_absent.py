@@ -50,8 +50,14 @@ def away(scenario: str, seed: int) -> Away:
 class Patchy(LocalClients):
     """Clients of which some are missing in some rounds; connected already."""
 
-    def __init__(self, problem: Problem, method: Method, away: Away) -> None:
-        super().__init__(problem, method)
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method,
+        away: Away,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(problem, method, dtype=dtype)
         self.problem, self.away = problem, away
 
     def connect(self, *of: object, **more: object) -> "Patchy":

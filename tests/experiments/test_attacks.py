@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 from experiments import attacks, honest
-from experiments._absent import away
+from experiments._absent import Patchy, away
 from experiments._lies import ATTACKS, LIAR, Attack, Lying
 from experiments._record import Entry
+from experiments._setups import SETUPS
 from torch import Generator, Tensor
 
 import problems
@@ -201,7 +202,7 @@ def test_every_method_and_every_policy_is_among_the_honest() -> None:
         "fipa, policy natural"
     }
     setups = {case.setup for case in honest.CASES}
-    assert setups >= {*problems.names(), *honest.SETUPS}
+    assert setups >= {*problems.names(), *SETUPS}
 
 
 def test_clients_that_are_missing_are_not_dropped(
@@ -224,7 +225,7 @@ def test_a_client_that_is_dropped_is_counted_with_the_reason(
     small = problems.load("allen_cahn", clients=4, points=0.05, width=6)
     monkeypatch.setattr(problems, "load", lambda name, clients: small)
 
-    class Broken(honest.Patchy):
+    class Broken(Patchy):
         def ask(self, ask: Record, *of: Any) -> dict[int, Any]:  # noqa: ANN401
             return {**super().ask(ask, *of), 1: RuntimeError("broken")}
 

@@ -33,7 +33,7 @@ EXCESS = 1e4
 ROUNDING = 1000.0
 """Times eps (|B| |theta| + |c|) by which a target next to theta may miss."""
 
-SHARE = 0.1
+SHARE = 1e-3
 """Part of the predicted change by which what is found next to theta may miss."""
 
 

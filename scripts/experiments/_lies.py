@@ -166,7 +166,7 @@ def favoured(boldest: bool, within: bool) -> Lie:
 def blank_losses(seen: Seen) -> Record:
     """No losses but the first."""
     losses = torch.full_like(seen.honest.losses, nan)
-    losses[0, 0] = seen.honest.losses[0, 0]
+    losses[0] = seen.honest.losses[0]
     return replace(seen.honest, losses=losses)
 
 

@@ -1,8 +1,9 @@
 """Which answers are merged: what is checked before a server reads one.
 
 An answer comes from elsewhere and may be anything. It must be just what the method
-``expects``, be finite, and be of about the size of the others': a client that scales
-its sketch by 1000 and flips it would turn the step of ten around.
+``expects``, be finite, and not move theta out of sight; what else must be true of it is
+the method's to say (``Method.objection``). Sizes are held against the other clients'
+only if asked for: they have units, and honest clients' differ by any factor.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor
 
 from fedsciml.methods import Expected, Field, Record, kind
+
+FARTHEST = 1000.0
+"""Norms of theta by which a client's training may move it."""
 
 
 def refusal(
@@ -49,6 +53,12 @@ def refusal(
                 return FloatingPointError(f"its {name} is not finite")
             if field.least is not None and (found < field.least).any():
                 return ValueError(f"its {name} is below {field.least:g}")
+            if field.moves and found.norm() > FARTHEST * max(float(theta.norm()), 1.0):
+                return ValueError(
+                    f"its {name} moves theta, of norm {float(theta.norm()):.1e}, by "
+                    f"{float(found.norm()):.1e}; at most {FARTHEST:g} times its norm "
+                    "is merged"
+                )
             if field.agreed and value != share:
                 return ValueError(
                     f"it says that it holds {value} of all rows, not {share:.4g}"
@@ -62,19 +72,23 @@ def usual(
     answers: Mapping[int, Record],
     expected: Expected,
     before: Mapping[str, float] | None = None,
+    least: int = 1,
 ) -> dict[str, float]:
     """The reference norm of each field: the clients' lower median, the largest so far.
 
-    Of two clients, the smaller one is believed. Medians of earlier rounds count: a
-    client that is back where the others have solved their part has a target that is far
-    larger than theirs are, but not than theirs were.
+    Medians of earlier rounds count: a client that is back where the others have solved
+    their part has a target that is far larger than theirs are, but not than theirs
+    were.
 
     Args:
         answers: By client; as expected.
         expected: What the method expects; fields with ``scale`` are measured.
         before: What was returned before.
+        least: Answers from which something is learnt; few may all be lies.
     """
     found, norms = dict(before or {}), dict[str, list[float]]()
+    if len(answers) < least:
+        return found
     for answer in answers.values():
         for name, norm in _norms(answer, expected).items():
             norms.setdefault(name, []).append(norm)

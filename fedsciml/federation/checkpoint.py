@@ -75,8 +75,9 @@ def flat(checkpoint: Checkpoint) -> dict[str, object]:
     records: dict[str, object] = {"state": checkpoint.state}
     records |= {f"memory{m}": memory for m, memory in enumerate(checkpoint.memories)}
     if checkpoint.participation is not None:
-        members, stale, heard, norms = checkpoint.participation
+        members, stale, heard, norms, strikes = checkpoint.participation
         content |= {"members": members, "stale": stale, "norms": norms}
+        content["strikes"] = {str(m): rounds for m, rounds in strikes.items()}
         content["heard"] = {str(m): last.round for m, last in heard.items()}
         records |= {f"last{m}": last.last for m, last in heard.items()}
     for name, record in records.items():
@@ -101,7 +102,11 @@ def rebuilt(content: Mapping[str, Any], kinds: Sequence[type]) -> Checkpoint:
             int(m): Heard(records[f"last{m}"], k) for m, k in plain["heard"].items()
         }
         participation = Participation(
-            plain["members"], plain["stale"], heard, plain["norms"]
+            plain["members"],
+            plain["stale"],
+            heard,
+            plain["norms"],
+            {int(m): rounds for m, rounds in plain["strikes"].items()},
         )
     return Checkpoint(
         plain["round"],

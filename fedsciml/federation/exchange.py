@@ -26,7 +26,7 @@ from fedsciml.federation.admission import outliers, refusal, usual
 from fedsciml.federation.backend import Clients
 from fedsciml.federation.checkpoint import Checkpoint
 from fedsciml.federation.participation import Heard, Participation, Rules, TooFewClients
-from fedsciml.methods import Info, Method, Record, State
+from fedsciml.methods import Inconsistent, Info, Method, Record, State
 from fedsciml.problem import Problem
 
 log = getLogger(__name__)
@@ -107,6 +107,17 @@ class Federation:
         return [m for m, share in enumerate(self.clients.shares) if share > 0]
 
     @property
+    def terms(self) -> dict[int, list[int]]:
+        """By term, the clients that hold rows of it; empty if not known here."""
+        if self.problem.partial or self.method.pooled:
+            return {}
+        counts = [self.problem.counts(m) for m in range(self.problem.clients)]
+        return {
+            t: [m for m, of in enumerate(counts) if of[t]]
+            for t in range(len(self.problem.terms))
+        }
+
+    @property
     def need(self) -> int:
         """Fewest clients of a round."""
         return self.rules.min_clients or len(self.holders)
@@ -129,14 +140,15 @@ class Federation:
         self.check(outcome.checkpoint.round, outcome.info.loss, theta)
         return outcome
 
-    def loss(self, theta: Tensor, number: int) -> tuple[float, dict[str, str]]:
-        """Loss at theta after round ``number``, and why clients are not in the sum.
+    def loss(self, since: Checkpoint) -> tuple[float, dict[str, str]]:
+        """Loss of the model after a round, and why clients are not in the sum.
 
         Raises:
             Exception: As ``advance``.
         """
-        asking = _Asking(self, number)
-        return asking.patiently(lambda: asking.loss(theta)), asking.reasons()
+        asking = _Asking(self, since.round, since.participation)
+        found = asking.patiently(lambda: asking.loss(since.state.theta))
+        return found, asking.reasons()
 
     def check(self, number: int, loss: float, theta: Tensor) -> None:
         """Refuse to go on with, or to end at, what is not finite.
@@ -158,9 +170,15 @@ class _Asking:
 
     Attributes:
         dropped: Why clients are not in what is asked now.
+        strikes: As in ``Participation``.
     """
 
-    def __init__(self, federation: Federation, number: int) -> None:
+    def __init__(
+        self, federation: Federation, number: int, last: Participation | None
+    ) -> None:
+        known = last.strikes if last else {}
+        self.strikes = {m: list(rounds) for m, rounds in known.items()}
+        self.shut_out = last.shut_out if last else []
         self.federation, self.number = federation, number
         self.method, self.rules = federation.method, federation.rules
         self.clients, self.need = federation.clients, federation.need
@@ -191,7 +209,13 @@ class _Asking:
             for m in holders
             if m not in there
         }
-        return [m for m in holders if m in there]
+        for m in self.shut_out:
+            rounds = " and ".join(map(str, self.strikes[m]))
+            self.dropped[m] = Inconsistent(
+                f"Client {m} is asked no more: its answers contradicted each other, or "
+                f"the other clients', in rounds {rounds}."
+            )
+        return [m for m in holders if m not in self.dropped]
 
     def loss(self, theta: Tensor) -> float | None:
         """Loss at theta, summed over those who answer; None if they are too few."""
@@ -208,6 +232,9 @@ class _Asking:
 
     def drop(self, m: int, wrong: Exception) -> None:
         """Leave the client out, and say why."""
+        if isinstance(wrong, Inconsistent):
+            rounds = self.strikes.setdefault(m, [])
+            rounds += [self.number] * (self.number not in rounds)
         advice = (
             " Try a smaller learning rate or step, or more damping."
             if isinstance(wrong, FloatingPointError)
@@ -259,7 +286,7 @@ class _Conversation(_Asking):
     """
 
     def __init__(self, federation: Federation, since: Checkpoint) -> None:
-        super().__init__(federation, since.round + 1)
+        super().__init__(federation, since.round + 1, since.participation)
         self.since, self.traffic = since, since.traffic
         self.stale: dict[int, int] = {}
         self.memories = list(since.memories)
@@ -303,6 +330,9 @@ class _Conversation(_Asking):
                 zip(self.since.memories, self.memories, strict=True)
             )
         ]
+        if self.rules.drop_suspects:
+            for m in info.suspects:
+                self.strikes.setdefault(m, []).append(self.number)
         stale = sorted(self.stale)
         checkpoint = Checkpoint(
             self.number,
@@ -310,7 +340,7 @@ class _Conversation(_Asking):
             memories,
             self.traffic,
             self.since.seconds,
-            Participation(members, stale, self.heard, self.norms),
+            Participation(members, stale, self.heard, self.norms, self.strikes),
         )
         return Outcome(checkpoint, info, self.reasons(), self.stale)
 
@@ -333,10 +363,11 @@ class _Conversation(_Asking):
         """
         fresh |= not self.method.compares
         sizes: dict[int, dict[str, int]] = {m: {} for m in members}
+        said: dict[int, list[tuple[Record, Record]]] = {m: [] for m in members}
         exchanges, opening = self.method.round(state), True
         ask = next(exchanges)
         while True:
-            answers = self._exchange(ask, state, members, sizes)
+            answers = self._exchange(ask, state, members, sizes, said)
             left = list(answers)
             agree = fresh or self._comparable(left) if opening else left == members
             if not agree or len(left) - len(self.stale) < self.need:
@@ -353,6 +384,7 @@ class _Conversation(_Asking):
         state: State,
         members: list[int],
         sizes: Mapping[int, dict[str, int]],
+        said: Mapping[int, list[tuple[Record, Record]]],
     ) -> dict[int, Record]:
         """What is merged, by client, in their order."""
         asked = {m: self.memories[m] for m in members if m not in self.stale}
@@ -366,20 +398,25 @@ class _Conversation(_Asking):
                 continue
             came[m], self.memories[m] = reply
             share = self.clients.shares[m]
-            wrong = refusal(
-                came[m], expected, sizes[m], state.theta, share
-            ) or self.method.objection(self.federation.problem, state, m, came[m])
+            wrong = refusal(came[m], expected, sizes[m], state.theta, share)
+            if wrong is None:
+                said[m].append((ask, came[m]))
+                wrong = self.method.objection(
+                    self.federation.problem, state, m, said[m]
+                )
             if wrong is None:
                 answers[m] = came[m]
             else:
                 self.drop(m, wrong)
         if not self.method.pooled:
             self.traffic = self.traffic.plus(ask, len(asked), came.values())
-        self.norms = usual(answers, expected, self.norms)
-        strange = outliers(answers, expected, self.norms, self.rules.outlier)
-        for m, wrong in strange.items():
-            self.drop(m, wrong)
-            del answers[m]
+        if self.rules.outlier < math.inf:
+            least = max(3, (len(self.federation.holders) + 1) // 2)
+            self.norms = usual(answers, expected, self.norms, least)
+            strange = outliers(answers, expected, self.norms, self.rules.outlier)
+            for m, wrong in strange.items():
+                self.drop(m, wrong)
+                del answers[m]
         if self.rules.staleness:
             for m, answer in answers.items():
                 last = self.method.remembered(ask, answer)

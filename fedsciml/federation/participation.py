@@ -1,5 +1,6 @@
 """Who takes part in a round: the rules, and what a federation remembers of clients."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,9 +17,12 @@ class Rules:
         patience: Seconds for which a round is tried again when fewer than
             ``min_clients`` take part, before the run ends.
         outlier: Largest norm of a client's sketch, target or update over what is usual,
-            see ``admission.usual``. Of honest clients at most 56 was measured with
-            FIPA, 108 with any method (docs/stragglers.md); a sketch scaled by 1000 may
-            stay below 1000, where the client's own is smaller than is usual.
+            see ``admission.usual``; by default none is too large. Norms have units: a
+            client with sensors may have rows a million times those of one without, so
+            this is for clients that are alike.
+        drop_suspects: Whether a client whose data seem to contradict the others' is
+            dropped too, see ``Round.suspects``; by default that is told only, as an
+            honest client stands out likewise where the solution is hardest.
         staleness: For so many rounds an absent client's last sketch stands in for it,
             in methods that can; 0 for none.
 
@@ -29,8 +33,9 @@ class Rules:
     min_clients: int | None = None
     deadline: float | None = None
     patience: float = 0.0
-    outlier: float = 500.0
+    outlier: float = math.inf
     staleness: int = 0
+    drop_suspects: bool = False
 
     def __post_init__(self) -> None:
         if self.min_clients is not None and self.min_clients < 1:
@@ -50,6 +55,10 @@ class Rules:
                 "Uploads are refused from a ratio outlier above 1 on, got "
                 f"{self.outlier}; inf lets pass all."
             )
+
+
+STRIKES = 2
+"""Rounds of answers that contradict each other after which a client is shut out."""
 
 
 class TooFewClients(RuntimeError):
@@ -76,9 +85,17 @@ class Participation(NamedTuple):
         stale: Those of them for whom a stand-in answered.
         heard: By client, what may have to stand in for it.
         norms: What is usual, see ``admission.usual``.
+        strikes: By client, the rounds in which its answers were ``Inconsistent``, or
+            with ``drop_suspects`` contradicted the others'.
     """
 
     members: list[int]
     stale: list[int]
     heard: dict[int, Heard]
     norms: dict[str, float]
+    strikes: dict[int, list[int]]
+
+    @property
+    def shut_out(self) -> list[int]:
+        """Clients that are asked no more: those of ``STRIKES`` strikes."""
+        return [m for m, rounds in self.strikes.items() if len(rounds) >= STRIKES]

@@ -19,9 +19,11 @@ from fedsciml.methods._base import (
     Opening,
     Parts,
     S,
+    Said,
     State,
     conclude,
 )
+from fedsciml.methods._laws import Inconsistent
 from fedsciml.methods._local import Local, Solver, Trained, minimise, train
 from fedsciml.methods._records import (
     Leaf,
@@ -45,6 +47,7 @@ __all__ = [
     "Exchanges",
     "Expected",
     "Field",
+    "Inconsistent",
     "Info",
     "Leaf",
     "Local",
@@ -53,6 +56,7 @@ __all__ = [
     "Parts",
     "Record",
     "S",
+    "Said",
     "Solver",
     "State",
     "Trained",

@@ -18,7 +18,7 @@ from fedsciml.methods._base import (
 )
 from fedsciml.methods._local import CARRIED, Carried, Local, train
 from fedsciml.methods._records import Record
-from fedsciml.methods._sums import mean, total
+from fedsciml.methods._sums import losses, mean, total
 from fedsciml.residual import System
 
 
@@ -77,12 +77,16 @@ class Averaging(Method):
 
     def expects(self, ask: Record, size: int) -> Expected:
         """The update, the loss before it, and the client's part of all rows."""
-        delta = Field((size,), scale=True)
+        delta = Field((size,), scale=True, moves=True)
         return Expected(Update, {"delta": delta, "loss": LOSS, "share": SHARE})
 
     def _averaged(self, theta: Tensor, updates: Answers) -> tuple[Tensor, Info]:
         """theta + server_step * sum of share_m delta_m, and what the round was."""
         update = mean(updates.values(), lambda answer: answer.delta)
-        loss = total(updates.values())
-        info = Info(loss, self.server_step, epochs=self.local.epochs)
+        info = Info(
+            total(updates.values()),
+            self.server_step,
+            epochs=self.local.epochs,
+            losses=losses(updates),
+        )
         return theta + self.server_step * update, info

@@ -17,8 +17,8 @@ answers are ``Record`` types: a checkpoint, a resumed run and a message on a wir
 no code of their own.
 """
 
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -65,6 +65,11 @@ class Info:
         cutoff: Relative cut-off of singular values in the step; 0 for none.
         ranks: Rank of each client's sketch, in the order of the clients; empty for
             methods without sketches.
+        losses: Of each client where the step starts, by its number.
+        gradients: Norm of the gradient that each client told of, likewise; empty for
+            methods that tell none.
+        suspects: Clients whose data seem to contradict the others', and how strongly.
+        against: Clients that alone kept the round from a step.
         epochs: Local epochs of each client in this round.
         probes: Candidate steps whose losses the clients were asked for.
     """
@@ -76,6 +81,10 @@ class Info:
     ranks: tuple[int, ...] = ()
     epochs: int = 0
     probes: int = 0
+    losses: Mapping[int, float] = field(default_factory=dict)
+    gradients: Mapping[int, float] = field(default_factory=dict)
+    suspects: Mapping[int, float] = field(default_factory=dict)
+    against: tuple[int, ...] = ()
 
 
 class Field(NamedTuple):
@@ -86,7 +95,9 @@ class Field(NamedTuple):
             as the rank "k"; a word means the same size throughout a client's round.
             None for a plain number.
         finite: Whether every entry must be finite; if not, one of several is enough.
-        scale: Whether its norm is held against those of the other clients.
+        scale: Whether its norm is held against those of the other clients, where the
+            rules say so.
+        moves: Whether it is a move of theta.
         dtype: Of the tensor; None for that of theta.
         least: What no entry may be below, such as 0 for a sum of squares; None for
             no bound.
@@ -99,6 +110,7 @@ class Field(NamedTuple):
     shape: tuple[int | str, ...] | None = None
     finite: bool = True
     scale: bool = False
+    moves: bool = False
     dtype: torch.dtype | None = None
     least: float | None = None
     most: float | None = None
@@ -128,6 +140,9 @@ S = TypeVar("S", bound=State)
 
 Answers = Mapping[int, Any]
 """Answers of one type by the numbers of the clients, in their order; never empty."""
+
+Said = Sequence[tuple[Record, Any]]
+"""What a client was asked in a round, and what it answered, in their order."""
 
 Exchanges = Generator[Record, Answers, tuple[S, Info]]
 """The server's half of a round."""
@@ -216,7 +231,8 @@ class Method:
         problem: Problem,
         state: Any,  # noqa: ANN401
         client: int,
-        answer: Any,  # noqa: ANN401
+        said: Said,
+        unit: float = 0.0,
     ) -> ValueError | None:
         """Why an answer that is as expected cannot be used; None if it can.
 
@@ -224,7 +240,13 @@ class Method:
             problem: What is trained.
             state: The server's at the start of the round.
             client: Who answered.
-            answer: As ``expects`` says.
+            said: What this client was asked in this round, and its answers, as
+                ``expects`` says; the last one is the one in question.
+            unit: To which long tensors were rounded on their way, relative.
+
+        Returns:
+            An ``Inconsistent`` where a law is broken that every honest client obeys: a
+            client of which that is found twice is asked no more.
         """
         return None
 

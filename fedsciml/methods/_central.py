@@ -17,6 +17,7 @@ from fedsciml.methods._base import (
 )
 from fedsciml.methods._local import CARRIED, Carried, Local, minimise
 from fedsciml.methods._records import Record
+from fedsciml.methods._sums import losses
 from fedsciml.residual import System
 
 
@@ -45,7 +46,8 @@ class Central(Method):
         """Take theta as it comes."""
         answers = yield Opening(state.theta)
         (reached,) = answers.values()
-        return State(reached.theta), Info(reached.loss, epochs=self.local.epochs)
+        info = Info(reached.loss, epochs=self.local.epochs, losses=losses(answers))
+        return State(reached.theta), info
 
     @property
     def client(self) -> Parts:

@@ -33,6 +33,11 @@ def total(answers: Iterable[Lossy]) -> float:
     return sum(answer.loss for answer in answers)
 
 
+def losses(answers: Mapping[int, Lossy]) -> dict[int, float]:
+    """Of each client, by its number."""
+    return {m: answer.loss for m, answer in answers.items()}
+
+
 def added(tensors: Iterable[Tensor]) -> Tensor:
     """Sum of tensors of the same shape."""
     first, *rest = tensors

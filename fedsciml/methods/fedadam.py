@@ -19,7 +19,7 @@ from fedsciml.methods._averaging import Averaging, Update
 from fedsciml.methods._base import Exchanges, Info, Opening
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._local import CARRIED, Local, Solver
-from fedsciml.methods._sums import mean, total
+from fedsciml.methods._sums import losses, mean, total
 
 
 class State(_State):
@@ -74,7 +74,9 @@ class FedAdam(Averaging):
         first = self.beta1 * state.first + (1 - self.beta1) * update
         second = self.beta2 * state.second + (1 - self.beta2) * update**2
         step = self.server_step * first / (second.sqrt() + self.eps)
-        info = Info(total(updates.values()), epochs=self.local.epochs)
+        info = Info(
+            total(updates.values()), epochs=self.local.epochs, losses=losses(updates)
+        )
         return State(state.theta + step, first, second), info
 
 

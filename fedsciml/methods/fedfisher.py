@@ -32,11 +32,12 @@ from fedsciml.methods._base import (
     Info,
     Opening,
     Parts,
+    Said,
     State,
 )
 from fedsciml.methods._local import CARRIED, Carried, Local, Solver, train
 from fedsciml.methods._records import Record
-from fedsciml.methods._sums import added, foreign, mean, total
+from fedsciml.methods._sums import added, foreign, losses, mean, total
 from fedsciml.policies import lowest
 from fedsciml.problem import Problem
 from fedsciml.residual import System, kronecker
@@ -110,14 +111,16 @@ class FedFisher(Averaging):
     def round(self, state: State) -> Exchanges[State]:
         """The server's path; then the point of it with the lowest loss."""
         answers = yield Opening(state.theta)
-        updates, loss = list(answers.values()), total(answers.values())
+        updates, told = list(answers.values()), losses(answers)
         gradient = (_diagonal if self.fisher == "diagonal" else _kronecker)(updates)
         start = mean(updates, lambda answer: answer.delta)
         path = state.theta + self._path(start, gradient)
         answers = yield Path(path)
-        losses = added(answer.losses for answer in answers.values())
-        choice = lowest(losses.unsqueeze(0), torch.inf)
-        info = Info(loss, epochs=self.local.epochs, probes=len(losses))
+        found = added(answer.losses for answer in answers.values())
+        choice = lowest(found.unsqueeze(0), torch.inf)
+        info = Info(
+            total(updates), epochs=self.local.epochs, probes=len(found), losses=told
+        )
         return State(path[choice.length if choice else 0]), info
 
     @property
@@ -161,9 +164,10 @@ class FedFisher(Averaging):
         return Expected(Kronecker, fields)
 
     def objection(
-        self, problem: Problem, state: State, client: int, answer: Record
+        self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
     ) -> ValueError | None:
         """To Kronecker factors of another network."""
+        _, answer = said[-1]
         if not isinstance(answer, Kronecker):
             return None
         terms = len(problem.terms)

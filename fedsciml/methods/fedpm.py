@@ -39,10 +39,11 @@ from fedsciml.methods._base import (
     Method,
     Opening,
     Parts,
+    Said,
     State,
 )
 from fedsciml.methods._records import Record
-from fedsciml.methods._sums import foreign, total
+from fedsciml.methods._sums import foreign, losses, total
 from fedsciml.problem import Problem
 from fedsciml.residual import Linearisation, System, kronecker
 
@@ -119,6 +120,7 @@ class FedPM(Method):
             step=self.learning_rate if self.epochs == 1 else 1.0,
             damping=self.damping if gramian else 0.0,  # of J^T J, not of FOOF
             epochs=self.epochs,
+            losses=losses(answers),
         )
         return State(state.theta + kronecker.joined(moves)), info
 
@@ -189,7 +191,7 @@ class FedPM(Method):
         gramian = self.preconditioner == "gramian"
         numbers: int | str = size**2 if gramian else "numbers"
         fields = {
-            "delta": Field((size,), scale=True),
+            "delta": Field((size,), scale=True, moves=True),
             "preconditioner": Field((numbers,), scale=True, most=math.inf),
             "loss": LOSS,
             "share": SHARE,
@@ -199,9 +201,10 @@ class FedPM(Method):
         return Expected(Preconditioned, fields)
 
     def objection(
-        self, problem: Problem, state: State, client: int, answer: Preconditioned
+        self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
     ) -> ValueError | None:
         """To a preconditioner of another network, or not positive definite."""
+        _, answer = said[-1]
         if answer.widths is not None:
             sizes, _ = kronecker.sizes(answer.widths.tolist())
             numbers = answer.preconditioner, sum(k * k for k in sizes)

@@ -15,7 +15,8 @@ With a policy that does not probe, the second is left out. Where a policy lets t
 rise for a while, theta stays at the lowest loss known, and ``at`` is where it stands.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Literal
@@ -27,9 +28,25 @@ from fedsciml import policies
 from fedsciml.linalg.ranks import AboveCutoff, Budget, Predictive, Schedule, parse
 from fedsciml.linalg.sketch import Sketch, gather, truncate
 from fedsciml.linalg.solve import Spectrum, spectrum
-from fedsciml.methods._base import LOSS, Exchanges, Expected, Field, Info, Method, Parts
+from fedsciml.methods._base import (
+    LOSS,
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Method,
+    Parts,
+    Said,
+)
 from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
+from fedsciml.methods._laws import (
+    Inconsistent,
+    contradicting,
+    near_length,
+    near_violation,
+    target_violation,
+)
 from fedsciml.methods._local import CARRIED, Carried, Local, Solver, train
 from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import (
@@ -41,9 +58,10 @@ from fedsciml.methods._sketching import (
     limits,
     sketched,
 )
-from fedsciml.methods._sums import total
+from fedsciml.methods._sums import losses, total
 from fedsciml.policies import MARGIN, Candidates, Policy, Probed
 from fedsciml.policies.natural import Natural
+from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 
@@ -59,6 +77,8 @@ class State(_State):
         policy: The step policy's own state.
         limits: Rows of each client under a byte budget, shape [m].
         lowest: Lowest loss known, that of theta.
+        halved: It, when it was last halved.
+        still: Rounds since then.
     """
 
     at: Tensor
@@ -69,6 +89,8 @@ class State(_State):
     policy: Any = None
     limits: Tensor | None = None
     lowest: float | None = None
+    halved: float = inf
+    still: int = 0
 
     @property
     def point(self) -> Tensor:
@@ -84,11 +106,22 @@ class State(_State):
             there: Loss at ``at``; infinite where it is not known.
         """
         lowest = loss if self.lowest is None else self.lowest
+        fell = lowest < self.halved / 2
+        halved, still = (lowest, 0) if fell else (self.halved, self.still + 1)
+        state = replace(self, lowest=lowest, halved=halved, still=still)
         if at is None:
-            return replace(self, lowest=lowest)
+            return state
         if there != inf and not there <= lowest:
-            return replace(self, at=at, lowest=lowest)
-        return replace(self, at=at, theta=at, lowest=None if there == inf else there)
+            return replace(state, at=at)
+        return replace(state, at=at, theta=at, lowest=None if there == inf else there)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether to look for a client that contradicts the others.
+
+        In the first rounds, and every fifth one while the loss stands still.
+        """
+        return self.round <= 3 or (self.still > 0 and self.still % 5 == 0)
 
 
 class Opening(_Opening):
@@ -121,14 +154,36 @@ class Sketched(Record):
 
 
 class Probe(Record):
-    """Asks for losses and targets at theta + t D: steps D [T, p], lengths t [S]."""
+    """Asks for losses and targets at theta + t D, all steps D with all lengths t.
+
+    One more candidate is so ``near`` theta that the residual is linear there: what a
+    client says of it must follow from its sketch (``_laws.near_violation``).
+
+    Attributes:
+        steps: D, shape [T, p].
+        lengths: t, shape [S].
+        near: Length of the step ``checked`` at that candidate.
+        checked: Number of a step.
+    """
 
     steps: Tensor
     lengths: Tensor
+    near: float
+    checked: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Numbers of steps and lengths."""
+        return len(self.steps), len(self.lengths)
+
+    def candidates(self, theta: Tensor) -> Tensor:
+        """theta + t D, shape [T S + 1, p]: the lengths of each step, then the near."""
+        steps = (self.lengths[:, None] * self.steps[:, None]).flatten(0, 1)
+        return theta + torch.cat([steps, self.near * self.steps[self.checked, None]])
 
 
 class Found(Record):
-    """A client's losses [T, S] and targets -U^T r [T, S, k] at the candidates."""
+    """A client's losses [T S + 1] and targets -U^T r [T S + 1, k] at the candidates."""
 
     losses: Tensor
     targets: Tensor
@@ -195,13 +250,14 @@ class Fipa(Method):
         sent = yield self._opening(state)
         problem, gradient = _merged(sent.values())  # B D ~ c of all clients
         loss, before = total(sent.values()), state.policy
+        targets = {m: answer.target for m, answer in sent.items()}
         candidates = self._candidates(_aimed(problem, sent.values()), before)
         steps, probed = candidates.steps(problem.basis), None
+        found: Mapping[int, Found] = {}
         if self.policy.probes:
-            found = yield Probe(steps, steps.new_tensor(candidates.lengths))
-            losses = torch.stack([a.losses for a in found.values()]).sum(0)
-            targets = torch.cat([a.targets for a in found.values()], dim=-1)
-            probed = Probed(losses, targets @ problem.left)
+            ask = _probing(state.at, steps, candidates.lengths, problem)
+            found = yield ask
+            probed = _probed(ask, found.values(), problem)
         choice, policy = self.policy.choose(problem, loss, candidates, probed, before)
         info = Info(
             loss,
@@ -209,6 +265,10 @@ class Fipa(Method):
             damping=candidates.dampings[choice.step] if choice else 0.0,
             cutoff=candidates.cutoffs[choice.step] if choice else 0.0,
             ranks=tuple(len(a.target) for a in sent.values()),
+            losses=losses(sent),
+            suspects=contradicting(problem, targets) if state.doubtful else {},
+            against=() if choice else _against(sent, found),
+            gradients={m: float((a.target @ a.factor).norm()) for m, a in sent.items()},
             epochs=self.local.epochs if self.local else 1,
             probes=0 if probed is None else probed.losses.numel(),
         )
@@ -263,12 +323,10 @@ class Fipa(Method):
         self, system: System, ask: Probe, memory: Memory
     ) -> tuple[Found, Memory]:
         """A client's losses and targets at all steps and lengths."""
-        basis, shape = _known(memory), (len(ask.steps), len(ask.lengths))
-        candidates = basis.theta + ask.lengths[:, None] * ask.steps[:, None]
-        residuals = system.residuals(candidates.flatten(0, 1))
+        basis = _known(memory)
+        residuals = system.residuals(ask.candidates(basis.theta))
         losses, targets = residuals.square().sum(1) / 2, -(residuals @ basis.left)
-        answer = Found(losses.view(shape), targets.view(*shape, -1))
-        return answer, replace(memory, basis=None)
+        return Found(losses, targets), replace(memory, basis=None)
 
     @property
     def client(self) -> Parts:
@@ -320,9 +378,9 @@ class Fipa(Method):
         With local training also B delta; with a byte budget the spectrum.
         """
         if isinstance(ask, Probe):
-            shape = (len(ask.steps), len(ask.lengths))
-            losses = Field(shape, finite=False, least=0)
-            targets = Field((*shape, "k"), finite=False)
+            count = math.prod(ask.grid) + 1
+            losses = Field((count,), finite=False, least=0)
+            targets = Field((count, "k"), finite=False)
             return Expected(Found, {"losses": losses, "targets": targets})
         fields = {
             "factor": Field(("k", size), scale=True),
@@ -335,6 +393,30 @@ class Fipa(Method):
             fields["spectrum"] = Field(("values",))
         return Expected(Sketched, fields)
 
+    def objection(
+        self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
+    ) -> ValueError | None:
+        """To answers that break a law of projections, or contradict each other."""
+        (opening, sketched), (ask, answer) = said[0], said[-1]
+        assert isinstance(opening, Opening)
+        if isinstance(answer, Sketched):
+            loss = answer.target.new_tensor([answer.loss], dtype=torch.float64)
+            wrong = target_violation(answer.target[None], loss)
+        else:
+            assert isinstance(ask, Probe)
+            near = answer.targets[-1], float(answer.losses[-1])
+            step = ask.near * ask.steps[ask.checked]
+            wrong = target_violation(answer.targets, answer.losses) or near_violation(
+                opening.theta,
+                sketched.factor,
+                sketched.target,
+                sketched.loss,
+                step,
+                near,
+                unit,
+            )
+        return Inconsistent(wrong) if wrong else None
+
     def renewed(self, state: State) -> State:
         """From theta, with what the policy knows but for losses.
 
@@ -343,7 +425,15 @@ class Fipa(Method):
         several rounds back.
         """
         policy = self.policy.renewed(state.policy, torch.finfo(state.theta.dtype).eps)
-        return replace(state, at=state.theta, policy=policy, limits=None, lowest=None)
+        return replace(
+            state,
+            at=state.theta,
+            policy=policy,
+            limits=None,
+            lowest=None,
+            halved=inf,
+            still=0,
+        )
 
     def remembered(self, ask: Record, answer: Sketched) -> Last | None:
         """The sketch."""
@@ -367,7 +457,8 @@ class Fipa(Method):
         factor, target = before.factor, before.target
         unseen = before.loss - float(target @ target) / 2
         if isinstance(ask, Probe):
-            targets = target - ask.lengths[:, None] * (ask.steps @ factor.mT)[:, None]
+            moves = ask.candidates(torch.zeros_like(ask.steps[0]))
+            targets = target - moves @ factor.mT
             losses = (unseen + targets.square().sum(-1) / 2).clamp(min=0)
             return Found(losses, targets), last
         assert isinstance(ask, Opening)
@@ -380,6 +471,37 @@ class Fipa(Method):
             desired=None if before.desired is None else before.desired - moved,
         )
         return answer, Last(answer, ask.theta)
+
+
+def _probing(
+    theta: Tensor, steps: Tensor, lengths: list[float], problem: Spectrum
+) -> Probe:
+    """The ask for losses of all candidates; the shortest step is checked."""
+    checked = int(steps.norm(dim=1).argmin())
+    columns = (problem.s[:, None] * problem.basis).norm(dim=0)
+    near = near_length(theta, steps[checked], columns)
+    return Probe(steps, steps.new_tensor(lengths), near, checked)
+
+
+def _probed(ask: Probe, found: Iterable[Found], problem: Spectrum) -> Probed:
+    """What all clients found together, but for the near candidate."""
+    found = list(found)
+    losses = torch.stack([a.losses[:-1] for a in found]).sum(0)
+    targets = torch.cat([a.targets[:-1] for a in found], dim=-1) @ problem.left
+    return Probed(losses.view(ask.grid), targets.view(*ask.grid, -1))
+
+
+def _against(
+    sent: Mapping[int, Sketched], found: Mapping[int, Found]
+) -> tuple[int, ...]:
+    """Clients without each of whom the others' loss would fall at a candidate."""
+    changes = {m: a.losses[:-1].double() - sent[m].loss for m, a in found.items()}
+
+    def lowers(m: int) -> bool:
+        others = [change for n, change in changes.items() if n != m]
+        return bool(others) and bool((torch.stack(others).sum(0) < 0).any())
+
+    return tuple(filter(lowers, changes))
 
 
 def _known(memory: Memory | None) -> Basis:

@@ -37,7 +37,7 @@ from fedsciml.methods._sketching import (
     shown,
     sketched,
 )
-from fedsciml.methods._sums import total
+from fedsciml.methods._sums import losses, total
 from fedsciml.residual import System
 
 
@@ -166,6 +166,7 @@ class FipaPaper(Method):
             cutoff=0.0 if self.ridge else self.cutoff**0.5,
             ranks=tuple(len(a.eigenvalues) for a in sent),
             epochs=self.local.epochs,
+            losses=losses(answers),
         )
         gradients = [a.gradient for a in sent if a.gradient is not None]
         norm = float(torch.stack(gradients).sum(0).norm()) if gradients else 0.0
@@ -221,7 +222,7 @@ class FipaPaper(Method):
         fields = {
             "vectors": Field(("k", size), scale=True),
             "eigenvalues": Field(("k",), scale=True, least=0),
-            "delta": Field((size,), scale=True),
+            "delta": Field((size,), scale=True, moves=True),
             "loss": LOSS,
         }
         if isinstance(self.rank, Published):

@@ -28,7 +28,7 @@ from fedsciml.methods._base import (
 )
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._records import Record
-from fedsciml.methods._sums import added, total
+from fedsciml.methods._sums import added, losses, total
 from fedsciml.policies import MOST, lowest
 from fedsciml.residual import System
 
@@ -149,21 +149,25 @@ class GradientOnly(Method):
         """
         answers = yield Opening(state.theta)
         gradient = added(answer.gradient for answer in answers.values())
-        loss = total(answers.values())
+        loss, told = total(answers.values()), losses(answers)
+        norms = {m: float(answer.gradient.norm()) for m, answer in answers.items()}
         s, y = self._pairs(state, gradient)
         direction, lengths = (
             -two_loop(gradient, s, y),
             self._lengths(state, s, gradient),
         )
         answers = yield Search(direction, lengths)
-        losses = added(answer.losses for answer in answers.values())
-        choice = lowest(losses.unsqueeze(0), loss)
+        found = added(answer.losses for answer in answers.values())
+        choice = lowest(found.unsqueeze(0), loss)
         length = 0.0 if choice is None else float(lengths[choice.length])
         step = length * direction
         kept = len(s) if length else 0
         last = state.length if len(s) else length or float(lengths[-1])
         after = State(state.theta + step, s[:kept], y[:kept], last, step, gradient)
-        return after, Info(loss, length, epochs=1, probes=len(losses))
+        info = Info(
+            loss, length, epochs=1, probes=len(found), losses=told, gradients=norms
+        )
+        return after, info
 
     @property
     def client(self) -> Parts:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fedsciml.methods import Answers, Expected, Info, Method, Record, State
+from fedsciml.methods import Answers, Expected, Info, Method, Record, Said, State
 from fedsciml.problem import Problem
 
 
@@ -66,14 +66,20 @@ class Wrapped(Method):
         problem: Problem,
         state: Any,  # noqa: ANN401
         client: int,
-        answer: Record,
+        said: Said,
+        unit: float = 0.0,
     ) -> ValueError | None:
         """The method's."""
-        return self.method.objection(problem, state.inner, client, answer)
+        return self.method.objection(problem, state.inner, client, said, unit)
 
     def renewed(self, state: Any) -> Any:  # noqa: ANN401
         """Of the method; what the wrapper knows stays."""
         return replace(state, inner=self.method.renewed(state.inner))
+
+
+def unwrapped(said: Said, kind: type[AskAround]) -> Said:
+    """A client's conversation without a wrapper's asks."""
+    return [(ask.ask if isinstance(ask, kind) else ask, told) for ask, told in said]
 
 
 def relayed(

@@ -34,11 +34,12 @@ from fedsciml.methods import (
     Opening,
     Parts,
     Record,
+    Said,
 )
 from fedsciml.methods import State as _State
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.wrappers._base import AskAround, Wrapped, relayed
+from fedsciml.wrappers._base import AskAround, Wrapped, relayed, unwrapped
 
 Balance = Literal["none", "terms", "clients"]
 """What gets the same weight."""
@@ -166,7 +167,7 @@ class Balanced(Wrapped):
 
     def round(self, state: State) -> Exchanges[State]:
         """The factors, once; then the method's round, with the own loss reported."""
-        inner, found, losses = state.inner, state.factors, list[float]()
+        inner, found, losses = state.inner, state.factors, dict[int, float]()
         if inner is None or found is None:
             found = self._factors((yield Traces(state.theta)))
             inner = self.method.start(state.theta, state.seed)
@@ -177,12 +178,12 @@ class Balanced(Wrapped):
         def up(ask: Record, answers: Answers) -> Answers:
             if losses:
                 return answers
-            losses.append(sum(answer.own_loss for answer in answers.values()))
+            losses.update({m: answer.own_loss for m, answer in answers.items()})
             return {m: answer.answer for m, answer in answers.items()}
 
         inner, info = yield from relayed(self.method, inner, down, up)
         after = State(inner.theta, state.seed, inner, found)
-        return after, replace(info, loss=losses[0])
+        return after, replace(info, loss=sum(losses.values()), losses=losses)
 
     @property
     def client(self) -> Parts:
@@ -227,18 +228,22 @@ class Balanced(Wrapped):
         return self.method.expects(ask, size)
 
     def objection(
-        self, problem: Problem, state: State, client: int, answer: Record
+        self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
     ) -> ValueError | None:
         """To traces of other terms; afterwards the method's."""
+        _, answer = said[-1]
         if isinstance(answer, Sizes):
             found, terms = len(answer.traces), len(problem.terms)
             if found != terms:
                 return ValueError(f"it has traces of {found} terms; there are {terms}")
             return None
-        if isinstance(answer, Weighed):
-            answer = answer.answer
         inner = state.inner or self.method.start(state.theta, state.seed)
-        return self.method.objection(problem, inner, client, answer)
+        said = [
+            (ask, told.answer if isinstance(told, Weighed) else told)
+            for ask, told in unwrapped(said, Scaled)
+            if not isinstance(told, Sizes)
+        ]
+        return self.method.objection(problem, inner, client, said, unit)
 
     def renewed(self, state: State) -> State:
         """The method's renewed state; the factors stay."""

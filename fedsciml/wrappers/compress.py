@@ -44,6 +44,7 @@ from fedsciml.methods import (
     Method,
     Parts,
     Record,
+    Said,
     flatten,
     rebuild,
 )
@@ -196,14 +197,15 @@ class Compressed(Wrapped):
         )
 
     def objection(
-        self, problem: Problem, state: State, client: int, answer: Record
+        self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
     ) -> ValueError | None:
         """To a change of what the server never had; then the method's."""
         try:
-            whole = self._whole(state, client, answer)
+            whole = [(ask, self._whole(state, client, told)) for ask, told in said]
         except ValueError as error:
             return error
-        return self.method.objection(problem, state.inner, client, whole)
+        unit = max(unit, torch.finfo(self._dtype).eps / 2)
+        return self.method.objection(problem, state.inner, client, whole, unit)
 
     def _whole(self, state: State, client: int, answer: Record) -> Record:
         """What the client would have sent uncompressed, in the precision of theta."""

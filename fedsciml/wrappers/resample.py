@@ -22,10 +22,18 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.methods import ClientPart, Exchanges, Expected, Parts, Record, generator
+from fedsciml.methods import (
+    ClientPart,
+    Exchanges,
+    Expected,
+    Parts,
+    Record,
+    Said,
+    generator,
+)
 from fedsciml.problem import Problem, Rows, Shard, Term
 from fedsciml.residual import System
-from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed
+from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed, unwrapped
 
 CANDIDATES = 10
 """Candidates for every new point, in a client's own part."""
@@ -284,3 +292,9 @@ class Resampled(Wrapped):
     def expects(self, ask: Record, size: int) -> Expected:
         """Of the method."""
         return self.method.expects(ask.ask if isinstance(ask, Redraw) else ask, size)
+
+    def objection(
+        self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
+    ) -> ValueError | None:
+        """The method's."""
+        return super().objection(problem, state, client, unwrapped(said, Redraw), unit)

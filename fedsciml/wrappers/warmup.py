@@ -11,11 +11,12 @@ from fedsciml.methods import (
     Method,
     Parts,
     Record,
+    Said,
     unique,
 )
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.wrappers._base import Around, AskAround, relayed
+from fedsciml.wrappers._base import Around, AskAround, relayed, unwrapped
 
 
 class State(Around):
@@ -130,11 +131,12 @@ class Warmup(Method):
         return self.then.expects(ask, size)
 
     def objection(
-        self, problem: Problem, state: State, client: int, answer: Record
+        self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
     ) -> ValueError | None:
         """That of the method whose turn it is."""
         method = self.first if state.left else self.then
-        return method.objection(problem, state.inner, client, answer)
+        said = unwrapped(said, First)
+        return method.objection(problem, state.inner, client, said, unit)
 
     def renewed(self, state: State) -> State:
         """Of the method whose turn it is."""

@@ -1,7 +1,7 @@
 """Clients of which some are missing in some rounds."""
 
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 
 import torch
 from torch import Generator
@@ -50,8 +50,14 @@ def away(scenario: str, seed: int) -> Away:
 class Patchy(LocalClients):
     """Clients of which some are missing in some rounds; connected already."""
 
-    def __init__(self, problem: Problem, method: Method, away: Away) -> None:
-        super().__init__(problem, method)
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method,
+        away: Away,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(problem, method, dtype=dtype)
         self.problem, self.away = problem, away
 
     def connect(self, *of: object, **more: object) -> "Patchy":
@@ -62,7 +68,13 @@ class Patchy(LocalClients):
         """Those that are not missing."""
         return [m for m in super().here(number) if number not in self.away.get(m, ())]
 
-    def run(self, rounds: int, seed: int, rules: Rules) -> list[Round]:
+    def run(
+        self,
+        rounds: int,
+        seed: int,
+        rules: Rules,
+        progress: Callable[[Round], None] | None = None,
+    ) -> list[Round]:
         """The history of a run with them."""
         return run(
             self.problem,
@@ -71,5 +83,6 @@ class Patchy(LocalClients):
             seed,
             backend=self,
             rules=rules,
+            progress=progress,
             clock=time.process_time,
         ).history

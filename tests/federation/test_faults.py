@@ -38,7 +38,7 @@ REASONS = {
     "garbage": "is a bytes, not a",
     "foreign": "it is a faults.Foreign, not a ",
     "negative": "is below 0",
-    "scaled": "the clients' median at most",
+    "scaled": "more than twice its loss",
 }
 
 
@@ -78,10 +78,7 @@ def told(out: Path) -> list[Round]:
 @pytest.mark.parametrize("rounds", [SOME, range(3, 99)], ids=["some", "for ever"])
 @pytest.mark.parametrize(
     ("name", "when"),
-    [
-        *((name, opening) for name in FAULTS),
-        *((name, probing) for name in FAULTS if name != "scaled"),
-    ],
+    [*((name, opening) for name in FAULTS), *((name, probing) for name in FAULTS)],
 )
 def test_a_run_with_a_fault_is_that_of_the_others(
     name: str, rounds: range, when: Callable[[Record], bool], tmp_path: Path
@@ -89,10 +86,15 @@ def test_a_run_with_a_fault_is_that_of_the_others(
     method = methods.load("fipa")
     clients = Faulty(problem(), method, {1: FAULTS[name]}, rounds, when)
     result = trained(clients, out=tmp_path / "run")
+    if name == "scaled":  # what contradicts itself in two rounds is asked no more
+        rounds = range(3, 99)
     for line in told(tmp_path / "run"):
         assert list(line.dropped) == ["1"] * (line.round in rounds)
         if line.round in rounds:
             said = line.dropped["1"]
+            if name == "scaled" and line.round > 4:
+                assert "in rounds 3 and 4" in said
+                continue
             assert REASONS[name] in said
             if name not in ("raises", "gone"):
                 assert f"round {line.round} of fipa on scalar" in said
@@ -100,17 +102,16 @@ def test_a_run_with_a_fault_is_that_of_the_others(
     assert result.theta_sha256() == without("fipa", rounds).theta_sha256()
 
 
-def test_losses_told_too_large_stop_the_model_where_it_is() -> None:
-    method = methods.load("fipa")
-    clients = Faulty(problem(), method, {1: FAULTS["scaled"]}, range(3, 99), probing)
-    result = trained(clients)
-    good = run(problem(), method, 2)
-    assert result.theta_sha256() == good.theta_sha256()
-    assert [line.step > 0 for line in result.history] == [True] * 2 + [False] * 4
-
-
-@pytest.mark.parametrize("name", FAULTS)
-@pytest.mark.parametrize("method", [*LOCAL, "gradient_only"])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (method, name)
+        for method in (*LOCAL, "gradient_only")
+        for name in FAULTS
+        # No law bounds a gradient; the losses along it still only fall.
+        if (method, name) != ("gradient_only", "scaled")
+    ],
+)
 def test_other_methods_go_on_with_the_others_too(method: str, name: str) -> None:
     clients = Faulty(problem(), quick(method), {1: FAULTS[name]}, SOME, opening)
     result = trained(clients)

@@ -357,7 +357,8 @@ def test_a_stand_in_for_the_probe_alone_is_forgotten_too() -> None:
 
 def test_what_was_usual_once_stays_so() -> None:
     problem, method = scalar(), methods.load("fipa")
-    federation = Federation(problem, method, LocalClients(problem, method))
+    rules = Rules(outlier=1e9)
+    federation = Federation(problem, method, LocalClients(problem, method), rules)
     reached, targets = federation.start(theta(problem), 0), [0.0]
     for _ in range(30):
         reached = federation.advance(reached).checkpoint

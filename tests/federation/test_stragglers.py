@@ -60,7 +60,7 @@ def test_a_stand_in_answers_what_a_linear_client_would() -> None:
     found, moved = EXACT.stand_in(ask, fipa.Last(last, start))
     assert_close(found, expected)
     steps = torch.stack([there, start, -3 * there])
-    probe = fipa.Probe(steps, torch.tensor([1.0, 0.25]).double())
+    probe = fipa.Probe(steps, torch.tensor([1.0, 0.25]).double(), 0.125, 2)
     losses, _ = EXACT.client[fipa.Probe](system, probe, memory)
     found, again = EXACT.stand_in(probe, moved)
     assert again is moved
@@ -94,7 +94,7 @@ def test_a_stand_in_s_loss_is_never_negative() -> None:
     found, _ = EXACT.stand_in(ask, last)
     assert isinstance(found, fipa.Sketched)
     assert 0 <= found.loss < 1e-20 * square
-    probe = fipa.Probe(step[None], torch.ones(1).double())
+    probe = fipa.Probe(step[None], torch.ones(1).double(), 0.1, 0)
     found, _ = EXACT.stand_in(probe, last)
     assert isinstance(found, fipa.Found)
     assert (found.losses >= 0).all()

@@ -269,16 +269,20 @@ class Raising(Fipa):
         return dict.fromkeys(super().client, self.fail)
 
     def fail(self, *_: object) -> NoReturn:
-        raise ZeroDivisionError("division\nby zero")
+        raise ZeroDivisionError("the cell\nholds 0.5076")
 
 
-def test_a_client_that_raises_is_named_with_code_and_reason() -> None:
+def test_a_client_that_raises_is_named_with_code_and_kind_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     grid = FaultyGrid(scalar(), Raising())
     nodes = grid.connected()
     with pytest.raises(RuntimeError) as caught:
         advanced(Federation(scalar(), fipa(), nodes), theta(scalar()))
-    for said in ("client 0 (node 1)", "error 2", "by zero"):
+    for said in ("client 0 (node 1)", "error 2", "ZeroDivisionError in test_flower.py"):
         assert said in str(caught.value)
+    assert "0.5076" not in str(caught.value)
+    assert "holds 0.5076" in caplog.text  # of the site, which is in this process
     assert nodes.here(2) == [0, 1, 2]
 
 

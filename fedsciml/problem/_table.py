@@ -122,12 +122,13 @@ def columns(path: Path, names: Sequence[str], wanted: Sequence[str]) -> None:
             raise fault(path, f"has column '{name}' twice.", detail)
         if name not in names:
             like = [other for other in names if other.lower() == name.lower()]
-            what = (
-                f"it has '{like[0]}', which is another"
+            hint = (
+                f"It has '{like[0]}', which is another."
                 if like
-                else f"its {len(names)} columns have other names"
+                else "A CSV file starts with a line of column names."
             )
-            raise fault(path, f"has no column '{name}'; {what}.", detail)
+            what = f"has no column '{name}' among its {len(names)}. {hint}"
+            raise fault(path, what, detail)
 
 
 def few(path: Path, rows: int, form: Form) -> None:

@@ -48,4 +48,4 @@ def line(text: str, longest: int = LONGEST) -> str:
     """The text as one printable line of bounded length."""
     words = " ".join(text[: longest + 1].split())
     shown = "".join(letter if letter.isprintable() else " " for letter in words)
-    return shown if len(text) <= longest else f"{shown[:longest]} ..."
+    return shown if len(text) <= longest else f"{shown[: longest - 4]} ..."

@@ -5,7 +5,7 @@ The keys of the run config are in pyproject.toml; those of a site's node config 
 
     partition-id     which client the site is, from 0
     num-partitions   how many there are
-    data             file with the site's rows, where site-data is true
+    data             file with the site's rows, where site-data is true; "" for none
     delimiter        between the cells of a CSV file, "," if it is not given
     decimal          decimal sign there, "." if it is not given
     missing          what stands for a value that is not known, as "NA,-999", or "" for
@@ -57,7 +57,8 @@ def problem_of(run: Config, node: Config) -> Problem:
         if node:
             if "data" not in node:
                 raise SiteError(
-                    'This site\'s node config has no data; give data="FILE".'
+                    'This site\'s node config has no data; give data="FILE", or '
+                    'data="" for a site without rows of its own.'
                 )
             client, sites = node["partition-id"], node.get("num-partitions")
             if sites != clients or client not in range(clients):
@@ -66,7 +67,7 @@ def problem_of(run: Config, node: Config) -> Problem:
                     f"{clients} and a partition-id from 0 to {clients - 1}; this one "
                     f"has num-partitions={sites} and partition-id={client}."
                 )
-            files[int(client)] = _file(node)
+            files[int(client)] = _file(node) if node["data"] else None
         options["data"] = files
     return problems.load(str(run["problem"]), **options)
 

@@ -127,9 +127,11 @@ def _write(
     """Write both halves, the private one for its owner alone."""
     for path in (public, private):
         if path.exists():
+            wide = path == private and path.stat().st_mode & 0o077
             raise FileExistsError(
                 f"{path} is there already and is not replaced. Choose another place, "
                 "or remove both halves."
+                + (f" It is open to others: chmod 600 {path}" if wide else "")
             )
     for path, data, mode in ((private, secret, 0o600), (public, shown, 0o644)):
         # Made with its mode: a key is not readable by others even for a moment.

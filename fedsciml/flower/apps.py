@@ -13,7 +13,6 @@ Of the run config this module reads
     fraction-train              1.0: every client that is there is asked
     join, poll                  see ``Flower``
     dtype, threads              float64; CPU threads, which the last digits depend on
-
     reply-megabytes             largest reply that is read, 500
 
 and of the node config ``partition-id``, ``num-partitions``, ``device``,

@@ -26,7 +26,10 @@ def read_csv(path: Path, wanted: Sequence[str], form: Form) -> Table:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=form.delimiter, strict=True)
+            # Spaces after a delimiter count for nothing: several in a row are one.
+            reader = csv.reader(
+                file, delimiter=form.delimiter, skipinitialspace=True, strict=True
+            )
             try:
                 lines = (
                     (reader.line_num - 1, cells)
@@ -123,9 +126,13 @@ def _check(path: Path, names: Sequence[str], wanted: Sequence[str], form: Form) 
 
 def _separated(path: Path, text: str, wanted: Sequence[str], form: Form) -> None:
     """Raise SiteError if the first line names the columns with another delimiter."""
+
+    def fits(delimiter: str) -> bool:
+        names = {part.strip(" \t\r\n\"'") for part in text.split(delimiter)}
+        return set(wanted) <= names and len(names) > 1
+
     for other in DELIMITERS.replace(form.delimiter, ""):
-        names = {part.strip(" \t\r\n\"'") for part in text.split(other)}
-        if set(wanted) <= names and len(names) > 1:
+        if fits(other) and not fits(form.delimiter):
             raise fault(
                 path,
                 f"looks as if its columns are separated by {other!r}: give "

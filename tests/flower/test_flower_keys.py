@@ -98,6 +98,10 @@ def test_the_directory_of_keys_is_its_owner_s_alone(
         f"{wide} holds private keys, but others have rights there (mode 0750)" in said
     )
     assert f"chmod 700 '{wide}'" in said
+    (wide / "site.pub").unlink()
+    (wide / "site").chmod(0o644)
+    with pytest.raises(FileExistsError, match="open to others: chmod 600"):
+        site_key(wide / "site")
 
 
 def test_no_key_is_replaced(tmp_path: Path) -> None:

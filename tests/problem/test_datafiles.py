@@ -160,6 +160,15 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert data.target[0].tolist() == [-0.25, 7.0]
 
 
+@pytest.mark.parametrize("delimiter", [" ", "\t", "|"])
+def test_spaces_around_cells_count_for_nothing(tmp_path: Path, delimiter: str) -> None:
+    text = 'x;  u\n 1;   2\n"3"; "4"\n'.replace(";", delimiter)
+    found = load_points(
+        [csv(tmp_path / "a.csv", text)], ["x", "u"], delimiter=delimiter
+    )
+    assert found.points[0].tolist() == [[1, 2], [3, 4]]
+
+
 def test_missing_values_of_an_archive_are_left_out_if_that_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

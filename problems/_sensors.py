@@ -16,7 +16,7 @@ from fedsciml.collocation import Partition, equal, strips, uniform
 from fedsciml.network import PointFunction
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Residual, Term
-from fedsciml.problem.datafiles import Points, load_points
+from fedsciml.problem.datafiles import DataFile, Points, load_points
 from problems._suite import given, sampler
 
 
@@ -40,7 +40,7 @@ class Setting:
     clients: int
     seed: int
     noise: float
-    data: str | Sequence[str | None] | None
+    data: str | Sequence[DataFile | str | None] | None
     measurements: int
     points: int
     weight: float
@@ -134,14 +134,16 @@ def readings(
 
 
 def files(
-    data: str | Sequence[str | None], clients: int, coordinates: Sequence[str]
+    data: str | Sequence[DataFile | str | None],
+    clients: int,
+    coordinates: Sequence[str],
 ) -> Points:
     """The sites' data, a file each: those of a directory by name, or as listed.
 
     Raises:
         ValueError: If there are not as many files as clients, or as ``load_points``.
     """
-    paths: Sequence[Path | str | None] = data
+    paths: Sequence[DataFile | Path | str | None] = data
     if isinstance(data, str):
         every = sorted(Path(data).glob("*"))
         paths = [path for path in every if path.suffix.lower() in (".csv", ".npz")]

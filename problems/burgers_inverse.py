@@ -14,7 +14,7 @@ from torch import Tensor
 from fedsciml.network import MLP
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
-from fedsciml.problem import Problem, Row
+from fedsciml.problem import DataFile, Problem, Row
 from problems._sensors import Setting, inverse
 from problems.burgers import solution
 
@@ -38,7 +38,7 @@ def make(
     clients: int = 4,
     seed: int = 0,
     noise: float = 0.0,
-    data: str | Sequence[str | None] | None = None,
+    data: str | Sequence[DataFile | str | None] | None = None,
     measurements: int = 400,
     points: int = 1000,
     weight: float = 1.0,

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -37,7 +38,8 @@ def server_certificate(
     authority whose key could be lost.
 
     Args:
-        directory: Where to write; made if it is missing.
+        directory: Where to write; made for its owner alone if it is missing, and one
+            that others can read or write is told on stderr.
         hosts: Names and IP addresses by which sites reach the server. It is valid for
             these and for ``LOOPBACK``, by which the SuperLink's own part reaches it.
         days: How long it is valid, at least 1.
@@ -70,7 +72,7 @@ def server_certificate(
         .sign(key, hashes.SHA384())
     )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    directory.mkdir(parents=True, exist_ok=True)
+    _private(directory)
     return _write(
         directory / "server.crt",
         signed.public_bytes(Encoding.PEM),
@@ -91,8 +93,24 @@ def site_key(path: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP384R1())
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _private(path.parent)
     return _write(path.with_name(f"{path.name}.pub"), public + b"\n", path, private)
+
+
+def _private(directory: Path) -> None:
+    """Make the directory of private keys, for its owner alone."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        mode = directory.stat().st_mode & 0o777
+        if mode & 0o077:
+            print(
+                f"{directory.resolve()} holds private keys, but others have rights "
+                f"there (mode {mode:04o}). Take these away: chmod 700 "
+                f"{shlex.quote(str(directory))}",
+                file=sys.stderr,
+            )
 
 
 def _named(host: str) -> x509.GeneralName:
@@ -109,9 +127,11 @@ def _write(
     """Write both halves, the private one for its owner alone."""
     for path in (public, private):
         if path.exists():
+            wide = path == private and path.stat().st_mode & 0o077
             raise FileExistsError(
                 f"{path} is there already and is not replaced. Choose another place, "
                 "or remove both halves."
+                + (f" It is open to others: chmod 600 {path}" if wide else "")
             )
     for path, data, mode in ((private, secret, 0o600), (public, shown, 0o644)):
         # Made with its mode: a key is not readable by others even for a moment.

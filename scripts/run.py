@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"run.py: failed: {error} {kept[0]}", file=sys.stderr)
             return 1
         if isinstance(error, (ValueError, OSError)):
-            reader.error(str(error))
+            reader.error("\n".join([str(error), *notes]))
         raise
     return 0
 

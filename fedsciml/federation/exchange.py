@@ -28,6 +28,7 @@ from fedsciml.federation.checkpoint import Checkpoint
 from fedsciml.federation.participation import Heard, Participation, Rules, TooFewClients
 from fedsciml.methods import Inconsistent, Info, Method, Record, State
 from fedsciml.problem import Problem
+from fedsciml.problem.outward import line
 
 log = getLogger(__name__)
 
@@ -250,8 +251,7 @@ class _Asking:
 
         What a client says of itself can be anything.
         """
-        lines = {m: " ".join(str(e).split()) for m, e in self.dropped.items()}
-        return {str(m): line[:LONGEST] for m, line in lines.items()}
+        return {str(m): line(str(e), LONGEST) for m, e in self.dropped.items()}
 
     def _failure(self) -> Exception:
         """Why the round cannot be."""

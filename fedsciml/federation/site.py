@@ -19,7 +19,7 @@ from torch import Tensor
 from fedsciml.federation.checkpoint import pack, unpack
 from fedsciml.federation.directory import replace_file
 from fedsciml.methods import Leaf, Method, Record, flatten, placed, rebuild
-from fedsciml.problem import Problem
+from fedsciml.problem import Problem, SiteError
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import agreement, contents
 
@@ -30,6 +30,10 @@ Content = dict[str, Leaf]
 
 Memories = MutableMapping[str, Content]
 """What a site remembers, by stamps."""
+
+
+class ForgottenError(SiteError, LookupError):
+    """A site does not remember what an exchange goes on from."""
 
 
 class Order(NamedTuple):
@@ -92,7 +96,7 @@ class Site:
             if len(totals) != len(self.counts) or any(
                 own > total for own, total in zip(self.counts, totals, strict=True)
             ):
-                raise ValueError(
+                raise SiteError(
                     f"Client {self.client} holds {self.counts} points of the terms, "
                     f"all clients together {totals}. Did its data change in the run?"
                 )
@@ -115,13 +119,13 @@ class Site:
         """
         known = not order.base or order.base in memories
         if not known and order.base != order.keep:
-            raise LookupError(
+            raise ForgottenError(
                 f"Client {self.client} does not remember exchange {order.base}, in the "
                 "middle of a round. Did its process start again without its memory?"
             )
         content = dict(memories[order.base]) if order.base and known else {}
         if content.pop(_ROWS, self._rows) != self._rows:
-            raise ValueError(
+            raise SiteError(
                 f"The rows of client {self.client} are not those of exchange "
                 f"{order.base}: its data changed within the run. Put back what they "
                 "were, or start another run."
@@ -168,13 +172,14 @@ class Files(Memories):
         try:
             return unpack(path)
         except ValueError as error:
-            raise ValueError(
-                f"{path} is damaged: {error}. Remove it; the site then starts its "
-                "round without memory."
+            raise SiteError(
+                f"{path.name}, what the site remembers, is damaged. Remove it; the "
+                "site then starts its round without memory.",
+                f"The file is {path}: {error}.",
             ) from error
 
     def __setitem__(self, stamp: str, memory: Content) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(self._path(stamp), pack(memory))
 
     def __delitem__(self, stamp: str) -> None:

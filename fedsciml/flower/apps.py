@@ -14,12 +14,17 @@ Of the run config this module reads
     fraction-train              1.0: every client that is there is asked
     join, poll                  see ``Flower``
     dtype, threads              float64; CPU threads, which the last digits depend on
+    reply-megabytes             largest reply that is read, 500
 
-and of the node config ``partition-id``, ``num-partitions``, ``device`` and ``memory``:
-a directory for what the site remembers. Without it a site forgets when the run is
-resumed or its SuperNode starts again. With FIPA the last digits then differ; SCAFFOLD
-and FedDyn need the directory, as the server's control variate is wrong for good once a
-client has forgotten its own, and so do solvers that keep their state.
+and of the node config ``partition-id``, ``num-partitions``, ``device``,
+``reply-megabytes``, the largest reply that the site sends, 500 if it is not given, and
+``memory``: a directory for what the site remembers. Without it a site forgets when the
+run is resumed or its SuperNode starts again. With FIPA the last digits then differ;
+SCAFFOLD and FedDyn need the directory, as the server's control variate is wrong for
+good once a client has forgotten its own, and so do solvers that keep their state.
+
+Of an error at a site the server is told what ``outward`` says; all of it is in the
+site's own log.
 """
 
 import json
@@ -31,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.app import UserConfig as Config
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
@@ -41,13 +46,14 @@ from fedsciml.federation.loop import Result, run
 from fedsciml.federation.participation import Rules
 from fedsciml.federation.site import Files, Memories, Order, Site
 from fedsciml.flower.backend import Flower
-from fedsciml.flower.codec import Kept, decode, encode
-from fedsciml.flower.membership import log
+from fedsciml.flower.codec import REPLY_MEGABYTES, Kept, decode, encode, megabytes
+from fedsciml.flower.messenger import RAISED, log
 from fedsciml.methods import Method, Opening
-from fedsciml.problem import Problem
+from fedsciml.problem import Problem, SiteError, outward
 
 ProblemOf = Callable[[Config, Config], Problem]
 MethodOf = Callable[[Config], Method]
+Handler = Callable[[Message, Context], Message]
 
 
 def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
@@ -74,13 +80,14 @@ def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
             told |= {"agreement": here.agreement, "counts": here.counts}
             examples = sum(here.counts)
         except Exception as error:
-            told["error"] = f"{type(error).__name__}: {error}"
+            told["error"] = outward(error)
             log.exception("This site cannot take part.")
         metrics = MetricRecord({"num-examples": examples})
         content = RecordDict({"config": ConfigRecord(told), "metrics": metrics})
         return Message(content, reply_to=message)
 
     @app.train()
+    @_discreet
     def train(message: Message, context: Context) -> Message:
         here, order = site(context), message.content.config_records["order"]
         upload, remembered = here.exchange(
@@ -92,9 +99,11 @@ def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
         told = MetricRecord({"remembered": int(remembered)})
         told["num-examples"] = sum(here.counts)
         content = RecordDict({**encode(upload), "metrics": told})
+        _bound(content, context.node_config)
         return Message(content, reply_to=message)
 
     @app.evaluate()
+    @_discreet
     def evaluate(message: Message, context: Context) -> Message:
         here, order = site(context), message.content.config_records["order"]
         loss = here.loss(decode(message.content, (Opening,)).theta, _totals(order))
@@ -131,6 +140,31 @@ def server_app(
     return app
 
 
+def _discreet(handler: Handler) -> Handler:
+    """The handler, of whose errors no text leaves the site but by ``outward``."""
+
+    def answered(message: Message, context: Context) -> Message:
+        try:
+            return handler(message, context)
+        except Exception as error:
+            log.exception("This site cannot answer.")
+            return Message(Error(RAISED, outward(error)), reply_to=message)
+
+    return answered
+
+
+def _bound(content: RecordDict, node: Config) -> None:
+    """Refuse to send more than the site lets leave at once."""
+    size, most = megabytes(content), float(node.get("reply-megabytes", REPLY_MEGABYTES))
+    if size > most:
+        raise SiteError(
+            f"Client {_client(node)} would send {size:.3g} MB at once, more than the "
+            f"{most:g} MB that its site lets pass. Take a smaller rank, network or "
+            "compression, or have reply-megabytes raised, in the site's node config "
+            "and in the run config."
+        )
+
+
 def _train(
     grid: Grid,
     config: Config,
@@ -153,7 +187,9 @@ def _train(
     out, resume = str(config.get("out", "")) or None, bool(config.get("resume", False))
     began = _began(Path(out)) if out and resume else {"run": uuid.uuid4().hex[:12]}
     timing: dict[str, Any] = {
-        k: float(config[k]) for k in ("join", "poll") if k in config
+        k.replace("-", "_"): float(config[k])
+        for k in ("join", "poll", "reply-megabytes")
+        if k in config
     }
     rules = _rules(config)
     rounds = int(config.get("num-server-rounds", 50))
@@ -177,13 +213,13 @@ def _site(
 ) -> Site:
     client, clients = _client(node), node.get("num-partitions")
     if client < 0:
-        raise ValueError(
+        raise SiteError(
             "Its node config needs a partition-id, the client's number counted from 0; "
             f"it has {node.get('partition-id')!r}."
         )
     problem = problem_of(config, node)
     if clients != problem.clients:
-        raise ValueError(
+        raise SiteError(
             f"Its node config has num-partitions {clients}, but the problem has "
             f"{problem.clients} clients; make them the same."
         )

@@ -9,9 +9,9 @@ from flwr.serverapp import Grid
 from torch import Tensor
 
 from fedsciml.federation.backend import Reply
-from fedsciml.flower.codec import decode, encode
-from fedsciml.flower.membership import Membership, Refused, log
-from fedsciml.flower.messenger import Messenger
+from fedsciml.flower.codec import REPLY_MEGABYTES, decode, encode, megabytes
+from fedsciml.flower.membership import Membership, Refused
+from fedsciml.flower.messenger import Messenger, log
 from fedsciml.methods import Method, Opening, Record, placed
 from fedsciml.problem import Problem
 from fedsciml.residual.fingerprint import agreement
@@ -30,6 +30,7 @@ class Flower:
             answer the first hello then take no part in it.
         join: Seconds that the clients have for a hello.
         poll: Seconds between two looks for replies.
+        reply_megabytes: Largest reply that is read.
     """
 
     grid: Grid
@@ -38,6 +39,7 @@ class Flower:
     need: int | None = None
     join: float = 300.0
     poll: float = 0.1
+    reply_megabytes: float = REPLY_MEGABYTES
 
     def connect(
         self,
@@ -63,7 +65,8 @@ class Flower:
             self.counts,
         )
         membership.gather(self.need)
-        return Nodes(self.run, method, messenger, membership, device)
+        most = self.reply_megabytes
+        return Nodes(self.run, method, messenger, membership, device, most)
 
 
 class Stamp(Record):
@@ -85,6 +88,7 @@ class Nodes:
         messenger: Way to the nodes.
         membership: Which node is which client.
         device: Where the answers are needed.
+        most: Largest reply that is read, in megabytes.
 
     Attributes:
         counts: Points of each term at each client.
@@ -101,7 +105,9 @@ class Nodes:
         messenger: Messenger,
         membership: Membership,
         device: torch.device | str,
+        most: float = REPLY_MEGABYTES,
     ) -> None:
+        self._most = most
         self.run, self.method, self.device = run, method, device
         self._messenger, self._membership = messenger, membership
         self.counts = [own for _, own in sorted(membership.counts.items())]
@@ -154,6 +160,12 @@ class Nodes:
             remembered = _metric(reply, "remembered")
             if isinstance(remembered, Exception):
                 return remembered
+            size = megabytes(reply)
+            if size > self._most:
+                return ValueError(
+                    f"its reply of {size:.3g} MB is larger than reply-megabytes, "
+                    f"{self._most:g}; take a smaller rank, or let larger ones pass"
+                )
             try:
                 found = placed(decode(reply, self.method.kinds), self.device)
             except Exception as error:

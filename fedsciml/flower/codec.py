@@ -20,6 +20,10 @@ DTYPES = {
 """What a tensor in a message may be, by the name that an ``Array`` gives it."""
 
 
+REPLY_MEGABYTES = 500.0
+"""Largest reply, by default: Flower carried 480 MB, but not 2300."""
+
+
 def encode(record: Any) -> RecordDict:  # noqa: ANN401
     """Tensors in the record ``arrays``, numbers and words in ``config``; exact."""
     return packed(flatten(record))
@@ -71,6 +75,12 @@ def unpacked(records: Mapping[str, object]) -> Content:
             raise ValueError(f"'{key}' is there twice, as array and as number")
         content[key] = value
     return content
+
+
+def megabytes(records: Mapping[str, object]) -> float:
+    """Size of the tensors in Flower's records."""
+    arrays = [part for part in records.values() if isinstance(part, ArrayRecord)]
+    return sum(len(array.data) for part in arrays for array in part.values()) / 1e6
 
 
 class Kept(Memories):

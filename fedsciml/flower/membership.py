@@ -2,14 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from logging import getLogger
 
 from flwr.app import ConfigRecord, RecordDict
 
-from fedsciml.flower.messenger import Messenger
-
-log = getLogger("flwr")
-"""Flower's own logger: ``flwr run --stream`` shows what it is told."""
+from fedsciml.flower.messenger import Messenger, log
+from fedsciml.problem.outward import line
 
 MOST = 10**12
 """Points of a term at a client are fewer: sums over the clients fit in 64 bits."""
@@ -110,7 +107,9 @@ class Membership:
             Refused: If a site cannot take part; it is asked again after ``join``
                 seconds, or when it was away or another client is lost.
         """
-        there, now = set(self._messenger.grid.get_node_ids()), time.monotonic()
+        there, now = self._messenger.nodes(), time.monotonic()
+        if there is None:
+            return
         until = now + self._join
         for m in [m for m, node in self.nodes.items() if node not in there]:
             self.forget(m)
@@ -142,7 +141,7 @@ class Membership:
                 self._enter(node, reply)
             except Refused as error:
                 self._refused[node] = until
-                refusals.append(_line(str(error)))
+                refusals.append(line(str(error), LONGEST))
         if refusals:
             raise Refused(" ".join(refusals))
 
@@ -198,9 +197,3 @@ class Membership:
                 f"with {known}. Put back its data, or start another run."
             )
         self.counts[m], self.nodes[m] = own, node
-
-
-def _line(text: str) -> str:
-    """A line for the log, where part of the text is what a node says."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text[:LONGEST])
-    return line if len(text) <= LONGEST else f"{line} ..."

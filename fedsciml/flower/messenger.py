@@ -2,11 +2,20 @@
 
 import time
 from collections.abc import Mapping
+from logging import getLogger
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-FAILED = (1, 2)
+from fedsciml.problem.outward import line
+
+log = getLogger("flwr")
+"""Flower's own logger: ``flwr run --stream`` shows what it is told."""
+
+RAISED = 2
+"""Flower's code for an app that raised."""
+
+FAILED = (1, RAISED)
 """Flower's codes for an app that cannot be loaded, or that raised. All others say that
 the node or a message is gone."""
 
@@ -25,6 +34,17 @@ class Messenger:
 
     def __init__(self, grid: Grid, poll: float) -> None:
         self.grid, self.poll = grid, poll
+        self._lost = False
+
+    def nodes(self) -> set[int] | None:
+        """Nodes that are there; None if Flower does not say."""
+        try:
+            there = set(self.grid.get_node_ids())
+        except Exception as error:
+            self._trouble("does not say which nodes are there", error)
+            return None
+        self._lost = False
+        return there
 
     def send(
         self, node: int, kind: str, letter: RecordDict, ttl: float | None
@@ -38,7 +58,11 @@ class Messenger:
             ttl: Seconds after which letter and reply are thrown away.
         """
         message = Message(letter, dst_node_id=node, message_type=kind, ttl=ttl)
-        return next(iter(self.grid.push_messages([message])), None)
+        try:
+            return next(iter(self.grid.push_messages([message])), None)
+        except Exception as error:
+            self._trouble("took no message", error)
+            return None
 
     def take(self, sent: str) -> RecordDict | Exception | None:
         """The reply's content, or why there is none; None while it has not come.
@@ -53,10 +77,10 @@ class Messenger:
             if not reply.has_error():
                 return reply.content
         except Exception as error:
-            return ValueError(f"the reply cannot be read: {error!r}")
+            return ValueError(line(f"the reply cannot be read: {error!r}"))
         code, lines = reply.error.code, (reply.error.reason or "").split("\n")
-        reason = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        told = f"Flower's error {code}: {reason[:500] or 'no reason given'}"
+        reason = next((text.strip() for text in reversed(lines) if text.strip()), "")
+        told = line(f"Flower's error {code}: {reason or 'no reason given'}")
         return RuntimeError(told) if code in FAILED else ConnectionError(told)
 
     def exchange(
@@ -88,3 +112,9 @@ class Messenger:
                 time.sleep(min(self.poll, left))
         late = f"no reply within {deadline} s"
         return found | {node: TimeoutError(late) for node in waiting}
+
+    def _trouble(self, what: str, error: Exception) -> None:
+        """Tell it once: Flower's server may be busy with something too large."""
+        if not self._lost:
+            log.warning("Flower's server %s: %s", what, line(repr(error)))
+        self._lost = True

@@ -1,11 +1,13 @@
 """What is trained, and who holds what."""
 
-from fedsciml.problem.datafiles import Points, load_points
+from fedsciml.problem.datafiles import DataFile, Points, load_points
+from fedsciml.problem.outward import SiteError, outward
 from fedsciml.problem.problem import Problem
 from fedsciml.problem.rows import Rows, Shard
 from fedsciml.problem.term import Residual, Row, Sampler, Term
 
 __all__ = [
+    "DataFile",
     "Points",
     "Problem",
     "Residual",
@@ -13,6 +15,8 @@ __all__ = [
     "Rows",
     "Sampler",
     "Shard",
+    "SiteError",
     "Term",
     "load_points",
+    "outward",
 ]

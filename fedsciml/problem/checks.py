@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.problem.outward import SiteError
+
 if TYPE_CHECKING:
     from fedsciml.problem.problem import Problem
     from fedsciml.problem.term import Term
@@ -27,11 +29,11 @@ def joined(parts: Tensor | np.ndarray | Sequence[Tensor]) -> Tensor:
 
 
 def finite(values: Tensor, where: str) -> None:
-    """Raise ValueError for the first value that is not finite."""
+    """Raise SiteError for the first value that is not finite."""
     bad = ~values.isfinite()
     if bad.any():
         place = bad.nonzero()[0].tolist()
-        raise ValueError(f"Value at index {place} of the {where} is not finite.")
+        raise SiteError(f"Value at index {place} of the {where} is not finite.")
 
 
 def matrix(values: Tensor, n: int, c: int, where: str) -> Tensor:
@@ -66,10 +68,10 @@ def points(problem: "Problem", values: Tensor | np.ndarray, where: str) -> Tenso
         outside = ((result < lower - slack) | (result > upper + slack)).any(1)
         if outside.any():
             first = int(outside.nonzero()[0])
-            raise ValueError(
-                f"Point {first} of {where}, {result[first].tolist()}, lies outside "
-                f"the domain {lower.tolist()} to {upper.tolist()} of problem "
-                f"'{problem.name}'."
+            raise SiteError(
+                f"Point {first} of {where} lies outside the domain {lower.tolist()} to "
+                f"{upper.tolist()} of problem '{problem.name}'.",
+                f"It is {result[first].tolist()}.",
             )
     return result
 

@@ -1,20 +1,29 @@
-"""Measured data of the clients: one file each, ``.npz`` or ``.csv``.
+"""Measured data of the clients: one file each, ``.csv`` or ``.npz``.
 
-A CSV file starts with a line of column names; all else in it is numbers, separated by
-commas, one row per point. An ``.npz`` file holds one array [n] per column, under the
-column's name. Other columns are ignored. Rows are counted from 1: row k of a CSV file
-is the line k + 1 of the file, of which blank ones are skipped but counted.
+A CSV file starts with a line of column names; all else in it is numbers, one row per
+point. An ``.npz`` file holds one array [n] per column, under the column's name. Other
+columns are ignored. Rows are counted from 1: row k of a CSV file is the line k + 1 of
+the file, of which blank ones are skipped but counted.
+
+Errors name file, row and column and hold no value: see ``SiteError``.
 """
 
-import csv
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from fedsciml.problem._csv import read_csv
+from fedsciml.problem._npz import read_npz
+from fedsciml.problem._table import MOST_ROWS, Form, Table, fault
+from fedsciml.problem.outward import SiteError
+
+log = getLogger(__name__)
 
 
 class Points(NamedTuple):
@@ -39,28 +48,65 @@ class Points(NamedTuple):
     def __hash__(self) -> int:
         return id(self)
 
+    def __repr__(self) -> str:
+        return f"Points of {[len(points) for points in self.points]} rows"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A client's file that is written in another way than those of the others.
+
+    Args:
+        path: The ``.csv`` or ``.npz`` file.
+        delimiter: Between the cells of a CSV file, one letter.
+        decimal: Decimal sign of a CSV file, "." or ",".
+        missing: What stands for a value that is not known, such as ("", "NA", "-999").
+    """
+
+    path: str
+    delimiter: str = ","
+    decimal: str = "."
+    missing: Sequence[str] = ()
+
+
+class MissingFileError(SiteError, FileNotFoundError):
+    """A data file that is not there."""
+
 
 def load_points(
-    paths: Sequence[Path | str | None],
+    paths: Sequence[Path | str | DataFile | None],
     coordinates: Sequence[str],
     targets: Sequence[str] = (),
+    *,
+    delimiter: str = ",",
+    decimal: str = ".",
+    missing: Sequence[str] = (),
+    most_rows: int = MOST_ROWS,
 ) -> Points:
     """Read each client's points and measured values from its own file.
 
     Args:
         paths: One file per client, in the order of the clients; ``.csv`` or ``.npz``.
-            None for a client whose file is elsewhere: it has no rows here.
+            None for a client whose file is elsewhere, or who has none: it has no rows
+            here. A ``DataFile`` has a form of its own.
         coordinates: Columns of the points, in the order of ``Problem.coordinates``.
         targets: Columns of the known values, if any.
+        delimiter: As all that follow, of files that are given by their paths; see
+            ``DataFile``.
+        decimal: Decimal sign.
+        missing: What stands for a value that is not known. Rows with such a value in
+            one of the columns are left out; the log says how many. A number also
+            stands for cells of the same value, "nan" for NaN in an ``.npz`` file.
+        most_rows: Most rows of a file.
 
     Returns:
         Points and targets in float64, to be used with ``collocation.explicit``.
 
     Raises:
         FileNotFoundError: If a file is not there.
-        ValueError: If a file is of another kind or damaged, a column is missing, rows
-            or columns differ in length, or a value is not a finite number; the message
-            names file, row and column.
+        ValueError: If a file is of another kind, damaged, too large or without rows, a
+            column is missing, rows or columns differ in length, or a value is not a
+            finite number; the message names file, row and column, and no value.
     """
     if isinstance(paths, (str, Path)) or len(paths) == 0:
         raise ValueError(
@@ -73,10 +119,17 @@ def load_points(
         )
     wanted = [*coordinates, *targets]
     d = len(coordinates)
-    elsewhere = torch.empty(0, len(wanted), dtype=torch.float64, device="cpu")
-    tables = [
-        elsewhere if path is None else _table(Path(path), wanted) for path in paths
-    ]
+    tables = []
+    for given in paths:
+        if given is None:
+            table = torch.empty(0, len(wanted), dtype=torch.float64, device="cpu")
+        elif isinstance(given, DataFile):
+            form = Form(given.delimiter, given.decimal, given.missing, most_rows)
+            table = _table(Path(given.path), wanted, form)
+        else:
+            form = Form(delimiter, decimal, missing, most_rows)
+            table = _table(Path(given), wanted, form)
+        tables.append(table)
     if not targets:
         return Points(tables, None)
     values = [table[:, d:] for table in tables]
@@ -85,105 +138,60 @@ def load_points(
     return Points([table[:, :d] for table in tables], values)
 
 
-def _table(path: Path, wanted: Sequence[str]) -> Tensor:
+def _table(path: Path, wanted: Sequence[str], form: Form) -> Tensor:
     """The wanted columns of a file, shape [n, columns], checked."""
     if not path.is_file():
-        raise FileNotFoundError(f"There is no data file {path}; give one per client.")
-    readers = {".csv": _read_csv, ".npz": _read_npz}
-    if path.suffix.lower() not in readers:
-        raise ValueError(
-            f"Data file {path} is neither .csv nor .npz; convert it to one of them."
+        raise MissingFileError(
+            f"There is no data file {path.name}; give one per client.",
+            f"The file would be {path}.",
         )
-    return torch.from_numpy(readers[path.suffix.lower()](path, wanted))
+    readers: dict[str, Callable[[Path, Sequence[str], Form], Table]]
+    readers = {".csv": read_csv, ".npz": read_npz}
+    if path.suffix.lower() not in readers:
+        raise fault(path, "is neither .csv nor .npz; convert it to one of them.")
+    try:
+        table = readers[path.suffix.lower()](path, wanted, form)
+    except OSError as error:
+        raise fault(
+            path, f"cannot be opened: {error.strerror or type(error).__name__}."
+        ) from error
+    return torch.from_numpy(_complete(path, wanted, table, form))
 
 
-def _finite(
-    path: Path, wanted: Sequence[str], table: np.ndarray, rows: Sequence[int]
+def _complete(
+    path: Path, wanted: Sequence[str], table: Table, form: Form
 ) -> np.ndarray:
-    """The table, checked; ``rows`` are the numbers of its rows."""
-    bad = np.argwhere(~np.isfinite(table))
+    """The rows of a table without missing values, all finite."""
+    values = table.values
+    unknown = table.missing | np.isin(values, form.numbers)
+    if form.unknown_is_nan:
+        unknown |= np.isnan(values)
+    bad = np.argwhere(~np.isfinite(values) & ~unknown)
     if len(bad):
         index, column = bad[0]
-        raise ValueError(
-            f"{path}, row {rows[index]}, column '{wanted[column]}': "
-            f"{table[index, column]} is not a finite number. Correct the value or "
-            "leave out the row."
+        raise fault(
+            path,
+            f"{values[index, column]} is not a finite number. Correct the value, leave "
+            "out the row, or say by missing= what stands for a missing value.",
+            row=table.rows[index],
+            column=wanted[column],
         )
-    return table
-
-
-def _read_csv(path: Path, wanted: Sequence[str]) -> np.ndarray:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num - 1, line) for line in reader if line]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} cannot be read as CSV text: {error}.") from error
-    header = [name.strip() for name in lines[0][1]] if lines else []
-    numbers = _positions(path, header, wanted)
-    table = np.empty((len(lines) - 1, len(wanted)))
-    for index, (row, line) in enumerate(lines[1:]):
-        if len(line) != len(header):
-            raise ValueError(
-                f"{path}, row {row} has {len(line)} columns, but the header has "
-                f"{len(header)}: {', '.join(header)}."
-            )
-        for k, number in enumerate(numbers):
-            try:
-                table[index, k] = float(line[number])
-            except ValueError as error:
-                raise ValueError(
-                    f"{path}, row {row}, column '{wanted[k]}': '{line[number]}' is "
-                    "not a number."
-                ) from error
-    return _finite(path, wanted, table, [row for row, _ in lines[1:]])
-
-
-def _read_npz(path: Path, wanted: Sequence[str]) -> np.ndarray:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path} is not a NumPy archive; write it with numpy.savez(path, x=..., "
-            "u=...)."
+    left = ~unknown.any(axis=1)
+    if not len(values):
+        raise fault(
+            path,
+            "has column names, but no rows: a header only. Put in the rows, or give "
+            "None in its stead for a client without data.",
         )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            _positions(path, list(file.files), wanted)
-            columns = [file[name] for name in wanted]
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-        raise ValueError(
-            f"{path} holds pickled objects, which are not loaded because they can run "
-            "code. Save plain arrays of numbers."
-        ) from error
-    for name, column in zip(wanted, columns, strict=True):
-        if column.ndim != 1 or column.dtype.kind not in "fiu":
-            raise ValueError(
-                f"{path}, column '{name}' has shape {column.shape} and type "
-                f"{column.dtype}; it must be one array [n] of real numbers."
-            )
-        if len(column) != len(columns[0]):
-            raise ValueError(
-                f"{path}, column '{name}' has {len(column)} rows, but column "
-                f"'{wanted[0]}' has {len(columns[0])}."
-            )
-    table = np.stack([column.astype(np.float64) for column in columns], axis=1)
-    return _finite(path, wanted, table, range(1, len(table) + 1))
-
-
-def _positions(path: Path, names: list[str], wanted: Sequence[str]) -> list[int]:
-    repeated = sorted({name for name in wanted if names.count(name) > 1})
-    missing = [name for name in wanted if name not in names]
-    if missing or repeated:
-        what = (
-            f"has no column '{missing[0]}'"
-            if missing
-            else (f"has column '{repeated[0]}' twice")
+    if not left.any():
+        raise fault(
+            path,
+            f"has a missing value in each of its {len(values)} rows. Is what counts as "
+            "missing right?",
         )
-        raise ValueError(
-            f"{path} {what}; its columns are {', '.join(names) or 'none'}. A CSV file "
-            "starts with a line of column names."
+    if not left.all():
+        log.warning(
+            "%s: %d of %d rows have a missing value and are left out.",
+            *(path, (~left).sum(), len(values)),
         )
-    return [names.index(name) for name in wanted]
+    return values[left]

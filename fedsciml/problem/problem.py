@@ -15,6 +15,7 @@ from fedsciml.network import Jet, Nested, Network, PointFunction
 from fedsciml.network.base import completed
 from fedsciml.problem import checks
 from fedsciml.problem.checks import joined
+from fedsciml.problem.outward import SiteError
 from fedsciml.problem.rows import Rows, Shard
 from fedsciml.problem.term import Term
 
@@ -227,7 +228,7 @@ class Problem:
 
     def _check_client(self, client: int) -> None:
         if not 0 <= client < self.clients:
-            raise ValueError(
+            raise SiteError(
                 f"Problem '{self.name}' has the clients 0 to {self.clients - 1}; got "
                 f"{client}."
             )

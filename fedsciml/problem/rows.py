@@ -1,6 +1,6 @@
 """What one party holds: the rows of each term."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -21,10 +21,10 @@ class Rows:
     """
 
     term: int
-    points: Tensor
-    target: Tensor | None
+    points: Tensor = field(repr=False)
+    target: Tensor | None = field(repr=False)
     weight: float
-    partner: Tensor | None = None
+    partner: Tensor | None = field(default=None, repr=False)
 
     def part(self, chosen: slice | Tensor) -> "Rows":
         """Some of the rows, by a slice or by their numbers."""

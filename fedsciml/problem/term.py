@@ -1,7 +1,7 @@
 """The terms of a loss, and what a residual function sees of their rows."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -88,11 +88,15 @@ class Term:
 
     name: str
     residual: Residual
-    points: Tensor | np.ndarray | Sequence[Tensor]
-    target: float | Tensor | np.ndarray | PointFunction | Sequence[Tensor] | None = None
+    points: Tensor | np.ndarray | Sequence[Tensor] = field(repr=False)
+    target: float | Tensor | np.ndarray | PointFunction | Sequence[Tensor] | None = (
+        field(default=None, repr=False)
+    )
     weight: float = 1.0
     autograd: bool = False
-    partner: Tensor | np.ndarray | Sequence[Tensor] | None = None
+    partner: Tensor | np.ndarray | Sequence[Tensor] | None = field(
+        default=None, repr=False
+    )
     sample: Sampler | None = None
 
     @property

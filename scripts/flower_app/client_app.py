@@ -5,7 +5,12 @@ The keys of the run config are in pyproject.toml; those of a site's node config 
 
     partition-id     which client the site is, from 0
     num-partitions   how many there are
-    data             file with the site's rows, where site-data is true
+    data             file with the site's rows, where site-data is true; "" for none
+    delimiter        between the cells of a CSV file, "," if it is not given
+    decimal          decimal sign there, "." if it is not given
+    missing          what stands for a value that is not known, as "NA,-999", or "" for
+                     an empty cell; rows with one are left out
+    reply-megabytes  the largest reply that leaves the site, 500 if it is not given
     memory           directory for what a method's client remembers between rounds;
                      SCAFFOLD, FedDyn and keep_state need it
 """
@@ -16,7 +21,7 @@ import problems
 from fedsciml import wrappers
 from fedsciml.flower import client_app
 from fedsciml.methods import Method
-from fedsciml.problem import Problem
+from fedsciml.problem import DataFile, Problem, SiteError
 from fedsciml.registry import pairs
 
 Config = Mapping[str, bool | int | float | str]
@@ -28,6 +33,9 @@ OPTIONS = {
     "learning-rate": "learning_rate",
 }
 """Keys of the run config that are options of methods."""
+
+FORM = ("delimiter", "decimal", "missing")
+"""Keys of the node config that say how the file is written."""
 
 
 def problem_of(run: Config, node: Config) -> Problem:
@@ -45,22 +53,35 @@ def problem_of(run: Config, node: Config) -> Problem:
                 "With site-data, problem-options must say how many sites there are, "
                 f"such as 'clients=3'; got '{run['problem-options']}'."
             )
-        files: list[str | None] = [None] * clients
+        files: list[DataFile | str | None] = [None] * clients
         if node:
             if "data" not in node:
-                raise ValueError(
-                    'This site\'s node config has no data; give data="FILE".'
+                raise SiteError(
+                    'This site\'s node config has no data; give data="FILE", or '
+                    'data="" for a site without rows of its own.'
                 )
-            client, sites = int(node["partition-id"]), node.get("num-partitions")
+            client, sites = node["partition-id"], node.get("num-partitions")
             if sites != clients or client not in range(clients):
-                raise ValueError(
+                raise SiteError(
                     f"With {clients} clients a site's node config has num-partitions="
                     f"{clients} and a partition-id from 0 to {clients - 1}; this one "
                     f"has num-partitions={sites} and partition-id={client}."
                 )
-            files[client] = str(node["data"])
+            files[int(client)] = _file(node) if node["data"] else None
         options["data"] = files
     return problems.load(str(run["problem"]), **options)
+
+
+def _file(node: Config) -> DataFile | str:
+    """The site's file, and how it is written where its node config says so."""
+    path, given = (
+        str(node["data"]),
+        {key: str(node[key]) for key in FORM if key in node},
+    )
+    if not given:
+        return path
+    words = given.pop("missing", None)
+    return DataFile(path, **given, missing=() if words is None else words.split(","))
 
 
 def method_of(run: Config) -> Method:

@@ -29,6 +29,8 @@ from fedsciml.flower.backend import Stamp
 from fedsciml.flower.codec import packed, unpacked
 from fedsciml.methods import ClientPart, Leaf, Method, Record, flatten, kind
 from fedsciml.methods.fipa import Fipa
+from fedsciml.network.jet import Jet
+from fedsciml.problem import Row
 from fedsciml.wrappers.balance import Balanced
 
 OTHERS = Rules(min_clients=2)
@@ -269,17 +271,51 @@ class Raising(Fipa):
         return dict.fromkeys(super().client, self.fail)
 
     def fail(self, *_: object) -> NoReturn:
-        raise ZeroDivisionError("division\nby zero")
+        raise ZeroDivisionError("the cell\nholds 0.5076")
 
 
-def test_a_client_that_raises_is_named_with_code_and_reason() -> None:
+def test_a_client_that_raises_is_named_with_code_and_kind_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     grid = FaultyGrid(scalar(), Raising())
     nodes = grid.connected()
     with pytest.raises(RuntimeError) as caught:
         advanced(Federation(scalar(), fipa(), nodes), theta(scalar()))
-    for said in ("client 0 (node 1)", "error 2", "by zero"):
+    for said in ("client 0 (node 1)", "error 2", "ZeroDivisionError in test_flower.py"):
         assert said in str(caught.value)
+    assert "0.5076" not in str(caught.value)
+    assert "holds 0.5076" in caplog.text  # of the site, which is in this process
     assert nodes.here(2) == [0, 1, 2]
+
+
+def test_no_record_of_the_server_holds_what_a_residual_says_of_a_site_s_data(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = 0.507638378326
+
+    def chatty(u: Jet, row: Row) -> Tensor:
+        if bool((row.points == secret).any()):
+            raise ValueError(f"cannot take {row.points.tolist()}")
+        return u.value - 1
+
+    def problem(x: float) -> Problem:
+        points = [torch.tensor([[own]], dtype=torch.float64) for own in (0.1, x, 0.9)]
+        terms = [Term("data", chatty, points)]
+        return Problem("data", MLP((1, 4, 1)), terms, explicit(3))
+
+    method = fipa()
+    grid = FaultyGrid(problem(0.5), method, {NODE: problem(secret)})
+    result = run(
+        grid.problem, method, 2, backend=grid.backend(), rules=OTHERS, out=tmp_path
+    )
+    assert result.history[-1].dropped["1"].count("ValueError in test_flower.py") == 1
+    grid = FaultyGrid(problem(0.5), method, {NODE: problem(secret)})
+    with pytest.raises(RuntimeError, match="read the site's own log"):
+        run(grid.problem, method, 2, backend=grid.backend(), out=tmp_path / "failed")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"history.jsonl", "run.json", "failure.json"} <= {p.name for p in files}
+    assert not any(b"0.50763" in path.read_bytes() for path in files)
+    assert f"cannot take [[{secret}" in caplog.text  # of the site
 
 
 @pytest.mark.parametrize("code", [3, 4, 5, 8])

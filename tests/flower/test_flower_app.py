@@ -22,7 +22,8 @@ from flwr.app import Context, RecordDict
 import problems
 from fedsciml import methods, run
 from fedsciml.flower import LocalGrid
-from fedsciml.residual.fingerprint import agreement
+from fedsciml.problem import SiteError
+from fedsciml.residual.fingerprint import agreement, contents
 from fedsciml.wrappers.compress import Compressed
 
 Config = dict[str, Any]
@@ -104,6 +105,25 @@ def test_a_site_reads_its_own_file_and_the_server_none(
     assert [site.counts(m)[1] for m in range(3)] == [0, lines, 0]
     assert [server.counts(m)[1] for m in range(3)] == [0, 0, 0]
     assert agreement(site) == agreement(server)
+
+
+def test_a_site_s_file_is_read_as_its_node_config_says(
+    client: ModuleType, defaults: Config, sites: Path, tmp_path: Path
+) -> None:
+    config = defaults | flower_demo.run_config(3, tmp_path / "run")
+    files = sorted(sites.iterdir())
+    node = flower_demo.node_configs(files, tmp_path)[1]
+    plain = client.problem_of(config, node)
+    text = files[1].read_text().replace(",", ";").replace(".", ",")
+    files[1].write_text(text + "NA;-999;0\n;1;1\n")
+    with pytest.raises(SiteError, match="give delimiter=';'"):
+        client.problem_of(config, node)
+    node |= {"delimiter": ";", "decimal": ",", "missing": ",NA,-999"}
+    found = client.problem_of(config, node)
+    assert contents(found.shard(1)) == contents(plain.shard(1))
+    assert agreement(found) == agreement(client.problem_of(config, {}))
+    none = client.problem_of(config, node | {"data": ""})
+    assert none.counts(1)[1] == 0
 
 
 def test_a_site_without_a_file_or_a_run_without_a_number_of_sites_is_refused(

@@ -227,12 +227,17 @@ def test_a_site_without_readable_data_is_named_and_may_come_again_with_them(
         path.unlink()
         log = finish(deployment, begin(deployment, tmp_path, out=""), "failed")
         assert "Client 1" in log
-        assert f"There is no data file {path}" in log
+        assert f"There is no data file {path.name}" in log
+        assert str(path) not in log
+        site = tmp_path / "logs" / "site1.log"
+        assert str(path) in site.read_text()
 
         path.write_text(data + "0.5,0.5,warm\n")
         log = finish(deployment, begin(deployment, tmp_path, out=""), "failed")
         assert "Client 1" in log
-        assert "'warm' is not a number" in log
+        assert f"{path.name}, row {len(data.splitlines())}, column 'u': the text" in log
+        assert "warm" not in log
+        assert "It is 'warm'" in site.read_text()
 
         path.write_text(data)
         finish(deployment, begin(deployment, tmp_path, num_server_rounds=1))

@@ -17,7 +17,7 @@ from nonsense import BROKEN, LIES, with_array
 
 from fedsciml import methods
 from fedsciml.methods import Method
-from fedsciml.problem import Problem
+from fedsciml.problem import Problem, SiteError
 
 
 def fipa() -> Method:
@@ -41,11 +41,28 @@ def test_the_reply_to_a_hello_tells_flower_s_users_the_number_of_examples() -> N
 def test_a_site_that_cannot_make_its_problem_is_named_with_the_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    error = FileNotFoundError("There is no data file b.csv")
+    error = SiteError("There is no data file b.csv")
     grid = FaultyGrid(scalar(), fipa(), {NODE: error})
     with pytest.raises(ValueError, match=r"Client 1 \(node 2\).*no data file b\.csv"):
         grid.connected()
     assert "This site cannot take part" in caplog.text
+
+
+def test_what_leaves_a_site_of_another_error_is_its_kind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error = OverflowError("u = 0.5076383783267356 is too large")
+    error.add_note("x = 0.25")
+    grid = FaultyGrid(scalar(), fipa(), {NODE: error})
+    grid.faults.kind = "query.hello"
+    sent: list[str] = []
+    grid.faults.replies[NODE] = lambda reply: sent.append(str(reply)) or reply  # type: ignore[func-returns-value]
+    with pytest.raises(ValueError, match=r"Client 1 \(node 2\).*OverflowError") as told:
+        grid.connected()
+    assert "read the site's own log" in str(told.value)
+    for secret in ("0.5076", "0.25"):
+        assert secret not in str(told.value) + "".join(sent)
+        assert secret in caplog.text
 
 
 def test_a_site_with_another_problem_is_refused() -> None:
@@ -194,7 +211,7 @@ def test_a_run_that_began_goes_on_without_a_client(
 
 
 def test_a_site_that_cannot_take_part_is_mended_and_not_left_out() -> None:
-    grid = FaultyGrid(scalar(), fipa(), {NODE: OSError("disk full")})
+    grid = FaultyGrid(scalar(), fipa(), {NODE: SiteError("disk full")})
     with pytest.raises(ValueError, match=r"Client 1 \(node 2\).*disk full"):
         grid.connected(join=60, need=1)
 

@@ -80,6 +80,30 @@ def test_private_halves_are_their_owner_s_alone(tmp_path: Path) -> None:
         assert public.stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.usefixtures("open_umask")
+def test_the_directory_of_keys_is_its_owner_s_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server_certificate(tmp_path / "new" / "server", ["localhost"])
+    site_key(tmp_path / "other" / "site")
+    for made in ("new/server", "other"):
+        assert (tmp_path / made).stat().st_mode & 0o777 == 0o700
+    site_key(tmp_path / "other" / "second")
+    assert not capsys.readouterr().err
+    wide = tmp_path / "wide one"
+    wide.mkdir(mode=0o750)
+    site_key(wide / "site")
+    said = capsys.readouterr().err
+    assert (
+        f"{wide} holds private keys, but others have rights there (mode 0750)" in said
+    )
+    assert f"chmod 700 '{wide}'" in said
+    (wide / "site.pub").unlink()
+    (wide / "site").chmod(0o644)
+    with pytest.raises(FileExistsError, match="open to others: chmod 600"):
+        site_key(wide / "site")
+
+
 def test_no_key_is_replaced(tmp_path: Path) -> None:
     made = [*server_certificate(tmp_path, ["localhost"]), *site_key(tmp_path / "site")]
     before = [path.read_bytes() for path in made]

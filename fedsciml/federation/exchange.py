@@ -28,6 +28,7 @@ from fedsciml.federation.checkpoint import Checkpoint
 from fedsciml.federation.participation import Heard, Participation, Rules, TooFewClients
 from fedsciml.methods import Info, Method, Record, State
 from fedsciml.problem import Problem
+from fedsciml.residual.smoothness import check_smooth
 
 log = getLogger(__name__)
 
@@ -69,7 +70,8 @@ class Federation:
         sleep: Waits so many seconds.
 
     Raises:
-        ValueError: If the rules do not suit the method or the number of clients.
+        ValueError: If the rules do not suit the method or the number of clients, or
+            the network has kinks where a residual reads second derivatives.
     """
 
     problem: Problem
@@ -80,6 +82,7 @@ class Federation:
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
+        check_smooth(self.problem)
         clients, staleness = len(self.holders), self.rules.staleness
         if self.need > clients:
             raise ValueError(

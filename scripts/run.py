@@ -79,7 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
                     notes={"command": asdict(todo)},
                 )
         content = summary(result, todo, out)
-        print(json.dumps(content) if "json" in given else _sentence(content))
+        lines = [f"warning: {text}" for text in result.warnings]
+        told = "\n".join([_sentence(content), *lines])
+        print(json.dumps(content) if "json" in given else told)
         if "no_plots" not in given:
             _draw(result, todo, out)
     except KeyboardInterrupt:
@@ -194,6 +196,8 @@ def summary(result: Result, todo: cli.Command, out: Path) -> dict[str, Any]:
         "bytes_down": last.bytes_down,
         "messages": last.messages,
         "absent": result.absent,
+        "held_out": result.held_out,
+        "warnings": list(result.warnings),
         "dropped": sum(len(line.dropped) for line in result.history),
         "seconds": last.seconds,
         "max_rank": max(ranks, default=None),

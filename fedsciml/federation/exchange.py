@@ -26,8 +26,10 @@ from fedsciml.federation.admission import outliers, refusal, usual
 from fedsciml.federation.backend import Clients
 from fedsciml.federation.checkpoint import Checkpoint
 from fedsciml.federation.participation import Heard, Participation, Rules, TooFewClients
-from fedsciml.methods import Info, Method, Record, State
+from fedsciml.federation.traffic import Traffic
+from fedsciml.methods import Info, Method, Opening, Record, State, payload
 from fedsciml.problem import Problem
+from fedsciml.residual.held_out import HeldOut
 from fedsciml.residual.smoothness import check_smooth
 
 log = getLogger(__name__)
@@ -140,6 +142,28 @@ class Federation:
         """
         asking = _Asking(self, number)
         return asking.patiently(lambda: asking.loss(theta)), asking.reasons()
+
+    def held_out(self, theta: Tensor, number: int) -> tuple[HeldOut | None, Traffic]:
+        """Losses at points that are not trained on, and what crossed to know them.
+
+        None if a client that is needed does not tell, or tells what cannot be: no round
+        fails or waits for this.
+        """
+        here = set(self.clients.here(number))
+        asked = [m for m in self.holders if m in here]
+        answers = self.clients.held_out(theta, asked, self.rules.deadline)
+        known = [
+            told
+            for told in answers.values()
+            if isinstance(told, HeldOut) and all(math.isfinite(x) for x in told)
+        ]
+        traffic = Traffic()
+        if not self.method.pooled:
+            down = len(asked) * payload(Opening(theta))
+            traffic = Traffic(24 * len(known), down, len(asked) + len(known))
+        if len(known) < self.need:
+            return None, traffic
+        return HeldOut(*map(sum, zip(*known, strict=True))), traffic
 
     def check(self, number: int, loss: float, theta: Tensor) -> None:
         """Refuse to go on with, or to end at, what is not finite.

@@ -12,6 +12,7 @@ from fedsciml.federation.backend import Reply
 from fedsciml.methods import Method, Record
 from fedsciml.problem import Problem
 from fedsciml.residual import System
+from fedsciml.residual.held_out import Fresh, HeldOut
 
 Answer = TypeVar("Answer")
 
@@ -49,6 +50,7 @@ class LocalClients:
         self.method = method
         self.systems = [System(problem, shard, device, dtype) for shard in shards]
         self.shares = [shard.share for shard in shards]
+        self._fresh = [Fresh(system) for system in self.systems]
         self.memories: dict[int, Record | None] = dict.fromkeys(range(len(shards)))
         self._clock = clock
 
@@ -90,6 +92,12 @@ class LocalClients:
     ) -> dict[int, float | Exception]:
         """Each client's loss at theta [p]."""
         return self._answers(lambda m: self.systems[m].loss(theta), clients, deadline)
+
+    def held_out(
+        self, theta: Tensor, clients: Sequence[int], deadline: float | None = None
+    ) -> dict[int, HeldOut | Exception]:
+        """Each client's losses at points that it does not train on, at theta [p]."""
+        return self._answers(lambda m: self._fresh[m](theta), clients, deadline)
 
     def _answers(
         self,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import partial
+from logging import getLogger
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,17 @@ from fedsciml.federation.exchange import Federation
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.participation import Rules
+from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Method, unique
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import fingerprint
+
+log = getLogger(__name__)
+
+HELD_OUT = 10
+"""Every so many rounds the clients are asked for their residual at other points."""
 
 CHECKPOINT_SECONDS = 2.0
 """At least so long between checkpoints: what a killed run has to do again."""
@@ -41,6 +48,9 @@ class Result:
         history: One record per round.
         out: The run directory, if the run was recorded.
         absent: Clients that did not tell their loss in the end, and why.
+        held_out: Loss at points that are not trained on, of the terms that have such
+            points; None if a client did not tell it.
+        warnings: What makes the result doubtful, a sentence each.
     """
 
     problem: Problem
@@ -49,6 +59,8 @@ class Result:
     history: list[Round]
     out: Path | None = None
     absent: dict[str, str] = field(default_factory=dict)
+    held_out: float | None = None
+    warnings: tuple[str, ...] = ()
 
     def solution(self, points: Tensor) -> Jet:
         """The trained u at points [n, d]: ``.value``, ``.x``, ``.xx``, ..."""
@@ -184,6 +196,7 @@ def run(
         theta = latest.state.theta
         loss, absent = federation.loss(theta, latest.round)
         federation.check(rounds, loss, theta)
+        held_out, _ = federation.held_out(theta, latest.round)
     except BaseException as error:
         if record:
             record.save(latest)
@@ -195,7 +208,13 @@ def run(
         record.save(latest)
         record.finish(theta)
     directory = record.directory if record else None
-    return Result(problem, theta, loss, history, directory, absent)
+    warnings = [held_out.warning] if held_out and held_out.warning else []
+    for warning in warnings:
+        log.warning("%s", warning)
+    fresh = held_out.fresh if held_out else None
+    return Result(
+        problem, theta, loss, history, directory, absent, fresh, tuple(warnings)
+    )
 
 
 def _round(
@@ -211,7 +230,11 @@ def _round(
     if theta.is_cuda:
         torch.cuda.synchronize()
     reached = reached._replace(seconds=last.seconds + clock() - begin)
-    found, gap = measure(federation.problem, theta), None
+    found, held_out, gap = measure(federation.problem, theta), None, None
+    if reached.round % HELD_OUT == 0:
+        held_out, traffic = federation.held_out(theta, reached.round)
+        total = map(sum, zip(reached.traffic, traffic, strict=True))
+        reached = reached._replace(traffic=Traffic(*total))
     if whole is not None:
         before, after = last.state.point, reached.state.point
         gap = gauss_newton_gap(
@@ -227,6 +250,7 @@ def _round(
         seconds=reached.seconds,
         dropped=dropped,
         stale={str(m): age for m, age in stale.items()},
+        held_out=held_out.fresh if held_out else None,
         gn_gap=gap,
     )
     return line, reached

@@ -22,6 +22,7 @@ from fedsciml.methods import Leaf, Method, Record, flatten, placed, rebuild
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import agreement, contents
+from fedsciml.residual.held_out import Fresh, HeldOut
 
 _ROWS = "site.rows"  # hash of the rows, beside what the method remembers
 
@@ -73,6 +74,7 @@ class Site:
         self._rows = contents(problem.shard(client))
         self._how = (device, dtype)
         self._bound: tuple[list[int], System] | None = None
+        self._fresh: Fresh | None = None
 
     @cached_property
     def agreement(self) -> str:
@@ -140,6 +142,13 @@ class Site:
     def loss(self, theta: Tensor, totals: list[int]) -> float:
         """1/2 |r(theta)|^2 of the site's rows."""
         return self.system(totals).loss(theta.to(self._how[0]))
+
+    def held_out(self, theta: Tensor, totals: list[int]) -> HeldOut:
+        """Losses of the site's terms at points that it does not train on."""
+        system = self.system(totals)
+        if self._fresh is None or self._fresh.system is not system:
+            self._fresh = Fresh(system)
+        return self._fresh(theta.to(self._how[0]))
 
 
 class Files(Memories):

@@ -49,15 +49,13 @@ def agreement(problem: Problem) -> str:
     return _hash([*parts, f"{System(problem, shard).loss(start):.5e}"])
 
 
-def probes(problem: Problem, generator: Generator) -> tuple[Rows, ...]:
-    """A few rows of each term that need no data: at points drawn in the domain.
+def probes(problem: Problem, generator: Generator, n: int = PROBES) -> tuple[Rows, ...]:
+    """n rows of each term that need no data: at points drawn in the domain.
 
     They have weight 1, and targets of 1 where those are data.
     """
     d = len(problem.coordinates)
-    points = torch.rand(
-        PROBES, d, generator=generator, dtype=torch.float64, device="cpu"
-    )
+    points = torch.rand(n, d, generator=generator, dtype=torch.float64, device="cpu")
     if problem.domain is not None:
         lower, upper = (
             torch.as_tensor(c, device="cpu").to(points) for c in problem.domain

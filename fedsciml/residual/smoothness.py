@@ -17,7 +17,7 @@ from fedsciml.problem import Problem, Rows
 from fedsciml.problem.checks import joined
 from fedsciml.residual.block import by_autograd
 from fedsciml.residual.fingerprint import probes
-from fedsciml.residual.taylor import Read, dependence, field
+from fedsciml.residual.taylor import DRAWS, Read, dependence, field
 
 KINKED = {
     **{name: name for name in ("relu", "hardsigmoid", "hardswish", "threshold")},
@@ -54,8 +54,8 @@ def check_smooth(problem: Problem) -> None:
     parts = network.networks if isinstance(network, Parallel) else [network]
     if all(isinstance(net, MLP) and net.activation != "relu" for net in parts):
         return
-    for rows in probes(problem, Generator().manual_seed(0)):
-        for column, order in enumerate(_orders(problem, rows)):
+    for rows in probes(problem, Generator().manual_seed(0), DRAWS):
+        for column, order in enumerate(orders(problem, rows)):
             if order < 2:
                 continue
             kink = _kink(problem, network, column, order)
@@ -70,7 +70,7 @@ def check_smooth(problem: Problem) -> None:
                 )
 
 
-def _orders(problem: Problem, rows: Rows) -> list[int]:
+def orders(problem: Problem, rows: Rows) -> list[int]:
     """Highest order of a derivative of each output that the residual depends on."""
     c = len(problem.outputs) + len(problem.unknowns)
 

@@ -27,6 +27,7 @@ from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import fingerprint
+from fedsciml.residual.start import unsuitable
 
 log = getLogger(__name__)
 
@@ -176,6 +177,9 @@ def run(
         start = problem.network.init(Generator().manual_seed(seed), dtype).to(device)
         found = federation.start(start, seed)
     whole = System(problem, problem.pooled(), device, dtype) if gn_gap else None
+    warnings = unsuitable(problem, problem.pooled())
+    for warning in warnings:
+        log.warning("%s", warning)
 
     # What to continue from if the run is interrupted: the last round that is complete
     # and in the history.
@@ -208,9 +212,9 @@ def run(
         record.save(latest)
         record.finish(theta)
     directory = record.directory if record else None
-    warnings = [held_out.warning] if held_out and held_out.warning else []
-    for warning in warnings:
-        log.warning("%s", warning)
+    if held_out and held_out.warning:
+        warnings.append(held_out.warning)
+        log.warning("%s", held_out.warning)
     fresh = held_out.fresh if held_out else None
     return Result(
         problem, theta, loss, history, directory, absent, fresh, tuple(warnings)

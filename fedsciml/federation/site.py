@@ -10,6 +10,7 @@ of a site does not live from message to message, ``Files`` is what does.
 import re
 from collections.abc import Iterator, MutableMapping
 from functools import cached_property
+from logging import getLogger
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,9 @@ from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import agreement, contents
 from fedsciml.residual.held_out import Fresh, HeldOut
+from fedsciml.residual.start import check_finite, unsuitable
+
+log = getLogger(__name__)
 
 _ROWS = "site.rows"  # hash of the rows, beside what the method remembers
 
@@ -75,6 +79,9 @@ class Site:
         self._how = (device, dtype)
         self._bound: tuple[list[int], System] | None = None
         self._fresh: Fresh | None = None
+        self._begun = False
+        for warning in unsuitable(problem, problem.shard(client)):
+            log.warning("%s", warning)
 
     @cached_property
     def agreement(self) -> str:
@@ -131,8 +138,12 @@ class Site:
         memory, device = None, self._how[0]
         if content:
             memory = placed(rebuild(content, self.method.kinds), device)
-        part = self.method.part(ask)
-        answer, memory = part(self.system(totals), placed(ask, device), memory)
+        part, system = self.method.part(ask), self.system(totals)
+        ask = placed(ask, device)
+        if not self._begun and hasattr(ask, "theta"):
+            check_finite(system, ask.theta, tell_point=False)
+            self._begun = True
+        answer, memory = part(system, ask, memory)
         for stamp in [s for s in memories if _age(s) < _age(order.keep)]:
             del memories[stamp]
         content = {} if memory is None else flatten(memory)

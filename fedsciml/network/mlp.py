@@ -159,8 +159,7 @@ class MLP:
         """Values [n, c] at points [n, d], on the autograd graph."""
         activation = ACTIVATIONS[self.activation]
         *hidden, (weight, bias) = self.layers(theta)
-        features = self._features()
-        h = x if features is None else features(x)
+        h = self.taken(x)
         for w, b in hidden:
             (h,) = activation(torch.addmm(b, h, w.mT), 0)
         values = torch.addmm(bias, h, weight.mT)
@@ -191,6 +190,11 @@ class MLP:
             return x
         jets = derivatives(features, x, layout.channels)
         return torch.stack([jets[channel] for channel in layout.channels])
+
+    def taken(self, x: Tensor) -> Tensor:
+        """What the first layer takes at the points x [n, d], shape [n, w_0]."""
+        features = self._features()
+        return x if features is None else features(x)
 
     def _features(self) -> PointFunction | None:
         """Maps points to what the first layer takes; None for the points."""

@@ -346,6 +346,7 @@ FULL = Round(
     seconds=0.1 + 0.2,
     dropped={"10": 'a "word"\x00 and é', "2": ""},
     stale={"1": 3},
+    held_out=1e-9,
     gn_gap=0.0,
 )
 """A round with all that a line can hold."""

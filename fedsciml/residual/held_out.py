@@ -131,11 +131,9 @@ def _points(
 
 def _equations(problem: Problem) -> list[int]:
     """Numbers of the terms that read derivatives of the highest order."""
-    highest = []
-    for rows in probes(problem, Generator().manual_seed(0), DRAWS):
-        with suppress(Exception):
-            highest.append((max(orders(problem, rows)), rows.term))
-    return [term for order, term in highest if order == max(highest)[0]]
+    drawn = probes(problem, Generator().manual_seed(0), DRAWS)
+    highest = {rows.term: max(orders(problem, rows), default=-1) for rows in drawn}
+    return [t for t, order in highest.items() if order == max(highest.values())]
 
 
 def among(points: Tensor, corners: Tensor, n: int, generator: Generator) -> Tensor:

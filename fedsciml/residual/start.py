@@ -98,28 +98,27 @@ def _coordinates(problem: Problem, theta: Tensor, rows: list[Rows]) -> list[str]
 
 def _targets(problem: Problem, theta: Tensor, rows: list[Rows]) -> list[str]:
     """Of the values that the solution is asked to have."""
-    sizes: list[tuple[float, Rows]] = []
-    for part in rows:
-        if part.target is None:
-            continue
-        with torch.no_grad():
-            values = problem.network(theta, part.points[:1000]).abs().max()
-        ratio = float(part.target.abs().max()) / max(float(values), 1e-300)
-        if ratio > ROUNDING:
-            sizes.append((ratio, part))
-    if all(SMALL < ratio < LARGE for ratio, _ in sizes):
+    given = [(r.target.abs().max(), r) for r in rows if r.target is not None]
+    if not given:
+        return []
+    with torch.no_grad():  # of all terms: at single points, values may vanish
+        points = torch.cat([part.points[:1000] for part in rows])
+        values = float(problem.network(theta, points).abs().max())
+    low, high = SMALL * values, LARGE * max(values, 1.0)
+    sizes = [(float(size), part) for size, part in given if size > ROUNDING * values]
+    if all(low <= size <= high for size, _ in sizes):
         return []
     # Others are sources, in units of the equation.
-    sizes = [s for s in sizes if max(orders(problem, s[1].part(slice(DRAWS)))) == 0]
-    ratio, part = max(sizes, key=lambda size: size[0], default=(1.0, rows[0]))
-    if SMALL < ratio < LARGE:
+    sizes = [s for s in sizes if not any(orders(problem, s[1].part(slice(DRAWS))))]
+    size, part = max(sizes, key=lambda known: known[0], default=(low, rows[0]))
+    if low <= size <= high:
         return []
     name = problem.terms[part.term].name
     return [
-        f"The targets of term '{name}' are about {ratio:.0e} of the values that the "
-        f"network of problem '{problem.name}' begins with; it may not reach them. Give "
-        "it units, MLP(outputs=(shift, scale)), see fedsciml.network.standard, or "
-        "scale the values."
+        f"The targets of term '{name}' are up to {size:.0e}, the values that the "
+        f"network of problem '{problem.name}' begins with up to {values:.0e}; it may "
+        "not reach them. Give it units, MLP(outputs=(shift, scale)), see "
+        "fedsciml.network.standard, or scale the values."
     ]
 
 

@@ -155,7 +155,7 @@ class Federation:
         known = [
             told
             for told in answers.values()
-            if isinstance(told, HeldOut) and all(math.isfinite(x) for x in told)
+            if isinstance(told, HeldOut) and all(0 <= x < math.inf for x in told)
         ]
         traffic = Traffic()
         if not self.method.pooled:

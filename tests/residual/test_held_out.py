@@ -48,7 +48,7 @@ def test_a_network_that_fits_its_points_alone_is_told_of(
     sampled: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "fedsciml"):
-        result = run(straight(30.0, 60, sampled), methods.load("fipa"), 40)
+        result = run(straight(30.0, 60, sampled), methods.load("fipa"), 30)
     assert result.loss < 1e-20  # measured 1e-26
     assert result.errors()[0] > 0.1  # measured 0.7
     assert result.history[-1].held_out == result.held_out > 1e-4
@@ -59,7 +59,7 @@ def test_a_network_that_fits_its_points_alone_is_told_of(
 
 
 def test_a_network_that_solves_the_equation_is_not() -> None:
-    result = run(straight(1.0, 60), methods.load("fipa"), 25)
+    result = run(straight(1.0, 60), methods.load("fipa"), 20)
     assert result.errors()[0] < 1e-9
     assert result.held_out is not None
     assert result.held_out < 1e3 * result.loss

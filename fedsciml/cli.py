@@ -109,6 +109,12 @@ class Command:
         Raises:
             ValueError: If they cannot be made.
         """
+        if self.parameters.get("clients", 1) != 1 and _pooled(self.method):
+            raise ValueError(
+                f"Method {self.method} is centralised: all rows are in one place, and "
+                f"--clients {self.parameters['clients']} says nothing. Leave it out, "
+                "or take a federated method."
+            )
         problem = problems.load(self.problem, **self.parameters)
         around = {key: getattr(self, key) for key in ("resample", "warmup", "compress")}
         method = wrappers.load(self.method, **around, **self.options)
@@ -373,6 +379,11 @@ def _defaults(of: Mapping[str, str]) -> str:
     if len(set(of.values())) == 1:
         return f"{', '.join(of)}: default {next(iter(of.values()))}"
     return "defaults: " + ", ".join(f"{method} {value}" for method, value in of.items())
+
+
+def _pooled(method: str) -> bool:
+    """Whether a method is centralised."""
+    return methods.load(method).pooled
 
 
 def _listed(title: str, entries: Mapping[str, str]) -> str:

@@ -79,7 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
                     notes={"command": asdict(todo)},
                 )
         content = summary(result, todo, out)
-        print(json.dumps(content) if "json" in given else _sentence(content))
+        lines = [f"warning: {text}" for text in result.warnings]
+        told = "\n".join([_sentence(content), *lines])
+        print(json.dumps(content) if "json" in given else told)
         if "no_plots" not in given:
             _draw(result, todo, out)
     except KeyboardInterrupt:
@@ -194,8 +196,9 @@ def summary(result: Result, todo: cli.Command, out: Path) -> dict[str, Any]:
         "bytes_down": last.bytes_down,
         "messages": last.messages,
         "absent": result.absent,
-        "dropped": sum(len(line.dropped) for line in result.history),
+        "held_out": result.held_out,
         "warnings": result.warnings,
+        "dropped": sum(len(line.dropped) for line in result.history),
         "seconds": last.seconds,
         "max_rank": max(ranks, default=None),
         "mean_rank": sum(ranks) / len(ranks) if ranks else None,
@@ -264,8 +267,7 @@ def _sentence(content: Mapping[str, Any]) -> str:
         text += f", {content['dropped']} uploads dropped (see history.jsonl)"
     up, down = _common.size(content["bytes_up"]), _common.size(content["bytes_down"])
     text += f"; {content['seconds']:.1f} s, {up} up, {down} down"
-    warned = "".join(f"\nwarning: {told}" for told in content["warnings"])
-    return f"{text}; {content['out']}{warned}"
+    return f"{text}; {content['out']}"
 
 
 def _changed(content: Mapping[str, Any]) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Centralised Gauss-Newton training inside DeepXDE, in place of L-BFGS."""
 
+from logging import getLogger
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from fedsciml.deepxde.conversion import problem
 from fedsciml.deepxde.weights import Model, restore
 from fedsciml.federation import Federation, InProcess
 from fedsciml.residual import System
+
+log = getLogger(__name__)
 
 History = Any
 """A ``deepxde.model.LossHistory``, and a ``TrainState``."""
@@ -88,4 +91,7 @@ def train(
             model._test(verbose=verbose)
             if model.stop_training:
                 break
+    held_out, _ = federation.held_out(reached)
+    if held_out is not None and held_out.warning:
+        log.warning("%s", held_out.warning)
     return model.losshistory, progress

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedsciml.methods import Method, Record
 from fedsciml.problem import Problem
+from fedsciml.residual.held_out import HeldOut
 
 
 class Reply(NamedTuple):
@@ -72,6 +73,11 @@ class Clients(Protocol):
         self, theta: Tensor, clients: Sequence[int], deadline: float | None
     ) -> dict[int, float | Exception]:
         """Each client's loss at theta [p], or why it is not known."""
+
+    def held_out(
+        self, theta: Tensor, clients: Sequence[int], deadline: float | None
+    ) -> dict[int, HeldOut | Exception]:
+        """Each client's losses at points that it does not train on, at theta [p]."""
 
 
 class Backend(Protocol):

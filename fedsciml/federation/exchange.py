@@ -26,9 +26,12 @@ from fedsciml.federation.admission import outliers, refusal, usual
 from fedsciml.federation.backend import Clients
 from fedsciml.federation.checkpoint import Checkpoint
 from fedsciml.federation.participation import Heard, Participation, Rules, TooFewClients
-from fedsciml.methods import Inconsistent, Info, Method, Record, State
+from fedsciml.federation.traffic import Traffic
+from fedsciml.methods import Inconsistent, Info, Method, Opening, Record, State, payload
 from fedsciml.problem import Problem
 from fedsciml.problem.outward import line
+from fedsciml.residual.held_out import HeldOut
+from fedsciml.residual.smoothness import check_smooth
 
 log = getLogger(__name__)
 
@@ -70,7 +73,8 @@ class Federation:
         sleep: Waits so many seconds.
 
     Raises:
-        ValueError: If the rules do not suit the method or the number of clients.
+        ValueError: If the rules do not suit the method or the number of clients, or
+            the network has kinks where a residual reads second derivatives.
     """
 
     problem: Problem
@@ -81,6 +85,7 @@ class Federation:
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
+        check_smooth(self.problem)
         clients, staleness = len(self.holders), self.rules.staleness
         if self.need > clients:
             raise ValueError(
@@ -147,9 +152,30 @@ class Federation:
         Raises:
             Exception: As ``advance``.
         """
-        asking = _Asking(self, since.round, since.participation)
+        asking = _Asking(self, since)
         found = asking.patiently(lambda: asking.loss(since.state.theta))
         return found, asking.reasons()
+
+    def held_out(self, since: Checkpoint) -> tuple[HeldOut | None, Traffic]:
+        """Losses at points that are not trained on, and what crossed to know them.
+
+        None if a client that is needed does not tell, or tells what cannot be: no round
+        fails or waits for this.
+        """
+        asked, theta = _Asking(self, since).here(), since.state.theta
+        answers = self.clients.held_out(theta, asked, self.rules.deadline)
+        known = [
+            told
+            for told in answers.values()
+            if isinstance(told, HeldOut) and all(0 <= x < math.inf for x in told)
+        ]
+        traffic = Traffic()
+        if not self.method.pooled:
+            down = len(asked) * payload(Opening(theta))
+            traffic = Traffic(24 * len(known), down, len(asked) + len(known))
+        if len(known) < self.need:
+            return None, traffic
+        return HeldOut(*map(sum, zip(*known, strict=True))), traffic
 
     def check(self, number: int, loss: float, theta: Tensor) -> None:
         """Refuse to go on with, or to end at, what is not finite.
@@ -175,12 +201,14 @@ class _Asking:
     """
 
     def __init__(
-        self, federation: Federation, number: int, last: Participation | None
+        self, federation: Federation, since: Checkpoint, number: int | None = None
     ) -> None:
+        last = since.participation
         known = last.strikes if last else {}
         self.strikes = {m: list(rounds) for m, rounds in known.items()}
         self.shut_out = last.shut_out if last else []
-        self.federation, self.number = federation, number
+        self.federation = federation
+        self.number = since.round if number is None else number
         self.method, self.rules = federation.method, federation.rules
         self.clients, self.need = federation.clients, federation.need
         self.label = f"{self.method.name} on {federation.problem.name}"
@@ -286,7 +314,7 @@ class _Conversation(_Asking):
     """
 
     def __init__(self, federation: Federation, since: Checkpoint) -> None:
-        super().__init__(federation, since.round + 1, since.participation)
+        super().__init__(federation, since, since.round + 1)
         self.since, self.traffic = since, since.traffic
         self.stale: dict[int, int] = {}
         self.memories = list(since.memories)

@@ -41,6 +41,9 @@ class Round:
         seconds: Until the end of the round.
         dropped: Clients whose uploads were not merged, and why.
         stale: Clients for whom an earlier sketch stood in, and its age in rounds.
+        held_out: Loss of the model at points that are not trained on, summed over the
+            clients, of the terms that have such points; None in rounds in which it was
+            not asked for.
         gn_gap: Distance of the step from the centralised Gauss-Newton step, relative;
             None where it was not asked for.
     """
@@ -66,6 +69,7 @@ class Round:
     against: tuple[int, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
     stale: Mapping[str, int] = field(default_factory=dict)
+    held_out: float | None = None
     gn_gap: float | None = None
 
     __hash__ = None  # type: ignore[assignment]
@@ -89,8 +93,9 @@ class Round:
         ):
             if not plain[name]:
                 del plain[name]
-        if self.gn_gap is None:
-            del plain["gn_gap"]
+        for name in ("held_out", "gn_gap"):
+            if plain[name] is None:
+                del plain[name]
         return json.dumps(_swapped(plain, _finite), allow_nan=False) + "\n"
 
     @classmethod

@@ -12,6 +12,8 @@ from fedsciml.federation.backend import Reply
 from fedsciml.methods import Method, Record
 from fedsciml.problem import Problem
 from fedsciml.residual import System
+from fedsciml.residual.held_out import Fresh, HeldOut
+from fedsciml.residual.start import check_finite
 
 Answer = TypeVar("Answer")
 
@@ -49,6 +51,8 @@ class LocalClients:
         self.method = method
         self.systems = [System(problem, shard, device, dtype) for shard in shards]
         self.shares = [shard.share for shard in shards]
+        self._begun: set[int] = set()
+        self._fresh = [Fresh(system) for system in self.systems]
         self.memories: dict[int, Record | None] = dict.fromkeys(range(len(shards)))
         self._clock = clock
 
@@ -64,12 +68,15 @@ class LocalClients:
         deadline: float | None = None,
     ) -> dict[int, Reply | Exception]:
         """Answers, or what the clients raised; a ``TimeoutError`` for a late one."""
-        part = self.method.part(ask)
-        return self._answers(
-            lambda m: Reply(*part(self.systems[m], ask, memories[m])),
-            list(memories),
-            deadline,
-        )
+        part, theta = self.method.part(ask), getattr(ask, "theta", None)
+
+        def answer(m: int) -> Reply:
+            if m not in self._begun and theta is not None:
+                check_finite(self.systems[m], theta, tell_point=True)
+                self._begun.add(m)
+            return Reply(*part(self.systems[m], ask, memories[m]))
+
+        return self._answers(answer, list(memories), deadline)
 
     def exchange(self, ask: Record) -> dict[int, Record]:
         """The answers of all clients, which remember: a federation without faults.
@@ -90,6 +97,12 @@ class LocalClients:
     ) -> dict[int, float | Exception]:
         """Each client's loss at theta [p]."""
         return self._answers(lambda m: self.systems[m].loss(theta), clients, deadline)
+
+    def held_out(
+        self, theta: Tensor, clients: Sequence[int], deadline: float | None = None
+    ) -> dict[int, HeldOut | Exception]:
+        """Each client's losses at points that it does not train on, at theta [p]."""
+        return self._answers(lambda m: self._fresh[m](theta), clients, deadline)
 
     def _answers(
         self,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import partial
+from logging import getLogger
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,21 @@ from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.participation import Rules
 from fedsciml.federation.review import review
-from fedsciml.methods import Method, unique
+from fedsciml.federation.traffic import Traffic
+from fedsciml.methods import Method, payload, unique
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import fingerprint
+from fedsciml.residual.start import unsuitable
+
+log = getLogger(__name__)
+
+HELD_OUT = 10
+"""Every so many rounds the clients are asked for their residual at other points."""
+
+LITTLE = 0.01
+"""Part of all bytes that this may cost; else it is asked for in fewer rounds."""
 
 CHECKPOINT_SECONDS = 2.0
 """At least so long between checkpoints: what a killed run has to do again."""
@@ -42,6 +53,8 @@ class Result:
         history: One record per round.
         out: The run directory, if the run was recorded.
         absent: Clients that did not tell their loss in the end, and why.
+        held_out: Loss at points that are not trained on, of the terms that have such
+            points; None if a client did not tell it.
         warnings: Why the result may be wrong though the run was completed.
     """
 
@@ -51,6 +64,7 @@ class Result:
     history: list[Round]
     out: Path | None = None
     absent: dict[str, str] = field(default_factory=dict)
+    held_out: float | None = None
     warnings: list[str] = field(default_factory=list)
 
     def solution(self, points: Tensor) -> Jet:
@@ -167,6 +181,9 @@ def run(
         start = problem.network.init(Generator().manual_seed(seed), dtype).to(device)
         found = federation.start(start, seed)
     whole = System(problem, problem.pooled(), device, dtype) if gn_gap else None
+    warnings = unsuitable(problem, problem.pooled())
+    for warning in warnings:
+        log.warning("%s", warning)
 
     # What to continue from if the run is interrupted: the last round that is complete
     # and in the history.
@@ -187,6 +204,7 @@ def run(
         theta = latest.state.theta
         loss, absent = federation.loss(latest)
         federation.check(rounds, loss, theta)
+        held_out, _ = federation.held_out(latest)
     except BaseException as error:
         if record:
             record.save(latest)
@@ -199,8 +217,14 @@ def run(
         record.finish(theta)
     directory = record.directory if record else None
     dropped = any(line.dropped for line in history)
-    warnings = review(problem, history, federation.terms if dropped else {})
-    return Result(problem, theta, loss, history, directory, absent, warnings)
+    ended = review(problem, history, federation.terms if dropped else {})
+    if held_out and held_out.warning:
+        ended.append(held_out.warning)
+    for warning in ended:
+        log.warning("%s", warning)
+    warnings += ended
+    fresh = held_out.fresh if held_out else None
+    return Result(problem, theta, loss, history, directory, absent, fresh, warnings)
 
 
 def _round(
@@ -216,7 +240,11 @@ def _round(
     if theta.is_cuda:
         torch.cuda.synchronize()
     reached = reached._replace(seconds=last.seconds + clock() - begin)
-    found, gap = measure(federation.problem, theta), None
+    found, held_out, gap = measure(federation.problem, theta), None, None
+    if reached.round % _interval(reached) == 0:
+        held_out, traffic = federation.held_out(reached)
+        total = map(sum, zip(reached.traffic, traffic, strict=True))
+        reached = reached._replace(traffic=Traffic(*total))
     if whole is not None:
         before, after = last.state.point, reached.state.point
         gap = gauss_newton_gap(
@@ -235,9 +263,22 @@ def _round(
         seconds=reached.seconds,
         dropped=dropped,
         stale={str(m): age for m, age in stale.items()},
+        held_out=held_out.fresh if held_out else None,
         gn_gap=gap,
     )
     return line, reached
+
+
+def _interval(reached: Checkpoint) -> int:
+    """Rounds from one question for the held-out residual to the next.
+
+    It costs each client that takes part the bytes of theta.
+    """
+    if reached.participation is None or not sum(reached.traffic[:2]):
+        return HELD_OUT
+    cost = payload(reached.state.theta) * len(reached.participation.members)
+    a_round = sum(reached.traffic[:2]) / reached.round
+    return HELD_OUT * max(1, math.ceil(cost / a_round / LITTLE / HELD_OUT))
 
 
 def describe(method: object) -> dict[str, object]:

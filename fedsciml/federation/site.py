@@ -10,6 +10,7 @@ of a site does not live from message to message, ``Files`` is what does.
 import re
 from collections.abc import Iterator, MutableMapping
 from functools import cached_property
+from logging import getLogger
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,10 @@ from fedsciml.methods import Leaf, Method, Record, flatten, placed, rebuild
 from fedsciml.problem import Problem, SiteError
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import agreement, contents
+from fedsciml.residual.held_out import Fresh, HeldOut
+from fedsciml.residual.start import check_finite, unsuitable
+
+log = getLogger(__name__)
 
 _ROWS = "site.rows"  # hash of the rows, beside what the method remembers
 
@@ -77,6 +82,10 @@ class Site:
         self._rows = contents(problem.shard(client))
         self._how = (device, dtype)
         self._bound: tuple[list[int], System] | None = None
+        self._fresh: Fresh | None = None
+        self._begun = False
+        for warning in unsuitable(problem, problem.shard(client)):
+            log.warning("%s", warning)
 
     @cached_property
     def agreement(self) -> str:
@@ -133,8 +142,12 @@ class Site:
         memory, device = None, self._how[0]
         if content:
             memory = placed(rebuild(content, self.method.kinds), device)
-        part = self.method.part(ask)
-        answer, memory = part(self.system(totals), placed(ask, device), memory)
+        part, system = self.method.part(ask), self.system(totals)
+        ask = placed(ask, device)
+        if not self._begun and hasattr(ask, "theta"):
+            check_finite(system, ask.theta, tell_point=False)
+            self._begun = True
+        answer, memory = part(system, ask, memory)
         for stamp in [s for s in memories if _age(s) < _age(order.keep)]:
             del memories[stamp]
         content = {} if memory is None else flatten(memory)
@@ -144,6 +157,13 @@ class Site:
     def loss(self, theta: Tensor, totals: list[int]) -> float:
         """1/2 |r(theta)|^2 of the site's rows."""
         return self.system(totals).loss(theta.to(self._how[0]))
+
+    def held_out(self, theta: Tensor, totals: list[int]) -> HeldOut:
+        """Losses of the site's terms at points that it does not train on."""
+        system = self.system(totals)
+        if self._fresh is None or self._fresh.system is not system:
+            self._fresh = Fresh(system)
+        return self._fresh(theta.to(self._how[0]))
 
 
 class Files(Memories):

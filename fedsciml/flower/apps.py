@@ -106,9 +106,13 @@ def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
     @_discreet
     def evaluate(message: Message, context: Context) -> Message:
         here, order = site(context), message.content.config_records["order"]
-        loss = here.loss(decode(message.content, (Opening,)).theta, _totals(order))
-        told = MetricRecord({"loss": loss, "num-examples": sum(here.counts)})
-        content = RecordDict({"metrics": told})
+        theta, totals = decode(message.content, (Opening,)).theta, _totals(order)
+        if order.get("held-out"):
+            told = here.held_out(theta, totals)._asdict()
+        else:
+            told = {"loss": here.loss(theta, totals)}
+        metrics = MetricRecord({**told, "num-examples": sum(here.counts)})
+        content = RecordDict({"metrics": metrics})
         return Message(content, reply_to=message)
 
     return app

@@ -15,6 +15,7 @@ from fedsciml.flower.messenger import Messenger, log
 from fedsciml.methods import Method, Opening, Record, placed
 from fedsciml.problem import Problem
 from fedsciml.residual.fingerprint import agreement
+from fedsciml.residual.held_out import HeldOut
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,13 +189,38 @@ class Nodes:
         self, theta: Tensor, clients: Sequence[int], deadline: float | None = None
     ) -> dict[int, float | Exception]:
         """Each client's loss at theta [p], or why it is not known."""
-        order = ConfigRecord({"totals": self.totals})
-        letter = RecordDict({**encode(Opening(theta)), "order": order})
-        replies = self._replies("evaluate", dict.fromkeys(clients, letter), deadline)
+        replies = self._evaluated(theta, clients, deadline)
         return {
             m: reply if isinstance(reply, Exception) else _metric(reply, "loss")
             for m, reply in replies.items()
         }
+
+    def held_out(
+        self, theta: Tensor, clients: Sequence[int], deadline: float | None = None
+    ) -> dict[int, HeldOut | Exception]:
+        """Each client's losses at points that it does not train on, at theta [p]."""
+        replies = self._evaluated(theta, clients, deadline, {"held-out": True})
+        found: dict[int, HeldOut | Exception] = {}
+        for m, reply in replies.items():
+            if isinstance(reply, Exception):
+                found[m] = reply
+                continue
+            told = [_metric(reply, key) for key in HeldOut._fields]
+            wrong = [value for value in told if isinstance(value, Exception)]
+            found[m] = wrong[0] if wrong else HeldOut(*told)  # type: ignore[arg-type]
+        return found
+
+    def _evaluated(
+        self,
+        theta: Tensor,
+        clients: Sequence[int],
+        deadline: float | None,
+        more: Mapping[str, bool] | None = None,
+    ) -> dict[int, RecordDict | Exception]:
+        """What each client replies about its rows at theta [p]."""
+        order = ConfigRecord({"totals": self.totals, **(more or {})})
+        letter = RecordDict({**encode(Opening(theta)), "order": order})
+        return self._replies("evaluate", dict.fromkeys(clients, letter), deadline)
 
     def _replies(
         self, kind: str, letters: dict[int, RecordDict], deadline: float | None

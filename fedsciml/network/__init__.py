@@ -7,6 +7,7 @@ from fedsciml.network.mlp import MLP
 from fedsciml.network.module import ModuleNetwork
 from fedsciml.network.parallel import Parallel
 from fedsciml.network.tape import Tape
+from fedsciml.network.units import Sums, standard, sums
 
 __all__ = [
     "ACTIVATIONS",
@@ -17,5 +18,8 @@ __all__ = [
     "Network",
     "Parallel",
     "PointFunction",
+    "Sums",
     "Tape",
+    "standard",
+    "sums",
 ]

@@ -12,6 +12,14 @@ from fedsciml.network.base import PointFunction
 from fedsciml.network.constraint import Constraint, columns, constraint
 from fedsciml.network.jet import Layout, derivatives
 from fedsciml.network.tape import Step, Tape, first, layers
+from fedsciml.network.units import (
+    Corners,
+    Units,
+    affine,
+    checked_box,
+    checked_units,
+    rescaled,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +33,11 @@ class MLP:
     ``distance`` that vanishes where u is given and a ``lift`` with the given values,
     every theta satisfies them. Both are ordinary torch functions of points [n, d] that
     return [n] or [n, c]; their derivatives are found automatically, once per shard.
+
+    A network is made for coordinates and values of about 1. ``inputs`` and ``outputs``
+    let it keep to them whatever the units of the problem; see ``fedsciml.network.
+    units``. Derivatives are those by the problem's own coordinates, of the problem's
+    own values.
 
     Two networks are equal only if they are the same object.
 
@@ -40,10 +53,15 @@ class MLP:
             (cos x, sin x) for a periodic u or Fourier features; the points by default.
             Differentiated as ``distance``. Then ``widths`` starts with w_0.
         start: Parameters to start from, whatever the seed, shape [p]; random for None.
+        inputs: Corners (lower, upper) of the box of the points, as ``Problem.domain``:
+            the first layer takes it as [-1, 1]^d. None leaves points as they are.
+        outputs: (shift, scale), numbers or one per output, of which the network's
+            values are shift + scale * N; a ``distance`` and a ``lift`` come after.
 
     Raises:
         ValueError: If a width is below 1 or there is no hidden layer, activation or
-            initialisation are unknown, or the start has another shape.
+            initialisation are unknown, the start has another shape, or ``inputs`` or
+            ``outputs`` are no box and no units of these widths.
     """
 
     widths: tuple[int, ...]
@@ -53,6 +71,8 @@ class MLP:
     distance: PointFunction | None = None
     features: PointFunction | None = None
     start: Tensor | None = field(default=None, repr=False)
+    inputs: Corners | None = None
+    outputs: Units | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -76,6 +96,17 @@ class MLP:
                 f"An MLP of widths {self.widths} starts from [{self.size}] parameters; "
                 f"got shape {list(self.start.shape)}."
             )
+        if self.inputs is not None:
+            if self.features is not None:
+                raise ValueError(
+                    "An MLP with features takes what these make of the points; scale "
+                    "the points in them, and leave inputs out."
+                )
+            box = checked_box(self.inputs, self.widths[0])
+            object.__setattr__(self, "inputs", box)
+        if self.outputs is not None:
+            units = checked_units(self.outputs, self.columns)
+            object.__setattr__(self, "outputs", units)
 
     @property
     def size(self) -> int:
@@ -103,8 +134,9 @@ class MLP:
         return None
 
     def description(self) -> Sequence[object]:
-        """Widths, activation and initialisation."""
-        return [self.widths, self.activation, self.initialisation]
+        """Widths, activation and initialisation; its units if it has some."""
+        units = [u for u in (self.inputs, self.outputs) if u is not None]
+        return [self.widths, self.activation, self.initialisation, *units]
 
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """A random start theta, shape [p]; drawn in float64 whatever the dtype."""
@@ -127,10 +159,13 @@ class MLP:
         """Values [n, c] at points [n, d], on the autograd graph."""
         activation = ACTIVATIONS[self.activation]
         *hidden, (weight, bias) = self.layers(theta)
-        h = x if self.features is None else self.features(x)
+        h = self.taken(x)
         for w, b in hidden:
             (h,) = activation(torch.addmm(b, h, w.mT), 0)
         values = torch.addmm(bias, h, weight.mT)
+        if self.outputs is not None:
+            shift, scale = (values.new_tensor(part) for part in self.outputs)
+            values = shift + scale * values
         if self.distance is not None:
             values = columns(self.distance, self.columns)(x) * values
         if self.lift is not None:
@@ -139,17 +174,31 @@ class MLP:
 
     def constrain(self, x: Tensor, layout: Layout) -> Constraint | None:
         """Output transform of the jets at the points x [n, d]; None without one."""
-        return constraint(self.lift, self.distance, self.columns, x, layout)
+        c = self.columns
+        if self.outputs is None:
+            return constraint(self.lift, self.distance, c, x, layout)
+        lift, distance = rescaled(self.lift, self.distance, self.outputs)
+        return constraint(lift, distance, c, x, layout)
 
-    def inputs(self, x: Tensor, layout: Layout) -> Tensor:
+    def prepared(self, x: Tensor, layout: Layout) -> Tensor:
         """What the first layer is applied to; does not depend on theta.
 
-        The points x [n, d], or the jets [K, n, w_0] of their features.
+        The points x [n, d], or the jets [K, n, w_0] of their features or units.
         """
-        if self.features is None:
+        features = self._features()
+        if features is None:
             return x
-        jets = derivatives(self.features, x, layout.channels)
+        jets = derivatives(features, x, layout.channels)
         return torch.stack([jets[channel] for channel in layout.channels])
+
+    def taken(self, x: Tensor) -> Tensor:
+        """What the first layer takes at the points x [n, d], shape [n, w_0]."""
+        features = self._features()
+        return x if features is None else features(x)
+
+    def _features(self) -> PointFunction | None:
+        """Maps points to what the first layer takes; None for the points."""
+        return self.features if self.inputs is None else affine(self.inputs)
 
     def forward(
         self, theta: Tensor, inputs: Tensor, layout: Layout, keep: bool = True
@@ -159,7 +208,7 @@ class MLP:
         Args:
             theta: Parameters, shape [p]; or several at once, [..., p], and then every
                 shape that depends on theta has these dimensions before n.
-            inputs: What ``inputs`` returned for n points.
+            inputs: What ``prepared`` returned for n points.
             layout: The K channels.
             keep: Whether to keep what derivatives need; if not, only the ``output`` of
                 the tape may be used.

@@ -2,6 +2,8 @@
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from fedsciml.network.base import Network
 
@@ -11,10 +13,15 @@ class ModuleNetwork(Network):
 
     theta lists ``module.parameters()`` in order. Training starts from the present
     parameters, whatever the seed. Floating buffers are used in theta's precision.
+
+    Raises:
+        ValueError: If a part of the module is random or couples the points of a batch:
+            dropout and batch normalisation in training mode; also when training starts.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.module = module
+        _check(module)
         self._shapes = {name: p.shape for name, p in module.named_parameters()}
 
     @property
@@ -24,6 +31,7 @@ class ModuleNetwork(Network):
 
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """The module's present parameters, shape [p]."""
+        _check(self.module)
         parts = [p.detach().flatten() for p in self.module.parameters()]
         return torch.cat(parts).to(dtype)
 
@@ -40,3 +48,25 @@ class ModuleNetwork(Network):
             start += shape.numel()
         values: Tensor = torch.func.functional_call(self.module, tensors, (x,))
         return values
+
+
+def _check(module: torch.nn.Module) -> None:
+    """Refuse what makes a residual random, or that of a point depend on others."""
+    for name, part in module.named_modules():
+        if not part.training:
+            continue
+        kind, where = type(part).__name__, f"'{name}'" if name else "the module itself"
+        if isinstance(part, _BatchNorm):
+            raise ValueError(
+                f"{where} is a {kind} in training mode: values at a point then depend "
+                "on the other points of the batch, and a residual must not. Call "
+                "module.eval() to use the statistics it has, or take GroupNorm or "
+                "LayerNorm."
+            )
+        chance = part.p if isinstance(part, _DropoutNd) else getattr(part, "dropout", 0)
+        if isinstance(chance, float) and chance > 0:
+            raise ValueError(
+                f"{where} is a {kind} that drops values at random (dropout {chance:g}, "
+                "training mode); a residual must be the same whenever it is "
+                "evaluated. Call module.eval(), or build it without."
+            )

@@ -96,9 +96,9 @@ class Parallel:
         """Number of outputs of all networks and of unknowns, c' + s."""
         return sum(net.widths[-1] for net in self._mlps()) + len(self.unknowns)
 
-    def inputs(self, x: Tensor, layout: Layout) -> list[Tensor]:
-        """Inputs of each network, see ``MLP.inputs``."""
-        return [network.inputs(x, layout) for network in self._mlps()]
+    def prepared(self, x: Tensor, layout: Layout) -> list[Tensor]:
+        """Inputs of each network, see ``MLP.prepared``."""
+        return [network.prepared(x, layout) for network in self._mlps()]
 
     def constrain(self, x: Tensor, layout: Layout) -> "ParallelConstraint":
         """Output transforms of the networks' jets at the points x [n, d]."""

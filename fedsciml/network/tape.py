@@ -30,7 +30,7 @@ class Tape:
     Attributes:
         widths: Those of the MLP.
         layers: Weight [out, in] and bias [out] of each layer.
-        inputs: What the first layer is applied to, see ``MLP.inputs``.
+        inputs: What the first layer is applied to, see ``MLP.prepared``.
         layout: The K channels.
         steps: The activations, one less than layers; none if they were not kept.
         output: Jets of the last layer, shape [K, n, c].

@@ -137,12 +137,20 @@ def names(problem: "Problem") -> None:
 
 
 def network(problem: "Problem") -> None:
-    """Raise ValueError if the network does not map points [n, d] to values [n, c]."""
+    """Refuse a network that does not map each point by itself to its values.
+
+    Raises:
+        ValueError: If values have not the shape [n, c], differ from one evaluation to
+            the next, or depend on the other points.
+    """
     points = joined(problem.terms[0].points)[:2]
     start = problem.network.init(Generator().manual_seed(0), torch.float64)
     expected = [len(points), len(problem.outputs)]
     try:
-        shape = list(problem.network(start, points.to(start)).shape)
+        with torch.no_grad():
+            values, again = (problem.network(start, points.to(start)) for _ in "12")
+            alone = problem.network(start, points[:1].to(start))
+        shape = list(values.shape)
     except RuntimeError as error:
         raise ValueError(
             f"The network of problem '{problem.name}' does not take points "
@@ -154,6 +162,18 @@ def network(problem: "Problem") -> None:
             f"The network of problem '{problem.name}' returns shape {shape} for "
             f"points {list(points.shape)}; with outputs {', '.join(problem.outputs)} "
             f"it must be {expected}."
+        )
+    if not torch.equal(values.nan_to_num(), again.nan_to_num()):
+        raise ValueError(
+            f"The network of problem '{problem.name}' is random: twice at the same "
+            "points it has other values. Build it without dropout or noise, or call "
+            "module.eval()."
+        )
+    if len(points) and not torch.allclose(values[:1], alone, 1e-6, equal_nan=True):
+        raise ValueError(
+            f"The values of the network of problem '{problem.name}' at a point depend "
+            "on the points that are evaluated with it, as with batch normalisation; "
+            "take GroupNorm or LayerNorm."
         )
 
 

@@ -43,16 +43,25 @@ def agreement(problem: Problem) -> str:
     parts += [problem.name, problem.clients]
     parts += sorted((k, v) for k, v in problem.parameters.items() if k != "data")
     parts += [(term.name, term.weight) for term in problem.terms]
-    d, generator = len(problem.coordinates), Generator().manual_seed(0)
-    points = torch.rand(
-        PROBES, d, generator=generator, dtype=torch.float64, device="cpu"
-    )
+    generator = Generator().manual_seed(0)
+    shard = Shard(0, probes(problem, generator), 1.0)
+    start = problem.network.init(generator, torch.float64)
+    return _hash([*parts, f"{System(problem, shard).loss(start):.5e}"])
+
+
+def probes(problem: Problem, generator: Generator, n: int = PROBES) -> tuple[Rows, ...]:
+    """n rows of each term that need no data: at points drawn in the domain.
+
+    They have weight 1, and targets of 1 where those are data.
+    """
+    d = len(problem.coordinates)
+    points = torch.rand(n, d, generator=generator, dtype=torch.float64, device="cpu")
     if problem.domain is not None:
         lower, upper = (
             torch.as_tensor(c, device="cpu").to(points) for c in problem.domain
         )
         points = lower + points * (upper - lower)
-    rows = tuple(
+    return tuple(
         Rows(
             t,
             points,
@@ -62,8 +71,6 @@ def agreement(problem: Problem) -> str:
         )
         for t, term in enumerate(problem.terms)
     )
-    start = problem.network.init(generator, torch.float64)
-    return _hash([*parts, f"{System(problem, Shard(0, rows, 1.0)).loss(start):.5e}"])
 
 
 def contents(shard: Shard) -> str:

@@ -50,7 +50,7 @@ class JetBlock:
         x = with_partners(rows.points, rows.partner)
         self.layout = layout(self._channels(x))
         self._number = {c: k for k, c in enumerate(self.layout.channels)}
-        self._inputs: Any = network.inputs(x, self.layout)
+        self._inputs: Any = network.prepared(x, self.layout)
         self._constraint = network.constrain(x, self.layout)
 
     def _channels(self, x: Tensor) -> list[Channel]:

@@ -146,8 +146,13 @@ class System:
             self.problem.moved(rows, points[rows.term]) if rows.term in points else rows
             for rows in self.shard.rows
         )
-        self._last = System(self.problem, replace(self.shard, rows=rows), *self._how)
+        self._last = self.on(rows)
         return self._last
+
+    def on(self, rows: Sequence[Rows]) -> "System":
+        """Another system of the same party: these rows instead of its own."""
+        shard = replace(self.shard, rows=tuple(rows))
+        return System(self.problem, shard, *self._how)
 
     def residual(self, theta: Tensor) -> Tensor:
         """Weighted residual r, shape [n]."""

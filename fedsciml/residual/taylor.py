@@ -95,8 +95,16 @@ def needed(
         zero at one of the random jets. Autograd computes whole gradients, so more
         channels are read than matter.
     """
+    found = dependence(evaluate, points, outputs)
+    return sorted({VALUE, *found}, key=lambda channel: (len(channel[0]), channel))
+
+
+def dependence(
+    evaluate: Callable[[Read], Tensor], points: Tensor, outputs: int
+) -> dict[Channel, Tensor]:
+    """As ``needed``: of which outputs, booleans [c], each of the channels matters."""
     generator = Generator().manual_seed(0)
-    found: set[Channel] = {VALUE}
+    found: dict[Channel, Tensor] = {}
     for scale in SCALES * max(1, DRAWS // max(1, len(points))):
         jet: dict[Channel, Tensor] = {}
         read = partial(_drawn, jet, points, outputs, scale, generator)
@@ -105,9 +113,8 @@ def needed(
             continue
         channels, leaves = zip(*jet.items(), strict=True)
         bars = torch.autograd.grad(residuals.sum(), leaves, allow_unused=True)
-        found |= {
-            channel
-            for channel, bar in zip(channels, bars, strict=True)
-            if bar is not None and bool((bar != 0).any())
-        }
-    return sorted(found, key=lambda channel: (len(channel[0]), channel))
+        for channel, bar in zip(channels, bars, strict=True):
+            if bar is not None and bool((bar != 0).any()):
+                matters = (bar != 0).any(0)
+                found[channel] = matters | found.get(channel, matters)
+    return found

@@ -346,6 +346,7 @@ FULL = Round(
     seconds=0.1 + 0.2,
     dropped={"10": 'a "word"\x00 and é', "2": ""},
     stale={"1": 3},
+    held_out=1e-9,
     gn_gap=0.0,
 )
 """A round with all that a line can hold."""
@@ -372,7 +373,7 @@ def test_a_line_comes_back_from_its_round() -> None:
 
 def test_the_keys_of_a_line_are_in_their_order() -> None:
     assert tuple(json.loads(Round(1, 0.5).line())) == ALWAYS
-    rare = ("dropped", "stale", "gn_gap")
+    rare = ("dropped", "stale", "held_out", "gn_gap")
     with_errors = (*ALWAYS[:10], "errors", *ALWAYS[10:])
     assert tuple(json.loads(FULL.line())) == (*with_errors, *rare)
     for text in lines():

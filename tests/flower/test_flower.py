@@ -401,7 +401,10 @@ def test_shares_and_weights_are_those_of_the_whole() -> None:
     nodes = FaultyGrid(problem, fipa()).connected()
     assert nodes.shares == [shard.share for shard in problem.shards()]
     losses = nodes.losses(theta(problem), [0, 1, 2])
-    assert losses == Faulty(problem, fipa()).losses(theta(problem), [0, 1, 2])
+    local = Faulty(problem, fipa())
+    assert losses == local.losses(theta(problem), [0, 1, 2])
+    told = nodes.held_out(theta(problem), [0, 1, 2])
+    assert told == local.held_out(theta(problem), [0, 1, 2])
 
 
 def test_a_loss_that_is_none_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,10 @@
 """Torch modules as networks."""
 
+from dataclasses import replace
+
+import pytest
 import torch
-from cases import draw
+from cases import draw, scalar
 from torch import Generator, Tensor
 
 from fedsciml.network import ModuleNetwork
@@ -31,3 +34,46 @@ def test_buffers_of_a_module_have_the_precision_of_theta() -> None:
     values = torch.func.vmap(lambda t: network(t, x))(several)
     assert torch.allclose(values[1], network(2 * theta, x), 1e-14, 1e-15)
     assert network.module.matrix.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (torch.nn.Dropout(0.1), "'1' is a Dropout.*0.1.*module.eval"),
+        (torch.nn.AlphaDropout(0.2), "AlphaDropout"),
+        (torch.nn.BatchNorm1d(4), "'1' is a BatchNorm1d in training mode.*GroupNorm"),
+    ],
+)
+def test_what_is_random_or_couples_points_is_refused_by_name(
+    part: torch.nn.Module, said: str
+) -> None:
+    layers = torch.nn.Linear(1, 4), part, torch.nn.Tanh(), torch.nn.Linear(4, 1)
+    module = torch.nn.Sequential(*layers)
+    with pytest.raises(ValueError, match=said):
+        ModuleNetwork(module)
+    network = ModuleNetwork(module.eval())
+    module.train()
+    with pytest.raises(ValueError, match=said):
+        network.init(torch.Generator())
+
+
+class Coupled(torch.nn.Module):
+    """Random, or depends on the mean over the points."""
+
+    def __init__(self, random: bool) -> None:
+        super().__init__()
+        self.layer, self.random = torch.nn.Linear(1, 1).double(), random
+
+    def forward(self, x: Tensor) -> Tensor:
+        away = torch.rand_like(x) if self.random else x.mean()
+        return self.layer(x) - away
+
+
+@pytest.mark.parametrize(
+    ("random", "said"), [(True, "is random"), (False, "depend on the points")]
+)
+def test_a_problem_notices_a_network_that_is_no_function_of_a_point(
+    random: bool, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(scalar(), network=ModuleNetwork(Coupled(random)))

@@ -239,6 +239,7 @@ def test_help_lists_problems_methods_and_their_options(
         ((*FEDAVG, "--learning-rate", "-1"), ["learning rate", "-1"]),
         ((*FEDAVG, "--proximal", "1"), ["fedavg does not take --proximal", "--tau"]),
         ((*FEDAVG, "--clients", "0"), ["at least 1 client, got 0"]),
+        (("sine2", "--method", "lbfgs", "--clients", "3"), ["lbfgs is centralised"]),
         ((*FEDAVG, "--clients", "5000"), ["client", "without any point"]),
         ((*FEDAVG, "--partition", "circle"), ["circle", "strips"]),
         ((*FEDAVG, "--edges", "0,half,1"), ["--edges", "'0,half,1'"]),

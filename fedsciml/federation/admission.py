@@ -36,7 +36,8 @@ def refusal(
         share: The client's part of all rows, as agreed.
 
     Returns:
-        A ``FloatingPointError`` for what is not finite, else a ``ValueError``.
+        A ``FloatingPointError`` for what is not finite or ran away, else a
+        ``ValueError``.
     """
     try:
         for name, value, field in _leaves(answer, expected):
@@ -54,7 +55,7 @@ def refusal(
             if field.least is not None and (found < field.least).any():
                 return ValueError(f"its {name} is below {field.least:g}")
             if field.moves and found.norm() > FARTHEST * max(float(theta.norm()), 1.0):
-                return ValueError(
+                return FloatingPointError(
                     f"its {name} moves theta, of norm {float(theta.norm()):.1e}, by "
                     f"{float(found.norm()):.1e}; at most {FARTHEST:g} times its norm "
                     "is merged"

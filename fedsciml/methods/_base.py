@@ -86,6 +86,8 @@ class Info:
     suspects: Mapping[int, float] = field(default_factory=dict)
     against: tuple[int, ...] = ()
 
+    __hash__ = None  # type: ignore[assignment]
+
 
 class Field(NamedTuple):
     """What a field of an answer must hold, for the server to merge it.

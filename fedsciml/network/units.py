@@ -46,8 +46,8 @@ class Sums(NamedTuple):
     """
 
     rows: int
-    total: list[float]
-    squares: list[float]
+    total: tuple[float, ...]
+    squares: tuple[float, ...]
 
 
 def sums(values: Tensor, reference: float = 0.0) -> Sums:
@@ -61,7 +61,8 @@ def sums(values: Tensor, reference: float = 0.0) -> Sums:
     """
     away = torch.as_tensor(values, dtype=torch.float64, device="cpu") - reference
     away = away.unsqueeze(-1) if away.ndim == 1 else away
-    return Sums(len(away), away.sum(0).tolist(), away.square().sum(0).tolist())
+    total, squares = away.sum(0).tolist(), away.square().sum(0).tolist()
+    return Sums(len(away), tuple(total), tuple(squares))
 
 
 def standard(

@@ -13,7 +13,8 @@ MOST_ROWS = 10_000_000
 """Rows of a file, by default: with three columns 240 MB."""
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Table:
     """The wanted columns of a file.
 
     Attributes:
@@ -37,7 +38,7 @@ class Form:
 
     delimiter: str
     decimal: str
-    missing: Sequence[str]
+    missing: tuple[str, ...]
     most_rows: int
 
     def __post_init__(self) -> None:

@@ -66,7 +66,7 @@ class DataFile:
     path: str
     delimiter: str = ","
     decimal: str = "."
-    missing: Sequence[str] = ()
+    missing: tuple[str, ...] = ()
 
 
 class MissingFileError(SiteError, FileNotFoundError):
@@ -127,7 +127,7 @@ def load_points(
             form = Form(given.delimiter, given.decimal, given.missing, most_rows)
             table = _table(Path(given.path), wanted, form)
         else:
-            form = Form(delimiter, decimal, missing, most_rows)
+            form = Form(delimiter, decimal, tuple(missing), most_rows)
             table = _table(Path(given), wanted, form)
         tables.append(table)
     if not targets:

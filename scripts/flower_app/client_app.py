@@ -81,7 +81,9 @@ def _file(node: Config) -> DataFile | str:
     if not given:
         return path
     words = given.pop("missing", None)
-    return DataFile(path, **given, missing=() if words is None else words.split(","))
+    return DataFile(
+        path, **given, missing=() if words is None else tuple(words.split(","))
+    )
 
 
 def method_of(run: Config) -> Method:

@@ -90,7 +90,9 @@ def checkpoint(number: int = 1) -> Checkpoint:
         lowest=-0.0,
     )
     memory = Memory(theta.float(), torch.tensor(4), torch.zeros(0, 6))
-    part = Participation([0, 1], [1], {1: Heard(memory, 3)}, {"factor": 1 / 3})
+    part = Participation(
+        [0, 1], [1], {1: Heard(memory, 3)}, {"factor": 1 / 3}, {2: [1, 3]}
+    )
     return Checkpoint(number, state, [None, memory], Traffic(5, 6, 7), 0.1, part)
 
 
@@ -135,7 +137,7 @@ def test_a_checkpoint_before_the_first_round_comes_back(tmp_path: Path) -> None:
         ({"state": State(torch.ones(2))}, "_base.State"),
         ({"memories": [Memory(*[torch.ones(1)] * 3), None]}, "test_record.Memory"),
         (
-            {"participation": Participation([0], [0], {0: Heard(FOREIGN, 1)}, {})},
+            {"participation": Participation([0], [0], {0: Heard(FOREIGN, 1)}, {}, {})},
             "test_record.Foreign",
         ),
         ({"state": replace(checkpoint().state, inner=FOREIGN)}, "test_record.Foreign"),
@@ -347,6 +349,10 @@ FULL = Round(
     dropped={"10": 'a "word"\x00 and é', "2": ""},
     stale={"1": 3},
     held_out=1e-9,
+    losses={"0": 0.25, "10": 1e-300},
+    gradients={"0": 1e-7},
+    suspects={"2": 1e5},
+    against=(2, 10),
     gn_gap=0.0,
 )
 """A round with all that a line can hold."""

@@ -40,7 +40,7 @@ def through_disk(
 ) -> list[Record | None]:
     """What a checkpoint makes of what clients remember, or is remembered of them."""
     heard = {m: Heard(record, 1) for m, record in enumerate(records)}
-    last = Participation([], [], heard, {})
+    last = Participation([], [], heard, {}, {})
     directory = RunDirectory.create(out, {})
     directory.save(Checkpoint(1, State(torch.zeros(1)), records, participation=last))
     found = directory.load((*kinds, State))

@@ -82,21 +82,12 @@ class Round:
     def line(self) -> str:
         """Strict JSON with a line break; null for what is not finite."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in (
-            "errors",
-            "losses",
-            "gradients",
-            "suspects",
-            "against",
-            "dropped",
-            "stale",
-        ):
-            if not plain[name]:
-                del plain[name]
-        for name in ("held_out", "gn_gap"):
-            if plain[name] is None:
-                del plain[name]
-        return json.dumps(_swapped(plain, _finite), allow_nan=False) + "\n"
+        told = {
+            name: value
+            for name, value in plain.items()
+            if name == "ranks" or value not in (None, {}, ())
+        }
+        return json.dumps(_swapped(told, _finite), allow_nan=False) + "\n"
 
     @classmethod
     def read(cls, line: str | bytes) -> "Round":

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -52,9 +51,7 @@ class Form:
                 "A decimal sign is '.' or ',', and not the delimiter; got decimal "
                 f"{self.decimal!r} and delimiter {self.delimiter!r}."
             )
-        if isinstance(self.missing, str) or not all(
-            isinstance(word, str) for word in self.missing
-        ):
+        if not all(isinstance(word, str) for word in self.missing):
             raise ValueError(
                 "What counts as missing is a list of words, missing=['', 'NA']; got "
                 f"{self.missing!r}."

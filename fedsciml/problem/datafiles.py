@@ -117,6 +117,11 @@ def load_points(
             "load_points needs lists of column names, coordinates=['x', 't'] and "
             f"targets=['u']; got {coordinates!r} and {targets!r}."
         )
+    if isinstance(missing, str):
+        raise ValueError(
+            f"What counts as missing is a list of words, missing=['', 'NA']; got "
+            f"{missing!r}."
+        )
     wanted = [*coordinates, *targets]
     d = len(coordinates)
     tables = []

@@ -237,7 +237,7 @@ class Fipa(Method):
         candidates = self._candidates(_aimed(problem, sent.values()), before)
         steps, probed = candidates.steps(problem.basis), None
         if self.policy.probes:
-            ask = _probing(state.at, steps, candidates.lengths)
+            ask = _probing(state.at, steps, candidates.lengths, problem)
             probed = _probed(ask, (yield ask).values(), problem)
         choice, policy = self.policy.choose(problem, loss, candidates, probed, before)
         info = Info(
@@ -444,11 +444,13 @@ class Fipa(Method):
         return answer, Last(answer, ask.theta)
 
 
-def _probing(theta: Tensor, steps: Tensor, lengths: list[float]) -> Probe:
+def _probing(
+    theta: Tensor, steps: Tensor, lengths: list[float], problem: Spectrum
+) -> Probe:
     """The ask for losses of all candidates; the shortest step is checked."""
-    norms = steps.norm(dim=1)
-    checked = int(norms.argmin())
-    near = near_length(theta, float(norms[checked]))
+    checked = int(steps.norm(dim=1).argmin())
+    columns = (problem.s[:, None] * problem.basis).norm(dim=0)
+    near = near_length(theta, steps[checked], columns)
     return Probe(steps, steps.new_tensor(lengths), near, checked)
 
 

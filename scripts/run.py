@@ -195,6 +195,7 @@ def summary(result: Result, todo: cli.Command, out: Path) -> dict[str, Any]:
         "messages": last.messages,
         "absent": result.absent,
         "dropped": sum(len(line.dropped) for line in result.history),
+        "warnings": result.warnings,
         "seconds": last.seconds,
         "max_rank": max(ranks, default=None),
         "mean_rank": sum(ranks) / len(ranks) if ranks else None,
@@ -263,7 +264,8 @@ def _sentence(content: Mapping[str, Any]) -> str:
         text += f", {content['dropped']} uploads dropped (see history.jsonl)"
     up, down = _common.size(content["bytes_up"]), _common.size(content["bytes_down"])
     text += f"; {content['seconds']:.1f} s, {up} up, {down} down"
-    return f"{text}; {content['out']}"
+    warned = "".join(f"\nwarning: {told}" for told in content["warnings"])
+    return f"{text}; {content['out']}{warned}"
 
 
 def _changed(content: Mapping[str, Any]) -> dict[str, object]:

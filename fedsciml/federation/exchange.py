@@ -107,6 +107,17 @@ class Federation:
         return [m for m, share in enumerate(self.clients.shares) if share > 0]
 
     @property
+    def terms(self) -> dict[int, list[int]]:
+        """By term, the clients that hold rows of it; empty if not known here."""
+        if self.problem.partial or self.method.pooled:
+            return {}
+        counts = [self.problem.counts(m) for m in range(self.problem.clients)]
+        return {
+            t: [m for m, of in enumerate(counts) if of[t]]
+            for t in range(len(self.problem.terms))
+        }
+
+    @property
     def need(self) -> int:
         """Fewest clients of a round."""
         return self.rules.min_clients or len(self.holders)
@@ -201,8 +212,8 @@ class _Asking:
         for m in self.shut_out:
             rounds = " and ".join(map(str, self.strikes[m]))
             self.dropped[m] = Inconsistent(
-                f"Client {m} is asked no more: its answers contradicted each other in "
-                f"rounds {rounds}."
+                f"Client {m} is asked no more: its answers contradicted each other, or "
+                f"the other clients', in rounds {rounds}."
             )
         return [m for m in holders if m not in self.dropped]
 
@@ -319,6 +330,9 @@ class _Conversation(_Asking):
                 zip(self.since.memories, self.memories, strict=True)
             )
         ]
+        if self.rules.drop_suspects:
+            for m in info.suspects:
+                self.strikes.setdefault(m, []).append(self.number)
         stale = sorted(self.stale)
         checkpoint = Checkpoint(
             self.number,

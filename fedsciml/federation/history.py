@@ -25,6 +25,11 @@ class Round:
         ranks: Rank of each client's sketch, in the order of ``losses``.
         losses: Of each client that took part, by its number.
         gradients: Norm of the gradient that each told of, likewise.
+        suspects: Clients whose data seem to contradict the others', and how strongly:
+            the factor by which what is left of the others' linear problem falls
+            without it.
+        against: Clients that alone kept the round from a step: without one of them,
+            the others' loss falls at some candidate.
         epochs: Local epochs of each client.
         probes: Candidate steps whose losses the clients were asked for.
         relative_l2: Error of the model on the test points; NaN if not known.
@@ -57,6 +62,8 @@ class Round:
     seconds: float = 0.0
     losses: Mapping[str, float] = field(default_factory=dict)
     gradients: Mapping[str, float] = field(default_factory=dict)
+    suspects: Mapping[str, float] = field(default_factory=dict)
+    against: tuple[int, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
     stale: Mapping[str, int] = field(default_factory=dict)
     gn_gap: float | None = None
@@ -71,7 +78,15 @@ class Round:
     def line(self) -> str:
         """Strict JSON with a line break; null for what is not finite."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("errors", "losses", "gradients", "dropped", "stale"):
+        for name in (
+            "errors",
+            "losses",
+            "gradients",
+            "suspects",
+            "against",
+            "dropped",
+            "stale",
+        ):
             if not plain[name]:
                 del plain[name]
         if self.gn_gap is None:
@@ -89,7 +104,8 @@ class Round:
         if not isinstance(found, dict):
             raise ValueError("not an object")
         found = _swapped(found, _known)
-        found["ranks"] = tuple(found.get("ranks", ()))
+        for name in ("ranks", "against"):
+            found[name] = tuple(found.get(name, ()))
         try:
             return cls(**found)
         except TypeError as error:

@@ -20,6 +20,7 @@ from fedsciml.federation.exchange import Federation
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.participation import Rules
+from fedsciml.federation.review import review
 from fedsciml.methods import Method, unique
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem
@@ -41,6 +42,7 @@ class Result:
         history: One record per round.
         out: The run directory, if the run was recorded.
         absent: Clients that did not tell their loss in the end, and why.
+        warnings: Why the result may be wrong though the run was completed.
     """
 
     problem: Problem
@@ -49,6 +51,7 @@ class Result:
     history: list[Round]
     out: Path | None = None
     absent: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def solution(self, points: Tensor) -> Jet:
         """The trained u at points [n, d]: ``.value``, ``.x``, ``.xx``, ..."""
@@ -195,7 +198,9 @@ def run(
         record.save(latest)
         record.finish(theta)
     directory = record.directory if record else None
-    return Result(problem, theta, loss, history, directory, absent)
+    dropped = any(line.dropped for line in history)
+    warnings = review(problem, history, federation.terms if dropped else {})
+    return Result(problem, theta, loss, history, directory, absent, warnings)
 
 
 def _round(
@@ -218,7 +223,7 @@ def _round(
             whole, before, after - before, info.step, info.damping, info.cutoff
         )
     told = asdict(info)
-    for name in ("losses", "gradients"):
+    for name in ("losses", "gradients", "suspects"):
         told[name] = {str(m): value for m, value in told[name].items()}
     line = Round(
         reached.round,

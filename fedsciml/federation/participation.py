@@ -20,6 +20,9 @@ class Rules:
             see ``admission.usual``; by default none is too large. Norms have units: a
             client with sensors may have rows a million times those of one without, so
             this is for clients that are alike.
+        drop_suspects: Whether a client whose data seem to contradict the others' is
+            dropped too, see ``Round.suspects``; by default that is told only, as an
+            honest client stands out likewise where the solution is hardest.
         staleness: For so many rounds an absent client's last sketch stands in for it,
             in methods that can; 0 for none.
 
@@ -32,6 +35,7 @@ class Rules:
     patience: float = 0.0
     outlier: float = math.inf
     staleness: int = 0
+    drop_suspects: bool = False
 
     def __post_init__(self) -> None:
         if self.min_clients is not None and self.min_clients < 1:
@@ -81,7 +85,8 @@ class Participation(NamedTuple):
         stale: Those of them for whom a stand-in answered.
         heard: By client, what may have to stand in for it.
         norms: What is usual, see ``admission.usual``.
-        strikes: By client, the rounds in which its answers were ``Inconsistent``.
+        strikes: By client, the rounds in which its answers were ``Inconsistent``, or
+            with ``drop_suspects`` contradicted the others'.
     """
 
     members: list[int]

@@ -9,7 +9,8 @@ Of the run config this module reads
 
     num-server-rounds, seed     see ``fedsciml.run``
     out, resume                 run directory at the server, "" for none
-    min-available-nodes, deadline, patience, outlier, staleness     see ``Rules``
+    min-available-nodes, deadline, patience, outlier, staleness,
+    drop-suspects                                                   see ``Rules``
     fraction-train              1.0: every client that is there is asked
     join, poll                  see ``Flower``
     dtype, threads              float64; CPU threads, which the last digits depend on
@@ -223,8 +224,8 @@ def _began(out: Path) -> dict[str, Any]:
 
 
 def _rules(config: Config) -> Rules:
-    kinds = {"min_clients": int, "staleness": int}
-    names = {"min_clients": "min-available-nodes"}
+    kinds = {"min_clients": int, "staleness": int, "drop_suspects": bool}
+    names = {"min_clients": "min-available-nodes", "drop_suspects": "drop-suspects"}
     given: dict[str, Any] = {
         key: kinds.get(key, float)(config[name])
         for key in Rules.__dataclass_fields__

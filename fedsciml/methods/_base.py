@@ -68,6 +68,8 @@ class Info:
         losses: Of each client where the step starts, by its number.
         gradients: Norm of the gradient that each client told of, likewise; empty for
             methods that tell none.
+        suspects: Clients whose data seem to contradict the others', and how strongly.
+        against: Clients that alone kept the round from a step.
         epochs: Local epochs of each client in this round.
         probes: Candidate steps whose losses the clients were asked for.
     """
@@ -81,6 +83,8 @@ class Info:
     probes: int = 0
     losses: Mapping[int, float] = field(default_factory=dict)
     gradients: Mapping[int, float] = field(default_factory=dict)
+    suspects: Mapping[int, float] = field(default_factory=dict)
+    against: tuple[int, ...] = ()
 
 
 class Field(NamedTuple):

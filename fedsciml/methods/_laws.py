@@ -23,9 +23,13 @@ the change of the target where the last digits of theta change.
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.policies import resolved
 
 EXCESS = 1e4
 """Rounding units by which |c|^2 may exceed 2 loss; 15 were measured."""
@@ -35,6 +39,13 @@ ROUNDING = 1000.0
 
 SHARE = 1e-2
 """Part of the predicted change by which what is found next to theta may miss."""
+
+
+AGREE = 1e-13
+"""Part of |c|^2 left of all clients' linear problem, up to which their data agree."""
+
+ALONE = 1e3
+"""Factor by which a client whose data contradict the others' stands out."""
 
 
 class Inconsistent(ValueError):
@@ -135,3 +146,49 @@ def near_violation(
             f"sketch predicts a change of {change:.1e}"
         )
     return None
+
+
+def contradicting(problem: Spectrum, targets: Mapping[int, Tensor]) -> dict[int, float]:
+    """The client whose data contradict the others', if one stands out.
+
+    All clients' linear problem is solved together, then without each of them in turn.
+    What is left of the *others'* problem falls by a factor where one is left out: by
+    next to nothing for honest clients whose data agree, by all for one with other data.
+    It is no proof: the one client in whose part the solution is hardest stands out
+    likewise.
+
+    Args:
+        problem: The merged problem B D ~ c.
+        targets: c_m by client, in the order of the rows of B.
+
+    Returns:
+        The factor by client; empty if all agree, or none stands out by ``ALONE``.
+    """
+    if len(targets) < 3:
+        return {}
+    whole = torch.cat(list(targets.values()))
+    sizes = [len(target) for target in targets.values()]
+    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    rows, size = problem.left * problem.s, float(whole @ whole)
+    eps = torch.finfo(whole.dtype).eps
+    together = _left_over(rows, whole)
+    if float(together @ together) <= max(AGREE, (100 * eps) ** 2) * size:
+        return {}
+    floor, found = (100 * eps) ** 2 * size, dict[int, float]()
+    for i, m in enumerate(targets):
+        others = owner != i
+        without = _left_over(rows[others], whole[others])
+        before = float(together[others] @ together[others])
+        found[m] = (before + floor) / (float(without @ without) + floor)
+    second, first = sorted(found.values())[-2:]
+    alone = first >= ALONE * max(second, 1.0)
+    return {m: x for m, x in found.items() if alone and x == first}
+
+
+def _left_over(rows: Tensor, target: Tensor) -> Tensor:
+    """c - B D for the D that makes it shortest."""
+    left, s, _ = torch.linalg.svd(rows, full_matrices=False)
+    left = left[:, s > resolved(1e-11, torch.finfo(s.dtype).eps) * s[:1]]
+    for _ in range(2):  # once more for what rounding left
+        target = target - left @ (left.mT @ target)
+    return target

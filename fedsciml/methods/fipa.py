@@ -16,7 +16,7 @@ rise for a while, theta stays at the lowest loss known, and ``at`` is where it s
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Literal
@@ -42,6 +42,7 @@ from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._laws import (
     Inconsistent,
+    contradicting,
     near_length,
     near_violation,
     target_violation,
@@ -76,6 +77,8 @@ class State(_State):
         policy: The step policy's own state.
         limits: Rows of each client under a byte budget, shape [m].
         lowest: Lowest loss known, that of theta.
+        halved: It, when it was last halved.
+        still: Rounds since then.
     """
 
     at: Tensor
@@ -86,6 +89,8 @@ class State(_State):
     policy: Any = None
     limits: Tensor | None = None
     lowest: float | None = None
+    halved: float = inf
+    still: int = 0
 
     @property
     def point(self) -> Tensor:
@@ -101,11 +106,22 @@ class State(_State):
             there: Loss at ``at``; infinite where it is not known.
         """
         lowest = loss if self.lowest is None else self.lowest
+        fell = lowest < self.halved / 2
+        halved, still = (lowest, 0) if fell else (self.halved, self.still + 1)
+        state = replace(self, lowest=lowest, halved=halved, still=still)
         if at is None:
-            return replace(self, lowest=lowest)
+            return state
         if there != inf and not there <= lowest:
-            return replace(self, at=at, lowest=lowest)
-        return replace(self, at=at, theta=at, lowest=None if there == inf else there)
+            return replace(state, at=at)
+        return replace(state, at=at, theta=at, lowest=None if there == inf else there)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether to look for a client that contradicts the others.
+
+        In the first rounds, and every fifth one while the loss stands still.
+        """
+        return self.round <= 3 or (self.still > 0 and self.still % 5 == 0)
 
 
 class Opening(_Opening):
@@ -234,11 +250,14 @@ class Fipa(Method):
         sent = yield self._opening(state)
         problem, gradient = _merged(sent.values())  # B D ~ c of all clients
         loss, before = total(sent.values()), state.policy
+        targets = {m: answer.target for m, answer in sent.items()}
         candidates = self._candidates(_aimed(problem, sent.values()), before)
         steps, probed = candidates.steps(problem.basis), None
+        found: Mapping[int, Found] = {}
         if self.policy.probes:
             ask = _probing(state.at, steps, candidates.lengths, problem)
-            probed = _probed(ask, (yield ask).values(), problem)
+            found = yield ask
+            probed = _probed(ask, found.values(), problem)
         choice, policy = self.policy.choose(problem, loss, candidates, probed, before)
         info = Info(
             loss,
@@ -247,6 +266,8 @@ class Fipa(Method):
             cutoff=candidates.cutoffs[choice.step] if choice else 0.0,
             ranks=tuple(len(a.target) for a in sent.values()),
             losses=losses(sent),
+            suspects=contradicting(problem, targets) if state.doubtful else {},
+            against=() if choice else _against(sent, found),
             gradients={m: float((a.target @ a.factor).norm()) for m, a in sent.items()},
             epochs=self.local.epochs if self.local else 1,
             probes=0 if probed is None else probed.losses.numel(),
@@ -404,7 +425,15 @@ class Fipa(Method):
         several rounds back.
         """
         policy = self.policy.renewed(state.policy, torch.finfo(state.theta.dtype).eps)
-        return replace(state, at=state.theta, policy=policy, limits=None, lowest=None)
+        return replace(
+            state,
+            at=state.theta,
+            policy=policy,
+            limits=None,
+            lowest=None,
+            halved=inf,
+            still=0,
+        )
 
     def remembered(self, ask: Record, answer: Sketched) -> Last | None:
         """The sketch."""
@@ -460,6 +489,19 @@ def _probed(ask: Probe, found: Iterable[Found], problem: Spectrum) -> Probed:
     losses = torch.stack([a.losses[:-1] for a in found]).sum(0)
     targets = torch.cat([a.targets[:-1] for a in found], dim=-1) @ problem.left
     return Probed(losses.view(ask.grid), targets.view(*ask.grid, -1))
+
+
+def _against(
+    sent: Mapping[int, Sketched], found: Mapping[int, Found]
+) -> tuple[int, ...]:
+    """Clients without each of whom the others' loss would fall at a candidate."""
+    changes = {m: a.losses[:-1].double() - sent[m].loss for m, a in found.items()}
+
+    def lowers(m: int) -> bool:
+        others = [change for n, change in changes.items() if n != m]
+        return bool(others) and bool((torch.stack(others).sum(0) < 0).any())
+
+    return tuple(filter(lowers, changes))
 
 
 def _known(memory: Memory | None) -> Basis:

@@ -1,0 +1,94 @@
+"""What must be told of a run that came to its end and yet is not what it seems."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from fedsciml.federation.history import Round
+from fedsciml.problem import Problem
+
+OFTEN = 0.5
+"""Part of the rounds in which something must happen to be told."""
+
+MANY = 10
+"""Rounds after which a run should have come somewhere."""
+
+
+def review(
+    problem: Problem, history: Sequence[Round], holders: Mapping[int, Sequence[int]]
+) -> list[str]:
+    """Why the result may be wrong though the run was completed; in a sentence each.
+
+    Args:
+        problem: What was trained.
+        history: Of all rounds.
+        holders: By term, the clients that hold rows of it; empty if not known.
+    """
+    if not history:
+        return []
+    return [
+        *_left_out(history),
+        *_unmerged(problem, history, holders),
+        *_suspected(history),
+        *_standing(history),
+    ]
+
+
+def _left_out(history: Sequence[Round]) -> Iterator[str]:
+    """Clients that most rounds did without."""
+    rounds = Counter(m for line in history for m in line.dropped)
+    for m, count in sorted(rounds.items()):
+        if count > OFTEN * len(history):
+            why = next(line.dropped[m] for line in history if m in line.dropped)
+            yield (
+                f"Client {m} was left out of {count} of {len(history)} rounds: the "
+                f"model hardly knows its data. At first: {why}"
+            )
+
+
+def _unmerged(
+    problem: Problem, history: Sequence[Round], holders: Mapping[int, Sequence[int]]
+) -> Iterator[str]:
+    """Terms of which nothing was merged in any round."""
+    merged = {int(m) for line in history for m in line.losses}
+    for t, of in sorted(holders.items()):
+        if of and merged and not merged & set(of):
+            who = " and ".join(map(str, of))
+            yield (
+                f"The term '{problem.terms[t].name}' was never merged: client(s) {who} "
+                "alone hold rows of it, and were left out of every round. The model "
+                "does not fulfil it."
+            )
+
+
+def _suspected(history: Sequence[Round]) -> Iterator[str]:
+    """Clients without whom the others' data would agree."""
+    rounds = Counter(m for line in history for m in line.suspects)
+    for m, count in sorted(rounds.items()):
+        if count > 1:
+            first = next(line.round for line in history if m in line.suspects)
+            yield (
+                f"The data of client {m} seem to contradict the others' (seen in "
+                f"{count} rounds, at first in round {first}): their linear problem can "
+                "be solved without it and not with it. Look at its data and units; or "
+                "the solution is hardest in its part. Run without it to compare, or "
+                "with drop_suspects."
+            )
+
+
+def _standing(history: Sequence[Round]) -> Iterator[str]:
+    """Runs that came nowhere."""
+    first, last, count = history[0], history[-1], len(history)
+    stood = sum(line.step == 0 for line in history)
+    if count < MANY or last.loss < OFTEN * first.loss:
+        return
+    against = Counter(m for line in history for m in line.against)
+    told = [f"client {m} in {n}" for m, n in sorted(against.items())]
+    alone = f" (alone against one: {', '.join(told)})" if told else ""
+    if stood > OFTEN * count:
+        yield f"No step was taken in {stood} of {count} rounds{alone}."
+    else:
+        yield (
+            f"The loss fell from {first.loss:.2e} to {last.loss:.2e} only in {count} "
+            "rounds. If the start was no solution, this is none either: try another "
+            "seed, more rounds, or another policy."
+        )

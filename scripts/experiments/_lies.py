@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from experiments._absent import Patchy
 from fedsciml.federation.backend import Reply
 from fedsciml.methods import Method, Record
-from fedsciml.methods.fipa import Found, Memory, Sketched
+from fedsciml.methods.fipa import Found, Memory, Probe, Sketched
 from fedsciml.problem import Problem, Rows
 from fedsciml.residual import System
 
@@ -134,11 +134,16 @@ def probed(losses: float = 1.0, targets: float = 1.0) -> Lie:
     )
 
 
-def same(loss: float) -> Lie:
-    """This loss at every candidate."""
-    return lambda seen: replace(
-        seen.honest, losses=torch.full_like(seen.honest.losses, loss)
-    )
+def same(loss: float, near: bool = True) -> Lie:
+    """This loss at every candidate; with ``near`` also at that next to theta."""
+
+    def lie(seen: Seen) -> Record:
+        losses = torch.full_like(seen.honest.losses, loss)
+        if not near:
+            losses[-1] = seen.honest.losses[-1]
+        return replace(seen.honest, losses=losses)
+
+    return lie
 
 
 def favoured(boldest: bool, within: bool) -> Lie:
@@ -146,21 +151,37 @@ def favoured(boldest: bool, within: bool) -> Lie:
 
     Args:
         boldest: The longest.
-        within: The losses keep |c(D)|^2 <= 2 loss: that one as low as can be, the
-            others ten times the loss at theta; else 0, and 1e9.
+        within: The losses keep all laws: that one is as low as |c(D)|^2 <= 2 loss
+            allows, the others ten times the loss at theta, and next to theta is the
+            truth; else 0, and 1e9.
     """
 
     def lie(seen: Seen) -> Record:
-        a, steps = seen.honest, seen.ask.steps.norm(dim=1)
-        length = (steps[:, None] * seen.ask.lengths).flatten()
+        a, length = seen.honest, moves(seen.ask).norm(dim=1)[:-1]
         one = int(length.argmax() if boldest else length.argmin())
-        least = a.targets.square().sum(-1).flatten() / 2
+        least = a.targets.square().sum(-1) / 2
         high = max(10 * seen.sent.loss, float(least.max())) if within else 1e9
         losses = torch.full_like(least, high)
         losses[one] = least[one] * (1 + 1e-9) if within else 0.0
-        return replace(a, losses=losses.view_as(a.losses))
+        losses[-1] = a.losses[-1] if within else 1e9
+        return replace(a, losses=losses)
 
     return lie
+
+
+def moves(ask: Probe) -> Tensor:
+    """t D of every candidate, shape [N, p]."""
+    return ask.candidates(torch.zeros_like(ask.steps[0]))
+
+
+def foreseen(seen: Seen) -> Record:
+    """Next to theta what follows from the sketch that was sent."""
+    a, sent = seen.honest, seen.sent
+    losses, targets = a.losses.clone(), a.targets.clone()
+    moved = sent.factor @ moves(seen.ask)[-1]
+    targets[-1] = sent.target - moved
+    losses[-1] = sent.loss + float(moved @ moved) / 2 - float(sent.target @ moved)
+    return Found(losses, targets)
 
 
 def blank_losses(seen: Seen) -> Record:
@@ -223,8 +244,6 @@ ATTACKS: dict[str, Attack] = {
     "losses inf at the candidates": Attack(candidates=same(inf)),
     "losses for the boldest": Attack(candidates=favoured(True, False)),
     "losses for the shyest": Attack(candidates=favoured(False, False)),
-    "losses for the boldest, within the law": Attack(candidates=favoured(True, True)),
-    "losses for the shyest, within the law": Attack(candidates=favoured(False, True)),
     "losses NaN but one, from round 10": Attack(candidates=blank_losses, begins=10),
     "NaN in the targets": Attack(candidates=blank_targets),
     "all consistent, times 20": Attack(scaled(20, 20, 400), probed(400, 20)),
@@ -236,6 +255,12 @@ ATTACKS: dict[str, Attack] = {
     "two: losses 1e9 at the candidates": Attack(candidates=same(1e9), liars=PAIR),
     "two: another client's answers": Attack(others, others, PAIR),
     "two: rank-3 garbage": Attack(garbage, garbled, PAIR),
+    # By one who knows what is checked.
+    "informed: -c": Attack(FLIP, foreseen),
+    "informed: permuted columns of B": Attack(permuted, foreseen),
+    "informed: losses 1e9": Attack(candidates=same(1e9, near=False)),
+    "informed: losses for the boldest": Attack(candidates=favoured(True, True)),
+    "informed: losses for the shyest": Attack(candidates=favoured(False, True)),
 }
 """By what is done."""
 
@@ -292,20 +317,22 @@ class Lying(Patchy):
     def _lied(
         self, m: int, reply: Reply, other: Record, ask: Record, number: int
     ) -> Reply:
-        first = self._first.setdefault(m, reply)
+        first: Any = self._first.setdefault(m, reply)
         opening, memory = isinstance(reply.answer, Sketched), reply.memory
+        sent: Any = reply.answer
         lie = self.attack.sketch if opening else self.attack.candidates
         if opening:
-            self._sent[m] = reply.answer
+            self._sent[m] = sent
         random = Generator().manual_seed(1000 * number + m)
         own = self._sent[m], first.answer
-        answer = lie(Seen(reply.answer, other, *own, ask, number, random))
+        answer: Any = lie(Seen(reply.answer, other, *own, ask, number, random))
         if opening:
             self._sent[m] = answer
         if answer is first.answer and isinstance(memory, Memory):
             # Targets at the candidates are then in the basis of the first sketch.
+            basis: Any = memory.basis
             left = first.memory.basis.left
-            memory = replace(memory, basis=replace(memory.basis, left=left))
+            memory = replace(memory, basis=replace(basis, left=left))
         return Reply(answer, memory)
 
 

@@ -66,8 +66,8 @@ def excess(sketch: Sketched, found: Found) -> float:
     "name",
     [
         "rank-3 garbage",
-        "losses for the boldest, within the law",
-        "losses for the shyest, within the law",
+        "informed: losses for the boldest",
+        "informed: losses for the shyest",
         "all consistent, times 20",
         "data shifted by 0.05, times 200",
         "-c, also at the candidates",
@@ -131,7 +131,7 @@ def test_a_stale_client_answers_in_the_basis_of_its_first_sketch(
     strong = squares > 1e-12 * squares[0]
     expected = -(system.residual(at) @ left)
     torch.testing.assert_close(
-        found.targets[0, 1][strong], expected[strong], atol=1e-6, rtol=0
+        found.targets[1][strong], expected[strong], atol=1e-6, rtol=0
     )
 
 
@@ -148,8 +148,8 @@ def test_the_boldest_is_the_longest_step(
 ) -> None:
     for word, extreme in (("boldest", Tensor.argmax), ("shyest", Tensor.argmin)):
         _, found, probe = exchange(ATTACKS[f"losses for the {word}"])
-        lengths = probe.lengths * probe.steps.norm(dim=1)[:, None]
-        assert found.losses.flatten()[extreme(lengths)] == found.losses.min() == 0
+        lengths = (probe.lengths * probe.steps.norm(dim=1)[:, None]).flatten()
+        assert found.losses[extreme(lengths)] == found.losses.min() == 0
 
 
 def entry(**of: object) -> Entry:

@@ -104,6 +104,7 @@ def near_violation(
     loss: float,
     step: Tensor,
     found: tuple[Tensor, float],
+    cutoff: float,
     unit: float,
 ) -> str | None:
     """What of a client's answer next to theta contradicts its sketch, if anything.
@@ -115,6 +116,7 @@ def near_violation(
         loss: At theta.
         step: t D, shape [p].
         found: Target, shape [k], and loss at theta + t D.
+        cutoff: Singular value down to which the sketch is complete.
         unit: To which the numbers of B were rounded on their way, relative.
     """
     there, loss_there = found
@@ -134,7 +136,8 @@ def near_violation(
             f"next to theta its target misses what its sketch predicts by {miss:.1e}, "
             f"with at most {allowed:.1e} for rounding and curvature"
         )
-    outside = float(factor[-1].norm()) * length + noise + rounded
+    left_out = max(cutoff, float(factor[-1].norm()))
+    outside = left_out * length + noise + rounded
     residual = math.sqrt(2 * min(loss, loss_there))
     allowed = SHARE * size * gain + outside * (residual + outside)
     allowed += ROUNDING * eps * min(loss, loss_there)

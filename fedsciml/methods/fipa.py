@@ -406,6 +406,7 @@ class Fipa(Method):
             assert isinstance(ask, Probe)
             near = answer.targets[-1], float(answer.losses[-1])
             step = ask.near * ask.steps[ask.checked]
+            cutoff = opening.reach * (opening.top or float(sketched.factor.norm()))
             wrong = target_violation(answer.targets, answer.losses) or near_violation(
                 opening.theta,
                 sketched.factor,
@@ -413,6 +414,7 @@ class Fipa(Method):
                 sketched.loss,
                 step,
                 near,
+                cutoff,
                 unit,
             )
         return Inconsistent(wrong) if wrong else None

@@ -42,10 +42,13 @@ LITTLE = 0.01
 CHECKPOINT_SECONDS = 2.0
 """At least so long between checkpoints: what a killed run has to do again."""
 
+SHOWN = 5
+"""Unknown numbers in what is printed of a result."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """A finished run.
+    """A finished run; printed, what is known of it in three lines.
 
     Attributes:
         problem: What was trained.
@@ -67,6 +70,20 @@ class Result:
     absent: dict[str, str] = field(default_factory=dict)
     held_out: float | None = None
     warnings: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        rounds, last = len(self.history), self.history[-1]
+        error = "error not known, there is no reference"
+        if not math.isnan(last.mse):
+            error = f"relative L2 error {last.relative_l2:.2e}, MSE {last.mse:.2e}"
+        numbers = [f"{name} = {value:.6g}" for name, value in self.unknowns().items()]
+        found = ", ".join([*numbers[:SHOWN], *["..."][: len(numbers) > SHOWN]])
+        return (
+            f"{self.problem.name}: loss {self.loss:.2e} after {rounds} rounds of "
+            f"{self.problem.clients} client(s), {len(self.theta)} parameters\n"
+            f"{error}{f'; {found}' if found else ''}\n"
+            f"{f'recorded in {self.out}' if self.out else 'not recorded: out=None'}"
+        )
 
     def solution(self, points: Tensor) -> Jet:
         """The trained u at points [n, d]: ``.value``, ``.x``, ``.xx``, ..."""

@@ -4,9 +4,11 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from fedsciml.problem.outline import Outlined
 
-@dataclass(frozen=True, eq=False)
-class Rows:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Rows(Outlined):
     """The n rows of one term that one party holds.
 
     Two of them are equal only if they are the same object, as they hold tensors.
@@ -36,8 +38,8 @@ class Rows:
         return replace(self, points=points, target=target, partner=partner)
 
 
-@dataclass(frozen=True, eq=False)
-class Shard:
+@dataclass(frozen=True, eq=False, repr=False)
+class Shard(Outlined):
     """All rows that one client holds; equal only to itself, as ``Rows``.
 
     Attributes:

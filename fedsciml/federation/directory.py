@@ -193,11 +193,11 @@ class RunDirectory:
 
     def aim(self, rounds: int) -> None:
         """Say that the run goes on, to so many rounds; it is not finished any more."""
-        (self.directory / "model.safetensors").unlink(missing_ok=True)
         found = _run_json(self.directory)
         if found.get("rounds") != rounds:
             found["rounds"] = self.configuration["rounds"] = rounds
             replace_file(self.directory / "run.json", _text(found))
+        (self.directory / "model.safetensors").unlink(missing_ok=True)
 
     def append(self, line: Round) -> None:
         """Add a round to the history."""

@@ -31,8 +31,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fedsciml.federation.checkpoint import Checkpoint, flat, pack, rebuilt, unpack
-from fedsciml.federation.files import LOCK, append_to, locked, replace_file
-from fedsciml.federation.history import Round, chained
+from fedsciml.federation.files import LOCK, locked, replace_file
+from fedsciml.federation.history import Round
+from fedsciml.federation.journal import Journal
 
 FREE = ("rounds", "rules", "environment")
 """Of a run.json, what need not be the same when its run goes on."""
@@ -51,9 +52,8 @@ class RunDirectory:
         self.directory = directory
         # Through JSON, so that it is the same when it is read again.
         self.configuration: dict[str, object] = json.loads(_text(configuration))
-        # Of the history until each round; and that of the checkpoint, with its round.
-        self._digests = [""]
-        self._wanted = (0, "")
+        self._journal = Journal(directory / "history.jsonl")
+        self._wanted: dict[int, str] = {}  # its digest, by the checkpoint's round
 
     @classmethod
     @contextmanager
@@ -145,22 +145,7 @@ class RunDirectory:
         Raises:
             ValueError: If line k is damaged or not of round k; the message names it.
         """
-        history = []
-        for number, text in enumerate(self._lines(rounds), 1):
-            try:
-                line = Round.read(text)
-                if line.round != number:
-                    raise ValueError(
-                        f"it is of round {line.round}; lines are missing, doubled or "
-                        "in another order"
-                    )
-            except ValueError as error:
-                raise ValueError(
-                    f"{self._history}, line {number} is damaged: {error}. Start "
-                    "another run in a new directory."
-                ) from error
-            history.append(line)
-        return history
+        return self._journal.rounds(rounds)
 
     def rewind(self, rounds: int) -> list[Round]:
         """Go back to ``rounds`` rounds: the history until then, any failure forgotten.
@@ -169,26 +154,8 @@ class RunDirectory:
             ValueError: If there are fewer rounds than that, one is damaged, or they are
                 not those after which the checkpoint that was loaded was saved.
         """
-        history, lines = self.history(rounds), self._lines(rounds)
-        if len(lines) < rounds:
-            raise ValueError(
-                f"{self._history} has {len(lines)} rounds, but the checkpoint beside "
-                f"it is of round {rounds}: damaged. Start another run in a new "
-                "directory."
-            )
-        digests = [""]
-        for line in lines:
-            digests.append(chained(digests[-1], line))
-        if self._wanted[0] == rounds and self._wanted[1] != digests[-1]:
-            raise ValueError(
-                f"{self._history} is not that with which the checkpoint beside it was "
-                f"saved, in its first {rounds} rounds: one of the two was edited or "
-                "is of another run. Put back what was there, or start another run in "
-                "a new directory."
-            )
-        replace_file(self._history, b"".join(lines))
+        history = self._journal.rewind(rounds, self._wanted.get(rounds))
         (self.directory / "failure.json").unlink(missing_ok=True)
-        self._digests = digests
         return history
 
     def aim(self, rounds: int) -> None:
@@ -201,16 +168,14 @@ class RunDirectory:
 
     def append(self, line: Round) -> None:
         """Add a round to the history."""
-        text = line.line()
-        append_to(self._history, text)
-        self._digests.append(chained(self._digests[-1], text.encode()))
+        self._journal.append(line)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
-        append_to(self._history, "", sync=True)  # a checkpoint must not outlive it
+        self._journal.sync()  # a checkpoint must not outlive its history
         run = {
             "configuration": self._configuration_sha256(),
-            "history": self._digests[: checkpoint.round + 1][-1],
+            "history": self._journal.digest(checkpoint.round),
         }
         replace_file(self._checkpoint, pack({**flat(checkpoint), **run}))
 
@@ -244,7 +209,7 @@ class RunDirectory:
                 "remove the checkpoint to do the run again from its first round, or "
                 "start another run in a new directory."
             )
-        self._wanted = found.round, str(content.get("history"))
+        self._wanted = {found.round: str(content.get("history"))}
         return found
 
     def finish(self, theta: Tensor) -> None:
@@ -280,19 +245,8 @@ class RunDirectory:
             error.add_note(note)
 
     @property
-    def _history(self) -> Path:
-        return self.directory / "history.jsonl"
-
-    @property
     def _checkpoint(self) -> Path:
         return self.directory / "checkpoint.safetensors"
-
-    def _lines(self, rounds: int | None) -> list[bytes]:
-        """The first whole lines of the history, with their breaks."""
-        if not self._history.exists():
-            return []
-        *whole, _ = self._history.read_bytes().split(b"\n")
-        return [line + b"\n" for line in whole[:rounds]]
 
     def _configuration_sha256(self) -> str:
         fixed = {k: v for k, v in self.configuration.items() if k not in FREE}

@@ -560,7 +560,8 @@ class Killer:
             fedsciml.federation.directory.replace_file,
             RunDirectory.append,
         )
-        patch.setattr(fedsciml.federation.directory, "replace_file", self._on_replace)
+        for module in (fedsciml.federation.directory, fedsciml.federation.journal):
+            patch.setattr(module, "replace_file", self._on_replace)
         patch.setattr(RunDirectory, "append", lambda r, line: self._on_append(r, line))
 
     def _due(self) -> bool:

@@ -78,11 +78,14 @@ class Result:
             error = f"relative L2 error {last.relative_l2:.2e}, MSE {last.mse:.2e}"
         numbers = [f"{name} = {value:.6g}" for name, value in self.unknowns().items()]
         found = ", ".join([*numbers[:SHOWN], *["..."][: len(numbers) > SHOWN]])
+        where = f"recorded in {self.out}" if self.out else "not recorded: out=None"
+        if self.warnings:
+            where += f"; {len(self.warnings)} warning(s), see .warnings"
         return (
             f"{self.problem.name}: loss {self.loss:.2e} after {rounds} rounds of "
             f"{self.problem.clients} client(s), {len(self.theta)} parameters\n"
             f"{error}{f'; {found}' if found else ''}\n"
-            f"{f'recorded in {self.out}' if self.out else 'not recorded: out=None'}"
+            f"{where}"
         )
 
     def solution(self, points: Tensor) -> Jet:

@@ -1,6 +1,6 @@
 """What one party holds: the rows of each term."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -23,10 +23,10 @@ class Rows(Outlined):
     """
 
     term: int
-    points: Tensor = field(repr=False)
-    target: Tensor | None = field(repr=False)
+    points: Tensor
+    target: Tensor | None
     weight: float
-    partner: Tensor | None = field(default=None, repr=False)
+    partner: Tensor | None = None
 
     def part(self, chosen: slice | Tensor) -> "Rows":
         """Some of the rows, by a slice or by their numbers."""

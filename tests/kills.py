@@ -24,10 +24,7 @@ from fedsciml.federation import loop
 
 ROUNDS = 60
 PROBLEM = problems.load("allen_cahn", points=0.1, width=8)
-METHODS = (
-    methods.load("fedavg", tau=2, keep_state=True),
-    methods.load("fipa", policy="line_search"),
-)
+METHODS = (methods.load("fedavg", tau=2, keep_state=True), methods.load("fipa"))
 INTERVALS = (0.0, 0.01, 0.1, 2.0)
 """Seconds between checkpoints: every round, some, few, only the last."""
 

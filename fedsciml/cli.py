@@ -47,7 +47,7 @@ class Problems(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What is run; ``command`` in run.json, from which a run is rebuilt.
+    """What is run; but for rounds ``command`` in run.json, which rebuilds a run.
 
     Args:
         problem: Name of the problem.
@@ -164,7 +164,7 @@ def parser(problems: Problems, prog: str, description: str) -> Parser:
     result = Parser(
         prog=prog,
         usage="%(prog)s PROBLEM [--method METHOD] [option ...]\n"
-        "       %(prog)s --resume DIR",
+        "       %(prog)s --resume DIR [--rounds K]",
         description=description,
         epilog=_listed("problems", {n: problems.summary(n) for n in problems.names()})
         + _listed("methods", {n: methods.summary(n) for n in methods.names()})
@@ -186,7 +186,8 @@ def parser(problems: Problems, prog: str, description: str) -> Parser:
         "--resume",
         type=Path,
         metavar="DIR",
-        help="Continue the run in DIR to its rounds; what else is given must agree",
+        help="Continue the run in DIR to its rounds, or to --rounds, also one that is "
+        "finished; what else is given must agree, but for clients that fail",
     )
     add("--json", action="store_true", help="Print one JSON object instead of a line")
     add("--quiet", action="store_true", help="No progress bar")

@@ -3,11 +3,15 @@
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 # Threads that wait must sleep: spinning makes a busy machine ten times slower. OpenMP
 # reads this when torch is imported.
@@ -58,6 +62,37 @@ def tuned(problem: str, method: str) -> dict[str, object]:
 def _searched(path: Path) -> dict[str, dict[str, dict[str, object]]]:
     """The best options in a record, by problem and method."""
     return json.loads(path.read_text())["best"] if path.exists() else {}
+
+
+class Terminated(KeyboardInterrupt):
+    """A program was asked to end by SIGTERM."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends what is done meanwhile as Ctrl-C does: by an exception.
+
+    A second one does not disturb what is saved then.
+    """
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # none but the main thread may set what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def status(error: KeyboardInterrupt) -> int:
+    """The exit status of a program that a signal ended."""
+    ended = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+    return 128 + ended
 
 
 def parser(about: str | None) -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """A regression and a differential equation, federated and centralised, side by side."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import _common  # before torch, see there
@@ -14,8 +15,19 @@ METHODS = ("fipa", "fedavg", "gauss_newton")
 ROUNDS = 50
 
 
-def main() -> None:
-    """Train, print one table, draw."""
+@_common.terminable()
+def main() -> int:
+    """Train, print one table, draw; returns the exit status."""
+    try:
+        _demo()
+    except KeyboardInterrupt as error:
+        notes = getattr(error, "__notes__", [])
+        print("Interrupted.", *notes, sep="\n", file=sys.stderr)
+        return _common.status(error)
+    return 0
+
+
+def _demo() -> None:
     torch.set_num_threads(1)  # problems as small as these only wait for a second
     out = _common.new_directory("demo")
     results: dict[tuple[str, str], Result] = {}
@@ -85,4 +97,4 @@ def table(results: dict[tuple[str, str], Result]) -> str:
 
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__).parse_args()
-    main()
+    sys.exit(main())

@@ -12,7 +12,7 @@ import _common
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from fedsciml.federation.directory import replace_file
+from fedsciml.federation.files import replace_file
 from problems import allen_cahn_time
 from problems._chebyshev import collocation
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -18,16 +19,18 @@ import problems
 from fedsciml import Result, cli, run, wrappers
 from fedsciml.analysis.laplace import SENSORS, laplace
 from fedsciml.analysis.metrics import measure
-from fedsciml.federation.directory import environment
+from fedsciml.federation.directory import UNSAVED, environment
 from fedsciml.methods import Method
 
 EXAMPLES = """examples:
   run.py allen_cahn
   run.py poisson2d --method fedavg --clients 4 --tau 200 --learning-rate 1e-3
   run.py sine8 --method fipa --warmup fedavg:10 --out runs/eight --json
-  run.py --resume runs/eight"""
+  run.py --resume runs/eight
+  run.py --resume runs/eight --rounds 100"""
 
 
+@_common.terminable()
 def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit status."""
     reader = cli.parser(problems, "run.py", f"{__doc__}\n\n{EXAMPLES}")
@@ -39,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     reader.add_argument("--no-plots", action="store_true", help="Draw no pictures")
     given = reader.parse_all(arguments)
     out: Path | None = None
+    made: Path | None = None
     try:
         # Whatever is printed on the way must not get between the lines of --json.
         with redirect_stdout(sys.stderr):
@@ -60,8 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
             elif resumed:
                 out = given.resume
             else:
-                out = _common.new_directory(f"{todo.problem}-{todo.method}")
-            quiet = "quiet" in given or (out / "model.safetensors").exists()
+                out = made = _common.new_directory(f"{todo.problem}-{todo.method}")
+            done = (out / "model.safetensors").exists() and "rounds" not in given
+            quiet = "quiet" in given or done
             label = f"{todo.problem} {todo.method}"
             with _common.progress(label, todo.rounds, quiet) as show:
                 result = train(
@@ -76,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
                     dtype=getattr(torch, todo.dtype),
                     gn_gap=todo.gn_gap,
                     progress=show,
-                    notes={"command": asdict(todo)},
+                    notes={"command": _command(todo)},
                 )
         content = summary(result, todo, out)
         lines = [f"warning: {text}" for text in result.warnings]
@@ -84,22 +89,32 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(content) if "json" in given else told)
         if "no_plots" not in given:
             _draw(result, todo, out)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if out and (out / "run.json").exists():
-            print(f"Interrupted. Continue with: {_again(out)}", file=sys.stderr)
-        return 130
+            said = ["Interrupted.", *_noted(error, UNSAVED)]
+            print(*said, f"Continue with: {_again(out)}", file=sys.stderr)
+        return _common.status(error)
     except Exception as error:
-        notes = getattr(error, "__notes__", [])
-        kept = [note for note in notes if note.startswith("Record kept in ")]
-        if kept:  # it failed on the way, not before it began
+        if kept := _noted(error, "Record kept in "):  # not before it began
+            said = [str(error), *kept, *_noted(error, UNSAVED)]
             if not isinstance(error, FloatingPointError):
                 traceback.print_exc()
-            print(f"run.py: failed: {error} {kept[0]}", file=sys.stderr)
+                said.append(f"Continue with: {_again(out)}")
+            print("run.py: failed:", *said, file=sys.stderr)
             return 1
         if isinstance(error, (ValueError, OSError)):
-            reader.error("\n".join([str(error), *notes]))
+            reader.error("\n".join([str(error), *_noted(error, "")]))
         raise
+    finally:
+        if made:  # whatever was refused leaves no empty directory
+            with suppress(OSError):
+                os.removedirs(made)
     return 0
+
+
+def _noted(error: BaseException, start: str) -> list[str]:
+    """The notes on an error that begin so."""
+    return [n for n in getattr(error, "__notes__", []) if n.startswith(start)]
 
 
 def recorded(
@@ -115,11 +130,12 @@ def recorded(
         raise ValueError(f"No run to resume in {given.resume}: it has no run.json.")
     try:
         content = json.loads(path.read_text())
-        result = cli.Command(**content["command"])
+        rounds = getattr(given, "rounds", int(content["rounds"]))
+        result = cli.Command(**{**content["command"], "rounds": rounds})
         made, began = dict(content["problem_parameters"]), dict(content["environment"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not of a run of run.py: {error!r}.") from error
-    plain = asdict(result)
+    plain = _command(result)
     _agree(given, "", plain, {k: v for k, v in vars(given).items() if k in plain})
     parameters = made | result.parameters
     _agree(given, "problem option ", parameters, cli.parameters(given))
@@ -134,6 +150,11 @@ def recorded(
                 file=sys.stderr,
             )
     return result, content.get("rules", {})
+
+
+def _command(todo: cli.Command) -> dict[str, Any]:
+    """What is run, for the record; its rounds may become more."""
+    return {key: value for key, value in asdict(todo).items() if key != "rounds"}
 
 
 def _agree(
@@ -296,7 +317,7 @@ def _draw(result: Result, todo: cli.Command, out: Path) -> None:
         )
 
 
-def _again(out: Path) -> str:
+def _again(out: Path | None) -> str:
     return f"python scripts/run.py --resume {out}"
 
 

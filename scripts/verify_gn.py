@@ -41,7 +41,7 @@ from tqdm import tqdm
 
 import problems
 from fedsciml import methods, run
-from fedsciml.federation.directory import replace_file
+from fedsciml.federation.files import replace_file
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.methods import Local, conclude

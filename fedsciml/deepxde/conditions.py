@@ -27,7 +27,7 @@ Of k columns the mean of the squares counts.
 """
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Known:
     """The errors of a condition or equation, and what they need.
 

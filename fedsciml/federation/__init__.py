@@ -2,8 +2,9 @@
 
 from fedsciml.federation.backend import Backend, Clients, Reply
 from fedsciml.federation.checkpoint import Checkpoint
-from fedsciml.federation.directory import RunDirectory, environment, replace_file
+from fedsciml.federation.directory import RunDirectory, environment
 from fedsciml.federation.exchange import Federation
+from fedsciml.federation.files import replace_file
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.loop import Result, run

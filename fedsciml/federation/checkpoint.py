@@ -1,18 +1,23 @@
 """What a run continues from, and how it is packed into a file."""
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from fedsciml.federation.participation import Heard, Participation
 from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Leaf, Record, State, flatten, rebuild
+
+UNSEALED = b"0" * 64
+"""In the place of the checksum while that is computed."""
 
 
 class Checkpoint(NamedTuple):
@@ -36,7 +41,10 @@ class Checkpoint(NamedTuple):
 
 
 def pack(content: Mapping[str, object]) -> bytes:
-    """Tensors, and what JSON knows, as a safetensors file."""
+    """Tensors, and what JSON knows, as a safetensors file with a checksum.
+
+    ``sha256`` in its metadata is that of the whole file with zeros in its place.
+    """
     # Clones, as two entries may be the same tensor.
     tensors = {
         key: value.detach().cpu().contiguous().clone()
@@ -44,24 +52,38 @@ def pack(content: Mapping[str, object]) -> bytes:
         if isinstance(value, Tensor)
     }
     plain = {key: value for key, value in content.items() if key not in tensors}
-    return save(tensors, {"plain": json.dumps(plain)})
+    metadata = {"plain": json.dumps(plain), "sha256": UNSEALED.decode()}
+    data = save(tensors, metadata)
+    return data.replace(_seal(UNSEALED), _seal(_sha256(data)), 1)
 
 
 def unpack(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """What was packed into a file.
 
     Raises:
-        ValueError: If the file is damaged.
+        ValueError: If a bit of it is not as it was written.
     """
+    data = path.read_bytes()
+    found = re.search(_seal(rb"([0-9a-f]{64})"), data)
+    if found is None or found[1] != _sha256(data.replace(found[0], _seal(UNSEALED), 1)):
+        raise ValueError("its checksum is not that of its content")
     try:
-        with safe_open(path, "pt", device=str(device)) as file:
-            plain: dict[str, Any] = json.loads(file.metadata()["plain"])
-            # Clones: the file's tensors may be aligned otherwise than fresh ones, and
-            # the last digit of a dot product depends on that.
-            tensors = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        plain: dict[str, Any] = json.loads(header["__metadata__"]["plain"])
+        # Clones: the file's tensors may be aligned otherwise than fresh ones, and the
+        # last digit of a dot product depends on that.
+        tensors = {k: v.to(device, copy=True) for k, v in load(data).items()}
     except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(str(error)) from error
     return {**plain, **tensors}
+
+
+def _seal(digest: bytes) -> bytes:
+    return b'"sha256":"' + digest + b'"'
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 def flat(checkpoint: Checkpoint) -> dict[str, object]:

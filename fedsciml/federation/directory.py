@@ -1,20 +1,27 @@
 """Run directories: what a run was, what happened in each round, where to continue.
 
-    run.json                configuration, seed, versions, threads; written once
+    run.json                configuration, seed, versions, threads
     history.jsonl           one line per round
     checkpoint.safetensors  all that is needed to continue after its round
     model.safetensors       theta, written when the run is finished
     failure.json            why a run ended before that, if it was not killed
+    run.lock                there while a run writes
 
 Files are replaced atomically and history lines are appended whole. After a ``kill -9``
 the history may be ahead of the checkpoint; what is ahead is dropped and done again,
 with the same result. Numbers that are not finite are ``null``, as JSON has no other.
+
+A checkpoint knows its run: it has a checksum, the hash of the configuration, and that
+of the history until its round. So a run does not go on from what was damaged, edited or
+copied from another run. (Against somebody who computes the hashes anew they are no
+help: that needs a key.)
 """
 
+import hashlib
 import json
-import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,15 +31,59 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fedsciml.federation.checkpoint import Checkpoint, flat, pack, rebuilt, unpack
+from fedsciml.federation.files import LOCK, locked, replace_file
 from fedsciml.federation.history import Round
+from fedsciml.federation.journal import Journal
+
+FREE = ("rounds", "rules", "environment")
+"""Of a run.json, what need not be the same when its run goes on."""
+
+UNSAVED = "What came last could not be saved: "
+"""Begins the note on an error that ended a run, where saving failed too."""
+
+BEGIN = {LOCK, "run.json.tmp"}
+"""What a run leaves that is killed before it has a run.json."""
 
 
 class RunDirectory:
-    """One run directory. Use ``create`` or ``resume``."""
+    """One run directory. Use ``opened``, ``create`` or ``resume``."""
 
     def __init__(self, directory: Path, configuration: Mapping[str, object]) -> None:
         self.directory = directory
-        self.configuration = dict(configuration)
+        # Through JSON, so that it is the same when it is read again.
+        self.configuration: dict[str, object] = json.loads(_text(configuration))
+        self._journal = Journal(directory / "history.jsonl")
+        self._wanted: dict[int, str] = {}  # its digest, by the checkpoint's round
+
+    @classmethod
+    @contextmanager
+    def opened(
+        cls,
+        directory: Path | str,
+        configuration: Mapping[str, object],
+        resume: bool = False,
+    ) -> Iterator["RunDirectory"]:
+        """A new run's directory, or that of a run to resume, held for this process.
+
+        Raises:
+            BlockingIOError: If another run is writing to it.
+            Exception: As ``create`` and ``resume``.
+        """
+        directory, write = Path(directory), cls.resume if resume else cls.create
+        if resume:
+            _run_json(directory)  # complain first if there is none
+        elif directory.exists() and not directory.is_dir():
+            raise _full(directory)
+        _text(configuration)  # what cannot be written leaves no directory
+        made = not directory.exists()
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            with locked(directory):
+                yield write(directory, configuration)
+        finally:
+            if made:
+                with suppress(OSError):  # it holds a run
+                    directory.rmdir()
 
     @classmethod
     def create(
@@ -46,19 +97,15 @@ class RunDirectory:
             FileExistsError: If the directory holds anything; nothing is overwritten.
         """
         directory = Path(directory)
+        content = _text({**configuration, "environment": environment()})
         if directory.exists() and (
             not directory.is_dir()
-            or any(path.name != "run.json.tmp" for path in directory.iterdir())
+            or any(path.name not in BEGIN for path in directory.iterdir())
         ):
-            raise FileExistsError(
-                f"{directory} is not empty. Choose another directory, remove it, or "
-                f"continue the run in it with --resume {directory}."
-            )
+            raise _full(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        record = cls(directory, configuration)
-        content = {**record.configuration, "environment": environment()}
-        replace_file(directory / "run.json", json.dumps(content, indent=2) + "\n")
-        return record
+        replace_file(directory / "run.json", content)
+        return cls(directory, configuration)
 
     @classmethod
     def resume(
@@ -66,85 +113,71 @@ class RunDirectory:
     ) -> "RunDirectory":
         """Open the run in a directory; ``configuration``, where given, must agree.
 
+        Rounds and rules need not: a run may go on to more rounds, or with fewer
+        clients.
+
         Raises:
             ValueError: If there is no run, or one of another configuration.
         """
         directory = Path(directory)
-        path = directory / "run.json"
-        if not path.is_file():
-            raise ValueError(f"No run to resume in {directory}: it has no run.json.")
-        try:
-            found = json.loads(path.read_text())
-            if not isinstance(found, dict):
-                raise ValueError("not an object")
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}.") from error
+        found = _run_json(directory)
         found.pop("environment", None)
-        # Through JSON, so that tuples and lists compare equal.
-        given = json.loads(json.dumps(dict(configuration or {})))
+        given = json.loads(_text(configuration or {}))  # now lists, where tuples were
         for key, value in given.items():
-            if found.get(key) != value and key == "problem_sha256":
+            if key in FREE or found.get(key) == value:
+                continue
+            if key == "problem_sha256":
                 raise ValueError(
                     f"The problem is not the one that the run in {directory} began "
                     "with: its equation, data, network or partition has changed since. "
                     "Put back what it was, or start another run in a new directory."
                 )
-            if found.get(key) != value:
-                raise ValueError(
-                    f"The run in {directory} has {key} = {found.get(key)!r}, not "
-                    f"{value!r}. Resume it without that argument, or start another run "
-                    "in a new directory."
-                )
+            raise ValueError(
+                f"The run in {directory} has {key} = {found.get(key)!r}, not "
+                f"{value!r}. Resume it without that argument, or start another run "
+                "in a new directory."
+            )
         return cls(directory, found)
 
     def history(self, rounds: int | None = None) -> list[Round]:
         """The first rounds recorded, or all; a half-written last line is left out.
 
         Raises:
-            ValueError: If one of their lines is damaged; the message names it.
+            ValueError: If line k is damaged or not of round k; the message names it.
         """
-        path = self.directory / "history.jsonl"
-        if not path.exists():
-            return []
-        whole, _, _ = path.read_bytes().rpartition(b"\n")
-        history = []
-        for number, text in enumerate(whole.splitlines()[:rounds], 1):
-            try:
-                history.append(Round.read(text))
-            except ValueError as error:
-                raise ValueError(
-                    f"{path}, line {number} is damaged: {error}. Start another run in "
-                    "a new directory."
-                ) from error
-        return history
+        return self._journal.rounds(rounds)
 
     def rewind(self, rounds: int) -> list[Round]:
         """Go back to ``rounds`` rounds: the history until then, any failure forgotten.
 
         Raises:
-            ValueError: If there are fewer rounds than that, or one is damaged.
+            ValueError: If there are fewer rounds than that, one is damaged, or they are
+                not those after which the checkpoint that was loaded was saved.
         """
-        lines = self.history(rounds)
-        path = self.directory / "history.jsonl"
-        if len(lines) < rounds:
-            raise ValueError(
-                f"{path} has {len(lines)} rounds, but the checkpoint beside it is of "
-                f"round {rounds}: damaged. Start another run in a new directory."
-            )
-        replace_file(path, "".join(line.line() for line in lines))
+        history = self._journal.rewind(rounds, self._wanted.get(rounds))
         (self.directory / "failure.json").unlink(missing_ok=True)
-        return lines
+        return history
+
+    def aim(self, rounds: int) -> None:
+        """Say that the run goes on, to so many rounds; it is not finished any more."""
+        found = _run_json(self.directory)
+        if found.get("rounds") != rounds:
+            found["rounds"] = self.configuration["rounds"] = rounds
+            replace_file(self.directory / "run.json", _text(found))
+        (self.directory / "model.safetensors").unlink(missing_ok=True)
 
     def append(self, line: Round) -> None:
         """Add a round to the history."""
-        with (self.directory / "history.jsonl").open("a") as file:
-            file.write(line.line())
+        self._journal.append(line)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
-        with (self.directory / "history.jsonl").open("a") as file:
-            os.fsync(file.fileno())  # a checkpoint must not outlive its history
-        replace_file(self.directory / "checkpoint.safetensors", pack(flat(checkpoint)))
+        self._journal.sync()  # a checkpoint must not outlive its history
+        run = {
+            "configuration": self._configuration_sha256(),
+            "history": self._journal.digest(checkpoint.round),
+        }
+        replace_file(self._checkpoint, pack({**flat(checkpoint), **run}))
 
     def load(
         self, kinds: Sequence[type], device: torch.device | str = "cpu"
@@ -156,18 +189,28 @@ class RunDirectory:
             device: Where its tensors are needed.
 
         Raises:
-            ValueError: If its file is damaged.
+            ValueError: If its file is damaged, or of a run of another configuration.
         """
-        path = self.directory / "checkpoint.safetensors"
+        path = self._checkpoint
         if not path.exists():
             return None
         try:
-            return rebuilt(unpack(path, device), kinds)
+            content = unpack(path, device)
+            found = rebuilt(content, kinds)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is damaged: {error}. Remove it to do the run again from its "
                 "first round, or start another run in a new directory."
             ) from error
+        if content.get("configuration") != self._configuration_sha256():
+            raise ValueError(
+                f"{path} is of another run: problem, method, seed or another part of "
+                "its configuration is not that of run.json. Put back what was there, "
+                "remove the checkpoint to do the run again from its first round, or "
+                "start another run in a new directory."
+            )
+        self._wanted = {found.round: str(content.get("history"))}
+        return found
 
     def finish(self, theta: Tensor) -> None:
         """Write the trained parameters."""
@@ -177,9 +220,37 @@ class RunDirectory:
     def fail(self, error: BaseException) -> None:
         """Write why the run ended before its last round."""
         content = {"error": type(error).__name__, "message": str(error)}
-        replace_file(
-            self.directory / "failure.json", json.dumps(content, indent=2) + "\n"
-        )
+        replace_file(self.directory / "failure.json", _text(content))
+
+    def ended(self, error: BaseException, latest: Checkpoint) -> None:
+        """Save what an error leaves of a run, and note on it where and how to go on.
+
+        That it cannot be saved is a note too: the first error is the one that tells.
+        """
+        notes = [
+            f"Record kept in {self.directory}.",
+            f"Continue with run(..., out={str(self.directory)!r}, resume=True), or "
+            f"--resume {self.directory} where run.py began it.",
+        ]
+        try:
+            self.save(latest)
+            if not isinstance(error, KeyboardInterrupt):
+                self.fail(error)
+        except Exception as second:
+            notes.append(
+                f"{UNSAVED}{type(second).__name__}: {second}. Mend that first; rounds "
+                "that are not saved are then done again."
+            )
+        for note in notes:
+            error.add_note(note)
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.directory / "checkpoint.safetensors"
+
+    def _configuration_sha256(self) -> str:
+        fixed = {k: v for k, v in self.configuration.items() if k not in FREE}
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
 
 def environment() -> dict[str, object]:
@@ -194,12 +265,30 @@ def environment() -> dict[str, object]:
     }
 
 
-def replace_file(path: Path, content: str | bytes) -> None:
-    """Write a file so that at any moment it is the old one or the new one, whole."""
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def _text(content: Mapping[str, object]) -> str:
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _full(directory: Path) -> FileExistsError:
+    return FileExistsError(
+        f"{directory} is not empty. Choose another directory, remove it, or continue "
+        f"the run in it with --resume {directory}."
+    )
+
+
+def _run_json(directory: Path) -> dict[str, object]:
+    """What a directory says of its run.
+
+    Raises:
+        ValueError: If there is no run.
+    """
+    path = directory / "run.json"
+    if not path.is_file():
+        raise ValueError(f"No run to resume in {directory}: it has no run.json.")
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
+    return found

@@ -1,5 +1,6 @@
 """The history of a run: a record of each round, and its line of JSON."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -94,18 +95,34 @@ class Round:
         """The round that a line holds.
 
         Raises:
-            ValueError: If it holds none.
+            ValueError: If it holds none, or what this version does not know.
         """
         found = json.loads(line)
         if not isinstance(found, dict):
             raise ValueError("not an object")
+        unknown = sorted(found.keys() - {f.name for f in fields(cls)})
+        if unknown:
+            raise ValueError(
+                f"it holds {', '.join(map(repr, unknown))}, of which this version of "
+                "fedsciml does not know: it was written by a newer one, which can read "
+                "it, or edited"
+            )
         found = _swapped(found, _known)
+        for f in fields(cls):
+            value = found.get(f.name, 0)
+            if f.type in (int, float) and type(value) not in (int, float):
+                raise ValueError(f"'{f.name}' is {value!r}, not a number")
         for name in ("ranks", "against"):
             found[name] = tuple(found.get(name, ()))
         try:
             return cls(**found)
         except TypeError as error:
             raise ValueError(f"no round: {error}") from error
+
+
+def chained(digest: str, line: bytes) -> str:
+    """Hash of a history from that of the lines before and its last line."""
+    return hashlib.sha256(digest.encode() + line).hexdigest()
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401

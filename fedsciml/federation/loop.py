@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import partial
 from logging import getLogger
@@ -41,10 +42,13 @@ LITTLE = 0.01
 CHECKPOINT_SECONDS = 2.0
 """At least so long between checkpoints: what a killed run has to do again."""
 
+SHOWN = 5
+"""Unknown numbers in what is printed of a result."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """A finished run.
+    """A finished run; printed, what is known of it in three lines.
 
     Attributes:
         problem: What was trained.
@@ -66,6 +70,23 @@ class Result:
     absent: dict[str, str] = field(default_factory=dict)
     held_out: float | None = None
     warnings: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        rounds, last = len(self.history), self.history[-1]
+        error = "error not known, there is no reference"
+        if not math.isnan(last.mse):
+            error = f"relative L2 error {last.relative_l2:.2e}, MSE {last.mse:.2e}"
+        numbers = [f"{name} = {value:.6g}" for name, value in self.unknowns().items()]
+        found = ", ".join([*numbers[:SHOWN], *["..."][: len(numbers) > SHOWN]])
+        where = f"recorded in {self.out}" if self.out else "not recorded: out=None"
+        if self.warnings:
+            where += f"; {len(self.warnings)} warning(s), see .warnings"
+        return (
+            f"{self.problem.name}: loss {self.loss:.2e} after {rounds} rounds of "
+            f"{self.problem.clients} client(s), {len(self.theta)} parameters\n"
+            f"{error}{f'; {found}' if found else ''}\n"
+            f"{where}"
+        )
 
     def solution(self, points: Tensor) -> Jet:
         """The trained u at points [n, d]: ``.value``, ``.x``, ``.xx``, ..."""
@@ -114,8 +135,8 @@ def run(
         seed: Draws the start theta and whatever is random in the method; at least 0
             and below 2^63.
         out: Directory to record the run in, new or empty; nothing is recorded without.
-        resume: Continue the run that ``out`` holds; its configuration must agree, but
-            for ``rules``.
+        resume: Continue the run that ``out`` holds, also a finished one to more
+            rounds; its configuration must agree, but for ``rounds`` and ``rules``.
         backend: Way to the clients; all in this process by default.
         rules: Which rounds count when clients fail; by default all clients are needed.
         device: Where to compute, ``cpu`` or ``cuda``.
@@ -131,12 +152,15 @@ def run(
 
     Raises:
         ValueError: If an argument is out of range or the rules do not suit, or the
-            directory to resume holds a run of another configuration or problem.
+            directory to resume holds a run of another configuration or problem, of more
+            rounds, or one that is damaged.
+        BlockingIOError: If another run is writing to ``out``.
         TooFewClients: If clients fail and fewer than the rules ask for are left.
         FileExistsError: If ``out`` is not empty and ``resume`` is off.
         FloatingPointError: If theta or the loss stops being finite. The record then
             ends at the last good round and says why. Whatever ends a recorded run
-            before its last round carries the note "Record kept in DIRECTORY."
+            before its last round carries the note "Record kept in DIRECTORY.", how to
+            continue, and what could not be saved.
     """
     if rounds < 1:
         raise ValueError(f"A run needs at least 1 round, got {rounds}.")
@@ -167,54 +191,46 @@ def run(
         **(notes or {}),
         **clients.notes,
     }
-    record, found = None, None
-    history: list[Round] = []
-    if out is not None:
-        opened = RunDirectory.resume if resume else RunDirectory.create
-        configuration["problem_sha256"] = fingerprint(problem, seed, device)
-        # A run may be resumed under other rules, as when too few clients are left.
-        fixed = {k: v for k, v in configuration.items() if k != "rules"}
-        record = opened(out, fixed if resume else configuration)
-        found = record.load((*kinds, *clients.kinds), device)
-        history = record.rewind(found.round if found else 0)
-    if found is None:
-        start = problem.network.init(Generator().manual_seed(seed), dtype).to(device)
-        found = federation.start(start, seed)
+    theta = problem.network.init(Generator().manual_seed(seed), dtype).to(device)
+    latest, history = federation.start(theta, seed), list[Round]()
     whole = System(problem, problem.pooled(), device, dtype) if gn_gap else None
     warnings = unsuitable(problem, problem.pooled())
     for warning in warnings:
         log.warning("%s", warning)
-
-    # What to continue from if the run is interrupted: the last round that is complete
-    # and in the history.
-    latest, saved = found, time.monotonic()
-    try:
-        while latest.round < rounds and not (stop and history and stop(history)):
-            line, reached = _round(federation, latest, whole, clock)
-            history.append(line)
+    with ExitStack() as held:
+        record = None
+        if out is not None:
+            configuration["problem_sha256"] = fingerprint(problem, seed, device)
+            record = held.enter_context(RunDirectory.opened(out, configuration, resume))
+            latest = record.load((*kinds, *clients.kinds), device) or latest
+            history = _rewound(record, latest.round, rounds)
+        # ``latest`` is what to continue from if the run is interrupted: the last round
+        # that is complete and in the history.
+        saved = time.monotonic()
+        try:
+            while latest.round < rounds and not (stop and history and stop(history)):
+                line, reached = _round(federation, latest, whole, clock)
+                history.append(line)
+                if record:
+                    record.append(line)
+                latest = reached
+                due = clients.remote or time.monotonic() - saved >= CHECKPOINT_SECONDS
+                if record and due:
+                    record.save(latest)
+                    saved = time.monotonic()
+                if progress:
+                    progress(line)
+            theta = latest.state.theta
+            loss, absent = federation.loss(latest)
+            federation.check(latest.round, loss, theta)
+            held_out, _ = federation.held_out(latest)
             if record:
-                record.append(line)
-            latest = reached
-            due = clients.remote or time.monotonic() - saved >= CHECKPOINT_SECONDS
-            if record and due:
                 record.save(latest)
-                saved = time.monotonic()
-            if progress:
-                progress(line)
-        theta = latest.state.theta
-        loss, absent = federation.loss(latest)
-        federation.check(rounds, loss, theta)
-        held_out, _ = federation.held_out(latest)
-    except BaseException as error:
-        if record:
-            record.save(latest)
-            if not isinstance(error, KeyboardInterrupt):
-                record.fail(error)
-                error.add_note(f"Record kept in {record.directory}.")
-        raise
-    if record:
-        record.save(latest)
-        record.finish(theta)
+                record.finish(theta)
+        except BaseException as error:
+            if record:
+                record.ended(error, latest)
+            raise
     directory = record.directory if record else None
     dropped = any(line.dropped for line in history)
     ended = review(problem, history, federation.terms if dropped else {})
@@ -225,6 +241,24 @@ def run(
     warnings += ended
     fresh = held_out.fresh if held_out else None
     return Result(problem, theta, loss, history, directory, absent, fresh, warnings)
+
+
+def _rewound(record: RunDirectory, done: int, rounds: int) -> list[Round]:
+    """The history of the rounds that are done, of a record that goes on from there.
+
+    Raises:
+        ValueError: If more are done than asked for, or the history is damaged.
+    """
+    if done > rounds:
+        raise ValueError(
+            f"The run in {record.directory} has done {done} rounds, and {rounds} were "
+            f"asked for: ask for {done} to have it as it is, or more to continue it, "
+            "or start another run in a new directory."
+        )
+    history = record.rewind(done)
+    if done < rounds:
+        record.aim(rounds)
+    return history
 
 
 def _round(

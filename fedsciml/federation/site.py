@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.federation.checkpoint import pack, unpack
-from fedsciml.federation.directory import replace_file
+from fedsciml.federation.files import replace_file
 from fedsciml.methods import Leaf, Method, Record, flatten, placed, rebuild
 from fedsciml.problem import Problem, SiteError
 from fedsciml.residual import System

@@ -14,6 +14,8 @@ from typing import Any, TypeVar, dataclass_transform
 import torch
 from torch import Tensor
 
+from fedsciml.problem.outline import Outlined
+
 Plain = int | float | str
 """A number or a word."""
 
@@ -28,7 +30,7 @@ DEEPEST = 16
 
 
 @dataclass_transform(frozen_default=True, eq_default=False)
-class Record:
+class Record(Outlined):
     """What crosses between server and client, or is kept by one of them.
 
     A subclass is a frozen dataclass of its annotated fields. Two records are equal only
@@ -37,7 +39,7 @@ class Record:
     """
 
     def __init_subclass__(cls) -> None:
-        dataclass(frozen=True, eq=False)(cls)
+        dataclass(frozen=True, eq=False, repr=False)(cls)
         if KIND in cls.__annotations__:
             raise TypeError(f"{cls.__name__}.{KIND}: that word tells a record's type.")
 

@@ -15,13 +15,14 @@ from fedsciml.network import Jet, Nested, Network, PointFunction
 from fedsciml.network.base import completed
 from fedsciml.problem import checks
 from fedsciml.problem.checks import joined
+from fedsciml.problem.outline import Outlined
 from fedsciml.problem.outward import SiteError
 from fedsciml.problem.rows import Rows, Shard
 from fedsciml.problem.term import Term
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
+@dataclass(frozen=True, eq=False, repr=False)
+class Problem(Outlined):
     """What a federation trains: the network, the terms, and the parties' points.
 
     Two problems are equal only if they are the same object.

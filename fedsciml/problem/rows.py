@@ -1,12 +1,14 @@
 """What one party holds: the rows of each term."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from fedsciml.problem.outline import Outlined
 
-@dataclass(frozen=True, eq=False)
-class Rows:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Rows(Outlined):
     """The n rows of one term that one party holds.
 
     Two of them are equal only if they are the same object, as they hold tensors.
@@ -21,10 +23,10 @@ class Rows:
     """
 
     term: int
-    points: Tensor = field(repr=False)
-    target: Tensor | None = field(repr=False)
+    points: Tensor
+    target: Tensor | None
     weight: float
-    partner: Tensor | None = field(default=None, repr=False)
+    partner: Tensor | None = None
 
     def part(self, chosen: slice | Tensor) -> "Rows":
         """Some of the rows, by a slice or by their numbers."""
@@ -36,8 +38,8 @@ class Rows:
         return replace(self, points=points, target=target, partner=partner)
 
 
-@dataclass(frozen=True, eq=False)
-class Shard:
+@dataclass(frozen=True, eq=False, repr=False)
+class Shard(Outlined):
     """All rows that one client holds; equal only to itself, as ``Rows``.
 
     Attributes:

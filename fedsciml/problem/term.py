@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from fedsciml.network import Jet, PointFunction
 from fedsciml.problem.checks import finite, joined
+from fedsciml.problem.outline import Outlined
 
 
 class Row:
@@ -60,8 +61,8 @@ Sampler = Callable[[int, Generator], Tensor]
 """Draws about n points [n, d] of the whole domain, whoever owns them."""
 
 
-@dataclass(frozen=True, eq=False)
-class Term:
+@dataclass(frozen=True, eq=False, repr=False)
+class Term(Outlined):
     """One term of the loss: a residual that should vanish at some points.
 
     The loss is ``1/2 sum over terms of weight * mean(residual^2)``; for several

@@ -52,7 +52,7 @@ class AutogradBlock:
         return AutogradLinear(graph.detach(), graph, leaf, self)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AutogradLinear:
     """Rows linearised by torch.autograd; q residuals at each of n points.
 

@@ -138,7 +138,7 @@ class TaylorBlock(JetBlock):
         return self._evaluate(read)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class JetLinear:
     """Rows linearised by jets; q residuals at each of n points.
 

@@ -26,7 +26,7 @@ Linear = JetLinear | AutogradLinear
 """A block linearised at some theta."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Linearisation:
     """r(theta + v) ~ r + J v for all rows of a shard.
 

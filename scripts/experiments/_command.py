@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import _common
+
 from experiments._drawing import draw
 from experiments._experiment import Experiment
 from experiments._record import FIGURES, ROOT
@@ -17,6 +19,7 @@ SHOWN = 8
 """Values of a field that are listed."""
 
 
+@_common.terminable()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an experiment, or list them; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -24,9 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and words[0] in known:
         try:
             return _experiment(known[words[0]], words[1:])
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             print("Interrupted; the same command goes on.", file=sys.stderr)
-            return 130
+            return _common.status(error)
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Run what a record of figures/data lacks, and write and print its "

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from experiments._experiment import Case, Experiment, measured, token
 from experiments._record import Entry, commit, made
-from fedsciml.federation.directory import replace_file
+from fedsciml.federation.files import replace_file
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -172,8 +172,11 @@ def results(
         try:
             for done in as_completed(calls):
                 yield calls[done], done.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not isinstance(error, Exception):  # a SIGTERM that they do not hear of
+                for process in multiprocessing.active_children():
+                    process.terminate()
             raise
 
 

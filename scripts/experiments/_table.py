@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments._record import FIGURES, ROOT
-from fedsciml.federation.directory import replace_file
+from fedsciml.federation.files import replace_file
 
 
 class AtMost(NamedTuple):

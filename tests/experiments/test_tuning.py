@@ -1,12 +1,15 @@
 """Experiment ``tuning``: what it runs next, and that its record is complete."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
 import pytest
 from _common import TUNED, TUNING, tuned
+from experiments._command import main
 from experiments._experiment import token
 from experiments._record import Entry
 from experiments._runner import completed
@@ -89,6 +92,24 @@ def test_a_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(done) == len(entries) > 30
     whole = {e["method"] for e in entries if e["rounds"] == PLANS["sine2"].rounds}
     assert whole == set(TUNED)
+
+
+def test_sigterm_ends_a_search_that_then_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tuning.json"
+
+    def ended(*case: object) -> Entry:
+        if path.exists():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return tried(*case)
+
+    known = {"tuning": replace(EXPERIMENT, measure=ended)}
+    monkeypatch.setattr("experiments._command.experiments", lambda: known)
+    words = ["tuning", "--out", str(path), "--only", "problem=sine2", "--jobs", "1"]
+    assert main(words) == 143
+    assert "Interrupted; the same command goes on." in capsys.readouterr().err
+    assert len(unpack(path.read_bytes())) == 1
 
 
 def test_the_kin_start_from_fedavg_s_learning_rates() -> None:

@@ -134,3 +134,20 @@ def test_a_run_killed_again_and_again_still_ends_the_same(
     assert ending(capsys, "--resume", str(out)) == ending(
         capsys, "--resume", str(whole)
     )
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_of_60_moments_ends_the_same(tmp_path: Path) -> None:
+    """Before, within and after the replacement of a file: see ``kills``."""
+    program = [sys.executable, str(ROOT / "tests" / "kills.py"), "60", "0"]
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "scripts")))
+    done = subprocess.run(
+        [*program, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert found["other"] == []
+    assert sum(found["killed"].values()) == 60
+    assert found["killed"]["within a replacement"] > 0

@@ -1,6 +1,7 @@
 """What a Problem accepts, refuses, and hands to the clients."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fedsciml.collocation import explicit, strips
 from fedsciml.network import MLP, ModuleNetwork
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
-from fedsciml.problem import Problem, Row, Term
+from fedsciml.problem import Points, Problem, Row, Term
 from fedsciml.residual import System
 
 X = draw(6, 1)
@@ -236,3 +237,24 @@ def test_an_exact_solution_alone_is_compared_at_the_terms_points() -> None:
 def test_explicit_wants_a_number_of_clients() -> None:
     with pytest.raises(ValueError, match="needs a number of clients"):
         explicit([torch.zeros(3, 1)])
+
+
+def test_what_is_printed_of_a_problem_holds_no_point_and_no_target() -> None:
+    secret = 0.5076383783267356
+    x = torch.full((3, 1), secret, dtype=torch.float64)
+    terms = [
+        Term("a", given, [x, x.new_zeros(0, 1)], target=[x[:, 0], x.new_zeros(0)]),
+        Term("b", partial(given, x), X, target=partial(torch.add, x), partner=X),
+    ]
+    for term in terms:
+        assert term.name in repr(term)
+    problem = Problem(
+        "secret", MLP((1, 3, 1)), [Term("a", given, [x], [x])], explicit(1)
+    )
+    shard, points = problem.pooled(), Points([x, x[:0]], [x[:, 0], x[:0, 0]])
+    assert "points=Tensor[3, 1], target=Tensor[3]" in repr(shard)
+    assert "0.5" not in repr(points)
+    shown = (*terms, problem, problem.terms[0], shard, *shard.rows, points)
+    for printed in (*map(repr, shown), *map(str, shown)):
+        assert "0.50763" not in printed
+        assert "tensor(" not in printed

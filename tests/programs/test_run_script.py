@@ -1,7 +1,9 @@
 """``scripts/run.py``: what it prints, where it writes, what it refuses."""
 
 import json
+import os
 import re
+import signal
 import sys
 from dataclasses import replace
 from hashlib import sha256
@@ -15,6 +17,7 @@ from safetensors.torch import load_file
 
 import problems
 from fedsciml import methods, policies
+from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
@@ -289,6 +292,9 @@ def test_help_lists_problems_methods_and_their_options(
             ("sine2", "--resample", "5"),
             ["No term of problem 'sine2' can be drawn again"],
         ),
+        ((*FEDAVG, "--min-clients", "9"), ["A round of 9 clients was asked for"]),
+        ((*FEDAVG, "--min-clients", "9", "--out", "a/b"), ["A round of 9 clients"]),
+        ((*FEDAVG, "--staleness", "1"), ["all 2 are needed; allow fewer"]),
         (("--resume", "nowhere"), ["No run to resume in nowhere"]),
         (("--resume", "nowhere", "--out", "x"), ["leave --out away"]),
     ],
@@ -532,7 +538,7 @@ def test_a_finished_run_is_printed_again(capsys: pytest.CaptureFixture[str]) -> 
     [
         (("sine2",), "problem = 'allen_cahn', not 'sine2'"),
         (("--method", "adam"), "method = 'fedavg', not 'adam'"),
-        (("--rounds", "3"), "rounds = 2, not 3"),
+        (("--rounds", "1"), "has done 2 rounds, and 1 were asked for"),
         (("--seed", "1"), "seed = 0, not 1"),
         (("--data-seed", "1"), "problem option seed = 0, not 1"),
         (("--clients", "3"), "problem option clients = 2, not 3"),
@@ -548,6 +554,63 @@ def test_a_run_is_resumed_only_as_it_was(
 ) -> None:
     result(capsys, *FEDAVG, "--threads", "1", "--out", "run")
     assert word in refusal(capsys, *arguments, "--resume", "run")
+
+
+def test_a_finished_run_goes_on_to_more_rounds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result(capsys, *FEDAVG, "--out", "run")
+    more = result(capsys, "--resume", "run", "--rounds", "4", "--no-plots")
+    whole = result(capsys, *FEDAVG, "--rounds", "4")
+    assert more["rounds"] == 4
+    assert more["theta_sha256"] == whole["theta_sha256"]
+    again = result(capsys, "--resume", "run", "--no-plots")
+    assert again == more
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_signal_ends_a_run_that_then_goes_on(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    code: int,
+) -> None:
+    kinds = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    append = RunDirectory.append
+
+    def signalled(record: RunDirectory, line: Round) -> None:
+        append(record, line)
+        os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "append", signalled)
+        assert status(*FEDAVG, "--out", "run") == code
+    told = "Interrupted. Continue with: python scripts/run.py --resume run"
+    assert capsys.readouterr().err.splitlines() == [told]
+    assert not Path("run/failure.json").exists()
+    assert kinds == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+    found = result(capsys, "--resume", "run", "--no-plots")
+    assert found["theta_sha256"] == result(capsys, *FEDAVG)["theta_sha256"]
+
+
+def test_a_full_disk_does_not_hide_why_a_run_ended(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    def trouble(record: RunDirectory, line: Round) -> None:
+        monkeypatch.setattr("os.fsync", full)
+        raise RuntimeError("disk on fire")
+
+    monkeypatch.setattr(RunDirectory, "append", trouble)
+    assert status(*FEDAVG, "--out", "run") == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("run.py: failed: disk on fire Record kept in run. What came")
+    assert "No space left on device" in last
+    assert last.endswith("Continue with: python scripts/run.py --resume run")
 
 
 def test_a_run_is_resumed_under_the_rules_that_are_asked_for(

@@ -1,7 +1,7 @@
 """A DeepXDE model as a problem that a federation can train."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -45,6 +45,7 @@ def problem(
     loss_weights: Sequence[float] | None = None,
     *,
     external_trainable_variables: Variables = (),
+    scales: Mapping[str, float] | None = None,
     clients: int = 2,
     partition: Partition | None = None,
     solution: Solution | None = None,
@@ -66,6 +67,8 @@ def problem(
         loss_weights: As for ``dde.Model.compile``.
         external_trainable_variables: As for ``dde.Model.compile``, or a dictionary of
             them by name; the default names are c0, c1, ...
+        scales: Of some of these, by name, the size of a change that matters; else that
+            of its present value, and 1 where that is 0.
         clients: Number of strips along the first axis; they have equally many points,
             of which those with the same coordinate count once.
         partition: Another partition, see ``fedsciml.collocation``; replaces
@@ -98,7 +101,7 @@ def problem(
     partition = partition or _strips(points, clients)
     made = Problem(
         name,
-        network(net, variables),
+        network(net, variables, scales),
         terms,
         partition,
         _coordinates(data, points.shape[1]),

@@ -109,8 +109,8 @@ class Problem:
         return tuple(self.network.unknowns)
 
     def numbers(self, theta: Tensor) -> dict[str, float]:
-        """The unknown numbers in theta [p], by name."""
-        values = theta[len(theta) - len(self.unknowns) :].tolist()
+        """The unknown numbers at theta [p], by name, in their own units."""
+        values = self.network.numbers(theta).tolist()
         return dict(zip(self.unknowns, values, strict=True))
 
     def shards(self) -> list[Shard]:
@@ -216,7 +216,7 @@ class Problem:
         """
         theta, unknowns = theta.detach(), self.unknowns
         x = torch.as_tensor(points).to(theta).detach().clone().requires_grad_()
-        numbers = theta[len(theta) - len(unknowns) :].expand(len(x), -1)
+        numbers = self.network.numbers(theta).expand(len(x), -1)
         with torch.enable_grad():
             nested = Nested(torch.cat([self.network(theta, x), numbers], 1), x)
         return Jet(

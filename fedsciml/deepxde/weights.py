@@ -46,8 +46,9 @@ def network(
     activation, chains = _activation(net), _chains(net)
     if not chains or activation is None:
         general = ModuleNetwork(net)
-        several = unknowns or scales
-        return Parallel([general], unknowns, scales=scales) if several else general
+        if not (unknowns or scales):
+            return general
+        return Parallel([general], unknowns, scales=scales)
     mlps = [
         MLP(
             (chain[0].in_features, *(layer.out_features for layer in chain)),
@@ -57,8 +58,8 @@ def network(
         )
         for chain in chains
     ]
-    several = len(mlps) > 1 or unknowns or scales
-    if not several and net._output_transform is None:
+    alone = len(mlps) == 1 and not (unknowns or scales)
+    if alone and net._output_transform is None:
         return mlps[0]
     return Parallel(mlps, unknowns, net._output_transform, scales)
 

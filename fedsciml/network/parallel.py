@@ -5,8 +5,8 @@ network of its own, or for an unknown number nu. All of them are one theta:
 
     theta = (theta_1, ..., theta_q, nu_1 / scale_1, ..., nu_s / scale_s).
 
-A scale is the size of a number's start, so that the unit in which a number is written
-does not matter: with another unit theta and its Jacobian are the same, to rounding.
+A scale is the size of a number's start, as a rule, so that the unit in which it is
+written does not matter: in another unit theta and J are the same, to rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,8 @@ class Parallel:
         transform: Output transform: maps points [n, d] and the outputs of the networks
             [n, c'] to the solution [n, c], by torch functions. None for none.
         scales: Of some of the unknowns, the size of a change that matters; without one,
-            the absolute value of the start, and 1 for a start at 0.
+            the absolute value of the start, and 1 for a start at 0. ``Problem`` finds
+            those of starts that are 0 or far too small.
 
     Raises:
         ValueError: If there is no network, something else is given as a network, a
@@ -65,11 +66,14 @@ class Parallel:
                     f"The scale of '{name}' is {value}; give positive scales, of the "
                     f"unknowns {', '.join(starts) or '(there are none)'}."
                 )
-        scales = {
-            name: float(self.scales.get(name, abs(value) or 1.0))
-            for name, value in starts.items()
+
+    @property
+    def sizes(self) -> Mapping[str, float]:
+        """What each unknown is divided by in theta: its scale, or what stands in."""
+        return {
+            name: float(self.scales.get(name, abs(start) or 1.0))
+            for name, start in self.unknowns.items()
         }
-        object.__setattr__(self, "scales", scales)
 
     @property
     def size(self) -> int:
@@ -89,12 +93,14 @@ class Parallel:
     def description(self) -> Sequence[object]:
         """The descriptions of the networks, and the unknowns."""
         parts = [part for network in self.networks for part in network.description()]
-        return [*parts, self.unknowns, *([self.scales] if self.scales else [])]
+        # Parties compute some scales themselves, to rounding.
+        sizes = {name: f"{size:.5e}" for name, size in self.sizes.items()}
+        return [*parts, self.unknowns, *([sizes] if sizes else [])]
 
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """Start parameters of the networks, then of the unknowns, shape [p]."""
         parts = [network.init(generator, dtype) for network in self.networks]
-        starts = [value / self.scales[name] for name, value in self.unknowns.items()]
+        starts = [value / self.sizes[name] for name, value in self.unknowns.items()]
         return torch.cat([*parts, parts[0].new_tensor(starts)])
 
     def numbers(self, theta: Tensor) -> Tensor:
@@ -102,8 +108,8 @@ class Parallel:
         return self.scaled(self.split(theta)[-1])
 
     def scaled(self, numbers: Tensor) -> Tensor:
-        """Entries [..., s] of theta times the scales; a linear map, its own transpose."""
-        return numbers * numbers.new_tensor(list(self.scales.values()))
+        """Entries [..., s] of theta times the scales: linear, its own transpose."""
+        return numbers * numbers.new_tensor(list(self.sizes.values()))
 
     def split(self, theta: Tensor) -> list[Tensor]:
         """The part of theta [..., p] of each network, then the last s entries."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from fedsciml.collocation import Partition, explicit
 from fedsciml.network import Jet, Nested, Network, PointFunction
 from fedsciml.network.base import completed
-from fedsciml.problem import checks
+from fedsciml.problem import checks, numbers
 from fedsciml.problem.checks import joined
 from fedsciml.problem.outward import SiteError
 from fedsciml.problem.rows import Rows, Shard
@@ -48,7 +48,8 @@ class Problem:
 
     Raises:
         ValueError: If the parts do not fit together, a point is not finite or outside
-            the domain, or a client would own no point at all.
+            the domain, no residual depends on an unknown number, or a client would own
+            no point at all.
     """
 
     name: str
@@ -78,6 +79,9 @@ class Problem:
         targets = tuple(t.target_at(joined(t.points)) for t in terms)
         object.__setattr__(self, "_targets", targets)
         checks.network(self)
+        if self.unknowns and "alone" not in self.parameters:
+            object.__setattr__(self, "network", numbers.sized(self))
+            numbers.check(self)
         if self.test_points is None and self.exact is not None:
             everything = torch.cat([joined(term.points) for term in self.terms])
             object.__setattr__(self, "test_points", everything)
@@ -216,9 +220,9 @@ class Problem:
         """
         theta, unknowns = theta.detach(), self.unknowns
         x = torch.as_tensor(points).to(theta).detach().clone().requires_grad_()
-        numbers = self.network.numbers(theta).expand(len(x), -1)
+        found = self.network.numbers(theta).expand(len(x), -1)
         with torch.enable_grad():
-            nested = Nested(torch.cat([self.network(theta, x), numbers], 1), x)
+            nested = Nested(torch.cat([self.network(theta, x), found], 1), x)
         return Jet(
             lambda channel: nested(channel).detach(),
             self.coordinates,

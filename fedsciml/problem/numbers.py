@@ -5,7 +5,8 @@ Where points are elsewhere, and where all parties have to come to the same resul
 points are drawn: see ``probes``.
 """
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Set
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,8 @@ FEW, MANY = 16, 512
 PRODUCTS = 4
 """Random products with J that estimate the lengths of its columns."""
 
-DRAWS = 3
-"""Parameters at which a derivative is zero before a residual does not depend on it."""
+NOISE = (0.0, 0.1, 1.0, -1.0, 3.0, -3.0)
+"""How far from the start a derivative has to be zero before there is none."""
 
 TINY = 1e-2
 """A start below this part of the change that matters is no scale."""
@@ -49,7 +50,8 @@ def sized(problem: "Problem") -> Network:
     if not isinstance(network, Parallel):
         return network
     try:
-        sizes = _sizes(problem).tolist()
+        with warnings.catch_warnings(action="ignore"):
+            sizes = _sizes(problem).tolist()
     except Exception:  # a residual that cannot be evaluated there tells nothing
         return network
     found = {
@@ -70,15 +72,14 @@ def check(problem: "Problem") -> None:
     Raises:
         Untrained: The unknown is named, and how to write it.
     """
-    held: list[Iterable[Rows]] = [problem.pooled().rows]
-    if problem.partial:
-        if problem.domain is None:
-            return
-        held.append(probes(problem, Generator().manual_seed(0), MANY))
+    held = list(problem.pooled().rows)
+    if problem.partial and problem.domain is not None:
+        held += probes(problem, Generator().manual_seed(0), MANY)
     live, frozen = set[str](), dict[str, str]()
-    for rows in (rows for group in held for rows in group if len(rows.points)):
+    for rows in held:
         try:
-            moving, alive = _dependence(problem, rows)
+            with warnings.catch_warnings(action="ignore"):  # of torch, on float(u.nu)
+                moving, alive = _dependence(problem, rows, live)
         except Exception:  # a residual that cannot be evaluated says so in the run
             return
         live |= alive
@@ -91,8 +92,9 @@ def check(problem: "Problem") -> None:
             f"be trained. Compute with u.{name} itself, a tensor: not with "
             f"float(u.{name}), u.{name}.item() or u.{name}.detach(), nor by comparing."
         )
+    blind = problem.partial and problem.domain is None
     for name, start in problem.network.unknowns.items():
-        if name not in live:
+        if name not in live and not blind:
             raise Untrained(
                 f"No residual of problem '{problem.name}' depends on the unknown "
                 f"'{name}', which would keep its start {start:g} and look like found. "
@@ -100,15 +102,18 @@ def check(problem: "Problem") -> None:
             )
 
 
-def _dependence(problem: "Problem", rows: Rows) -> tuple[set[str], set[str]]:
+def _dependence(
+    problem: "Problem", rows: Rows, known: Set[str]
+) -> tuple[set[str], set[str]]:
     """Unknowns with which the residuals change; and those of which they have a slope.
 
-    At several parameters: a factor of an unknown may vanish at the start.
+    At several parameters, as a factor of an unknown may vanish at the start, until each
+    unknown that is not ``known`` to have one elsewhere has one here.
     """
     moving, live = set[str](), set[str]()
     sizes = problem.network.numbers(torch.ones(problem.network.size).double())
-    for draw in range(DRAWS):
-        theta = _near(problem, draw)
+    for draw, noise in enumerate(NOISE if len(rows.points) else ()):
+        theta = _near(problem, noise)
         numbers = problem.network.numbers(theta)
         with torch.enable_grad():
             r = residuals(problem, rows, theta, numbers.requires_grad_())
@@ -121,7 +126,7 @@ def _dependence(problem: "Problem", rows: Rows) -> tuple[set[str], set[str]]:
                     other[k] += sizes[k]
                     if not torch.equal(residuals(problem, rows, theta, other), r):
                         moving.add(name)
-        if len(live) == len(problem.unknowns):
+        if moving <= live and live | known >= set(problem.unknowns):
             break
     return moving, live
 
@@ -131,8 +136,8 @@ def _sizes(problem: "Problem") -> Tensor:
 
     At the unknowns' starts, but not at the network's: where u is 0 nothing matters.
     """
-    numbers = problem.network.numbers(_near(problem, 0)).requires_grad_()
-    theta = _near(problem, 1).requires_grad_()
+    numbers = problem.network.numbers(_near(problem, 0.0)).requires_grad_()
+    theta = _near(problem, 0.1).requires_grad_()
     count = len(theta) - len(numbers)
     columns, column = theta.new_zeros(count), torch.zeros_like(numbers)
     for t, rows in enumerate(probes(problem, Generator().manual_seed(0), FEW)):
@@ -163,18 +168,18 @@ def residuals(problem: "Problem", rows: Rows, theta: Tensor, numbers: Tensor) ->
     return torch.stack([found] if isinstance(found, Tensor) else [*found])
 
 
-def _near(problem: "Problem", draw: int) -> Tensor:
-    """theta at the start, or near it, shape [p]."""
-    generator = Generator().manual_seed(draw)
+def _near(problem: "Problem", noise: float) -> Tensor:
+    """theta at the start, or so far from it, shape [p]."""
+    generator = Generator().manual_seed(0)
     theta = problem.network.init(generator, torch.float64)
-    noise = torch.randn(len(theta), generator=generator, device="cpu").double()
-    return theta + 0.1 * draw * noise
+    away = torch.randn(len(theta), generator=generator, device="cpu")
+    return theta + noise * away.double()
 
 
 def _products(r: Tensor, draw: int, *leaves: Tensor) -> list[Tensor]:
-    """J^T w for random signs w and each leaf of the graph of r; 0 if it is off that."""
+    """J^T w for a random w and each leaf of the graph of r; 0 if it is off that."""
     generator = Generator().manual_seed(draw)
-    w = (torch.rand(r.shape, generator=generator, device="cpu") - 0.5).sign().to(r)
+    w = torch.randn(r.shape, generator=generator, device="cpu").to(r)
     total = (r * w).sum() + sum(leaf[:0].sum() for leaf in leaves)
     found = torch.autograd.grad(total, leaves, retain_graph=True, allow_unused=True)
     pairs = zip(found, leaves, strict=True)

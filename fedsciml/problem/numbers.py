@@ -169,11 +169,12 @@ def residuals(problem: "Problem", rows: Rows, theta: Tensor, numbers: Tensor) ->
 
 
 def _near(problem: "Problem", noise: float) -> Tensor:
-    """theta at the start, or so far from it, shape [p]."""
+    """theta at the start, or so far from it, the unknowns farther, shape [p]."""
     generator = Generator().manual_seed(0)
     theta = problem.network.init(generator, torch.float64)
-    away = torch.randn(len(theta), generator=generator, device="cpu")
-    return theta + noise * away.double()
+    away = torch.randn(len(theta), generator=generator, device="cpu").double()
+    away[len(away) - len(problem.unknowns) :] = 10
+    return theta + noise * away
 
 
 def _products(r: Tensor, draw: int, *leaves: Tensor) -> list[Tensor]:

@@ -217,20 +217,28 @@ def summary(result: Result, todo: cli.Command, out: Path) -> dict[str, Any]:
 
 def _unknowns(
     result: Result, each: Mapping[str, float]
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, float | list[str] | None]]:
     """The unknown numbers found, and what is known of their errors.
 
-    Standard deviations where sensors tell them, relative errors where the truth is.
+    Standard deviations where sensors tell them, relative errors where the truth is; and
+    what a number is mixed with that the rows do not determine: null where they do, and
+    where they are not all here.
     """
     deviation: dict[str, float] = {}
-    if any(term.name == SENSORS for term in result.problem.terms):
+    mixed: dict[str, tuple[str, ...]] = {}
+    problem = result.problem
+    if problem.unknowns and not problem.partial:
+        mixed = result.undetermined()
+    if any(term.name == SENSORS for term in problem.terms):
         with suppress(ValueError):  # too few measurements to know their noise
-            deviation = laplace(result.problem, result.theta).deviation
+            deviation = laplace(problem, result.theta).deviation
+    known = {name: size for name, size in deviation.items() if math.isfinite(size)}
     return {
         name: {
             "value": value,
-            "deviation": deviation.get(name),
+            "deviation": known.get(name),
             "error": each[name] if math.isfinite(each[name]) else None,
+            "not_determined": list(mixed[name]) if name in mixed else None,
         }
         for name, value in result.unknowns().items()
     }
@@ -257,6 +265,9 @@ def _sentence(content: Mapping[str, Any]) -> str:
         text += f", MSE {_number(content['mse'])}"
     for name, number in content["unknowns"].items():
         text += f", {name} = {number['value']:.6g}"
+        if (others := number["not_determined"]) is not None:
+            text += " not determined"
+            text += f" (mixed with {', '.join(others)})" if others else ""
         if number["deviation"] is not None:
             text += f" +- {number['deviation']:.1e}"
         if number["error"] is not None:

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.network import Jet, Nested, Network, Parallel
+from fedsciml.problem.outward import SiteError
 from fedsciml.problem.probes import probes
 from fedsciml.problem.rows import Rows
 from fedsciml.problem.term import Row
@@ -34,7 +35,7 @@ TINY = 1e-2
 """A start below this part of the change that matters is no scale."""
 
 
-class Untrained(ValueError):
+class Untrained(SiteError):
     """An unknown number would not be trained."""
 
 

@@ -238,23 +238,35 @@ def summary(result: Result, todo: cli.Command, out: Path) -> dict[str, Any]:
 
 def _unknowns(
     result: Result, each: Mapping[str, float]
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, object]]:
     """The unknown numbers found, and what is known of their errors.
 
-    Standard deviations where sensors tell them, relative errors where the truth is.
+    Standard deviations where sensors tell them, relative errors where the truth is, and
+    whether all rows determine a number, or with what it is mixed; null where not known.
     """
+    problem = result.problem
     deviation: dict[str, float] = {}
-    if any(term.name == SENSORS for term in result.problem.terms):
+    mixed: dict[str, tuple[str, ...]] | None = None
+    if problem.unknowns and any(term.name == SENSORS for term in problem.terms):
         with suppress(ValueError):  # too few measurements to know their noise
-            deviation = laplace(result.problem, result.theta).deviation
+            known = laplace(problem, result.theta)
+            deviation, mixed = known.deviation, known.mixed
+    if mixed is None and problem.unknowns and not problem.partial:
+        mixed = result.undetermined()
     return {
         name: {
             "value": value,
-            "deviation": deviation.get(name),
-            "error": each[name] if math.isfinite(each[name]) else None,
+            "deviation": _finite(deviation.get(name, math.inf)),
+            "error": _finite(each[name]),
+            "determined": None if mixed is None else name not in mixed,
+            "mixed_with": list((mixed or {}).get(name, ())),
         }
         for name, value in result.unknowns().items()
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _sentence(content: Mapping[str, Any]) -> str:
@@ -278,6 +290,10 @@ def _sentence(content: Mapping[str, Any]) -> str:
         text += f", MSE {_number(content['mse'])}"
     for name, number in content["unknowns"].items():
         text += f", {name} = {number['value']:.6g}"
+        if number["determined"] is False:
+            text += " not determined"
+            if number["mixed_with"]:
+                text += f" (mixed with {', '.join(number['mixed_with'])})"
         if number["deviation"] is not None:
             text += f" +- {number['deviation']:.1e}"
         if number["error"] is not None:

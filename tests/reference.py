@@ -76,6 +76,14 @@ def along(
     return slope
 
 
+def unknowns(problem: Problem, theta: Tensor) -> dict[str, Tensor]:
+    """The unknown numbers; theta holds them over the size of their starts."""
+    starts = problem.network.unknowns.items()
+    last = theta[len(theta) - len(starts) :].unbind()
+    pairs = zip(starts, last, strict=True)
+    return {name: abs(start) * number for (name, start), number in pairs}
+
+
 def residual(problem: Problem, shard: Shard, theta: Tensor) -> Tensor:
     """Weighted residual, rows in the library's order."""
     parts = []
@@ -90,7 +98,7 @@ def residual(problem: Problem, shard: Shard, theta: Tensor) -> Tensor:
                 points,
                 problem.coordinates,
                 problem.outputs,
-                {name: theta[-1 - k] for k, name in enumerate(problem.unknowns[::-1])},
+                unknowns(problem, theta),
             )
 
         jet = at(rows.points)

@@ -1,5 +1,6 @@
 """What is measured of a trained model: errors, and how surely unknowns are known."""
 
+from fedsciml.analysis.determined import NETWORK, undetermined
 from fedsciml.analysis.laplace import (
     SENSORS,
     Evidence,
@@ -11,6 +12,7 @@ from fedsciml.analysis.laplace import (
 from fedsciml.analysis.metrics import Errors, errors, gauss_newton_gap, measure
 
 __all__ = [
+    "NETWORK",
     "SENSORS",
     "Errors",
     "Evidence",
@@ -21,4 +23,5 @@ __all__ = [
     "gauss_newton_gap",
     "laplace",
     "measure",
+    "undetermined",
 ]

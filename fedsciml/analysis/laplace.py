@@ -25,21 +25,22 @@ Annals of Statistics 17, 1989),
 All of it from square roots: with B = W diag(S) V^T of the merged sketches and D of the
 measured rows, J_d A^-1 = D V diag(1 / (S^2 + mu)) V^T and the eigenvalues of H are the
 squared singular values of D V diag(1 / sqrt(S^2 + mu)).
+
+The columns of unknown numbers are scaled before, and an unknown whose deviation would
+be bounded by mu alone is not determined: its deviation is infinite, see ``determined``.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 from torch import Tensor
 
+from fedsciml.analysis.determined import DAMPING, check_theta, posterior
 from fedsciml.linalg.sketch import Sketch, from_jacobian, merge
-from fedsciml.linalg.solve import spectrum
 from fedsciml.problem import Problem, Shard
 from fedsciml.residual import System
-
-DAMPING = 1e-10
-"""mu over the largest eigenvalue of J^T J."""
 
 SENSORS = "sensors"
 """Default name of the term that holds the measurements."""
@@ -68,8 +69,11 @@ class Laplace:
 
     Attributes:
         mean: The unknown numbers found, by name.
-        deviation: Their standard deviations, from the sandwich.
+        deviation: Their standard deviations, from the sandwich; infinite where a number
+            is not determined.
         bound: Their standard deviations in s^2 A^-1: never smaller.
+        mixed: Of those that are not determined, with what they are mixed: other
+            unknowns, and ``determined.NETWORK``.
         sigma: Standard deviation of a measurement, as estimated, in its units.
         freedom: Residual degrees of freedom f of that estimate.
         root: R, shape [k, p], with Sigma = R^T R.
@@ -78,6 +82,7 @@ class Laplace:
     mean: dict[str, float]
     deviation: dict[str, float]
     bound: dict[str, float]
+    mixed: dict[str, tuple[str, ...]]
     sigma: float
     freedom: float
     root: Tensor
@@ -123,15 +128,11 @@ def combine(
         ValueError: If the damping is not positive, or the measurements are so few that
             the network fits them all and nothing tells their noise.
     """
-    if not damping > 0:
-        raise ValueError(
-            f"The damping, relative to the largest eigenvalue, must be positive, got "
-            f"{damping}; try {DAMPING}."
-        )
-    whole = spectrum(merge(part.rows for part in parts))
-    mu = damping * whole.top**2
-    filtered = 1 / (whole.s**2 + mu)
-    turned = merge(part.measured for part in parts).factor @ whole.basis.mT  # D V
+    rows = merge(part.rows for part in parts)
+    known = posterior(rows, len(problem.unknowns), damping)
+    basis, filtered, scales = known.whole.basis, known.filtered, known.scales
+    measured = merge(part.measured for part in parts).factor * scales
+    turned = measured @ basis.mT  # D V
     hat = torch.linalg.svdvals(turned * filtered.sqrt()) ** 2  # eigenvalues of H
     count = sum(part.measurements for part in parts)
     freedom = float((1 - hat).square().sum()) + count - len(hat)
@@ -141,15 +142,19 @@ def combine(
             "their noise from; measure more, or damp more."
         )
     s = (sum(part.squares for part in parts) / freedom) ** 0.5
-    root = s * (turned * filtered) @ whole.basis
-    seen = whole.basis.square()
-    variance = s**2 * (filtered @ seen + (1 - seen.sum(0)).clamp(min=0) / mu)
+    root = s * (turned * filtered) @ basis * scales
+    mixed = known.mixed(problem.unknowns)
+
+    def numbers(values: Tensor) -> dict[str, float]:
+        return problem.numbers(values) | dict.fromkeys(mixed, inf)
+
     number = _term(problem, data)
     weight = next(rows.weight for rows in problem.pooled().rows if rows.term == number)
     return Laplace(
         mean=problem.numbers(theta),
-        deviation=problem.numbers(torch.linalg.vector_norm(root, dim=0)),
-        bound=problem.numbers(variance.sqrt()),
+        deviation=numbers(torch.linalg.vector_norm(root, dim=0)),
+        bound=numbers(s * known.variance.sqrt()),
+        mixed=mixed,
         sigma=s / weight,
         freedom=freedom,
         root=root,
@@ -176,11 +181,7 @@ def laplace(
     Raises:
         ValueError: If theta is not of the problem, or as ``evidence`` and ``combine``.
     """
-    if len(theta) != problem.network.size:
-        raise ValueError(
-            f"theta has {len(theta)} numbers, but problem '{problem.name}' has "
-            f"{problem.network.size} parameters; give the theta that it was trained to."
-        )
+    check_theta(problem, theta)
     parts = [evidence(problem, shard, theta, data) for shard in problem.shards()]
     return combine(problem, theta, parts, data, damping)
 

@@ -1,7 +1,7 @@
 """A DeepXDE model as a problem that a federation can train."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,6 +14,7 @@ from fedsciml.deepxde.package import deepxde, double_precision
 from fedsciml.deepxde.terms import Data, equations, residual
 from fedsciml.deepxde.weights import Net, Variables, named, network
 from fedsciml.problem import Problem, Term
+from fedsciml.problem.numbers import Untrained
 from fedsciml.residual import AutogradBlock
 
 Solution = Callable[[np.ndarray], np.ndarray]
@@ -45,6 +46,7 @@ def problem(
     loss_weights: Sequence[float] | None = None,
     *,
     external_trainable_variables: Variables = (),
+    scales: Mapping[str, float] | None = None,
     clients: int = 2,
     partition: Partition | None = None,
     solution: Solution | None = None,
@@ -66,6 +68,8 @@ def problem(
         loss_weights: As for ``dde.Model.compile``.
         external_trainable_variables: As for ``dde.Model.compile``, or a dictionary of
             them by name; the default names are c0, c1, ...
+        scales: Of some of these, by name, the size of a change that matters; else that
+            of its present value, and 1 where that is 0.
         clients: Number of strips along the first axis; they have equally many points,
             of which those with the same coordinate count once.
         partition: Another partition, see ``fedsciml.collocation``; replaces
@@ -85,6 +89,7 @@ def problem(
     """
     variables = named(external_trainable_variables)
     terms = _terms(data, loss_weights, variables)
+    _check_values(terms, lambda: _terms(data, loss_weights, variables), variables)
     points = torch.cat([_points(term) for term in terms])
     solution = solution or getattr(data, "soln", None) or getattr(data, "func", None)
     reference = None
@@ -96,18 +101,24 @@ def problem(
         test_points = decimals(test_points)
     outputs = _outputs(net, points, variables)
     partition = partition or _strips(points, clients)
-    made = Problem(
-        name,
-        network(net, variables),
-        terms,
-        partition,
-        _coordinates(data, points.shape[1]),
-        ("u",) if outputs == 1 else tuple(f"u{k}" for k in range(outputs)),
-        exact=None if solution is None else _exact(solution),
-        test_points=test_points,
-        reference=reference,
-        parameters={"clients": partition.clients},
-    )
+    try:
+        made = Problem(
+            name,
+            network(net, variables, scales),
+            terms,
+            partition,
+            _coordinates(data, points.shape[1]),
+            ("u",) if outputs == 1 else tuple(f"u{k}" for k in range(outputs)),
+            exact=None if solution is None else _exact(solution),
+            test_points=test_points,
+            reference=reference,
+            parameters={"clients": partition.clients},
+        )
+    except Untrained as error:
+        raise ValueError(
+            f"{error} In a DeepXDE script that is the dde.Variable itself, in the pde "
+            "or in the function of an OperatorBC."
+        ) from error
     _check_rows(made)
     return made
 
@@ -144,6 +155,33 @@ def _terms(
         f"Data of the kind {type(data).__name__} are not supported; there are PDE, "
         "TimePDE, Function and DataSet."
     )
+
+
+@torch.no_grad()
+def _check_values(
+    terms: Sequence[Term], again: Callable[[], Sequence[Term]], variables: Variables
+) -> None:
+    """Raise ValueError if values that are computed once depend on a variable."""
+    for name, variable in named(variables).items():
+        value = variable.clone()
+        variable.add_(value.abs().clamp(min=1e-3))
+        try:
+            moved = again()
+        finally:
+            variable.copy_(value)
+        for term, other in zip(terms, moved, strict=True):
+            before, after = term.target, other.target
+            if not (isinstance(before, Tensor) and isinstance(after, Tensor)):
+                continue
+            if not torch.equal(before, after):
+                raise ValueError(
+                    f"The values of {term.name} depend on the external trainable "
+                    f"variable '{name}', but are computed once, with {value.item():g}: "
+                    "it would not be trained. Write the condition as an OperatorBC, "
+                    "whose function may read it: for example OperatorBC(geometry, "
+                    "lambda x, y, _: dde.grad.jacobian(y, x) - C, on_boundary) for "
+                    "dy/dx = C."
+                )
 
 
 def _points(term: Term) -> Tensor:

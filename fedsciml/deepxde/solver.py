@@ -1,5 +1,6 @@
 """Centralised Gauss-Newton training inside DeepXDE, in place of L-BFGS."""
 
+from collections.abc import Mapping
 from logging import getLogger
 from typing import Any
 
@@ -26,6 +27,7 @@ def train(
     sketch: str = "range",
     display_every: int = 1,
     verbose: int = 0,
+    scales: Mapping[str, float] | None = None,
 ) -> tuple[History, History]:
     """Train a compiled ``dde.Model`` by centralised Gauss-Newton.
 
@@ -40,6 +42,7 @@ def train(
             ``svd``.
         display_every: Steps between two entries of the loss history.
         verbose: Above 0, DeepXDE prints its table.
+        scales: Of some of the external trainable variables, as for ``problem``.
 
     Returns:
         ``model.losshistory`` and ``model.train_state``, as ``dde.Model.train``; the net
@@ -64,6 +67,7 @@ def train(
         model.net,
         model.loss_weights,
         external_trainable_variables=model.external_trainable_variables,
+        scales=scales,
         clients=1,
     )
     method = methods.load("gauss_newton", policy=policy, sketch=sketch)
@@ -87,7 +91,8 @@ def train(
         progress.iteration += 1
         progress.step += 1
         if step % display_every == 0 or step == iterations:
-            restore(model, reached.state.theta, model.external_trainable_variables)
+            variables = model.external_trainable_variables
+            restore(model, reached.state.theta, variables, problem=made)
             model._test(verbose=verbose)
             if model.stop_training:
                 break

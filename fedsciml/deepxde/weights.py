@@ -12,6 +12,7 @@ from fedsciml.federation.loop import Result
 from fedsciml.network import MLP, ModuleNetwork, Network
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.parallel import Parallel
+from fedsciml.problem import Problem
 
 Model = Any
 """A ``deepxde.Model``: DeepXDE is not typed."""
@@ -23,7 +24,9 @@ Variables = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 """External trainable variables, as ``dde.Model.compile`` takes them, or by name."""
 
 
-def network(net: Net, variables: Mapping[str, Tensor]) -> Network:
+def network(
+    net: Net, variables: Mapping[str, Tensor], scales: Mapping[str, float] | None = None
+) -> Network:
     """A network of DeepXDE with its transforms, starting from its present weights.
 
     A ``FNN``, or a ``PFNN`` without shared layers, of one activation that the library
@@ -32,16 +35,20 @@ def network(net: Net, variables: Mapping[str, Tensor]) -> Network:
     Args:
         net: A network of DeepXDE, or any module from points to values.
         variables: External trainable variables by name.
+        scales: Of some of them, see ``Parallel``.
 
     Raises:
-        ValueError: If the net has a regularizer or dropout.
+        ValueError: If the net has a regularizer or dropout, or as ``Parallel``.
     """
     _check(net)
+    scales = scales or {}
     unknowns = {name: variable.item() for name, variable in variables.items()}
     activation, chains = _activation(net), _chains(net)
     if not chains or activation is None:
         general = ModuleNetwork(net)
-        return Parallel([general], unknowns) if unknowns else general
+        if not (unknowns or scales):
+            return general
+        return Parallel([general], unknowns, scales=scales)
     mlps = [
         MLP(
             (chain[0].in_features, *(layer.out_features for layer in chain)),
@@ -51,34 +58,40 @@ def network(net: Net, variables: Mapping[str, Tensor]) -> Network:
         )
         for chain in chains
     ]
-    if len(mlps) == 1 and not unknowns and net._output_transform is None:
+    alone = len(mlps) == 1 and not (unknowns or scales)
+    if alone and net._output_transform is None:
         return mlps[0]
-    return Parallel(mlps, unknowns, net._output_transform)
+    return Parallel(mlps, unknowns, net._output_transform, scales)
 
 
 def restore(
     model: Model | Net,
     trained: Result | Tensor,
     external_trainable_variables: Variables = (),
+    *,
+    problem: Problem | None = None,
 ) -> None:
     """Put trained weights into a DeepXDE network, and unknowns into their variables.
 
     Args:
         model: The ``net`` that the problem was made of, or the ``dde.Model`` with it.
-        trained: A finished run, or its theta [p], which has no names.
+        trained: A finished run, or its theta [p].
         external_trainable_variables: As given to ``problem``; a dictionary may have
             another order, its names are those of the run. A compiled model knows its
-            own, but neither their names nor, of a bare theta, their order.
+            own, but not their names.
+        problem: What theta is of: where there are variables and no run, as a bare theta
+            has neither their names nor their scales.
 
     Raises:
         ValueError: If theta does not fit, or it cannot be told which number is which
             variable's.
     """
     theta = trained if isinstance(trained, Tensor) else trained.theta
+    problem = problem if isinstance(trained, Tensor) else trained.problem
     net = model if isinstance(model, Module) else model.net
-    given, told = external_trainable_variables, True
+    given = external_trainable_variables
     if not named(given) and not isinstance(model, Module):
-        given, told = model.external_trainable_variables, False
+        given = model.external_trainable_variables
     variables = list(named(given).values())
     targets = [*parameters(net), *variables]
     sizes = [target.numel() for target in targets]
@@ -88,10 +101,14 @@ def restore(
             f"external trainable variables take {sum(sizes)}. Give the net and the "
             "variables that the problem was made of."
         )
-    targets[len(targets) - len(variables) :] = _ordered(trained, given, told)
+    values = list(theta.split(sizes))
+    if variables:
+        targets[len(targets) - len(variables) :] = _ordered(problem, given)
+        assert problem is not None
+        values[len(values) - len(variables) :] = problem.network.numbers(theta).unbind()
     with torch.no_grad():
-        for target, values in zip(targets, theta.split(sizes), strict=True):
-            target.copy_(values.view_as(target))
+        for target, value in zip(targets, values, strict=True):
+            target.copy_(value.view_as(target))
 
 
 def parameters(net: Net) -> list[Tensor]:
@@ -121,24 +138,20 @@ def named(variables: Variables) -> dict[str, Tensor]:
     return dict(variables)
 
 
-def _ordered(
-    trained: Result | Tensor, variables: Variables, told: bool
-) -> list[Tensor]:
-    """Variables in the order of theta; ``told`` if the caller gave them."""
+def _ordered(problem: Problem | None, variables: Variables) -> list[Tensor]:
+    """Variables in the order of theta."""
     by_name = named(variables)
     mapped = isinstance(variables, Mapping)
-    if isinstance(trained, Tensor):
-        if len(by_name) > 1 and (mapped or not told):
-            raise ValueError(
-                f"A bare theta does not tell which of its last {len(by_name)} numbers "
-                f"belongs to which of {', '.join(by_name)}; give the result of the "
-                "run, or a list of the variables in the order of the problem."
-            )
-        return list(by_name.values())
-    names = list(trained.problem.unknowns)
+    if problem is None:
+        raise ValueError(
+            f"A bare theta tells neither the names nor the units of its last "
+            f"{len(by_name)} numbers, for {', '.join(by_name)}; give the result of the "
+            "run, or problem=...: what theta was trained for."
+        )
+    names = list(problem.unknowns)
     if mapped and set(names) == set(by_name):
         return [by_name[name] for name in names]
-    if not mapped and (names == list(by_name) or len(names) == 1):
+    if not mapped and (names == list(by_name) or len(names) == len(by_name) == 1):
         return list(by_name.values())
     raise ValueError(
         f"The unknowns of the run are {', '.join(names)}, but the variables are "

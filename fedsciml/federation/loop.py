@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.analysis.determined import undetermined
 from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure
 from fedsciml.federation.backend import Backend
 from fedsciml.federation.checkpoint import Checkpoint
@@ -99,6 +100,13 @@ class Result:
     def unknowns(self) -> dict[str, float]:
         """The unknown numbers found, by name."""
         return self.problem.numbers(self.theta)
+
+    def undetermined(self) -> dict[str, tuple[str, ...]]:
+        """Unknown numbers that the rows do not determine, and what they are mixed with.
+
+        See ``fedsciml.analysis.undetermined``.
+        """
+        return undetermined(self.problem, self.theta)
 
     def theta_sha256(self) -> str:
         """Hash of theta's bytes as little-endian float64."""

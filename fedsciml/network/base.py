@@ -42,6 +42,10 @@ class Network(Protocol):
         """Name and start value of each unknown number: the last entries of theta."""
         return {}
 
+    def numbers(self, theta: Tensor) -> Tensor:
+        """Values of the unknown numbers [..., s] at theta [..., p], linear in theta."""
+        return theta[..., self.size - len(self.unknowns) :]
+
     @property
     def widths(self) -> Sequence[int]:
         """Widths of the layers if theta lists them as that of ``MLP``, else empty."""

@@ -123,6 +123,10 @@ class MLP:
         """None; see ``Parallel``."""
         return {}
 
+    def numbers(self, theta: Tensor) -> Tensor:
+        """None of theta [..., p], shape [..., 0]."""
+        return theta[..., :0]
+
     @property
     def jets(self) -> "MLP":
         """The network itself: it carries jets."""

@@ -3,7 +3,10 @@
 An inverse problem looks for a solution u and, beside it, for an unknown function k, a
 network of its own, or for an unknown number nu. All of them are one theta:
 
-    theta = (theta_1, ..., theta_q, nu_1, ..., nu_s).
+    theta = (theta_1, ..., theta_q, nu_1 / scale_1, ..., nu_s / scale_s).
+
+A scale is the size of a number's start, as a rule, so that the unit in which it is
+written does not matter: in another unit theta and J are the same, to rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,15 +35,19 @@ class Parallel:
             ``u.NAME``, shape [n]; ``Problem.truth`` may state the true value.
         transform: Output transform: maps points [n, d] and the outputs of the networks
             [n, c'] to the solution [n, c], by torch functions. None for none.
+        scales: Of some of the unknowns, the size of a change that matters; without one,
+            the absolute value of the start, and 1 for a start at 0. ``Problem`` finds
+            those of starts that are 0 or far too small.
 
     Raises:
-        ValueError: If there is no network, something else is given as a network, or a
-            start value is not finite.
+        ValueError: If there is no network, something else is given as a network, a
+            start value is not finite, or a scale is not positive or of no unknown.
     """
 
     networks: Sequence[Network]
     unknowns: Mapping[str, float] = field(default_factory=dict)
     transform: Callable[[Tensor, Tensor], Tensor] | None = None
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "networks", tuple(map(completed, self.networks)))
@@ -53,6 +60,20 @@ class Parallel:
                 raise ValueError(
                     f"Unknown '{name}' starts at {value}; give it a finite start value."
                 )
+        for name, value in self.scales.items():
+            if name not in starts or not 0 < value < float("inf"):
+                raise ValueError(
+                    f"The scale of '{name}' is {value}; give positive scales, of the "
+                    f"unknowns {', '.join(starts) or '(there are none)'}."
+                )
+
+    @property
+    def sizes(self) -> Mapping[str, float]:
+        """What each unknown is divided by in theta: its scale, or what stands in."""
+        return {
+            name: float(self.scales.get(name, abs(start) or 1.0))
+            for name, start in self.unknowns.items()
+        }
 
     @property
     def size(self) -> int:
@@ -72,15 +93,26 @@ class Parallel:
     def description(self) -> Sequence[object]:
         """The descriptions of the networks, and the unknowns."""
         parts = [part for network in self.networks for part in network.description()]
-        return [*parts, self.unknowns]
+        # Parties compute some scales themselves, to rounding.
+        sizes = {name: f"{size:.5e}" for name, size in self.sizes.items()}
+        return [*parts, self.unknowns, *([sizes] if sizes else [])]
 
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """Start parameters of the networks, then of the unknowns, shape [p]."""
         parts = [network.init(generator, dtype) for network in self.networks]
-        return torch.cat([*parts, parts[0].new_tensor(list(self.unknowns.values()))])
+        starts = [value / self.sizes[name] for name, value in self.unknowns.items()]
+        return torch.cat([*parts, parts[0].new_tensor(starts)])
+
+    def numbers(self, theta: Tensor) -> Tensor:
+        """Values of the unknowns [..., s] at theta [..., p]."""
+        return self.scaled(self.split(theta)[-1])
+
+    def scaled(self, numbers: Tensor) -> Tensor:
+        """Entries [..., s] of theta times the scales: linear, its own transpose."""
+        return numbers * numbers.new_tensor(list(self.sizes.values()))
 
     def split(self, theta: Tensor) -> list[Tensor]:
-        """The part of theta [..., p] of each network, then the unknowns [..., s]."""
+        """The part of theta [..., p] of each network, then the last s entries."""
         sizes = [network.size for network in self.networks]
         return list(theta.split([*sizes, len(self.unknowns)], dim=-1))
 
@@ -119,7 +151,7 @@ class Parallel:
         tapes = [net.forward(part, x, layout, keep) for net, part, x in triples]
         like = tapes[0].output
         constant = like.new_zeros(*like.shape[:-1], numbers.shape[-1])
-        constant[0] = numbers.unsqueeze(-2)
+        constant[0] = self.scaled(numbers).unsqueeze(-2)
         output = torch.cat([*(tape.output for tape in tapes), constant], -1)
         return ParallelTape(self, tapes, output)
 
@@ -159,13 +191,14 @@ class ParallelTape:
         *blocks, numbers = self.network.split(out)
         for tape, bar, block in zip(self.tapes, bars, blocks, strict=True):
             tape.rows(bar, block)
-        numbers.copy_(last[0])
+        numbers.copy_(self.network.scaled(last[0]))
 
     def pull(self, cotangent: Tensor) -> Tensor:
         """Sum of the gradients of all rows, shape [p]."""
         *bars, last = self._split(cotangent)
         pairs = zip(self.tapes, bars, strict=True)
-        return torch.cat([*(tape.pull(bar) for tape, bar in pairs), last[0].sum(0)])
+        numbers = self.network.scaled(last[0].sum(0))
+        return torch.cat([*(tape.pull(bar) for tape, bar in pairs), numbers])
 
     def push(self, tangent: Tensor) -> Tensor:
         """Derivative of the output along a tangent [p] of theta, as the output."""
@@ -173,7 +206,7 @@ class ParallelTape:
         pairs = zip(self.tapes, parts, strict=True)
         result = [tape.push(part) for tape, part in pairs]
         constant = tangent.new_zeros(*result[0].shape[:-1], len(numbers))
-        constant[0] = numbers
+        constant[0] = self.network.scaled(numbers)
         return torch.cat([*result, constant], -1)
 
     def _split(self, cotangent: Tensor) -> tuple[Tensor, ...]:

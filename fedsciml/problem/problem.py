@@ -13,7 +13,7 @@ from torch import Tensor
 from fedsciml.collocation import Partition, explicit
 from fedsciml.network import Jet, Nested, Network, PointFunction
 from fedsciml.network.base import completed
-from fedsciml.problem import checks
+from fedsciml.problem import checks, numbers
 from fedsciml.problem.checks import joined
 from fedsciml.problem.outline import Outlined
 from fedsciml.problem.outward import SiteError
@@ -49,7 +49,8 @@ class Problem(Outlined):
 
     Raises:
         ValueError: If the parts do not fit together, a point is not finite or outside
-            the domain, or a client would own no point at all.
+            the domain, no residual depends on an unknown number, or a client would own
+            no point at all.
     """
 
     name: str
@@ -79,6 +80,9 @@ class Problem(Outlined):
         targets = tuple(t.target_at(joined(t.points)) for t in terms)
         object.__setattr__(self, "_targets", targets)
         checks.network(self)
+        if self.unknowns and "alone" not in self.parameters:
+            object.__setattr__(self, "network", numbers.sized(self))
+            numbers.check(self)
         if self.test_points is None and self.exact is not None:
             everything = torch.cat([joined(term.points) for term in self.terms])
             object.__setattr__(self, "test_points", everything)
@@ -110,8 +114,8 @@ class Problem(Outlined):
         return tuple(self.network.unknowns)
 
     def numbers(self, theta: Tensor) -> dict[str, float]:
-        """The unknown numbers in theta [p], by name."""
-        values = theta[len(theta) - len(self.unknowns) :].tolist()
+        """The unknown numbers at theta [p], by name, in their own units."""
+        values = self.network.numbers(theta).tolist()
         return dict(zip(self.unknowns, values, strict=True))
 
     def shards(self) -> list[Shard]:
@@ -217,9 +221,9 @@ class Problem(Outlined):
         """
         theta, unknowns = theta.detach(), self.unknowns
         x = torch.as_tensor(points).to(theta).detach().clone().requires_grad_()
-        numbers = theta[len(theta) - len(unknowns) :].expand(len(x), -1)
+        found = self.network.numbers(theta).expand(len(x), -1)
         with torch.enable_grad():
-            nested = Nested(torch.cat([self.network(theta, x), numbers], 1), x)
+            nested = Nested(torch.cat([self.network(theta, x), found], 1), x)
         return Jet(
             lambda channel: nested(channel).detach(),
             self.coordinates,

@@ -25,7 +25,7 @@ class AutogradBlock:
         problem, network = self._problem, self._problem.network
 
         def values(x: Tensor) -> Tensor:
-            numbers = theta[..., network.size - len(problem.unknowns) :]
+            numbers = network.numbers(theta)
             if theta.ndim == 1:
                 found = network(theta, x)
                 return torch.cat([found, numbers.expand(len(x), -1)], -1)

@@ -5,7 +5,8 @@ import hashlib
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.problem import Problem, Rows, Shard
+from fedsciml.problem import Problem, Shard
+from fedsciml.problem.probes import probes
 from fedsciml.residual.system import System
 
 PROBES = 7
@@ -44,33 +45,9 @@ def agreement(problem: Problem) -> str:
     parts += sorted((k, v) for k, v in problem.parameters.items() if k != "data")
     parts += [(term.name, term.weight) for term in problem.terms]
     generator = Generator().manual_seed(0)
-    shard = Shard(0, probes(problem, generator), 1.0)
+    shard = Shard(0, probes(problem, generator, PROBES), 1.0)
     start = problem.network.init(generator, torch.float64)
     return _hash([*parts, f"{System(problem, shard).loss(start):.5e}"])
-
-
-def probes(problem: Problem, generator: Generator, n: int = PROBES) -> tuple[Rows, ...]:
-    """n rows of each term that need no data: at points drawn in the domain.
-
-    They have weight 1, and targets of 1 where those are data.
-    """
-    d = len(problem.coordinates)
-    points = torch.rand(n, d, generator=generator, dtype=torch.float64, device="cpu")
-    if problem.domain is not None:
-        lower, upper = (
-            torch.as_tensor(c, device="cpu").to(points) for c in problem.domain
-        )
-        points = lower + points * (upper - lower)
-    return tuple(
-        Rows(
-            t,
-            points,
-            problem.target(t, points),
-            1.0,
-            None if term.partner is None else points.flip(0),
-        )
-        for t, term in enumerate(problem.terms)
-    )
 
 
 def contents(shard: Shard) -> str:

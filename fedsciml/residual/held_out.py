@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from fedsciml.problem import Problem, Rows
 from fedsciml.problem.checks import joined
-from fedsciml.residual.fingerprint import probes
+from fedsciml.problem.probes import probes
 from fedsciml.residual.smoothness import orders
 from fedsciml.residual.system import System
 from fedsciml.residual.taylor import DRAWS

@@ -15,8 +15,8 @@ from fedsciml.network.jet import Nested
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Rows
 from fedsciml.problem.checks import joined
+from fedsciml.problem.probes import probes
 from fedsciml.residual.block import by_autograd
-from fedsciml.residual.fingerprint import probes
 from fedsciml.residual.taylor import DRAWS, Read, dependence, field
 
 KINKED = {

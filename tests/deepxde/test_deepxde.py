@@ -252,13 +252,17 @@ def test_residual_and_jacobian_are_deepxde_s(make: Callable[[Any], Model]) -> No
             model.net.auxiliary_vars = aux
         expected = errors(model)
         targets = [*parameters(model.net), *model.variables]
+        scales = [1.0] * len(parameters(model.net))
+        scales += [abs(variable.item()) for variable in model.variables]
         rows = []
         for error in expected:
             slopes = torch.autograd.grad(
                 error, targets, retain_graph=True, allow_unused=True
             )
-            pairs = zip(slopes, targets, strict=True)
-            parts = [torch.zeros_like(p) if s is None else s for s, p in pairs]
+            parts = [
+                torch.zeros_like(target) if slope is None else scale * slope
+                for slope, target, scale in zip(slopes, targets, scales, strict=True)
+            ]
             rows.append(torch.cat([part.flatten() for part in parts]))
     problem = made(model)
     system = System(problem, problem.pooled())
@@ -284,9 +288,13 @@ def test_weights_come_back_as_they_went(make: Callable[[Any], Model]) -> None:
     problem = made(model)
     start = problem.network.init(torch.Generator(), torch.float64)
     shift = torch.linspace(0, 1, len(start)).double()
-    federated.restore(model.net, start + shift, model.variables)
-    again = made(model).network.init(torch.Generator(), torch.float64)
-    assert torch.equal(again, start + shift)
+    there = start + shift
+    federated.restore(model.net, there, model.variables, problem=problem)
+    another = made(model)
+    again = another.network.init(torch.Generator(), torch.float64)
+    count = len(start) - len(problem.unknowns)
+    assert torch.equal(again[:count], there[:count])
+    assert another.numbers(again) == problem.numbers(there)
     x = problem.terms[0].points
     assert isinstance(x, Tensor)
     # The net's own arithmetic: what DeepXDE predicts is what was trained.
@@ -404,21 +412,22 @@ def test_unknowns_come_back_to_the_variables_of_their_names() -> None:
     found = result.unknowns()
     assert found["a"] != found["b"]
 
-    def found_by(*arguments: Any) -> dict[str, float]:  # noqa: ANN401
+    def found_by(*arguments: Any, **options: Any) -> dict[str, float]:  # noqa: ANN401
         with torch.no_grad():
             a.fill_(0), b.fill_(0)
-        federated.restore(*arguments)
+        federated.restore(*arguments, **options)
         return {"a": a.item(), "b": b.item()}
 
     assert found_by(built.net, result, {"a": a, "b": b}) == found
     assert found_by(model, result, {"b": b, "a": a}) == found
-    assert found_by(built.net, result.theta, [b, a]) == found
+    by_name = {"a": a, "b": b}
+    assert found_by(built.net, result.theta, by_name, problem=problem) == found
     for target, trained, variables, message in [
         (model, result, (), "unknowns of the run are b, a, but the variables are c0"),
         (built.net, result, [b, a], "as a dictionary by the names"),
         (built.net, result, {"a": a, "c": b}, "unknowns of the run are b, a"),
-        (built.net, result.theta, {"b": b, "a": a}, "A bare theta does not tell"),
-        (model, result.theta, (), "A bare theta does not tell"),
+        (built.net, result.theta, {"b": b, "a": a}, "nor the units of its last 2"),
+        (model, result.theta, (), "names nor the units of its last 2 numbers"),
     ]:
         with pytest.raises(ValueError, match=message):
             found_by(target, trained, variables)

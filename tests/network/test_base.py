@@ -73,6 +73,7 @@ def test_a_network_of_one_s_own_stands_beside_others() -> None:
         "tanh",
         "fan_in",
         {"nu": 2.0},
+        {"nu": "2.00000e+00"},
     ]
     start, x = network.init(Generator().manual_seed(0)), draw(4, 1)
     assert torch.equal(network(start, x)[:, :1], Waves()(start[:5], x))

@@ -27,6 +27,7 @@ def test_parallel_networks_are_theirs_side_by_side_with_the_unknowns_last() -> N
     theta, x = both.init(Generator().manual_seed(0)), draw(5, 2)
     assert both.size == len(theta) == a.size + b.size + 2
     assert dict(both.unknowns) == {"nu": 0.25, "k": -2.0}
-    assert both.split(theta)[-1].tolist() == [0.25, -2.0]
+    assert both.split(theta)[-1].tolist() == [1.0, -1.0]
+    assert both.numbers(theta).tolist() == [0.25, -2.0]
     parts = a(theta[: a.size], x), b(theta[a.size : -2], x)
     assert torch.equal(both(theta, x), torch.cat(parts, 1))

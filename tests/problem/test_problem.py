@@ -179,10 +179,11 @@ def test_solution_gives_the_unknown_numbers() -> None:
     problem = CASES["inverse"]()
     start = theta(problem)
     w = problem.solution(start, draw(5, 1, 9))
-    assert torch.equal(w.nu, start[-2].expand(5))
-    assert torch.equal(w.rate, start[-1].expand(5))
+    nu, rate = 0.3 * start[-2], start[-1]  # over the sizes of their starts, 0.3 and 1
+    assert torch.equal(w.nu, nu.expand(5))
+    assert torch.equal(w.rate, rate.expand(5))
     assert w.values.shape == (5, 2)
-    assert problem.numbers(start) == {"nu": float(start[-2]), "rate": float(start[-1])}
+    assert problem.numbers(start) == {"nu": float(nu), "rate": float(rate)}
     assert CASES["hard"]().numbers(start) == {}
 
 

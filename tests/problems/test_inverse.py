@@ -97,6 +97,23 @@ def test_the_script_says_what_it_found_and_how_surely(
     content = json.loads(capsys.readouterr().out)
     assert set(content["unknowns"]) == {"nu"}
     assert content["unknowns"]["nu"]["deviation"] > 0
+    assert content["unknowns"]["nu"]["determined"] is True
+    assert content["unknowns"]["nu"]["mixed_with"] == []
+
+
+def test_the_script_says_what_two_measurements_do_not_determine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["heat_inverse", "--set", "measurements=2", "--set", "points=50"]
+    words += ["--clients", "1", "--rounds", "30", "--no-plots", "--quiet", "--out"]
+    assert run_script.main([*words, str(tmp_path / "a")]) == 0
+    said = capsys.readouterr().out
+    assert " not determined (mixed with the network) (relative error" in said
+    assert run_script.main(["--resume", str(tmp_path / "a"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["unknowns"]["nu"]
+    assert found["deviation"] is None
+    assert found["determined"] is False
+    assert found["mixed_with"] == ["the network"]
 
 
 @pytest.mark.parametrize(

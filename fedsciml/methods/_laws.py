@@ -170,8 +170,12 @@ def contradicting(problem: Spectrum, targets: Mapping[int, Tensor]) -> dict[int,
     if len(targets) < 3:
         return {}
     whole = torch.cat(list(targets.values()))
-    sizes = [len(target) for target in targets.values()]
-    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    owner = torch.cat(
+        [
+            target.new_full((len(target),), i)
+            for i, target in enumerate(targets.values())
+        ]
+    )
     rows, size = problem.left * problem.s, float(whole @ whole)
     eps = torch.finfo(whole.dtype).eps
     together = _left_over(rows, whole)

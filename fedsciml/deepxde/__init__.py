@@ -14,10 +14,12 @@ them (PyTorch backend):
 
 ``problem`` takes any ``pde(x, y)`` or ``pde(x, y, aux)`` written with ``dde.grad`` or
 ``torch.autograd``; Dirichlet, Neumann, Robin, periodic, operator and point-set
-conditions; initial conditions; feature and output transforms; unknown numbers by
-``external_trainable_variables=[C]``, which ``restore`` sets as well. It computes in
-float64; the net keeps its own precision: for all digits in it, call
-``dde.config.set_default_float("float64")`` first, as for any accurate DeepXDE model.
+conditions; interfaces; initial conditions; feature and output transforms; unknown
+numbers by ``external_trainable_variables=[C]``, which ``restore`` sets as well. What
+``net.parameters()`` has is trained, sub-networks and trained features as well, but for
+those with ``requires_grad`` False. It computes in float64; the net keeps its own
+precision: for all digits in it, call ``dde.config.set_default_float("float64")`` first,
+as for any accurate DeepXDE model.
 
 DeepXDE (Lu, Meng, Mao, Karniadakis, SIAM Review 63, 2021, arXiv 1907.04502) is imported
 when one of these functions needs it; importing this package does not.

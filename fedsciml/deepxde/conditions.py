@@ -61,12 +61,14 @@ def known(name: str, condition: Condition, points: Tensor) -> Known:
             icbc.OperatorBC: _operator,
             icbc.PointSetBC: _measured,
             icbc.PointSetOperatorBC: _measured_operator,
+            icbc.Interface2DBC: _interface,
         }
         if type(condition) not in made:
             raise ValueError(
                 f"The condition {name} is not supported; there are "
-                f"{', '.join(kind.__name__ for kind in made)}. Write it as an "
-                "OperatorBC or a PointSetOperatorBC."
+                f"{', '.join(kind.__name__ for kind in made)}. What it asks at single "
+                "points can be an OperatorBC(geom, lambda x, y, X: error, on_boundary) "
+                "or, at points of your own, a PointSetOperatorBC."
             )
         if getattr(condition, "batch_size", None) is not None:
             raise ValueError(
@@ -151,6 +153,32 @@ def _measured_operator(name: str, condition: Condition, points: Tensor) -> Known
     return Known(errors, values)
 
 
+def _interface(name: str, condition: Condition, points: Tensor) -> Known:
+    """d_1 . u(x_1) + d_2 . u(x_2) = f(x_1), u = (u_0, u_1), at pairs of two edges.
+
+    The directions d are the outward normals, or these turned clockwise.
+    """
+    if len(points) % 2:
+        raise ValueError(
+            f"The condition {name} has {len(points)} points, which do not make pairs: "
+            "the edges must have the same length, and the data "
+            "train_distribution='uniform'."
+        )
+    half = len(points) // 2
+    directions = _normals(condition, points)
+    if condition.direction == "tangent":
+        directions = torch.stack([directions[:, 1], -directions[:, 0]], 1)
+    values = _values(name, condition.func, points[:half])
+
+    def errors(u: Jet, row: Row) -> Tensor:
+        value, here, there = row.target.split([1, 2, 2], 1)
+        jump = u.values * here + u.partner.values * there
+        return jump.sum(1, keepdim=True) - value
+
+    target = torch.cat([values, directions[:half], directions[half:]], 1)
+    return Known(errors, target, autograd=False, paired=True)
+
+
 def _values(name: str, function: Callable[..., Tensor], points: Tensor) -> Tensor:
     """The values [n, 1] of a condition's function.
 
@@ -162,8 +190,28 @@ def _values(name: str, function: Callable[..., Tensor], points: Tensor) -> Tenso
 
 
 def _normals(condition: Condition, points: Tensor) -> Tensor:
-    """Outward normals [n, d]."""
-    return condition.boundary_normal.__wrapped__(points.numpy()).cpu()
+    """Outward normals [n, d], asked for point by point.
+
+    A ``PointCloud`` answers in the order of its own points, and finds a point only if
+    its coordinates are those of the cloud to the last digits: in float32, as they came.
+
+    Raises:
+        ValueError: If there is not one normal at a point.
+    """
+    normal = condition.boundary_normal.__wrapped__
+
+    def at(point: np.ndarray) -> Tensor:
+        for x in (point, point.astype(np.float32).astype(np.float64)):
+            found = normal(x).double().cpu().reshape(-1, len(point[0]))
+            if len(found) and bool((found == found[:1]).all()):
+                return found[0]
+        raise ValueError(
+            f"The geometry gives {len(found)} normals at the boundary point "
+            f"{point[0].tolist()}, where one is needed; leave the point out by "
+            "exclusions, or give a PointCloud every point once."
+        )
+
+    return torch.stack([at(point) for point in np.split(points.numpy(), len(points))])
 
 
 def _along(u: Jet, row: Row, condition: Condition, normals: Tensor) -> Tensor:

@@ -6,16 +6,17 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from fedsciml.collocation import Partition, decimals, strips
+from fedsciml.deepxde.checks import check_net, check_rows
 from fedsciml.deepxde.conditions import Known
+from fedsciml.deepxde.general import listening
 from fedsciml.deepxde.package import deepxde, double_precision
 from fedsciml.deepxde.terms import Data, equations, residual
 from fedsciml.deepxde.weights import Net, Variables, named, network
 from fedsciml.problem import Problem, Term
 from fedsciml.problem.numbers import Untrained
-from fedsciml.residual import AutogradBlock
 
 Solution = Callable[[np.ndarray], np.ndarray]
 """Maps points [n, d] to values [n, c], as ``dde.data.PDE(solution=...)`` takes it."""
@@ -83,12 +84,22 @@ def problem(
 
     Raises:
         ValueError: If a part of the model is not supported, the message says which; a
-            residual depends on the points of other rows; or the model has constants
-            of another precision than float64 where torch does not convert them.
+            residual depends on the points of other rows, or on the net by another way
+            than its values at its own points; a parameter of the net is read by
+            nothing; or the model has constants of another precision than float64 where
+            torch does not convert them.
         ModuleNotFoundError: If DeepXDE is not installed.
     """
+    deepxde()
     variables = named(external_trainable_variables)
-    terms = _terms(data, loss_weights, variables)
+    with listening(net) as heard:
+        terms = _terms(data, loss_weights, variables)
+    if heard:
+        raise ValueError(
+            "A condition's values are computed by the net itself; they are evaluated "
+            "once and would keep those of its present weights. Write the condition as "
+            "an OperatorBC, whose function takes the values y of the net."
+        )
     _check_values(terms, lambda: _terms(data, loss_weights, variables), variables)
     points = torch.cat([_points(term) for term in terms])
     solution = solution or getattr(data, "soln", None) or getattr(data, "func", None)
@@ -99,7 +110,7 @@ def problem(
         test_points = np.asarray(data.test()[0])
     if isinstance(test_points, np.ndarray):
         test_points = decimals(test_points)
-    outputs = _outputs(net, points, variables)
+    outputs, unread = check_net(net, points, variables)
     partition = partition or _strips(points, clients)
     try:
         made = Problem(
@@ -119,7 +130,13 @@ def problem(
             f"{error} In a DeepXDE script that is the dde.Variable itself, in the pde "
             "or in the function of an OperatorBC."
         ) from error
-    _check_rows(made)
+    check_rows(made, net)
+    if unread:
+        raise ValueError(
+            f"Parameters of the net would not be trained: {', '.join(unread)}. The "
+            "net's outputs do not depend on them; use them in the net or its "
+            "transforms, or fix them by requires_grad_(False)."
+        )
     return made
 
 
@@ -199,25 +216,6 @@ def _coordinates(data: Data, d: int) -> tuple[str, ...]:
     return (*"xyz"[:space], *"t"[:timed])
 
 
-def _outputs(net: Net, points: Tensor, variables: dict[str, Tensor]) -> int:
-    """Number of outputs of the net, whose transforms may not read the variables."""
-    parameter = next(net.parameters())
-    with torch.enable_grad():
-        values = net(points[:2].to(parameter))
-        slopes = [
-            torch.autograd.grad(
-                values.sum(), variable, retain_graph=True, allow_unused=True
-            )
-            for variable in variables.values()
-        ]
-    if any(slope is not None for (slope,) in slopes):
-        raise ValueError(
-            "The net's transforms read an external trainable variable; move it into "
-            "the pde or a condition."
-        )
-    return int(values.shape[1])
-
-
 def _strips(points: Tensor, clients: int) -> Partition:
     """Strips along the first axis with equally many different coordinates each."""
     if clients < 1:
@@ -239,45 +237,3 @@ def _exact(solution: Solution) -> Callable[[Tensor], Tensor]:
         return torch.as_tensor(np.asarray(values), dtype=torch.float64, device="cpu")
 
     return exact
-
-
-@torch.enable_grad()
-def _check_rows(made: Problem) -> None:
-    """Raise ValueError if a residual depends on other rows or undeclared variables."""
-    theta = made.network.init(Generator().manual_seed(0), torch.float64)
-    for rows in made.pooled().rows:
-        name = made.terms[rows.term].name
-        whole = AutogradBlock(made, rows).evaluate(theta)
-        for half in (slice(None, None, 2), slice(1, None, 2)):
-            if not len(rows.points[half]):
-                continue
-            some = AutogradBlock(made, rows.part(half)).evaluate(theta)
-            if not torch.allclose(whole[:, half], some, 1e-6, 1e-9, equal_nan=True):
-                raise ValueError(
-                    f"The residual of {name} at a point changes with the other points, "
-                    "which other clients may hold; write it point by point."
-                )
-            # What stands in for declared variables is new in each evaluation.
-            known = _leaves(whole)
-            strange = [leaf for key, leaf in _leaves(some).items() if key in known]
-            if strange:
-                raise ValueError(
-                    f"The residual of {name} reads a trainable variable, now "
-                    f"{strange[0].tolist()}, that would not be trained; give it to "
-                    "problem(..., external_trainable_variables=[...])."
-                )
-
-
-def _leaves(values: Tensor) -> dict[int, Tensor]:
-    """The leaves of the graph of the values, by their identity."""
-    found, seen, todo = {}, set(), [values.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if leaf is not None:
-            found[id(leaf)] = leaf
-        todo += [following for following, _ in node.next_functions]
-    return found

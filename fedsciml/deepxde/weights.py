@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import Linear, Module, ModuleList
 
+from fedsciml.deepxde.general import General
 from fedsciml.deepxde.package import deepxde
 from fedsciml.federation.loop import Result
-from fedsciml.network import MLP, ModuleNetwork, Network
+from fedsciml.network import MLP, Network
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem
@@ -30,7 +31,8 @@ def network(
     """A network of DeepXDE with its transforms, starting from its present weights.
 
     A ``FNN``, or a ``PFNN`` without shared layers, of one activation that the library
-    knows carries jets; any other module is differentiated by torch.autograd.
+    knows and with no further parameters carries jets; any other module is
+    differentiated by torch.autograd. Parameters without ``requires_grad`` stay fixed.
 
     Args:
         net: A network of DeepXDE, or any module from points to values.
@@ -45,7 +47,7 @@ def network(
     unknowns = {name: variable.item() for name, variable in variables.items()}
     activation, chains = _activation(net), _chains(net)
     if not chains or activation is None:
-        general = ModuleNetwork(net)
+        general = General(net)
         if not (unknowns or scales):
             return general
         return Parallel([general], unknowns, scales=scales)
@@ -116,7 +118,7 @@ def parameters(net: Net) -> list[Tensor]:
     chains = _chains(net)
     if chains and _activation(net) is not None:
         return [parameter for chain in chains for parameter in _of(chain)]
-    return list(net.parameters())
+    return [p for p in net.parameters() if p.requires_grad]
 
 
 def named(variables: Variables) -> dict[str, Tensor]:
@@ -173,7 +175,11 @@ def _check(net: Net) -> None:
 
 
 def _chains(net: Net) -> list[list[Linear]]:
-    """The layers of each independent part of a FNN or PFNN; none for other nets."""
+    """The layers of each independent part of a FNN or PFNN; none for other nets.
+
+    None either where more or less than weights and biases of the layers is trained, or
+    where a layer, or what the net does with them, has been changed.
+    """
     nn = deepxde().nn
     if type(net) is nn.FNN:
         chains = [list(net.linears)]
@@ -181,7 +187,23 @@ def _chains(net: Net) -> list[list[Linear]]:
         chains = [list(chain) for chain in zip(*net.layers, strict=True)]
     else:
         return []
-    return chains if all(len(chain) > 1 for chain in chains) else []
+    layers = [layer for chain in chains for layer in chain]
+    if any(len(chain) < 2 for chain in chains) or not all(map(_plain, layers)):
+        return []
+    trained = {id(p) for p in net.parameters() if p.requires_grad}
+    read = {id(p) for chain in chains for p in _of(chain)}
+    return chains if trained == read and _unchanged(net) else []
+
+
+def _plain(layer: Module) -> bool:
+    """Whether a layer is an affine map, and nothing else."""
+    return type(layer) is Linear and layer.bias is not None and _unchanged(layer)
+
+
+def _unchanged(module: Module) -> bool:
+    """Whether the module computes what its class says: no hooks, no other forward."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return not hooks and "forward" not in vars(module)
 
 
 def _of(chain: Sequence[Linear]) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """How a client of FIPA comes to its sketch."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, Protocol
 
@@ -148,6 +149,7 @@ def sketched(
     top: float,
     rank: int,
     random: Generator,
+    gradient: float = 0.0,
     largest: int = LARGEST_JACOBIAN,
 ) -> Untruncated:
     """A client's least-squares problem at theta, down to a singular value.
@@ -160,6 +162,7 @@ def sketched(
         top: What it is relative to; 0 if not known: then to this client's |J|_F.
         rank: About how many there will be, for example those of the round before.
         random: For the randomised sketches.
+        gradient: Norm of the whole gradient, as last known; 0 if not.
         largest: Bytes of Jacobian to hold at once.
     """
     if how == "subspace":
@@ -174,7 +177,10 @@ def sketched(
             part = from_jacobian(jacobian, residual)
         else:
             columns = rank + OVERSAMPLE
-            part = range_finder(jacobian, residual, cutoff, columns, random)
+            whole_gradient = gradient or math.inf
+            part = range_finder(
+                jacobian, residual, cutoff, columns, random, whole_gradient
+            )
         if whole is None:
             whole = part
         else:

@@ -297,7 +297,14 @@ class Fipa(Method):
         memory = memory or Memory(FIRST_RANK)
         at, random = ask.theta, generator(ask.seed, ask.round, system.shard.client)
         found, cutoff, loss = sketched(
-            system, at, self.sketch, ask.reach, ask.top, memory.rank, random
+            system,
+            at,
+            self.sketch,
+            ask.reach,
+            ask.top,
+            memory.rank,
+            random,
+            ask.gradient,
         )
         values, desired, carried = found.singular_values, None, memory.carried
         if self.local is not None:

@@ -11,8 +11,9 @@ from fedsciml.network.base import Network
 class ModuleNetwork(Network):
     """Any ``torch.nn.Module`` from [n, d] to [n, c], differentiated by torch.autograd.
 
-    theta lists ``module.parameters()`` in order. Training starts from the present
-    parameters, whatever the seed. Floating buffers are used in theta's precision.
+    theta lists ``module.parameters()`` in order, but for those with ``requires_grad``
+    False, which stay as they are. Training starts from the present parameters, whatever
+    the seed. Floating buffers are used in theta's precision.
 
     Raises:
         ValueError: If a part of the module is random or couples the points of a batch:
@@ -22,32 +23,41 @@ class ModuleNetwork(Network):
     def __init__(self, module: torch.nn.Module) -> None:
         self.module = module
         _check(module)
-        self._shapes = {name: p.shape for name, p in module.named_parameters()}
+        self._shapes = {
+            name: p.shape for name, p in module.named_parameters() if p.requires_grad
+        }
 
     @property
     def size(self) -> int:
-        """Number of parameters p."""
+        """Number of trained parameters p."""
         return sum(shape.numel() for shape in self._shapes.values())
 
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """The module's present parameters, shape [p]."""
         _check(self.module)
-        parts = [p.detach().flatten() for p in self.module.parameters()]
-        return torch.cat(parts).to(dtype)
+        present = dict(self.module.named_parameters())
+        parts = [present[name].detach().cpu().flatten() for name in self._shapes]
+        return torch.cat([*parts, torch.zeros(0, device="cpu")]).to(dtype)
 
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
         """Values [n, c] at points [n, d], on the autograd graph."""
+        tensors = self.tensors(theta)
+        values: Tensor = torch.func.functional_call(self.module, tensors, (x,))
+        return values
+
+    def tensors(self, theta: Tensor) -> dict[str, Tensor]:
+        """Parameters, those of theta [p] and fixed ones, and buffers, by name."""
+        named = (*self.module.named_buffers(), *self.module.named_parameters())
         tensors = {
-            name: buffer.to(theta.device, theta.dtype)
-            for name, buffer in self.module.named_buffers()
-            if buffer.is_floating_point()
+            name: fixed.detach().to(theta.device, theta.dtype)
+            for name, fixed in named
+            if name not in self._shapes and fixed.is_floating_point()
         }
         start = 0
         for name, shape in self._shapes.items():
             tensors[name] = theta[start : start + shape.numel()].view(shape)
             start += shape.numel()
-        values: Tensor = torch.func.functional_call(self.module, tensors, (x,))
-        return values
+        return tensors
 
 
 def _check(module: torch.nn.Module) -> None:

@@ -210,8 +210,53 @@ def bent(dde: Any) -> Model:  # noqa: ANN401
     return model
 
 
+def interfaces(dde: Any) -> Model:  # noqa: ANN401
+    """A flow that leaves at one side enters at the other, and slips alike."""
+    square = dde.geometry.Rectangle([0, 0], [1, 2])
+    sides = lambda x, on: on and x[0] == 0, lambda x, on: on and x[0] == 1
+    bc, here = dde.icbc.Interface2DBC, lambda x: x[:, 1:]
+    data = dde.data.PDE(
+        square,
+        lambda x, y: dde.grad.jacobian(y, x, i=0, j=0) * y[:, 1:],
+        [bc(square, here, *sides), bc(square, here, *sides, "tangent")],
+        num_domain=4,
+        num_boundary=18,
+        train_distribution="uniform",
+    )
+    return Model(data, fnn(dde, 2, 4, 2), [1, 2, 3])
+
+
+def beside(dde: Any) -> Model:  # noqa: ANN401
+    """A coefficient k(x) by a network of its own, part of the net."""
+    model = dirichlet(dde)
+    model.net.k = torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Tanh())
+    model.net.apply_output_transform(lambda x, y: y * model.net.k(x).sum(1, True))
+    return model
+
+
+def trained_features(dde: Any) -> Model:  # noqa: ANN401
+    """Fourier features with trained frequencies, which the transform has in scope."""
+    model = dirichlet(dde)
+    net, frequencies = fnn(dde, 4, 5, 1), torch.nn.Parameter(torch.tensor([[1.0, 2]]))
+    net.frequencies = frequencies
+
+    def waves(x: Tensor) -> Tensor:
+        return torch.cat([torch.sin(x @ frequencies), torch.cos(x @ frequencies)], 1)
+
+    net.apply_feature_transform(waves)
+    return model._replace(net=net)
+
+
+def partly_fixed(dde: Any) -> Model:  # noqa: ANN401
+    """A net whose first layer is not trained."""
+    model = dirichlet(dde)
+    model.net.linears[0].requires_grad_(False)
+    return model
+
+
 JETS = [dirichlet, neumann, robin, periodic, operators, diffusion, features, inverse]
-MODELS = [*JETS, bent, shared]
+GENERAL = [shared, beside, trained_features, partly_fixed]
+MODELS = [*JETS, bent, interfaces, *GENERAL]
 
 
 def errors(model: Model) -> Tensor:
@@ -277,7 +322,7 @@ def test_residual_and_jacobian_are_deepxde_s(make: Callable[[Any], Model]) -> No
     assert relative(linear.jvp(v), dense @ v) < 1e-13
     assert relative(linear.vjp(w), w @ dense) < 1e-13
     general = [isinstance(block, AutogradBlock) for block in system.blocks]
-    assert all(general) if make is shared else not any(general)
+    assert all(general) if make in GENERAL else not any(general)
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -312,6 +357,69 @@ def test_a_residual_that_vanishes_at_the_start_takes_the_fast_path() -> None:
     slopes = System(problem, replace(pooled, rows=pooled.rows[2:]))
     assert slopes.residual(start).abs().max() < 1e-15
     assert isinstance(slopes.blocks[0], TaylorBlock)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("timed", [False, True])
+def test_normals_of_a_point_cloud_are_those_of_its_points(
+    precision: str, timed: bool
+) -> None:
+    angles = np.linspace(0, 2 * np.pi, 7, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles)], 1)
+    dde = deepxde()
+    before = dde.config.default_float()
+    try:
+        getattr(dde.config.real, f"set_{precision}")()
+        domain = dde.geometry.PointCloud(0.5 * circle, 300 + 9 * circle, circle)
+        kind = dde.data.PDE
+        if timed:
+            times = dde.geometry.TimeDomain(0, 1)
+            domain, kind = dde.geometry.GeometryXTime(domain, times), dde.data.TimePDE
+        bc = dde.icbc.NeumannBC(domain, lambda x: 0, lambda x, on: on)
+        data = kind(domain, lambda x, y: y, bc, num_domain=4, num_boundary=7)
+        net = fnn(dde, 2 + timed, 4, 1)
+        problem = federated.problem(data, net)
+    finally:
+        getattr(dde.config.real, f"set_{before}")()
+    _, rows = problem.pooled().rows
+    assert rows.target is not None
+    # The values, then the normals; nearest points are 8 apart, float32 has 3e-5 at 300.
+    normals = (rows.points[:, :2] - 300) / 9
+    assert relative(rows.target[:, 1:3], normals) < 1e-5
+    assert not rows.target[:, [0, *([3] if timed else [])]].any()
+
+
+def test_a_point_with_two_normals_is_named() -> None:
+    with double_precision() as dde:
+        corner, normals = np.array([[1.0, 2.0]] * 2), np.eye(2)
+        cloud = dde.geometry.PointCloud(np.zeros((1, 2)), corner, normals)
+        bc = dde.icbc.NeumannBC(cloud, lambda x: 0, lambda x, on: on)
+        data = dde.data.PDE(cloud, lambda x, y: y, bc, 1, 2)
+        with pytest.raises(ValueError, match=r"2 normals at .* \[1.0, 2.0\]"):
+            federated.problem(data, fnn(dde, 2, 4, 1))
+
+
+def test_a_coefficient_beside_the_net_is_found_and_put_back() -> None:
+    """u' = k with k = 1 + x, from values of u; the constant of u's net is fixed."""
+    with double_precision() as dde:
+        dde.config.set_random_seed(0)
+        net = dde.nn.FNN([1, 5, 1], "tanh", "Glorot normal")
+        net.linears[1].bias.requires_grad_(False)
+        net.k = torch.nn.Linear(1, 1)
+        net.apply_output_transform(lambda x, y: torch.cat([x * y, net.k(x)], 1))
+        at = np.linspace(0, 1, 9)[:, None]
+        data = dde.data.PDE(
+            dde.geometry.Interval(0, 1),
+            lambda x, y: dde.grad.jacobian(y, x, i=0) - y[:, 1:],
+            dde.icbc.PointSetBC(at, at + at**2 / 2, component=0),
+            num_domain=8,
+            num_boundary=2,
+        )
+        result = run(federated.problem(data, net), methods.load("fipa"), rounds=20)
+        federated.restore(net, result)
+    assert net.k.weight.item() == pytest.approx(1, abs=1e-3)
+    assert net.k.bias.item() == pytest.approx(1, abs=1e-3)
+    assert net.linears[1].bias.item() == 0
 
 
 def test_points_and_values_of_single_precision_are_read_as_decimals() -> None:
@@ -606,8 +714,52 @@ def unsupported(dde: Any) -> dict[str, tuple[Model, str]]:  # noqa: ANN401
     dense = fnn(dde, 1, 4, 1)
     dense.regularizer = ["l2", 1e-4]
     dropout = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout())
+    held = fnn(dde, 1, 4, 1)
+    held.k = torch.nn.Linear(1, 1)
+    held.apply_output_transform(lambda x, y: y * held.k(x))
+    idle = fnn(dde, 1, 4, 1)
+    idle.spare = torch.nn.Parameter(torch.ones(2))
+    apart = fnn(dde, 1, 4, 1)
+    factor = torch.nn.Parameter(torch.tensor(3.0))
+    apart.apply_output_transform(lambda x, y: factor * y)
+
+    def constant(x: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            return y - good.net(torch.linspace(-1, 1, 5)[:, None]).mean()
+
+    def reading(net: Any, function: Callable[[Tensor, Tensor], Any]) -> Model:  # noqa: ANN401
+        return pde(function)._replace(net=net)
+
+    def predicted(x: np.ndarray) -> np.ndarray:
+        return good.net(torch.as_tensor(x)).detach().numpy()
+
     bc = dde.icbc
     return {
+        "delay": (
+            pde(lambda x, y: y - good.net(x - 0.1)),
+            "pde evaluates the net itself, .* as delay and integral terms do",
+        ),
+        "integral": (pde(constant), "evaluates the net itself"),
+        "part": (reading(held, lambda x, y: y - held.k(x)), "calls the part 'k' of"),
+        "parameter": (
+            reading(held, lambda x, y: y - held.k.bias),
+            "reads the net's parameter 'k.bias' itself",
+        ),
+        "fixed": (
+            reading(fnn(dde, 1, 4, 1).requires_grad_(False), lambda x, y: y),
+            "There is nothing to train",
+        ),
+        "idle": (reading(idle, lambda x, y: y), "would not be trained: spare"),
+        "apart": (
+            reading(apart, lambda x, y: y),
+            r"trainable tensor, now 3\.0, that is not among net.parameters\(\)",
+        ),
+        "predicted": (
+            line(dde, lambda g: [bc.DirichletBC(g, predicted, left)])._replace(
+                net=good.net
+            ),
+            "values are computed by the net itself",
+        ),
         "mean": (pde(lambda x, y: y - y.mean()), "pde at a point changes with"),
         "first row": (pde(lambda x, y: y - y[:1]), "pde at a point changes with"),
         "undeclared": (pde(scaled), r"variable, now 1\.0, that would not be trained"),

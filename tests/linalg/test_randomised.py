@@ -48,8 +48,38 @@ def test_the_range_finder_has_all_digits_with_enough_columns() -> None:
 def test_the_range_finder_doubles_its_columns_until_the_cutoff_is_met(
     cutoff: float, columns: int, rank: int
 ) -> None:
-    j, r = decaying(80, 200, 0.5), random(80, seed=1)
+    j, r = decaying(80, 200, 0.5), torch.zeros(80).double()  # no gradient is missed
     assert range_finder(j, r, cutoff, columns, seeded(2)).rank == rank
+
+
+def test_steps_descend_where_the_residual_is_below_the_cutoff() -> None:
+    """A large residual that J hardly sees, as at the start of a Helmholtz equation."""
+    j = decaying(80, 200, 0.5)
+    left = torch.linalg.svd(j)[0]
+    r = left[:, :20] @ torch.logspace(-8, 4, 20, dtype=torch.float64)
+    gradient, cutoff = j.mT @ r, 0.05
+    found = range_finder(j, r, cutoff, 6, seeded(2))
+    assert found.rank < 20
+    # Rounding of |J| |r| = 1e4 against a gradient of 2e-2: measured 2e-11.
+    assert relative(found.gradient, gradient) < 1e-9
+    kept = truncate(found, int((found.singular_values > cutoff).sum()))
+    s = kept.singular_values
+    for damping in (1.0, 1e-2, 1e-4):
+        step = (kept.target / (s**2 + damping)) @ kept.factor
+        expected = -(kept.target**2 * s**2 / (s**2 + damping)).sum()
+        assert float(step @ gradient) == pytest.approx(float(expected), rel=1e-9)
+        assert float(expected) < 0
+
+
+def test_a_gradient_is_exact_where_those_of_the_clients_cancel() -> None:
+    """What one client's range finder misses is small against the whole gradient too."""
+    j, r = decaying(80, 200, 0.5), random(80, seed=1)
+    gradient = j.mT @ r
+    alone = range_finder(j, r, 1e-3, 4, seeded(2))
+    missed = float((alone.gradient - gradient).norm())
+    assert 1e-6 < missed < 0.01 * float(gradient.norm())
+    together = range_finder(j, r, 1e-3, 4, seeded(2), gradient=missed)
+    assert relative(together.gradient, gradient) < 1e-13
 
 
 def test_the_range_finder_turns_to_the_full_decomposition_in_time() -> None:

@@ -296,16 +296,8 @@ class Fipa(Method):
         """A client's sketch, as far as the rank schedule wants it."""
         memory = memory or Memory(FIRST_RANK)
         at, random = ask.theta, generator(ask.seed, ask.round, system.shard.client)
-        found, cutoff, loss = sketched(
-            system,
-            at,
-            self.sketch,
-            ask.reach,
-            ask.top,
-            memory.rank,
-            random,
-            ask.gradient,
-        )
+        wanted = ask.reach, ask.top, memory.rank, random, ask.gradient
+        found, cutoff, loss = sketched(system, at, self.sketch, *wanted)
         values, desired, carried = found.singular_values, None, memory.carried
         if self.local is not None:
             delta, _, carried = train(system, at, self.local, carried)

@@ -101,14 +101,14 @@ def test_the_probe_returns_losses_and_targets_at_the_candidates() -> None:
     kept = [memory.basis.left for memory in clients.memories.values()]
     probe = exchanges.send(sketches)
     answers = clients.exchange(probe).values()
+    moves = [length * step for step in probe.steps for length in probe.lengths]
+    moves.append(probe.near * probe.steps[probe.checked])
     for system, left, found in zip(clients.systems, kept, answers, strict=True):
-        for i, step in enumerate(probe.steps):
-            for j, length in enumerate(probe.lengths):
-                there = start + length * step
-                r = system.residual(there)
-                loss, target = found.losses[i, j], found.targets[i, j]
-                assert float(loss) == pytest.approx(system.loss(there), rel=1e-12)
-                torch.testing.assert_close(target, -(left.mT @ r))
+        found = zip(moves, found.losses, found.targets, strict=True)
+        for move, loss, target in found:
+            r = system.residual(start + move)
+            assert float(loss) == pytest.approx(system.loss(start + move), rel=1e-12)
+            torch.testing.assert_close(target, -(left.mT @ r))
 
 
 @dataclass(frozen=True)
@@ -185,12 +185,13 @@ def test_messages_and_bytes_are_those_of_the_theory(rank: str) -> None:
     found, p = traffic(scalar(), method), scalar().network.size
     for k, sketch in zip(info.ranks, sketches.values(), strict=True):
         assert payload(sketch) == 8 * (k * (p + 1) + 1)
-    steps, lengths = probes[0].losses.shape
-    assert info.probes == steps * lengths == 20
-    up = sum(k * (p + 1) + 1 + steps * lengths * (1 + k) for k in info.ranks)
+    assert info.probes == 20
+    count = info.probes + 1  # and the one next to theta
+    assert probes[0].losses.shape == (count,)
+    up = sum(k * (p + 1) + 1 + count * (1 + k) for k in info.ranks)
     assert found.bytes_up == 8 * up
-    # theta, seed, round, top, gradient, reach; then steps and lengths.
-    down = (p + 5) + (steps * p + lengths)
+    # theta, seed, round, top, gradient, reach; steps, lengths, and the step checked.
+    down = (p + 5) + (5 * p + 4 + 2)
     assert found.bytes_down == 3 * 8 * down
     assert found.messages == 2 * 2 * 3
 

@@ -63,7 +63,7 @@ def test_a_network_that_solves_the_equation_is_not() -> None:
     assert result.errors()[0] < 1e-9
     assert result.held_out is not None
     assert result.held_out < 1e3 * result.loss
-    assert result.warnings == ()
+    assert result.warnings == []
     asked = [line.round for line in result.history if line.held_out is not None]
     assert asked == [10, 20]
 

@@ -41,7 +41,7 @@ def hard(x: Tensor) -> Tensor:
 KINKED: dict[str, tuple[Network, str]] = {
     "mlp": (MLP((1, 8, 1), activation="relu"), "relu"),
     "constrained": (MLP((1, 8, 1), activation="relu", distance=hard), "relu"),
-    "parallel": (Parallel([MLP((1, 8, 1), activation="relu")], {"a": 1.0}), "relu"),
+    "parallel": (Parallel([MLP((1, 8, 1), activation="relu")]), "relu"),
     "leaky": (Parallel([module(nn.LeakyReLU())]), "leaky_relu"),
     "prelu": (module(nn.PReLU()), "prelu"),
     "hardtanh": (module(nn.Hardtanh()), "hardtanh"),

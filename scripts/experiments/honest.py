@@ -83,7 +83,7 @@ WAYS: dict[str, Way] = {
             *(("rank", word) for word in ("5", "energy:0.999", "published:1.0")),
             *(("rank", word) for word in ("bytes:400000", "predictive:0.1")),
             *(("sketch", word) for word in ("svd", "subspace")),
-            *(("local", word) for word in ("adam", "sgd", "gauss_newton")),
+            *(("local", word) for word in ("adam", "gauss_newton")),
             *(("policy", word) for word in policies.names() if word != "natural"),
             *(("balance", word) for word in ("terms", "clients")),
             ("resample", "5"),
@@ -92,6 +92,7 @@ WAYS: dict[str, Way] = {
             ("compress", "bfloat16,feedback"),
         )
     },
+    "fipa, local sgd": loaded("fipa", local="sgd", learning_rate=1e-4),
     "fipa, float32": Way(FIPA.method, torch.float32),
     "fipa, two missing for ten rounds": Way(FIPA.method, missing="two for ten rounds"),
     "fipa, missing at random": Way(FIPA.method, missing="at random"),

@@ -83,7 +83,7 @@ WAYS: dict[str, Way] = {
             *(("rank", word) for word in ("5", "energy:0.999", "published:1.0")),
             *(("rank", word) for word in ("bytes:400000", "predictive:0.1")),
             *(("sketch", word) for word in ("svd", "subspace")),
-            *(("local", word) for word in ("adam", "sgd", "gauss_newton")),
+            *(("local", word) for word in ("adam", "gauss_newton")),
             *(("policy", word) for word in policies.names() if word != "natural"),
             *(("balance", word) for word in ("terms", "clients")),
             ("resample", "5"),
@@ -92,6 +92,7 @@ WAYS: dict[str, Way] = {
             ("compress", "bfloat16,feedback"),
         )
     },
+    "fipa, local sgd": loaded("fipa", local="sgd", learning_rate=1e-4),
     "fipa, float32": Way(FIPA.method, torch.float32),
     "fipa, two missing for ten rounds": Way(FIPA.method, missing="two for ten rounds"),
     "fipa, missing at random": Way(FIPA.method, missing="at random"),
@@ -182,6 +183,7 @@ def measure(setup: str, clients: int, way: str, seed: int, rounds: int) -> Entry
             for m in range(problem.clients)
         ),
         "dropped": len(refused),
+        "suspected": sum(len(line.suspects) for line in history),
         "who": sorted({m for m, _ in refused}),
         "why": refused[0][1].partition("cannot be merged: ")[2][:200]
         if refused
@@ -190,6 +192,9 @@ def measure(setup: str, clients: int, way: str, seed: int, rounds: int) -> Entry
         "error": short(history[-1].relative_l2) if history else None,
         "seconds": short(history[-1].seconds) if history else 0.0,
     }
+
+
+COUNTED = ("done", "answers", "dropped", "suspected")
 
 
 def group(entry: Entry) -> str:
@@ -204,17 +209,21 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
     rows = []
     for name in ("problems", "set-ups", "other methods and options"):
         of = [e for e in entries if group(e) == name]
-        counts = [sum(e[key] for e in of) for key in ("done", "answers", "dropped")]
+        counts = [sum(e[key] for e in of) for key in COUNTED]
         rows.append([name, len(of), *counts, sum(bool(e["ended"]) for e in of)])
-    heads = ["", "runs", "rounds", "answers", "dropped", "runs that ended early"]
+    heads = ["", "runs", "rounds", "answers", "dropped", "suspected", "ended early"]
     counted = Table("honest", "Honest clients that were dropped.", heads, rows, PAGE)
     worst = [
-        [e["setup"], e["way"], e["clients"], e["seed"], e["dropped"], e["ended"][:60]]
+        [e["setup"], e["way"], e["clients"], e["seed"], *_told(e)]
         for e in sorted(entries, key=lambda e: -e["dropped"])
-        if e["dropped"] or e["ended"]
+        if e["dropped"] or e["ended"] or e["suspected"]
     ]
-    heads = ["set-up", "method", "clients", "start", "dropped", "ended"]
+    heads = ["set-up", "method", "clients", "start", "dropped", "suspected", "ended"]
     return [counted, *([Table("", "Where.", heads, worst)] if worst else [])]
+
+
+def _told(e: Entry) -> list[int | str]:
+    return [e["dropped"], e["suspected"], e["ended"][:60]]
 
 
 EXPERIMENT = Experiment(

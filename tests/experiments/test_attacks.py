@@ -9,12 +9,13 @@ import torch
 from experiments import attacks, honest
 from experiments._absent import Patchy, away
 from experiments._lies import ATTACKS, LIAR, Attack, Lying
-from experiments._record import Entry
+from experiments._record import ROOT, Entry
 from experiments._setups import SETUPS
 from torch import Generator, Tensor
 
 import problems
 from fedsciml import methods, policies
+from fedsciml.federation.history import Round
 from fedsciml.methods import Opening, Record
 from fedsciml.methods.fipa import Found, Probe, Sketched
 from fedsciml.problem import Problem
@@ -195,6 +196,14 @@ def test_an_attack_is_an_entry_and_a_row(monkeypatch: pytest.MonkeyPatch) -> Non
     assert table.rows[1][-1] == "named"
 
 
+def test_a_round_names_who_is_dropped_suspected_or_alone_against_a_step() -> None:
+    lines = [
+        Round(1, 1.0, dropped={"1": "late"}, suspects={"2": 1e4}, against=(3,)),
+        Round(2, 1.0, against=(1, 3)),
+    ]
+    assert attacks.told(lines) == [{"1", "2", "3"}, set()]
+
+
 def test_every_method_and_every_policy_is_among_the_honest() -> None:
     federated = {name for name in methods.names() if not methods.load(name).pooled}
     assert federated <= set(honest.WAYS)
@@ -232,4 +241,14 @@ def test_a_client_that_is_dropped_is_counted_with_the_reason(
     monkeypatch.setattr(honest, "Patchy", Broken)
     (found,) = honest.EXPERIMENT.entries("allen_cahn", 4, "fipa", 0, 2)
     assert (found["dropped"], found["who"]) == (2, [1])
-    assert honest.tables([found])[0].rows[0][:5] == ["problems", 1, 2, 8, 2]
+    assert honest.tables([found])[0].rows[0][:6] == ["problems", 1, 2, 8, 2, 0]
+
+
+@pytest.mark.parametrize("experiment", [attacks.EXPERIMENT])
+def test_the_record_is_complete_and_on_its_page(experiment: Any) -> None:  # noqa: ANN401
+    entries = json.loads(experiment.path.read_text())
+    found = [tuple(e[key] for key in experiment.key) for e in entries]
+    assert sorted(found) == sorted(map(tuple, experiment.cases))
+    for table in experiment.tables(entries):
+        if table.page:
+            assert table.markdown() in (ROOT / table.page).read_text()

@@ -7,6 +7,7 @@ docstring says what the method is.
 """
 
 from fedsciml.methods._base import (
+    EARLY,
     LOSS,
     SHARE,
     Answers,
@@ -40,6 +41,7 @@ from fedsciml.methods._sketching import generator
 from fedsciml.registry import Registry
 
 __all__ = [
+    "EARLY",
     "LOSS",
     "SHARE",
     "Answers",

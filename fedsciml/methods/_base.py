@@ -89,6 +89,11 @@ class Info:
     __hash__ = None  # type: ignore[assignment]
 
 
+EARLY = 3
+"""First rounds, in which a client that stands out is suspected and no more: what is not
+fitted yet may seem to contradict."""
+
+
 class Field(NamedTuple):
     """What a field of an answer must hold, for the server to merge it.
 

@@ -61,10 +61,15 @@ def near_length(theta: Tensor, step: Tensor, lengths: Tensor) -> float:
         lengths: Of the columns of J, all clients' rows, shape [p]: they tell what a
             parameter's unit is.
     """
+    small = torch.finfo(theta.dtype).eps ** 0.5
     norm, size = float((lengths * step).norm()), float((lengths * theta).norm())
     if norm == 0:
         return 0.0
-    return min(1.0, torch.finfo(theta.dtype).eps ** 0.5 * (size or 1.0) / norm)
+    # Where outputs are large, so are the last weights: what is little for them turns
+    # the weights before upside down.
+    usual = float(theta.abs().median()) or float(theta.abs().mean()) or 1.0
+    moved = float(step.norm()) / len(step) ** 0.5
+    return min(1.0, small * (size or 1.0) / norm, small * usual / moved)
 
 
 def target_violation(targets: Tensor, losses: Tensor) -> str | None:

@@ -29,6 +29,7 @@ from fedsciml.linalg.ranks import AboveCutoff, Budget, Predictive, Schedule, par
 from fedsciml.linalg.sketch import Sketch, gather, truncate
 from fedsciml.linalg.solve import Spectrum, spectrum
 from fedsciml.methods._base import (
+    EARLY,
     LOSS,
     Exchanges,
     Expected,
@@ -121,7 +122,7 @@ class State(_State):
 
         In the first rounds, and every fifth one while the loss stands still.
         """
-        return self.round <= 3 or (self.still > 0 and self.still % 5 == 0)
+        return self.round <= EARLY or (self.still > 0 and self.still % 5 == 0)
 
 
 class Opening(_Opening):

@@ -27,7 +27,16 @@ from fedsciml.federation.backend import Clients
 from fedsciml.federation.checkpoint import Checkpoint
 from fedsciml.federation.participation import Heard, Participation, Rules, TooFewClients
 from fedsciml.federation.traffic import Traffic
-from fedsciml.methods import Inconsistent, Info, Method, Opening, Record, State, payload
+from fedsciml.methods import (
+    EARLY,
+    Inconsistent,
+    Info,
+    Method,
+    Opening,
+    Record,
+    State,
+    payload,
+)
 from fedsciml.problem import Problem
 from fedsciml.problem.outward import line
 from fedsciml.residual.held_out import HeldOut
@@ -358,7 +367,7 @@ class _Conversation(_Asking):
                 zip(self.since.memories, self.memories, strict=True)
             )
         ]
-        if self.rules.drop_suspects:
+        if self.rules.drop_suspects and self.number > EARLY:
             for m in info.suspects:
                 self.strikes.setdefault(m, []).append(self.number)
         stale = sorted(self.stale)

@@ -21,8 +21,9 @@ class Rules:
             client with sensors may have rows a million times those of one without, so
             this is for clients that are alike.
         drop_suspects: Whether a client whose data seem to contradict the others' is
-            dropped too, see ``Round.suspects``; by default that is told only, as an
-            honest client stands out likewise where the solution is hardest.
+            dropped too, if that is seen twice where the loss stands still, see
+            ``Round.suspects``; by default that is told only, as an honest client stands
+            out likewise where the solution is hardest.
         staleness: For so many rounds an absent client's last sketch stands in for it,
             in methods that can; 0 for none.
 

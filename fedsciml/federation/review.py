@@ -4,10 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from fedsciml.federation.history import Round
+from fedsciml.methods import EARLY
 from fedsciml.problem import Problem
 
 OFTEN = 0.5
 """Part of the rounds in which something must happen to be told."""
+
+FELL = 100.0
+"""Factor by which the loss fell after a suspicion that was none."""
 
 MANY = 10
 """Rounds after which a run should have come somewhere."""
@@ -61,11 +65,14 @@ def _unmerged(
 
 
 def _suspected(history: Sequence[Round]) -> Iterator[str]:
-    """Clients without whom the others' data would agree."""
-    rounds = Counter(m for line in history for m in line.suspects)
+    """Clients without whom the others' data would agree, where the loss stood still."""
+    late = [line for line in history if line.round > EARLY]
+    # What the run got over was no contradiction.
+    late = [line for line in late if line.loss <= FELL * history[-1].loss]
+    rounds = Counter(m for line in late for m in line.suspects)
     for m, count in sorted(rounds.items()):
         if count > 1:
-            first = next(line.round for line in history if m in line.suspects)
+            first = next(line.round for line in late if m in line.suspects)
             yield (
                 f"The data of client {m} seem to contradict the others' (seen in "
                 f"{count} rounds, at first in round {first}): their linear problem can "

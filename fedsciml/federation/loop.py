@@ -247,7 +247,7 @@ def run(
     for warning in ended:
         log.warning("%s", warning)
     warnings += ended
-    fresh = held_out.fresh if held_out else None
+    fresh = held_out.known if held_out else None
     return Result(problem, theta, loss, history, directory, absent, fresh, warnings)
 
 
@@ -305,7 +305,7 @@ def _round(
         seconds=reached.seconds,
         dropped=dropped,
         stale={str(m): age for m, age in stale.items()},
-        held_out=held_out.fresh if held_out else None,
+        held_out=held_out.known if held_out else None,
         gn_gap=gap,
     )
     return line, reached

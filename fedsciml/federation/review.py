@@ -13,6 +13,12 @@ OFTEN = 0.5
 FELL = 100.0
 """Factor by which the loss fell after a suspicion that was none."""
 
+LITTLE = 0.01
+"""Part of the first loss at which a run that stands still has come somewhere."""
+
+ROSE = 10.0
+"""Factor by which the loss rose where something went wrong."""
+
 MANY = 10
 """Rounds after which a run should have come somewhere."""
 
@@ -53,15 +59,23 @@ def _unmerged(
     problem: Problem, history: Sequence[Round], holders: Mapping[int, Sequence[int]]
 ) -> Iterator[str]:
     """Terms of which nothing was merged in any round."""
-    merged = {int(m) for line in history for m in line.losses}
+    merged = {m for line in history for m in _merged(line)}
     for t, of in sorted(holders.items()):
         if of and merged and not merged & set(of):
             who = " and ".join(map(str, of))
             yield (
                 f"The term '{problem.terms[t].name}' was never merged: client(s) {who} "
-                "alone hold rows of it, and were left out of every round. The model "
-                "does not fulfil it."
+                "alone hold rows of it, and were left out of every round, or sent "
+                "nothing. The model does not fulfil it."
             )
+
+
+def _merged(line: Round) -> set[int]:
+    """Clients of which something was merged: an empty sketch is nothing."""
+    clients = [int(m) for m in line.losses]
+    if len(line.ranks) != len(clients):
+        return set(clients)
+    return {m for m, rank in zip(clients, line.ranks, strict=True) if rank}
 
 
 def _suspected(history: Sequence[Round]) -> Iterator[str]:
@@ -86,14 +100,16 @@ def _standing(history: Sequence[Round]) -> Iterator[str]:
     """Runs that came nowhere."""
     first, last, count = history[0], history[-1], len(history)
     stood = sum(line.step == 0 for line in history)
-    if count < MANY or last.loss < OFTEN * first.loss:
+    if last.loss > ROSE * first.loss:
+        yield f"The loss rose from {first.loss:.2e} to {last.loss:.2e}."
+    if count < MANY or last.loss < LITTLE * first.loss:
         return
     against = Counter(m for line in history for m in line.against)
     told = [f"client {m} in {n}" for m, n in sorted(against.items())]
     alone = f" (alone against one: {', '.join(told)})" if told else ""
     if stood > OFTEN * count:
         yield f"No step was taken in {stood} of {count} rounds{alone}."
-    else:
+    elif OFTEN * first.loss <= last.loss <= ROSE * first.loss:
         yield (
             f"The loss fell from {first.loss:.2e} to {last.loss:.2e} only in {count} "
             "rounds. If the start was no solution, this is none either: try another "

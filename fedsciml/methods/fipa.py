@@ -64,6 +64,10 @@ from fedsciml.policies import MARGIN, Candidates, Policy, Probed
 from fedsciml.policies.natural import Natural
 from fedsciml.problem import Problem
 from fedsciml.residual import System
+from fedsciml.residual.smoothness import has_kinks
+
+FITTED = 1e-12
+"""Loss, relative to the greatest one, at which all clients' data agree."""
 
 
 class State(_State):
@@ -78,6 +82,7 @@ class State(_State):
         policy: The step policy's own state.
         limits: Rows of each client under a byte budget, shape [m].
         lowest: Lowest loss known, that of theta.
+        peak: Greatest loss where a step started.
         halved: It, when it was last halved.
         still: Rounds since then.
     """
@@ -90,6 +95,7 @@ class State(_State):
     policy: Any = None
     limits: Tensor | None = None
     lowest: float | None = None
+    peak: float = 0.0
     halved: float = inf
     still: int = 0
 
@@ -109,7 +115,8 @@ class State(_State):
         lowest = loss if self.lowest is None else self.lowest
         fell = lowest < self.halved / 2
         halved, still = (lowest, 0) if fell else (self.halved, self.still + 1)
-        state = replace(self, lowest=lowest, halved=halved, still=still)
+        peak = max(loss, self.peak)
+        state = replace(self, lowest=lowest, peak=peak, halved=halved, still=still)
         if at is None:
             return state
         if there != inf and not there <= lowest:
@@ -120,9 +127,11 @@ class State(_State):
     def doubtful(self) -> bool:
         """Whether to look for a client that contradicts the others.
 
-        In the first rounds, and every fifth one while the loss stands still.
+        In the first rounds, and every fifth one while the loss stands still; not where
+        it has become so small that the data agree.
         """
-        return self.round <= EARLY or (self.still > 0 and self.still % 5 == 0)
+        stands = self.still > 0 and self.still % 5 == 0
+        return self.round <= EARLY or (stands and self.halved > FITTED * self.peak)
 
 
 class Opening(_Opening):
@@ -406,17 +415,15 @@ class Fipa(Method):
             assert isinstance(ask, Probe)
             near = answer.targets[-1], float(answer.losses[-1])
             step = ask.near * ask.steps[ask.checked]
-            cutoff = opening.reach * (opening.top or float(sketched.factor.norm()))
+            top = opening.top or float(sketched.factor.norm())
+            known = sketched.factor, sketched.target, sketched.loss, step, near
+            bounds = top, opening.reach * top, unit
             wrong = target_violation(answer.targets, answer.losses) or near_violation(
-                opening.theta,
-                sketched.factor,
-                sketched.target,
-                sketched.loss,
-                step,
-                near,
-                cutoff,
-                unit,
+                opening.theta, *known, *bounds
             )
+            if wrong and has_kinks(problem):
+                wrong = target_violation(answer.targets, answer.losses)
+                wrong = wrong or near_violation(opening.theta, *known, *bounds, True)
         return Inconsistent(wrong) if wrong else None
 
     def renewed(self, state: State) -> State:
@@ -433,6 +440,7 @@ class Fipa(Method):
             policy=policy,
             limits=None,
             lowest=None,
+            peak=0.0,
             halved=inf,
             still=0,
         )

@@ -55,6 +55,11 @@ class HeldOut(NamedTuple):
     disturbed: float
 
     @property
+    def known(self) -> float | None:
+        """The loss at fresh points; None if no term has any."""
+        return self.fresh if self.disturbed > 0 else None
+
+    @property
     def warning(self) -> str | None:
         """What to do about a loss that says nothing of the points between; or None."""
         if not self.fresh > max(FAR * self.trained, LARGE * self.disturbed):

@@ -70,6 +70,14 @@ def check_smooth(problem: Problem) -> None:
                 )
 
 
+def has_kinks(problem: Problem) -> bool:
+    """Whether the network is made with functions that can have kinks."""
+    network, (lower, _) = problem.network, _corners(problem)
+    theta = network.init(Generator().manual_seed(1), torch.float64)
+    columns = range(len(problem.outputs))
+    return any(_names(network, theta, lower[None], k) for k in columns)
+
+
 def orders(problem: Problem, rows: Rows) -> list[int]:
     """Highest order of a derivative of each output that the residual depends on.
 

@@ -122,7 +122,7 @@ def test_what_holds_stays_when_clients_leave() -> None:
     fresh, after = (flatten(s) for s in (EXACT.start(state.theta, 0), renewed))
     before = {**flatten(state), "at": state.theta}
     lost = {f"policy/{key}" for key in ("ceiling", "best", "peak", "slow")}
-    lost |= {"halved", "still"}
+    lost |= {"peak", "halved", "still"}
     assert lost & before.keys()
     for path, value in after.items():
         expected = (fresh if path in lost else before)[path]

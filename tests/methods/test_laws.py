@@ -12,11 +12,13 @@ from faults import Connected, Faulty, opening, probing
 
 import problems
 from fedsciml import methods, run
+from fedsciml.collocation import strips
 from fedsciml.federation import Result, Rules
 from fedsciml.linalg.sketch import Sketch, gather
 from fedsciml.linalg.solve import spectrum
 from fedsciml.methods._laws import contradicting
-from fedsciml.problem import Problem
+from fedsciml.network import MLP, Jet
+from fedsciml.problem import Problem, Row, Term
 
 LIAR = 1
 
@@ -170,3 +172,30 @@ def test_a_client_that_refuses_every_step_is_told_of() -> None:
     assert (
         "No step was taken in 12 of 12 rounds (alone against one: client 1" in warning
     )
+
+
+def test_rows_on_a_kink_are_no_contradiction() -> None:
+    x = torch.linspace(0, 1, 40, dtype=torch.float64)[:, None]  # biases begin at zero
+    term = Term("data", given, x, lambda q: torch.sin(3 * q[:, 0]))
+    network = MLP((1, 16, 16, 1), activation="relu")
+    problem = Problem("relu", network, [term], strips([0, 0.5, 1]))
+    for seed in range(3):
+        run(problem, methods.load("fipa"), 3, seed)  # raises where one is refused
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_honest_client_is_refused_where_neurons_are_saturated(seed: int) -> None:
+    x = torch.linspace(0, 10, 40, dtype=torch.float64)[:, None]
+    terms = [
+        Term("pde", lambda u, row: u.xx, x),
+        Term("ends", given, x[[0, -1]], lambda q: 300 + 10 * q[:, 0]),
+    ]
+    parts = strips([0, 2.5, 5, 7.5, 10])
+    problem = Problem("rod", MLP((1, 12, 12, 1)), terms, parts, coordinates="x")
+    run(problem, methods.load("fipa"), 25, seed)
+
+
+def given(u: Jet, row: Row) -> torch.Tensor:
+    """u - target."""
+    assert row.target is not None
+    return u.value - row.target

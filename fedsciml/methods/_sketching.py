@@ -173,14 +173,23 @@ def sketched(
         loss += float(residual @ residual) / 2
         if cutoff == 0:
             cutoff = reach * float(torch.linalg.matrix_norm(jacobian))
-        if how == "svd":
-            part = from_jacobian(jacobian, residual)
-        else:
-            columns = rank + OVERSAMPLE
-            whole_gradient = gradient or math.inf
-            part = range_finder(
-                jacobian, residual, cutoff, columns, random, whole_gradient
-            )
+        try:
+            if how == "svd":
+                part = from_jacobian(jacobian, residual)
+            else:
+                columns = rank + OVERSAMPLE
+                whole_gradient = gradient or math.inf
+                part = range_finder(
+                    jacobian, residual, cutoff, columns, random, whole_gradient
+                )
+        except RuntimeError as error:  # that of torch.linalg
+            if jacobian.isfinite().all():
+                raise
+            raise FloatingPointError(
+                f"The Jacobian of client {system.shard.client} is not finite, though "
+                "its residual is: a derivative does not exist there, as of a root or a "
+                "logarithm at 0. Mend the residual"
+            ) from error
         if whole is None:
             whole = part
         else:

@@ -42,10 +42,11 @@ from fedsciml.methods import (
 )
 from fedsciml.methods._sketching import generator
 from fedsciml.methods.fipa import Fipa
+from fedsciml.network import Jet
 from fedsciml.policies import Candidates, Choice, Probed
 from fedsciml.policies.line_search import LineSearch
 from fedsciml.policies.line_search import State as Losses
-from fedsciml.problem import Problem, Shard
+from fedsciml.problem import Problem, Row, Shard, Term
 from fedsciml.residual import System
 
 
@@ -460,3 +461,13 @@ def test_an_option_without_use_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=named):
         methods.load("fipa", **options)
+
+
+def test_a_jacobian_that_is_not_finite_is_named() -> None:
+    def root(u: Jet, row: Row) -> Tensor:
+        return u.x + torch.sqrt(torch.abs(u.value * 0))
+
+    points = torch.linspace(0, 1, 20, dtype=torch.float64)[:, None]
+    problem = replace(scalar(), terms=(Term("root", root, points),))
+    with pytest.raises(FloatingPointError, match="Jacobian of client 0 is not finite"):
+        run(problem, methods.load("fipa"), 1)

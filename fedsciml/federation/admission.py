@@ -52,6 +52,8 @@ def refusal(
             some = finite.any() or finite.numel() < 2
             if not (finite.all() if field.finite else some):
                 return FloatingPointError(f"its {name} is not finite")
+            if field.scale and not found.double().norm().isfinite():
+                return FloatingPointError(f"its {name} is too large to be merged")
             if field.least is not None and (found < field.least).any():
                 return ValueError(f"its {name} is below {field.least:g}")
             if field.moves and found.norm() > FARTHEST * max(float(theta.norm()), 1.0):

@@ -368,7 +368,7 @@ class _Conversation(_Asking):
             )
         ]
         if self.rules.drop_suspects and self.number > EARLY:
-            for m in info.suspects:
+            for m in info.suspects.keys() - self.stale.keys():
                 self.strikes.setdefault(m, []).append(self.number)
         stale = sorted(self.stale)
         checkpoint = Checkpoint(
@@ -476,7 +476,9 @@ class _Conversation(_Asking):
         return found
 
     def _can_stand_in(self, m: int) -> bool:
-        return m in self.heard and self._age(m) <= self.rules.staleness
+        """Not for a client that was found to lie: its sketch may be the lie."""
+        lied = m in self.shut_out or self.number in self.strikes.get(m, ())
+        return m in self.heard and not lied and self._age(m) <= self.rules.staleness
 
     def _age(self, m: int) -> int:
         return self.number - self.heard[m].round

@@ -48,6 +48,9 @@ SHARE = 1e-2
 AGREE = 1e-13
 """Part of |c|^2 left of all clients' linear problem, up to which their data agree."""
 
+MANY = 1000
+"""Rows of all sketches above which this is not looked for: it takes too long."""
+
 ALONE = 1e3
 """Factor by which a client whose data contradict the others' stands out."""
 
@@ -67,12 +70,12 @@ def near_length(theta: Tensor, step: Tensor, lengths: Tensor) -> float:
     """
     small = torch.finfo(theta.dtype).eps ** 0.5
     norm, size = float((lengths * step).norm()), float((lengths * theta).norm())
-    if norm == 0:
+    moved = float(step.norm()) / len(step) ** 0.5
+    if not (0 < norm < math.inf and 0 < moved < math.inf):
         return 0.0
     # Where outputs are large, so are the last weights: what is little for them turns
     # the weights before upside down.
     usual = float(theta.abs().median()) or float(theta.abs().mean()) or 1.0
-    moved = float(step.norm()) / len(step) ** 0.5
     return min(1.0, small * (size or 1.0) / norm, small * usual / moved)
 
 
@@ -135,8 +138,6 @@ def near_violation(
     there, loss_there = found
     if not (math.isfinite(loss_there) and bool(there.isfinite().all())):
         return "next to theta its loss or target is not finite"
-    if not len(target):
-        return None
     eps, moved = torch.finfo(theta.dtype).eps, factor @ step
     length, gain, size = (float(x.norm()) for x in (step, moved, target))
     rounded = unit * float(factor.norm()) * length
@@ -155,7 +156,10 @@ def near_violation(
             f"next to theta its target misses what its sketch predicts by {miss:.1e}, "
             f"with at most {allowed:.1e} for rounding and curvature"
         )
-    left_out = max(cutoff, float(factor[-1].norm()))
+    if not len(target) and cutoff == math.inf:
+        return None
+    rows = factor.norm(dim=1).tolist()
+    left_out = max(cutoff, min(rows)) if rows else cutoff
     outside = left_out * length + noise + rounded
     residual = math.sqrt(2 * min(loss, loss_there))
     allowed = share * size * gain + outside * (residual + outside)
@@ -186,7 +190,7 @@ def contradicting(problem: Spectrum, targets: Mapping[int, Tensor]) -> dict[int,
     Returns:
         The factor by client; empty if all agree, or none stands out by ``ALONE``.
     """
-    if len(targets) < 3:
+    if len(targets) < 3 or len(problem.left) > MANY:
         return {}
     whole = torch.cat(list(targets.values()))
     owner = torch.cat(
@@ -197,7 +201,8 @@ def contradicting(problem: Spectrum, targets: Mapping[int, Tensor]) -> dict[int,
     )
     rows, size = problem.left * problem.s, float(whole @ whole)
     eps = torch.finfo(whole.dtype).eps
-    together = _left_over(rows, whole)
+    some = problem.left[:, problem.s > resolved(1e-11, eps) * problem.s[:1]]
+    together = _outside(some, whole)
     if float(together @ together) <= max(AGREE, (100 * eps) ** 2) * size:
         return {}
     floor, found = (100 * eps) ** 2 * size, dict[int, float]()
@@ -215,6 +220,11 @@ def _left_over(rows: Tensor, target: Tensor) -> Tensor:
     """c - B D for the D that makes it shortest."""
     left, s, _ = torch.linalg.svd(rows, full_matrices=False)
     left = left[:, s > resolved(1e-11, torch.finfo(s.dtype).eps) * s[:1]]
+    return _outside(left, target)
+
+
+def _outside(left: Tensor, target: Tensor) -> Tensor:
+    """The part of a target that is orthogonal to orthonormal columns."""
     for _ in range(2):  # once more for what rounding left
         target = target - left @ (left.mT @ target)
     return target

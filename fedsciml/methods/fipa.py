@@ -417,7 +417,9 @@ class Fipa(Method):
             step = ask.near * ask.steps[ask.checked]
             top = opening.top or float(sketched.factor.norm())
             known = sketched.factor, sketched.target, sketched.loss, step, near
-            bounds = top, opening.reach * top, unit
+            # What an empty sketch leaves out is known if the cut-off made it so.
+            told = len(sketched.target) or isinstance(self.rank, AboveCutoff)
+            bounds = top, opening.reach * top if told else inf, unit
             wrong = target_violation(answer.targets, answer.losses) or near_violation(
                 opening.theta, *known, *bounds
             )
@@ -506,6 +508,12 @@ def _against(
 ) -> tuple[int, ...]:
     """Clients without each of whom the others' loss would fall at a candidate."""
     changes = {m: a.losses[:-1].double() - sent[m].loss for m, a in found.items()}
+
+    whole = torch.stack(list(changes.values())).sum(0)
+    if (whole < 0).any():  # a loss so large that the others' are rounding to it
+        total = sum(a.loss for a in sent.values())
+        eps = torch.finfo(whole.dtype).eps
+        return tuple(m for m, a in sent.items() if eps * a.loss > total - a.loss)
 
     def lowers(m: int) -> bool:
         others = [change for n, change in changes.items() if n != m]

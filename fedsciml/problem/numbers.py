@@ -112,7 +112,9 @@ def _dependence(
     unknown that is not ``known`` to have one elsewhere has one here.
     """
     moving, live = set[str](), set[str]()
-    sizes = problem.network.numbers(torch.ones(problem.network.size).double())
+    sizes = problem.network.numbers(
+        torch.ones(problem.network.size, dtype=torch.float64, device="cpu")
+    )
     for draw, noise in enumerate(NOISE if len(rows.points) else ()):
         theta = _near(problem, noise)
         numbers = problem.network.numbers(theta)
@@ -173,7 +175,9 @@ def _near(problem: "Problem", noise: float) -> Tensor:
     """theta at the start, or so far from it, the unknowns farther, shape [p]."""
     generator = Generator().manual_seed(0)
     theta = problem.network.init(generator, torch.float64)
-    away = torch.randn(len(theta), generator=generator, device="cpu").double()
+    away = torch.randn(
+        len(theta), generator=generator, dtype=torch.float64, device="cpu"
+    )
     away[len(away) - len(problem.unknowns) :] = 10
     return theta + noise * away
 
@@ -181,7 +185,9 @@ def _near(problem: "Problem", noise: float) -> Tensor:
 def _products(r: Tensor, draw: int, *leaves: Tensor) -> list[Tensor]:
     """J^T w for a random w and each leaf of the graph of r; 0 if it is off that."""
     generator = Generator().manual_seed(draw)
-    w = torch.randn(r.shape, generator=generator, device="cpu").to(r)
+    w = torch.randn(r.shape, generator=generator, dtype=torch.float64, device="cpu").to(
+        r
+    )
     total = (r * w).sum() + sum(leaf[:0].sum() for leaf in leaves)
     found = torch.autograd.grad(total, leaves, retain_graph=True, allow_unused=True)
     pairs = zip(found, leaves, strict=True)

@@ -89,22 +89,25 @@ class Fresh:
             self._terms = _drawn(self.system, theta)
         thetas = torch.stack([theta, DISTURBED * theta])
         total = [0.0, 0.0, 0.0]
+        fresh = {t: system.losses(thetas) for t, system in self._terms.items()}
+        fresh = {t: losses for t, losses in fresh.items() if losses.isfinite().all()}
         for block in self.system.blocks:
-            if block.rows.term in self._terms:
+            if block.rows.term in fresh:
                 total[0] += float(block.residuals(theta[None]).square().sum()) / 2
-        for system in self._terms.values():
-            for k, loss in enumerate(system.losses(thetas).tolist(), 1):
-                total[k] += loss
+        for losses in fresh.values():
+            total[1] += float(losses[0])
+            total[2] += float(losses[1])
         return HeldOut(*total)
 
 
-def _drawn(system: System, theta: Tensor) -> dict[int, System]:
+def _drawn(system: System, like: Tensor) -> dict[int, System]:
     """A party's rows at fresh points, by terms; without terms that have none."""
     problem, party = system.problem, system.shard.rows
     unsaid = any(problem.terms[rows.term].sample is None for rows in party)
     equations = _equations(problem) if unsaid else []
     generator = Generator().manual_seed(SEED + system.shard.client)
-    found = {}
+    start = problem.network.init(Generator().manual_seed(0), like.dtype)
+    start, found = start.to(like.device), {}
     for rows in party:
         # A residual may be known at its own points alone, as with a table in it.
         with suppress(Exception):
@@ -113,8 +116,8 @@ def _drawn(system: System, theta: Tensor) -> dict[int, System]:
                 weight = rows.weight * (len(rows.points) / len(points)) ** 0.5
                 fresh = replace(problem.moved(rows, points), weight=weight)
                 moved = system.on([fresh])
-                if moved.residual(theta).isfinite().all():
-                    found[rows.term] = moved
+                moved.residual(start)  # raises where it is not known there
+                found[rows.term] = moved
     return found
 
 

@@ -107,7 +107,9 @@ def _kink(problem: Problem, network: Network, column: int, order: int) -> str | 
     names = _names(network, start, lower[None], column)
     # Wide apart, as a network may have all its kinks outside of the domain.
     for spread in (0.5, 1.0, 2.0, 4.0):
-        draw = torch.randn(len(start), generator=generator, device="cpu")
+        draw = torch.randn(
+            len(start), generator=generator, dtype=torch.float64, device="cpu"
+        )
         theta = start + spread * start.square().mean().sqrt() * draw
 
         def along(s: Tensor, theta: Tensor = theta) -> Tensor:

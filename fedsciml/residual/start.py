@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 
 from fedsciml.network import MLP, ModuleNetwork, Network
 from fedsciml.network.parallel import Parallel
-from fedsciml.problem import Problem, Rows, Shard
+from fedsciml.problem import Problem, Rows, Shard, SiteError
 from fedsciml.residual.smoothness import orders
 from fedsciml.residual.system import System
 from fedsciml.residual.taylor import DRAWS
@@ -23,6 +23,10 @@ ROUNDING = 1e-14
 """Targets over its values, below which they are zeros that were computed."""
 
 
+class NotFiniteError(SiteError, FloatingPointError):
+    """A residual that is infinite or NaN where training begins."""
+
+
 def check_finite(system: System, theta: Tensor, tell_point: bool) -> None:
     """Refuse a start at which a residual is not finite.
 
@@ -32,7 +36,7 @@ def check_finite(system: System, theta: Tensor, tell_point: bool) -> None:
         tell_point: Whether the message may tell the point, or its row alone.
 
     Raises:
-        FloatingPointError: If a residual is infinite or NaN; it names term and row.
+        NotFiniteError: If a residual is infinite or NaN; it names term and row.
     """
     seen: dict[int, int] = {}
     for block in system.blocks:
@@ -49,7 +53,7 @@ def check_finite(system: System, theta: Tensor, tell_point: bool) -> None:
             point = block.rows.points[which % n].tolist()
             names = zip(system.problem.coordinates, point, strict=True)
             place = ", " + ", ".join(f"{name} = {x:g}" for name, x in names)
-        raise FloatingPointError(
+        raise NotFiniteError(
             f"The residual of term '{system.problem.terms[term].name}' of problem "
             f"'{system.problem.name}' is {value} before anything is trained, at row "
             f"{first + which % n} of client {system.shard.client}{place}. Does it "

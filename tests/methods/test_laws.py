@@ -199,3 +199,34 @@ def given(u: Jet, row: Row) -> torch.Tensor:
     """u - target."""
     assert row.target is not None
     return u.value - row.target
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e6, 1e200])
+def test_a_sketch_of_any_size_ends_no_run(factor: float) -> None:
+    result = lied(scalar(), scaled(factor=factor), None)
+    assert [list(line.dropped) for line in result.history[2:]] == [["1"]] * 4
+
+
+def test_a_lie_is_not_what_stands_in_for_its_teller() -> None:
+    method = methods.load("fipa")
+    found = []
+    for staleness in (0, 3):
+        clients = Faulty(scalar(), method, {LIAR: scaled(target=-1)}, when=opening)
+        rules = Rules(min_clients=2, staleness=staleness)
+        found.append(run(scalar(), method, 5, backend=Connected(clients), rules=rules))
+    assert not any(line.stale for line in found[1].history)
+    assert found[0].theta_sha256() == found[1].theta_sha256()
+
+
+def test_an_empty_sketch_does_not_hide_a_veto() -> None:
+    def empty(answer: Any) -> Any:  # noqa: ANN401
+        if hasattr(answer, "factor"):
+            return replace(answer, factor=answer.factor[:0], target=answer.target[:0])
+        losses = torch.full_like(answer.losses, 1e9)
+        return replace(answer, losses=losses, targets=answer.targets[:, :0])
+
+    method = methods.load("fipa")
+    clients = Faulty(scalar(), method, {LIAR: empty}, range(3, 99))
+    rules = Rules(min_clients=2)
+    result = run(scalar(), method, 5, backend=Connected(clients), rules=rules)
+    assert [list(line.dropped) for line in result.history] == [[]] * 2 + [["1"]] * 3

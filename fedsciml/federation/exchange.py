@@ -181,7 +181,8 @@ class Federation:
         traffic = Traffic()
         if not self.method.pooled:
             down = len(asked) * payload(Opening(theta))
-            traffic = Traffic(24 * len(known), down, len(asked) + len(known))
+            up = 8 * len(HeldOut._fields) * len(known)
+            traffic = Traffic(up, down, len(asked) + len(known))
         if len(known) < self.need:
             return None, traffic
         return HeldOut(*map(sum, zip(*known, strict=True))), traffic

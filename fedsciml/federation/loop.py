@@ -316,10 +316,10 @@ def _interval(reached: Checkpoint) -> int:
 
     It costs each client that takes part the bytes of theta.
     """
-    if reached.participation is None or not sum(reached.traffic[:2]):
+    if reached.participation is None or not reached.traffic.sent:
         return HELD_OUT
     cost = payload(reached.state.theta) * len(reached.participation.members)
-    a_round = sum(reached.traffic[:2]) / reached.round
+    a_round = reached.traffic.sent / reached.round
     return HELD_OUT * max(1, math.ceil(cost / a_round / LITTLE / HELD_OUT))
 
 

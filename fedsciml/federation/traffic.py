@@ -18,6 +18,11 @@ class Traffic(NamedTuple):
     bytes_down: int = 0
     messages: int = 0
 
+    @property
+    def sent(self) -> int:
+        """Bytes both ways."""
+        return self.bytes_up + self.bytes_down
+
     def plus(self, ask: Record, asked: int, answers: Collection[Record]) -> "Traffic":
         """With an exchange more: ``asked`` clients, of whom some answered."""
         return Traffic(

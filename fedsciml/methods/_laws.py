@@ -201,14 +201,14 @@ def contradicting(problem: Spectrum, targets: Mapping[int, Tensor]) -> dict[int,
     )
     rows, size = problem.left * problem.s, float(whole @ whole)
     eps = torch.finfo(whole.dtype).eps
-    some = problem.left[:, problem.s > resolved(1e-11, eps) * problem.s[:1]]
-    together = _outside(some, whole)
+    together = _left_over(problem.left, problem.s, whole)
     if float(together @ together) <= max(AGREE, (100 * eps) ** 2) * size:
         return {}
     floor, found = (100 * eps) ** 2 * size, dict[int, float]()
     for i, m in enumerate(targets):
         others = owner != i
-        without = _left_over(rows[others], whole[others])
+        left, s, _ = torch.linalg.svd(rows[others], full_matrices=False)
+        without = _left_over(left, s, whole[others])
         before = float(together[others] @ together[others])
         found[m] = (before + floor) / (float(without @ without) + floor)
     second, first = sorted(found.values())[-2:]
@@ -216,15 +216,9 @@ def contradicting(problem: Spectrum, targets: Mapping[int, Tensor]) -> dict[int,
     return {m: x for m, x in found.items() if alone and x == first}
 
 
-def _left_over(rows: Tensor, target: Tensor) -> Tensor:
-    """c - B D for the D that makes it shortest."""
-    left, s, _ = torch.linalg.svd(rows, full_matrices=False)
+def _left_over(left: Tensor, s: Tensor, target: Tensor) -> Tensor:
+    """c - B D for the D that makes it shortest, B = left diag(s) V^T."""
     left = left[:, s > resolved(1e-11, torch.finfo(s.dtype).eps) * s[:1]]
-    return _outside(left, target)
-
-
-def _outside(left: Tensor, target: Tensor) -> Tensor:
-    """The part of a target that is orthogonal to orthonormal columns."""
     for _ in range(2):  # once more for what rounding left
         target = target - left @ (left.mT @ target)
     return target

@@ -18,6 +18,7 @@ rise for a while, theta stays at the lowest loss known, and ``at`` is where it s
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 from typing import Any, Literal
 
@@ -413,19 +414,24 @@ class Fipa(Method):
             wrong = target_violation(answer.target[None], loss)
         else:
             assert isinstance(ask, Probe)
-            near = answer.targets[-1], float(answer.losses[-1])
-            step = ask.near * ask.steps[ask.checked]
             top = opening.top or float(sketched.factor.norm())
-            known = sketched.factor, sketched.target, sketched.loss, step, near
             # What an empty sketch leaves out is known if the cut-off made it so.
             told = len(sketched.target) or isinstance(self.rank, AboveCutoff)
-            bounds = top, opening.reach * top if told else inf, unit
-            wrong = target_violation(answer.targets, answer.losses) or near_violation(
-                opening.theta, *known, *bounds
+            near = partial(
+                near_violation,
+                opening.theta,
+                sketched.factor,
+                sketched.target,
+                sketched.loss,
+                step=ask.near * ask.steps[ask.checked],
+                found=(answer.targets[-1], float(answer.losses[-1])),
+                top=top,
+                cutoff=opening.reach * top if told else inf,
+                unit=unit,
             )
-            if wrong and has_kinks(problem):
-                wrong = target_violation(answer.targets, answer.losses)
-                wrong = wrong or near_violation(opening.theta, *known, *bounds, True)
+            wrong = target_violation(answer.targets, answer.losses)
+            if wrong is None and (wrong := near()) and has_kinks(problem):
+                wrong = near(kinked=True)
         return Inconsistent(wrong) if wrong else None
 
     def renewed(self, state: State) -> State:
@@ -508,12 +514,10 @@ def _against(
 ) -> tuple[int, ...]:
     """Clients without each of whom the others' loss would fall at a candidate."""
     changes = {m: a.losses[:-1].double() - sent[m].loss for m, a in found.items()}
-
     whole = torch.stack(list(changes.values())).sum(0)
     if (whole < 0).any():  # a loss so large that the others' are rounding to it
-        total = sum(a.loss for a in sent.values())
-        eps = torch.finfo(whole.dtype).eps
-        return tuple(m for m, a in sent.items() if eps * a.loss > total - a.loss)
+        loss, eps = total(sent.values()), torch.finfo(whole.dtype).eps
+        return tuple(m for m, a in sent.items() if eps * a.loss > loss - a.loss)
 
     def lowers(m: int) -> bool:
         others = [change for n, change in changes.items() if n != m]

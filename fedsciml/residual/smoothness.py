@@ -51,8 +51,7 @@ def check_smooth(problem: Problem) -> None:
         ValueError: If there is one, by the name of its activation.
     """
     network = problem.network
-    parts = network.networks if isinstance(network, Parallel) else [network]
-    if all(isinstance(net, MLP) and net.activation != "relu" for net in parts):
+    if _known_smooth(network):
         return
     for rows in probes(problem, Generator().manual_seed(0), DRAWS):
         for column, order in enumerate(orders(problem, rows)):
@@ -72,10 +71,18 @@ def check_smooth(problem: Problem) -> None:
 
 def has_kinks(problem: Problem) -> bool:
     """Whether the network is made with functions that can have kinks."""
+    if _known_smooth(problem.network):
+        return False
     network, (lower, _) = problem.network, _corners(problem)
     theta = network.init(Generator().manual_seed(1), torch.float64)
     columns = range(len(problem.outputs))
     return any(_names(network, theta, lower[None], k) for k in columns)
+
+
+def _known_smooth(network: Network) -> bool:
+    """Whether that is plain without looking at its graph."""
+    parts = network.networks if isinstance(network, Parallel) else [network]
+    return all(isinstance(net, MLP) and net.activation != "relu" for net in parts)
 
 
 def orders(problem: Problem, rows: Rows) -> list[int]:

@@ -4,10 +4,11 @@ from fedsciml.problem.datafiles import DataFile, Points, load_points
 from fedsciml.problem.outward import SiteError, outward
 from fedsciml.problem.problem import Problem
 from fedsciml.problem.rows import Rows, Shard
-from fedsciml.problem.term import Residual, Row, Sampler, Term
+from fedsciml.problem.term import Drawn, Residual, Row, Sampler, Term
 
 __all__ = [
     "DataFile",
+    "Drawn",
     "Points",
     "Problem",
     "Residual",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from fedsciml.collocation import Partition, explicit
 from fedsciml.network import Jet, Nested, Network, PointFunction
@@ -168,6 +168,37 @@ class Problem(Outlined):
             for t, term in enumerate(self.terms)
         ]
         return Shard(0, tuple(rows), 1.0)
+
+    def anchors(self, n: int | Sequence[int], seed: int = 0) -> tuple[Rows, ...]:
+        """Rows of each term at public points, the same for every party.
+
+        Points are those of the terms' ``sample``; a row's weight is sqrt(alpha / n), so
+        that the rows stand for the whole as well as n points of each term can. What is
+        data has targets of 1, as no party's are known to the others.
+
+        Args:
+            n: How many points of each term, or a number for each.
+            seed: Of the points.
+
+        Raises:
+            ValueError: If a term has no ``sample``, or it draws something else; names
+                it.
+        """
+        counts = [n] * len(self.terms) if isinstance(n, int) else list(n)
+        if len(counts) != len(self.terms) or min(counts) < 1:
+            raise ValueError(
+                f"Problem '{self.name}' has {len(self.terms)} terms; give a number of "
+                f"anchors of at least 1 for each, not {counts}."
+            )
+        found = []
+        for t, (term, count) in enumerate(zip(self.terms, counts, strict=True)):
+            generator = Generator().manual_seed((seed * 1_000_003 + t) % 2**63)
+            points, partner, target = term.drawn(count, generator)
+            if target is None:
+                target = self.target(t, points)
+            weight = (term.weight / len(points)) ** 0.5
+            found.append(Rows(t, points, target, weight, partner))
+        return tuple(found)
 
     def moved(self, rows: Rows, points: Tensor) -> Rows:
         """Rows of the same weight at other points [n, d], with the targets there.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,8 +58,27 @@ Residual = Callable[[Jet, Row], "Tensor | Sequence[Tensor]"]
 Residual i may depend on the jets and rows of point i alone.
 """
 
-Sampler = Callable[[int, Generator], Tensor]
-"""Draws about n points [n, d] of the whole domain, whoever owns them."""
+
+class Drawn(NamedTuple):
+    """Points that a term's ``sample`` draws, where points alone are not enough.
+
+    Attributes:
+        points: Shape [n, d].
+        partner: Their partners, shape [n, d], of a term that has partners.
+        target: What the residual reads as ``row.target`` there, shape [n] or [n, q],
+            where its derivative by theta depends on it, as on normals.
+    """
+
+    points: Tensor
+    partner: Tensor | None = None
+    target: Tensor | None = None
+
+
+Sampler = Callable[[int, Generator], "Tensor | Drawn"]
+"""Draws about n points [n, d] of a term, anywhere in the domain, whoever owns them.
+
+It knows no party's points: all parties draw the same from the same generator.
+"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,8 +103,11 @@ class Term(Outlined):
         partner: A second point for every point, given as ``points`` are; the residual
             sees u there as ``u.partner``, for periodic conditions and jumps. Whoever
             owns the point owns the pair.
-        sample: Draws other points of the term, for methods that resample; see
-            ``resample``. The target must then be a function, a number or None.
+        sample: Draws points of the term where it holds, or could be measured: on its
+            face, edge or hole, or in the whole domain. They are *anchors*, by which
+            parties agree on the directions that they tell of (``Problem.anchors``); and
+            points to test at or to train on instead, where the target is known
+            everywhere: a function, a number or None.
     """
 
     name: str
@@ -129,17 +152,62 @@ class Term(Outlined):
         finite(target, f"targets of term '{self.name}'")
         return target
 
+    @property
+    def movable(self) -> bool:
+        """Whether its targets and partners are known at other points than its own."""
+        known = self.target
+        anywhere = known is None or self.computed or isinstance(known, (int, float))
+        return anywhere and self.partner is None
+
+    def drawn(self, n: int, generator: Generator) -> Drawn:
+        """About n points of ``sample``, and their partners and targets if it has them.
+
+        Raises:
+            ValueError: If the term has no ``sample``, or it draws no points [n, d], or
+                none, or partners or targets that are not one for each of them.
+        """
+        if self.sample is None:
+            raise ValueError(
+                f"Term '{self.name}' does not say where it holds: give "
+                "Term(sample=...), a function (n, generator) -> points [n, d]."
+            )
+        found = self.sample(n, generator)
+        found = found if isinstance(found, Drawn) else Drawn(found)
+        points = joined(found.points).to(torch.float64)
+        partner, target = (
+            None if x is None else joined(x).to(torch.float64) for x in found[1:]
+        )
+        d = joined(self.points).shape[1]
+        if points.ndim != 2 or points.shape[1] != d or not len(points):
+            raise ValueError(
+                f"The sample of term '{self.name}' has shape {list(points.shape)}; it "
+                f"must be [{n}, {d}]."
+            )
+        pairs = None if partner is None else list(partner.shape)
+        if pairs != (None if self.partner is None else list(points.shape)):
+            wanted = "no" if self.partner is None else f"{list(points.shape)}"
+            raise ValueError(
+                f"The sample of term '{self.name}' drew {pairs or 'no'} partners; it "
+                f"must draw {wanted} partners, as in Drawn(points, partner)."
+            )
+        if target is not None and len(target) != len(points):
+            raise ValueError(
+                f"The sample of term '{self.name}' drew {len(points)} points with "
+                f"{len(target)} targets; it must draw one target for each."
+            )
+        return Drawn(points, partner, target)
+
     def check_movable(self) -> None:
         """Raise ValueError if targets or partners are known at its own points alone."""
-        known = self.target
-        if not (known is None or callable(known) or isinstance(known, (int, float))):
+        if self.movable:
+            return
+        if self.partner is None:
             raise ValueError(
                 f"Targets of term '{self.name}' are values at its own points; at "
                 "others they are not known. Give Term(target=...) as a function of "
                 "the points, or do not resample this term."
             )
-        if self.partner is not None:
-            raise ValueError(
-                f"Term '{self.name}' pairs its points with partners; at others those "
-                "are not known. Do not resample this term."
-            )
+        raise ValueError(
+            f"Term '{self.name}' pairs its points with partners; at others those are "
+            "not known. Do not resample this term."
+        )

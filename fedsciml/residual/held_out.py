@@ -125,9 +125,9 @@ def _points(
     problem: Problem, rows: Rows, equation: bool, generator: Generator
 ) -> Tensor:
     """Fresh points of a party's rows, shape [n, d]; none where they are not known."""
-    sample = problem.terms[rows.term].sample
-    if len(rows.points) and sample is not None:
-        return sample(FRESH, generator).to("cpu", torch.float64)
+    term = problem.terms[rows.term]
+    if len(rows.points) and term.sample is not None:
+        return term.drawn(FRESH, generator).points
     if not equation:
         return rows.points[:0]
     if problem.domain is not None:

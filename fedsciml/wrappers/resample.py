@@ -68,7 +68,9 @@ class Memory(Record):
 def chosen(
     problem: Problem, names: Sequence[str] = (), everywhere: bool = False
 ) -> list[int]:
-    """Numbers of the terms of these names; without names, of all that have ``sample``.
+    """Numbers of the terms of these names; without names, of all that can move.
+
+    Those have a ``sample``, and targets that are known everywhere.
 
     Args:
         problem: Whose terms.
@@ -81,7 +83,8 @@ def chosen(
             the partition has no rule for the owner of a new point.
     """
     known = {t.name: k for k, t in enumerate(problem.terms) if t.sample is not None}
-    wanted = names or list(known)
+    movable = [name for name, k in known.items() if problem.terms[k].movable]
+    wanted = names or movable or list(known)
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
         what = (
@@ -160,16 +163,9 @@ def _candidates(
     problem: Problem, term: int, client: int | None, n: int, random: Generator
 ) -> Tensor:
     """Points for n new ones, spread evenly over one client's part or everywhere."""
-    sample, d = problem.terms[term].sample, len(problem.coordinates)
-    assert sample is not None
     found: list[Tensor] = []
     for _ in range(TRIES):
-        points = sample(CANDIDATES * n, random).to("cpu", torch.float64)
-        if points.ndim != 2 or points.shape[1] != d:
-            raise ValueError(
-                f"The sample of term '{problem.terms[term].name}' has shape "
-                f"{list(points.shape)}; it must be [n, {d}]."
-            )
+        points = problem.terms[term].drawn(CANDIDATES * n, random).points
         if client is not None:
             points = points[problem.partition.owner(points) == client]
         found.append(points)

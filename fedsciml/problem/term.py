@@ -181,7 +181,7 @@ class Term(Outlined):
         if points.ndim != 2 or points.shape[1] != d or not len(points):
             raise ValueError(
                 f"The sample of term '{self.name}' has shape {list(points.shape)}; it "
-                f"must be [{n}, {d}]."
+                f"must be [n, {d}]."
             )
         pairs = None if partner is None else list(partner.shape)
         if pairs != (None if self.partner is None else list(points.shape)):

@@ -33,6 +33,8 @@ class Round:
             the others' loss falls at some candidate.
         epochs: Local epochs of each client.
         probes: Candidate steps whose losses the clients were asked for.
+        basis: Directions of the basis that all parties share; 0 without one.
+        outside: Part of the gradient that lies outside of it, in [0, 1].
         relative_l2: Error of the model on the test points; NaN if not known.
         mse: Likewise, mean squared.
         errors: Of each output and unknown number, where there are several.
@@ -57,6 +59,8 @@ class Round:
     ranks: tuple[int, ...] = ()
     epochs: int = 0
     probes: int = 0
+    basis: int = 0
+    outside: float | None = None
     relative_l2: float = math.nan
     mse: float = math.nan
     errors: Mapping[str, float] = field(default_factory=dict)

@@ -179,9 +179,10 @@ def run(
             "gn_gap compares with the step on all rows, but here are not those of all "
             "clients; leave it out."
         )
-    device, kinds = torch.device(device), unique(method.kinds)
-    clients = (backend or InProcess()).connect(problem, method, device, dtype)
-    federation = Federation(problem, method, clients, rules or Rules())
+    device = torch.device(device)
+    bound = method.bound(problem, device, dtype)
+    clients = (backend or InProcess()).connect(problem, bound, device, dtype)
+    federation = Federation(problem, bound, clients, rules or Rules())
     configuration = {
         "problem": problem.name,
         "problem_parameters": problem.parameters,
@@ -202,7 +203,8 @@ def run(
     theta = problem.network.init(Generator().manual_seed(seed), dtype).to(device)
     latest, history = federation.start(theta, seed), list[Round]()
     whole = System(problem, problem.pooled(), device, dtype) if gn_gap else None
-    warnings = unsuitable(problem, problem.pooled())
+    kinds = unique(bound.kinds)
+    warnings = unsuitable(problem, problem.pooled()) + method.advice(problem)
     for warning in warnings:
         log.warning("%s", warning)
     with ExitStack() as held:

@@ -77,7 +77,8 @@ class Site:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        self.problem, self.method, self.client = problem, method, client
+        self.problem, self.client = problem, client
+        self.method = method.bound(problem, device, dtype)
         self.counts = problem.counts(client)
         self._rows = contents(problem.shard(client))
         self._how = (device, dtype)

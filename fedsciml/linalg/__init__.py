@@ -1,5 +1,17 @@
 """Small dense least squares: sketch, merge, truncate, solve. Knows no problem."""
 
+from fedsciml.linalg.basis import (
+    Basis,
+    basis,
+    extended,
+    gramian,
+    packed,
+    pivots,
+    summed,
+    symmetric,
+    trapezoid,
+    unpacked,
+)
 from fedsciml.linalg.randomised import OVERSAMPLE, range_finder, subspace_iteration
 from fedsciml.linalg.ranks import (
     FORMS,
@@ -30,6 +42,7 @@ __all__ = [
     "OVERSAMPLE",
     "SCHEDULES",
     "AboveCutoff",
+    "Basis",
     "Budget",
     "Context",
     "Energy",
@@ -39,14 +52,23 @@ __all__ = [
     "Schedule",
     "Sketch",
     "Spectrum",
+    "basis",
     "compress",
+    "extended",
     "from_jacobian",
     "gather",
+    "gramian",
     "merge",
+    "packed",
     "parse",
+    "pivots",
     "range_finder",
     "share",
     "spectrum",
     "subspace_iteration",
+    "summed",
+    "symmetric",
+    "trapezoid",
     "truncate",
+    "unpacked",
 ]

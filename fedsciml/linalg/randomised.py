@@ -58,7 +58,7 @@ def range_finder(
     factor = jacobian.new_zeros(0, p)
     columns = max(columns, 1)
     while 4 * columns < 3 * min(n, p):
-        omega = _gaussian(p, columns - q.shape[1], generator, jacobian)
+        omega = gaussian(p, columns - q.shape[1], generator, jacobian)
         y = jacobian @ omega
         if q.shape[1]:
             y -= q @ (q.mT @ y)
@@ -145,7 +145,7 @@ def subspace_iteration(
     columns = min(rank + OVERSAMPLE, len(residual), size)
     if not columns:  # a client without rows
         return from_jacobian(residual.new_zeros(0, size), residual)
-    v, _ = torch.linalg.qr(_gaussian(size, columns, generator, residual))
+    v, _ = torch.linalg.qr(gaussian(size, columns, generator, residual))
     for _ in range(power_steps):
         w = torch.stack([vjp(jvp(column)) for column in v.unbind(1)], dim=1)
         v, _ = torch.linalg.qr(w)
@@ -155,7 +155,7 @@ def subspace_iteration(
     return truncate(found, rank)
 
 
-def _gaussian(rows: int, columns: int, generator: Generator, like: Tensor) -> Tensor:
+def gaussian(rows: int, columns: int, generator: Generator, like: Tensor) -> Tensor:
     """Standard normal [rows, columns], drawn in float64 on the generator's device."""
     draw = torch.randn(
         rows, columns, generator=generator, dtype=torch.float64, device=generator.device

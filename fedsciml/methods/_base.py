@@ -72,6 +72,8 @@ class Info:
         against: Clients that alone kept the round from a step.
         epochs: Local epochs of each client in this round.
         probes: Candidate steps whose losses the clients were asked for.
+        basis: Directions of the basis that all parties share; 0 without one.
+        outside: Part of the gradient that lies outside of it, in [0, 1]; None without.
     """
 
     loss: float
@@ -81,6 +83,8 @@ class Info:
     ranks: tuple[int, ...] = ()
     epochs: int = 0
     probes: int = 0
+    basis: int = 0
+    outside: float | None = None
     losses: Mapping[int, float] = field(default_factory=dict)
     gradients: Mapping[int, float] = field(default_factory=dict)
     suspects: Mapping[int, float] = field(default_factory=dict)
@@ -220,6 +224,27 @@ class Method:
                 "server and clients run the same method?"
             )
         return self.client[type(ask)]
+
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> "Method":
+        """The method as it runs on a problem; itself where it needs no more of it.
+
+        What a bound method keeps of the problem is public: of no party's rows. Clients
+        in one process share it.
+        """
+        return self
+
+    def advice(self, problem: Problem) -> list[str]:
+        """What to tell of the method on a problem before it runs."""
+        return []
+
+    def scaled(self, factors: tuple[float, ...]) -> "Method":
+        """The bound method where the loss of term t counts ``factors[t]`` times."""
+        return self
 
     def start(self, theta: Tensor, seed: int) -> State:
         """The server's first state; nothing but theta where it keeps nothing else."""

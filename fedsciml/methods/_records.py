@@ -49,7 +49,8 @@ R = TypeVar("R")
 
 def kind(record: type) -> str:
     """Name of a type of records: that of its module and its own, ``fipa.Probe``."""
-    return f"{record.__module__.rpartition('.')[2]}.{record.__qualname__}"
+    module = record.__module__.rpartition(".")[2].lstrip("_")
+    return f"{module}.{record.__qualname__}"
 
 
 def flatten(record: Any) -> dict[str, Leaf]:  # noqa: ANN401

@@ -76,7 +76,8 @@ class Asked(Protocol):
 
 
 def context(
-    system: System,
+    client: int,
+    clients: int,
     ask: Asked,
     cutoff: float,
     gradient: Tensor,
@@ -86,14 +87,14 @@ def context(
     """What the rank schedule of a client may look at.
 
     Args:
-        system: Tells which client this is, of how many.
+        client: Its number.
+        clients: How many there are.
         ask: What it is told.
         cutoff: Absolute singular value down to which its sketch is complete.
         gradient: Of its rows, shape [p].
         damping: Least one of the whole's step; 0 if not known.
         rows: Of all clients together, under a byte budget.
     """
-    clients, client = system.problem.clients, system.shard.client
     shares = [rows // clients] if ask.limits is None else ask.limits[client:].tolist()
     return Context(
         ask.round,
@@ -105,22 +106,20 @@ def context(
     )
 
 
-def budget(
-    rank: Schedule, clients: int, theta: Tensor, tensors: int, whole: int
-) -> int:
+def budget(rank: Schedule, clients: int, like: Tensor, numbers: int, fixed: int) -> int:
     """Rows of all clients that a byte budget pays for; 0 without one.
 
     Args:
         rank: Of the clients.
         clients: How many there are.
-        theta: For its size and dtype.
-        tensors: Numbers that a client sends for each row besides the p of B.
-        whole: Tensors [p] that it sends besides.
+        like: Of the dtype that is sent.
+        numbers: That a client sends for each row of B.
+        fixed: Numbers that it sends besides.
     """
     if not isinstance(rank, Budget):
         return 0
-    size, p = theta.element_size(), len(theta)
-    return rank.rows(clients, p + tensors, size, fixed=size * p * whole + 8)
+    size = like.element_size()
+    return rank.rows(clients, numbers, size, fixed=size * fixed + 8)
 
 
 def limits(spectra: Mapping[int, Tensor | None], rows: int) -> Tensor | None:

@@ -200,7 +200,8 @@ class FipaPaper(Method):
         carried = memory.carried if memory else None
         delta, _, carried = train(system, theta, self.local, carried)
         rows = self._rows(theta, system.problem.clients)
-        known = context(system, ask, cutoff, gradient, self.ridge, rows)
+        who = system.shard.client, system.problem.clients
+        known = context(*who, ask, cutoff, gradient, self.ridge, rows)
         found = truncate(found, self.rank(values, found.factor @ delta, known))
         s = found.singular_values
         answer = Eigenpairs(
@@ -215,7 +216,7 @@ class FipaPaper(Method):
 
     def _rows(self, theta: Tensor, clients: int) -> int:
         """Rows of all clients that a byte budget pays for; 0 without one."""
-        return budget(self.rank, clients, theta, 1, 1)
+        return budget(self.rank, clients, theta, len(theta) + 1, len(theta))
 
     def expects(self, ask: Record, size: int) -> Expected:
         """Eigenpairs, update and loss; by schedule, gradient or spectrum."""

@@ -6,8 +6,8 @@ decomposition is LAPACK's, without anything random or truncated.
 """
 
 from fedsciml import policies
+from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._sketching import Sketcher
-from fedsciml.methods.fipa import Fipa
 
 
 def make(sketch: Sketcher = "svd", policy: str = "natural") -> Fipa:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fedsciml import methods
 from fedsciml.methods import Method
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods._fipa import Fipa
 from fedsciml.registry import Option, Word, check_options, options_of
 from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed
 from fedsciml.wrappers.balance import Balance, Balanced, balanced, factors, traces

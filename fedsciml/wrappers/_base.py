@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fedsciml.methods import Answers, Expected, Info, Method, Record, Said, State
@@ -51,6 +52,19 @@ class Wrapped(Method):
     def pooled(self) -> bool:
         """Whether the method is centralised."""
         return self.method.pooled
+
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """Around the bound method."""
+        return replace(self, method=self.method.bound(problem, device, dtype))
+
+    def advice(self, problem: Problem) -> list[str]:
+        """The method's."""
+        return self.method.advice(problem)
 
     @property
     def compares(self) -> bool:

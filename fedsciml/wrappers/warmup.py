@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from fedsciml.methods import (
@@ -57,6 +58,20 @@ class Warmup(Method):
     then: Method
 
     compares = True
+
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """Of both methods."""
+        how = problem, device, dtype
+        return replace(self, first=self.first.bound(*how), then=self.then.bound(*how))
+
+    def advice(self, problem: Problem) -> list[str]:
+        """That of both methods."""
+        return [*self.first.advice(problem), *self.then.advice(problem)]
 
     def __post_init__(self) -> None:
         if self.rounds < 1:

@@ -1,0 +1,262 @@
+r"""A basis of the step's space that every party computes alike.
+
+Whoever knows theta, the network, the equation and the domain can form the Jacobian at
+points of its own choice. Parties that choose the same points, the *anchors*, all have
+the same J_a [n, p], and where the anchors lie as densely as the residual asks, its row
+space holds that of every party's J_m. A party then tells its part of J_m D ~ -r_m in k
+coordinates instead of p numbers.
+
+**The same at every party.** Singular vectors are not: under another rounding their
+signs, and their order within clusters, change. But rows of J_a are the same everywhere
+to rounding, so one party chooses k *pivots* among them (``pivots``), and all form
+
+    J_a[pivots]^T = Q R,     J_a Q = U R_w,
+
+two QR factorisations with positive diagonals, which are unique. Pivots come in the
+order of a pivoted QR, so diag(R) falls from s_1 to about the cut-off. An error e of J_a
+turns column j of Q by about e / R_jj, and away from the columns before it: what it
+mixes in is what J maps to R_jj at most, an error of e in J D.
+
+**Whitening.** With W = Q R_w^-1 the columns of J_a W are orthonormal, so those of
+A_m = J_m W are well conditioned together, sum_m A_m^T A_m = A^T A about 1, wherever the
+parties' rows look like the anchors. There a gramian loses no digits, and
+
+    G = sum_m A_m^T A_m,    t = -sum_m A_m^T r_m
+
+is all that the whole problem J D ~ -r within the span of Q consists of. With G = X
+diag(w) X^T, eigenvalues below ``SEEN`` of the largest left out,
+
+    B = diag(sqrt w) X^T R_w Q^T,    c = diag(1 / sqrt w) X^T t,
+
+is B D ~ c in square-root form again: B^T B = Q Q^T J^T J Q Q^T, B^T c = -Q Q^T J^T r.
+As R_w carries the scales of the directions, |D|^2 and every damping are as ever.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from fedsciml.linalg.randomised import OVERSAMPLE, gaussian
+from fedsciml.linalg.sketch import Sketch
+from fedsciml.linalg.solve import Spectrum, spectrum
+
+SEEN = 1e-14
+"""Eigenvalue of a summed gramian, relative to the largest, that still tells anything:
+where no party has rows it is rounding."""
+
+CHECKS = 4
+"""Numbers by which parties compare their bases."""
+
+
+class Basis(NamedTuple):
+    """k directions of the step's space; equal to itself alone.
+
+    Attributes:
+        directions: Q, shape [p, k], orthonormal.
+        triangle: R of the pivots, shape [k, k], upper triangular.
+        whitening: R_w, shape [k, k], upper triangular.
+    """
+
+    directions: Tensor
+    triangle: Tensor
+    whitening: Tensor
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    @property
+    def size(self) -> int:
+        """Number of directions k."""
+        return self.directions.shape[1]
+
+    def restricted(self, jacobian: Tensor) -> Tensor:
+        """J Q, shape [n, k]: the Jacobian in the coordinates z of D = Q z."""
+        return jacobian @ self.directions
+
+    def whitened(self, restricted: Tensor) -> Tensor:
+        """A = J W from J Q, shape [n, k]."""
+        return torch.linalg.solve_triangular(
+            self.whitening, restricted, upper=True, left=False
+        )
+
+    def coordinates(self, steps: Tensor) -> Tensor:
+        """z = Q^T D of steps [..., p], shape [..., k]."""
+        return steps @ self.directions
+
+    def steps(self, coordinates: Tensor) -> Tensor:
+        """D = Q z of coordinates [..., k], shape [..., p]."""
+        return coordinates @ self.directions.mT
+
+    def outside(self, vector: Tensor) -> Tensor:
+        """What of a vector [p] the span does not hold, shape [p]."""
+        for _ in range(2):  # twice is enough: once leaves what rounding mixed in
+            vector = vector - self.steps(self.coordinates(vector))
+        return vector
+
+    def lifted(self, problem: Spectrum) -> Spectrum:
+        """A problem in the coordinates z, basis [., k], as one for D, basis [., p]."""
+        return problem._replace(basis=self.steps(problem.basis))
+
+    def check(self, generator: Generator) -> Tensor:
+        """Random products of R^T Q^T and R_w, by which bases are compared [CHECKS].
+
+        A wrong row of J_a changes them as much as it changes J_a, a rounding of the
+        last columns of Q no more than rounding.
+        """
+        p, k = self.directions.shape
+        left = gaussian(CHECKS, p, generator, self.directions)
+        right = gaussian(k, CHECKS, generator, self.directions)
+        rows = (left @ self.directions) @ (self.triangle @ right)
+        return rows.diagonal() + (self.whitening @ right).norm(dim=0)
+
+
+def pivots(
+    jacobian: Tensor, cutoff: float, generator: Generator, rank: int = 24
+) -> Tensor:
+    """Rows of J that span its row space down to a singular value, the longest first.
+
+    Pivoted QR of (Omega J^T), Omega Gaussian with some more rows than there will be
+    pivots: the columns' lengths beyond those chosen stay as they are to a factor near
+    one (Duersch, Gu, SIAM J. Sci. Comput. 39, 2017, arXiv 1509.06820). Row j is chosen
+    while what the rows before it leave of it is longer than the cut-off.
+
+    Args:
+        jacobian: J, shape [n, p].
+        cutoff: Absolute length, positive.
+        generator: Source of Omega.
+        rank: About how many pivots there will be.
+
+    Returns:
+        Numbers of rows [k], int64, on the CPU; k >= 1 unless J is zero or has no rows.
+
+    Raises:
+        FloatingPointError: If J is not finite.
+    """
+    from scipy.linalg import qr  # a tenth of a second to import
+
+    n, p = jacobian.shape
+    most = min(n, p)
+    if not jacobian.isfinite().all():
+        raise FloatingPointError(
+            "The Jacobian at the anchors is not finite: a derivative does not exist "
+            "there, as of a root or a logarithm at 0. Mend the residual, or the sample "
+            "of its term"
+        )
+    while True:
+        rows = min(rank + OVERSAMPLE, most)
+        exact = 2 * rows >= most
+        if exact:
+            small = jacobian.mT
+        else:
+            small = gaussian(rows, p, generator, jacobian) @ jacobian.mT
+        triangle, order = qr(small.cpu().numpy(), mode="r", pivoting=True)
+        lengths = torch.from_numpy(triangle).diagonal().abs()
+        if not exact:  # of the rows of Omega, as many are left for column j
+            lengths = lengths / torch.arange(rows, 0, -1) ** 0.5
+        found = int((lengths > cutoff).long().cumprod(0).sum())
+        if exact or found <= rows - OVERSAMPLE:
+            return torch.from_numpy(order[:found].astype("int64"))
+        rank = 2 * rank
+
+
+def basis(jacobian: Tensor, pivots: Tensor) -> Basis:
+    """The basis that some rows of J span, and the whitening of all of them.
+
+    Args:
+        jacobian: J_a, shape [n, p].
+        pivots: Numbers of rows [k], int64, k <= min(n, p).
+    """
+    q, r = _positive(jacobian[pivots.to(jacobian.device)].mT)
+    _, whitening = _positive(jacobian @ q)
+    return Basis(q, r, whitening)
+
+
+def extended(basis: Basis, direction: Tensor, scale: float) -> Basis:
+    """The basis with one more direction, of which the anchors know nothing.
+
+    Args:
+        basis: To which it is added.
+        direction: Shape [p]; its part outside of the span is meant.
+        scale: About |J d| of the unit vector d there, positive.
+    """
+    rest = basis.outside(direction)
+    q = torch.cat([basis.directions, (rest / rest.norm())[:, None]], dim=1)
+    last = q.new_tensor([[scale]])
+    return Basis(
+        q,
+        torch.block_diag(basis.triangle, last),
+        torch.block_diag(basis.whitening, last),
+    )
+
+
+def gramian(whitened: Tensor) -> Tensor:
+    """The upper triangle of A^T A row by row, [k (k + 1) / 2], of A [n, k]."""
+    rows, columns = torch.triu_indices(*[whitened.shape[1]] * 2, device=whitened.device)
+    return (whitened.mT @ whitened)[rows, columns]
+
+
+def symmetric(triangle: Tensor, k: int) -> Tensor:
+    """The matrix [k, k] whose upper triangle ``gramian`` gives."""
+    rows, columns = torch.triu_indices(k, k, device=triangle.device)
+    found = triangle.new_zeros(k, k)
+    found[rows, columns] = triangle
+    found[columns, rows] = triangle
+    return found
+
+
+def summed(basis: Basis, gram: Tensor, target: Tensor, seen: float = SEEN) -> Spectrum:
+    """The problem in the coordinates z from the sums of whitened gramians and targets.
+
+    Args:
+        basis: That they were made in.
+        gram: G = A^T A, shape [k, k].
+        target: t = -A^T r, shape [k].
+        seen: Least eigenvalue of G, relative to the largest, that tells anything.
+
+    Returns:
+        Spectrum with basis [k', k]; ``left`` [k, k'] maps another t to its c, so that
+        t(theta + D) @ left is the target there.
+    """
+    w, x = torch.linalg.eigh(gram)
+    some = w > seen * w[-1:].clamp(min=0)
+    w, x = w[some].flip(0), x[:, some].flip(1)
+    inverse = x / w.sqrt()
+    found = spectrum(
+        Sketch(w.sqrt()[:, None] * (x.mT @ basis.whitening), target @ inverse)
+    )
+    return found._replace(left=inverse @ found.left)
+
+
+def trapezoid(sketch: Sketch) -> Sketch:
+    """The same problem with B upper trapezoidal: fewer numbers to send, by a QR."""
+    q, r = torch.linalg.qr(sketch.factor)
+    left = None if sketch.left is None else sketch.left @ q
+    return Sketch(r, q.mT @ sketch.target, left, sketch.error)
+
+
+def packed(factor: Tensor) -> Tensor:
+    """The numbers of an upper trapezoidal B [r, k], r <= k, row by row."""
+    rows, columns = torch.triu_indices(*factor.shape, device=factor.device)
+    return factor[rows, columns]
+
+
+def unpacked(numbers: Tensor, r: int, k: int) -> Tensor:
+    """B [r, k] from ``packed``."""
+    rows, columns = torch.triu_indices(r, k, device=numbers.device)
+    found = numbers.new_zeros(r, k)
+    found[rows, columns] = numbers
+    return found
+
+
+def _positive(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """QR with a positive diagonal of R, which is unique."""
+    q, r = torch.linalg.qr(matrix)
+    sign = torch.where(r.diagonal() < 0, -1.0, 1.0).to(r)
+    return q * sign, sign[:, None] * r

@@ -1,0 +1,598 @@
+r"""FIPA, with each client's own sketch: what is sent, and how the server reads it.
+
+Fisher-Informed Parameterwise Aggregation (Chang, He, Hao 2026, arXiv 2601.13608),
+
+    theta += H^+ sum_m H_m delta_m,   H = sum_m H_m,   H_m = J_m^T J_m,
+
+as a sum of small least-squares problems in square-root form: client m sends its sketch
+B_m D ~ c_m (see ``sketch``) with c_m = B_m delta_m, the server stacks and solves them.
+With the exact local Gauss-Newton step c_m = -U_m^T r_m, so delta_m is never formed, and
+without truncation the result is the centralised Gauss-Newton (Levenberg-Marquardt)
+step.
+
+A round has two exchanges: sketches up; candidate steps down, losses and targets up.
+With a policy that does not probe, the second is left out. Where a policy lets the loss
+rise for a while, theta stays at the lowest loss known, and ``at`` is where it stands.
+"""
+
+import math
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fedsciml.linalg.ranks import AboveCutoff, Budget, Predictive, Schedule
+from fedsciml.linalg.sketch import Sketch, gather, truncate
+from fedsciml.linalg.solve import Spectrum, spectrum
+from fedsciml.methods._base import (
+    EARLY,
+    LOSS,
+    Answers,
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Method,
+    Parts,
+    Said,
+)
+from fedsciml.methods._base import Opening as _Opening
+from fedsciml.methods._base import State as _State
+from fedsciml.methods._laws import (
+    Inconsistent,
+    contradicting,
+    near_length,
+    near_violation,
+    target_violation,
+)
+from fedsciml.methods._local import CARRIED, Carried, Local, train
+from fedsciml.methods._records import Record
+from fedsciml.methods._sketching import (
+    FIRST_RANK,
+    Sketcher,
+    budget,
+    context,
+    generator,
+    limits,
+    sketched,
+)
+from fedsciml.methods._sums import losses, total
+from fedsciml.policies import MARGIN, Candidates, Policy, Probed
+from fedsciml.policies.natural import Natural
+from fedsciml.problem import Problem
+from fedsciml.residual import System
+from fedsciml.residual.smoothness import has_kinks
+
+FITTED = 1e-12
+"""Loss, relative to the greatest one, at which all clients' data agree."""
+
+
+class State(_State):
+    """What the server keeps from round to round.
+
+    Attributes:
+        at: Where the next step starts, shape [p].
+        seed: Of the randomised sketches.
+        round: Number of the next round, from 1.
+        top: Largest singular value of the last merged sketch; 0 if not known.
+        gradient: |B^T c| of it.
+        policy: The step policy's own state.
+        limits: Rows of each client under a byte budget, shape [m].
+        lowest: Lowest loss known, that of theta.
+        peak: Greatest loss where a step started.
+        halved: It, when it was last halved.
+        still: Rounds since then.
+    """
+
+    at: Tensor
+    seed: int
+    round: int
+    top: float
+    gradient: float
+    policy: Any = None
+    limits: Tensor | None = None
+    lowest: float | None = None
+    peak: float = 0.0
+    halved: float = inf
+    still: int = 0
+
+    @property
+    def point(self) -> Tensor:
+        """``at``."""
+        return self.at
+
+    def moved(self, at: Tensor | None, loss: float, there: float) -> "State":
+        """The state after a step to ``at``; the model goes along if it is the lowest.
+
+        Args:
+            at: Shape [p]; None for no step.
+            loss: Where the step started.
+            there: Loss at ``at``; infinite where it is not known.
+        """
+        lowest = loss if self.lowest is None else self.lowest
+        fell = lowest < self.halved / 2
+        halved, still = (lowest, 0) if fell else (self.halved, self.still + 1)
+        peak = max(loss, self.peak)
+        state = replace(self, lowest=lowest, peak=peak, halved=halved, still=still)
+        if at is None:
+            return state
+        if there != inf and not there <= lowest:
+            return replace(state, at=at)
+        return replace(state, at=at, theta=at, lowest=None if there == inf else there)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether to look for a client that contradicts the others.
+
+        In the first rounds, and every fifth one while the loss stands still; not where
+        it has become so small that the data agree.
+        """
+        stands = self.still > 0 and self.still % 5 == 0
+        return self.round <= EARLY or (stands and self.halved > FITTED * self.peak)
+
+
+class Opening(_Opening):
+    """Asks for a sketch at theta: as in ``State``, and the policy's ``reach``."""
+
+    round: int
+    seed: int
+    top: float
+    gradient: float
+    reach: float
+    limits: Tensor | None = None
+
+
+class Sketched(Record):
+    """A client's least-squares problem B D ~ c at theta.
+
+    Attributes:
+        factor: B, shape [k, p].
+        target: c = -U^T r, shape [k].
+        loss: 1/2 |r|^2.
+        desired: B delta, where the client trained, shape [k].
+        spectrum: Singular values for the shares of a byte budget, where there is one.
+    """
+
+    factor: Tensor
+    target: Tensor
+    loss: float
+    desired: Tensor | None = None
+    spectrum: Tensor | None = None
+
+
+class Probe(Record):
+    """Asks for losses and targets at theta + t D, all steps D with all lengths t.
+
+    One more candidate is so ``near`` theta that the residual is linear there: what a
+    client says of it must follow from its sketch (``_laws.near_violation``).
+
+    Attributes:
+        steps: D, shape [T, p].
+        lengths: t, shape [S].
+        near: Length of the step ``checked`` at that candidate.
+        checked: Number of a step.
+    """
+
+    steps: Tensor
+    lengths: Tensor
+    near: float
+    checked: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Numbers of steps and lengths."""
+        return len(self.steps), len(self.lengths)
+
+    def candidates(self, theta: Tensor) -> Tensor:
+        """theta + t D, shape [T S + 1, p]: the lengths of each step, then the near."""
+        steps = (self.lengths[:, None] * self.steps[:, None]).flatten(0, 1)
+        return theta + torch.cat([steps, self.near * self.steps[self.checked, None]])
+
+
+class Found(Record):
+    """A client's losses [T S + 1] and targets -U^T r [T S + 1, k] at the candidates."""
+
+    losses: Tensor
+    targets: Tensor
+
+
+class Basis(Record):
+    """U [n, k] of a client's last sketch, and the theta [p] where it was made."""
+
+    left: Tensor
+    theta: Tensor
+
+
+class Memory(Record):
+    """What a client remembers.
+
+    Attributes:
+        rank: About how many directions its sketch had.
+        basis: Until it was asked for losses.
+        carried: By its local solver.
+    """
+
+    rank: int
+    basis: Basis | None = None
+    carried: Carried | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """All clients' least-squares problem, as the server reads it.
+
+    Attributes:
+        problem: B D ~ c at theta.
+        aimed: The same with the target of local training; itself without.
+        gradient: |B^T c|.
+        info: What is known of the round so far.
+        kept: Fields of the next state that follow from the uploads.
+    """
+
+    problem: Spectrum
+    aimed: Spectrum
+    gradient: float
+    info: Info
+    kept: dict[str, Any]
+
+
+class Last(Record):
+    """A client's last sketch, and the theta [p] where it was made."""
+
+    sketched: Sketched
+    theta: Tensor
+
+
+@dataclass(frozen=True)
+class Fipa(Method):
+    """FIPA by square-root sketches with a step policy.
+
+    Args:
+        policy: How far to step.
+        rank: How many singular vectors a client sends.
+        sketch: How a client finds them: ``range``, ``svd`` or ``subspace``.
+        local: Local training that gives delta_m; None for the exact Gauss-Newton step.
+        name: As in records.
+        pooled: Centralised: one client holds all rows.
+
+    Raises:
+        ValueError: In a round, if ``rank`` is a ``Budget`` too small for the clients,
+            or ``Predictive`` and a step that the policy proposes has a cut-off or no
+            damping.
+    """
+
+    policy: Policy[Any] = field(default_factory=Natural)
+    rank: Schedule = field(default_factory=AboveCutoff)
+    sketch: Sketcher = "range"
+    local: Local | None = None
+    name: str = "fipa"
+    pooled: bool = False
+
+    compares = True
+    stands_in = True
+    _first: ClassVar[type[State]] = State
+
+    def round(self, state: State) -> Exchanges[State]:
+        """Sketches up; candidate steps down, losses up; the step that is taken."""
+        merged = yield from self._gather(state)
+        problem, before, loss = merged.problem, state.policy, merged.info.loss
+        candidates = self._candidates(merged.aimed, before)
+        steps, probed = candidates.steps(problem.basis), None
+        found: Answers = {}
+        if self.policy.probes:
+            ask = self._asking(state, merged, candidates, steps)
+            found = yield ask
+            probed = self._probed(merged, candidates, found.values())
+        choice, policy = self.policy.choose(problem, loss, candidates, probed, before)
+        info = replace(
+            merged.info,
+            step=candidates.lengths[choice.length] if choice else 0.0,
+            damping=candidates.dampings[choice.step] if choice else 0.0,
+            cutoff=candidates.cutoffs[choice.step] if choice else 0.0,
+            against=() if choice else _against(merged.info.losses, found),
+            probes=0 if probed is None else probed.losses.numel(),
+        )
+        at, there = None, inf  # not known
+        if choice is not None:
+            at = state.at + info.step * steps[choice.step]
+            if choice.correction is not None:
+                at = at + choice.correction @ problem.basis
+            elif probed is not None:
+                there = float(probed.losses[choice.step, choice.length])
+        after = replace(
+            state.moved(at, loss, there),
+            round=state.round + 1,
+            top=problem.top,
+            gradient=merged.gradient,
+            policy=policy,
+            **merged.kept,
+        )
+        return after, info
+
+    def _gather(self, state: State) -> Generator[Record, Answers, Merged]:
+        """The exchange of sketches: B D ~ c of all clients."""
+        sent = yield self._opening(state)
+        problem, gradient = merge(sent.values())
+        targets = {m: answer.target for m, answer in sent.items()}
+        info = Info(
+            total(sent.values()),
+            ranks=tuple(len(a.target) for a in sent.values()),
+            losses=losses(sent),
+            suspects=contradicting(problem, targets) if state.doubtful else {},
+            gradients={m: float((a.target @ a.factor).norm()) for m, a in sent.items()},
+            epochs=self.local.epochs if self.local else 1,
+        )
+        spectra = {m: answer.spectrum for m, answer in sent.items()}
+        rows = self._rows(len(state.theta), len(sent), state.theta)
+        kept = {"limits": limits(spectra, rows)}
+        return Merged(problem, aim(problem, sent.values()), gradient, info, kept)
+
+    def _asking(
+        self, state: State, merged: Merged, candidates: Candidates, steps: Tensor
+    ) -> Record:
+        """The ask for losses of all candidates; the shortest step is checked."""
+        near, checked = checked_step(state.at, steps, merged.problem)
+        return Probe(steps, steps.new_tensor(candidates.lengths), near, checked)
+
+    def _probed(
+        self, merged: Merged, candidates: Candidates, found: Iterable[Found]
+    ) -> Probed:
+        """What all clients found together, but for the near candidate."""
+        found = list(found)
+        targets = torch.cat([a.targets[:-1] for a in found], dim=-1)
+        return probed(candidates, found, targets @ merged.problem.left)
+
+    def _sketch(
+        self, system: System, ask: Opening, memory: Memory | None
+    ) -> tuple[Sketched, Memory]:
+        """A client's sketch, as far as the rank schedule wants it."""
+        memory = memory or Memory(FIRST_RANK)
+        at, random = ask.theta, generator(ask.seed, ask.round, system.shard.client)
+        wanted = ask.reach, ask.top, memory.rank, random, ask.gradient
+        found, cutoff, loss = sketched(system, at, self.sketch, *wanted)
+        values, desired, carried = found.singular_values, None, memory.carried
+        if self.local is not None:
+            delta, _, carried = train(system, at, self.local, carried)
+            desired = found.factor @ delta
+        rows = self._rows(len(at), system.problem.clients, at)
+        least = ask.reach * ask.top / MARGIN  # sqrt(mu) of the steps to come
+        who = system.shard.client, system.problem.clients
+        known = context(*who, ask, cutoff, found.gradient, least**2, rows)
+        rank = self.rank(values, found.target if desired is None else desired, known)
+        found = truncate(found, rank)
+        answer = Sketched(
+            found.factor,
+            found.target,
+            loss,
+            None if desired is None else desired[:rank],
+            values[:rows] if rows else None,
+        )
+        left = found.left if self.policy.probes else None
+        basis = None if left is None else Basis(left, at)
+        return answer, Memory(max(int((values > cutoff).sum()), 1), basis, carried)
+
+    def _probe(
+        self, system: System, ask: Probe, memory: Memory
+    ) -> tuple[Found, Memory]:
+        """A client's losses and targets at all steps and lengths."""
+        basis = _known(memory)
+        residuals = system.residuals(ask.candidates(basis.theta))
+        losses, targets = residuals.square().sum(1) / 2, -(residuals @ basis.left)
+        return Found(losses, targets), replace(memory, basis=None)
+
+    @property
+    def client(self) -> Parts:
+        """The sketch; then losses and targets at the candidates."""
+        return {Opening: self._sketch, Probe: self._probe}
+
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        """The types of this file, of the local solvers and of the policy."""
+        own = (State, Opening, Sketched, Probe, Found, Memory, Basis, Last)
+        return (*own, *CARRIED, *self.policy.kinds)
+
+    def start(self, theta: Tensor, seed: int) -> State:
+        """theta, the policy's state, and what the clients' ranks depend on."""
+        policy = self.policy.start(torch.finfo(theta.dtype).eps)
+        return self._first(theta, theta, seed, 1, 0.0, 0.0, policy)
+
+    def _opening(self, state: State) -> Opening:
+        eps = torch.finfo(state.theta.dtype).eps
+        return Opening(
+            theta=state.at,
+            round=state.round,
+            seed=state.seed,
+            top=state.top,
+            gradient=state.gradient,
+            reach=max(self.policy.reach(state.policy), eps),
+            limits=state.limits,
+        )
+
+    def _rows(self, width: int, clients: int, like: Tensor) -> int:
+        """Rows of all clients that a byte budget pays for; 0 without one.
+
+        Args:
+            width: Columns of B.
+            clients: How many there are.
+            like: Of the dtype that is sent.
+        """
+        sent = 1 if self.local is None else 2  # target, desired
+        return budget(self.rank, clients, like, width + sent, 0)
+
+    def _candidates(self, problem: Spectrum, policy: object) -> Candidates:
+        found = self.policy.propose(problem, policy)
+        damped = all(found.dampings) and not any(found.cutoffs)
+        if isinstance(self.rank, Predictive) and not damped:
+            raise ValueError(
+                "The rank schedule 'predictive' is for damped steps; this policy "
+                "proposes one with a cut-off or without damping. Take another rank "
+                "schedule, or another policy such as natural."
+            )
+        return found
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """The sketch; then losses and targets at the candidates, which may overflow.
+
+        With local training also B delta; with a byte budget the spectrum.
+        """
+        if isinstance(ask, Probe):
+            count = math.prod(ask.grid) + 1
+            losses = Field((count,), finite=False, least=0)
+            targets = Field((count, "k"), finite=False)
+            return Expected(Found, {"losses": losses, "targets": targets})
+        fields = {
+            "factor": Field(("k", size), scale=True),
+            "target": Field(("k",), scale=True),
+            "loss": LOSS,
+        }
+        if self.local is not None:
+            fields["desired"] = Field(("k",), scale=True)
+        if isinstance(self.rank, Budget):
+            fields["spectrum"] = Field(("values",))
+        return Expected(Sketched, fields)
+
+    def objection(
+        self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
+    ) -> ValueError | None:
+        """To answers that break a law of projections, or contradict each other."""
+        (opening, sketched), (ask, answer) = said[0], said[-1]
+        assert isinstance(opening, Opening)
+        if isinstance(answer, Sketched):
+            loss = answer.target.new_tensor([answer.loss], dtype=torch.float64)
+            wrong = target_violation(answer.target[None], loss)
+        else:
+            assert isinstance(ask, Probe)
+            top = opening.top or float(sketched.factor.norm())
+            # What an empty sketch leaves out is known if the cut-off made it so.
+            told = len(sketched.target) or isinstance(self.rank, AboveCutoff)
+            near = partial(
+                near_violation,
+                opening.theta,
+                sketched.factor,
+                sketched.target,
+                sketched.loss,
+                step=ask.near * ask.steps[ask.checked],
+                found=(answer.targets[-1], float(answer.losses[-1])),
+                top=top,
+                cutoff=opening.reach * top if told else inf,
+                unit=unit,
+            )
+            wrong = target_violation(answer.targets, answer.losses)
+            if wrong is None and (wrong := near()) and has_kinks(problem):
+                wrong = near(kinked=True)
+        return Inconsistent(wrong) if wrong else None
+
+    def renewed(self, state: State) -> State:
+        """From theta, with what the policy knows but for losses.
+
+        The lowest loss is forgotten, and the clients' limits of a byte budget, which
+        are shared anew. The policy keeps its damping: from the first one it would take
+        several rounds back.
+        """
+        policy = self.policy.renewed(state.policy, torch.finfo(state.theta.dtype).eps)
+        return replace(
+            state,
+            at=state.theta,
+            policy=policy,
+            limits=None,
+            lowest=None,
+            peak=0.0,
+            halved=inf,
+            still=0,
+        )
+
+    def remembered(self, ask: Record, answer: Any) -> Record | None:  # noqa: ANN401
+        """The sketch."""
+        return Last(answer, ask.theta) if isinstance(ask, Opening) else None
+
+    def stand_in(self, ask: Record, last: Any) -> tuple[Record, Record]:  # noqa: ANN401
+        """An absent client's answer, as if its residual were linear in theta.
+
+        From the last theta on, by D, the target is c - B D, and of the loss that part
+        changes which the sketch sees, |c|^2/2. With local training the desired target
+        B delta becomes B (delta - D): the client still wants to get where it wanted to.
+
+        Args:
+            ask: What the client is asked.
+            last: Its last sketch, or what was returned here.
+
+        Returns:
+            The answer; the sketch moved to the theta of the ask.
+        """
+        before = last.sketched
+        factor, target = before.factor, before.target
+        unseen = before.loss - float(target @ target) / 2
+        if isinstance(ask, Probe):
+            moves = ask.candidates(torch.zeros_like(ask.steps[0]))
+            targets = target - moves @ factor.mT
+            losses = (unseen + targets.square().sum(-1) / 2).clamp(min=0)
+            return Found(losses, targets), last
+        assert isinstance(ask, Opening)
+        moved = factor @ (ask.theta - last.theta)
+        target = target - moved
+        answer = replace(
+            before,
+            target=target,
+            loss=max(unseen + float(target.square().sum()) / 2, 0.0),
+            desired=None if before.desired is None else before.desired - moved,
+        )
+        return answer, Last(answer, ask.theta)
+
+
+def checked_step(theta: Tensor, steps: Tensor, problem: Spectrum) -> tuple[float, int]:
+    """Length and number of the step next to theta by which answers are checked."""
+    checked = int(steps.norm(dim=1).argmin())
+    columns = (problem.s[:, None] * problem.basis).norm(dim=0)
+    return near_length(theta, steps[checked], columns), checked
+
+
+def probed(candidates: Candidates, found: Iterable[Found], targets: Tensor) -> Probed:
+    """What clients found at T steps and S lengths, and the targets [T S, k] there."""
+    grid = len(candidates.coordinates), len(candidates.lengths)
+    losses = torch.stack([a.losses[:-1] for a in found]).sum(0)
+    return Probed(losses.view(grid), targets.view(*grid, -1))
+
+
+def _against(
+    losses: Mapping[int, float], found: Mapping[int, Found]
+) -> tuple[int, ...]:
+    """Clients without each of whom the others' loss would fall at a candidate."""
+    changes = {m: a.losses[:-1].double() - losses[m] for m, a in found.items()}
+    if not changes:
+        return ()
+    whole = torch.stack(list(changes.values())).sum(0)
+    if (whole < 0).any():  # a loss so large that the others' are rounding to it
+        loss, eps = sum(losses.values()), torch.finfo(whole.dtype).eps
+        return tuple(m for m, own in losses.items() if eps * own > loss - own)
+
+    def lowers(m: int) -> bool:
+        others = [change for n, change in changes.items() if n != m]
+        return bool(others) and bool((torch.stack(others).sum(0) < 0).any())
+
+    return tuple(filter(lowers, changes))
+
+
+def _known(memory: Memory | None) -> Basis:
+    """The basis of the sketch of this round."""
+    if memory is None or memory.basis is None:
+        raise ValueError("A client was asked for losses before it sent a sketch.")
+    return memory.basis
+
+
+def merge(answers: Iterable[Sketched]) -> tuple[Spectrum, float]:
+    """B D ~ c of all clients, and |B^T c|."""
+    whole = gather([Sketch(answer.factor, answer.target) for answer in answers])
+    problem = spectrum(whole)
+    if whole.left is not None:
+        problem = problem._replace(left=whole.left @ problem.left)
+    return problem, float(whole.gradient.norm())
+
+
+def aim(problem: Spectrum, answers: Iterable[Sketched]) -> Spectrum:
+    """B D ~ B delta where the clients trained, else the problem itself."""
+    desired = [a.desired for a in answers if a.desired is not None]
+    return problem._replace(c=torch.cat(desired) @ problem.left) if desired else problem

@@ -1,0 +1,187 @@
+r"""The rows that every party can compute: at anchors, points of no one's own.
+
+The parties agree on a ``Span``, a few numbers; each of them finds the same basis of the
+step's space from it (``fedsciml.linalg.basis``), at a theta that all of them know.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Generator, Tensor
+
+from fedsciml.linalg.basis import Basis, basis, extended, pivots
+from fedsciml.problem import Problem, Shard
+from fedsciml.residual.system import System
+
+FEWEST = 32
+"""Anchors of each term to begin with."""
+
+SPARE = 2
+"""Anchors for each direction that a term's rows are chosen for, at least: with as many
+as that a random draw was seen to leave nothing out."""
+
+MOST = 8192
+"""Anchors of a term at most: of more the Jacobian would not fit."""
+
+KNOWN = 500
+"""Rounding units above which what a row of the anchors adds is more than noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """What determines a basis, beside theta; equal to itself alone.
+
+    Attributes:
+        counts: Anchors of each term, shape [T], int32.
+        pivots: Numbers of the rows chosen, shape [k], int32.
+        beyond: A direction more, shape [p]; None for none.
+        scale: About |J d| of it.
+    """
+
+    counts: Tensor
+    pivots: Tensor
+    beyond: Tensor | None = None
+    scale: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """Number of directions k."""
+        return len(self.pivots) + (self.beyond is not None)
+
+
+@dataclass(eq=False)
+class Anchors:
+    """The anchors of a problem, and the last basis that was found by them.
+
+    One such object serves all parties of a process: they ask for the same basis.
+
+    Args:
+        problem: Whose terms say where they hold.
+        device: Where to compute.
+        dtype: ``torch.float64`` or ``torch.float32``.
+        factors: Of the terms' losses, as in ``System.scaled``; None for 1.
+        seed: Of the points.
+    """
+
+    problem: Problem
+    device: torch.device | str = "cpu"
+    dtype: torch.dtype = torch.float64
+    factors: tuple[float, ...] | None = None
+    seed: int = 0
+    _drawn: tuple[tuple[int, ...], System] | None = field(default=None, repr=False)
+    _found: tuple[Tensor, Span, Basis] | None = field(default=None, repr=False)
+
+    def scaled(self, factors: Sequence[float]) -> "Anchors":
+        """The anchors with the loss of term t times ``factors[t]``."""
+        if self.factors == tuple(factors):
+            return self
+        return replace(self, factors=tuple(factors), _drawn=None, _found=None)
+
+    def system(self, counts: Sequence[int]) -> System:
+        """Their residual, with so many of each term.
+
+        Raises:
+            ValueError: As ``Problem.anchors``.
+        """
+        wanted = tuple(counts)
+        if self._drawn is None or self._drawn[0] != wanted:
+            rows = self.problem.anchors(wanted, self.seed)
+            shard = Shard(0, rows, 1.0)
+            system = System(self.problem, shard, self.device, self.dtype)
+            if self.factors is not None:
+                system = system.scaled(self.factors)
+            self._drawn = wanted, system
+        return self._drawn[1]
+
+    def rows(self, theta: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """J_a at theta, shape [n, p], and the number of each row's term, shape [n]."""
+        system = self.system(counts)
+        linear = system.linearise(theta)
+        terms = [
+            torch.full((len(part.residual),), block.rows.term, device="cpu")
+            for block, part in zip(system.blocks, linear.blocks, strict=True)
+        ]
+        return linear.jacobian(), torch.cat(terms)
+
+    def chosen(
+        self,
+        theta: Tensor,
+        reach: float,
+        top: float,
+        counts: Sequence[int] = (),
+        rank: int = FEWEST,
+        seed: int = 0,
+    ) -> Span:
+        """A basis down to a singular value, with as many anchors as that takes.
+
+        Args:
+            theta: Shape [p].
+            reach: Relative singular value.
+            top: What it is relative to; 0 if not known: then to |J_a|_F.
+            counts: Anchors of each term to begin with, as of the round before.
+            rank: About how many directions there will be.
+            seed: Of what is random in the choice.
+
+        Raises:
+            ValueError: As ``Problem.anchors``.
+            FloatingPointError: If J_a is not finite.
+        """
+        terms = len(self.problem.terms)
+        wanted = list(counts) or [FEWEST] * terms
+        eps = torch.finfo(self.dtype).eps
+        while True:
+            jacobian, owners = self.rows(theta, wanted)
+            largest = float(torch.linalg.matrix_norm(jacobian))
+            cutoff = max(reach * (top or largest), KNOWN * eps * largest)
+            random = Generator().manual_seed(seed)
+            rows = pivots(jacobian, cutoff, random, rank)
+            own = owners[rows].bincount(minlength=terms).tolist()
+            more = [
+                n if SPARE * k <= n or n >= MOST else min(MOST, 2 * SPARE * k)
+                for n, k in zip(wanted, own, strict=True)
+            ]
+            if more == wanted:
+                break
+            wanted, rank = more, max(rank, len(rows))
+        span = Span(torch.tensor(wanted, dtype=torch.int32), rows.to(torch.int32))
+        self._found = theta, span, basis(jacobian, rows)
+        return span
+
+    def basis(self, theta: Tensor, span: Span) -> Basis:
+        """The basis of a span at theta [p].
+
+        Raises:
+            ValueError: As ``Problem.anchors``; or if the span has other rows than the
+                anchors.
+        """
+        if self._found is not None and _same(self._found, theta, span):
+            return self._found[2]
+        jacobian, _ = self.rows(theta, span.counts.tolist())
+        rows = span.pivots.long().cpu()
+        n, most = len(jacobian), min(jacobian.shape)
+        if len(rows) > most or bool(((rows < 0) | (rows >= n)).any()):
+            raise ValueError(
+                f"A basis of {len(rows)} directions was asked for, rows of {n} anchors "
+                "up to number "
+                f"{int(rows.max())}. Do server and client have the same problem?"
+            )
+        found = basis(jacobian, rows)
+        if span.beyond is not None:
+            found = extended(found, span.beyond, span.scale)
+        self._found = theta, span, found
+        return found
+
+
+def _same(found: tuple[Tensor, Span, Basis], theta: Tensor, span: Span) -> bool:
+    at, known, _ = found
+    if not torch.equal(at, theta):
+        return False
+    if known is span:
+        return True
+    if (known.beyond is None) != (span.beyond is None) or known.scale != span.scale:
+        return False
+    pairs = [(known.counts, span.counts), (known.pivots, span.pivots)]
+    if known.beyond is not None and span.beyond is not None:
+        pairs.append((known.beyond, span.beyond))
+    return all(torch.equal(a.cpu(), b.cpu()) for a, b in pairs)

@@ -12,12 +12,12 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.analysis.laplace import SENSORS
-from fedsciml.collocation import Partition, equal, strips, uniform
+from fedsciml.collocation import Partition, equal, in_box, strips, uniform
 from fedsciml.network import PointFunction
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Residual, Term
 from fedsciml.problem.datafiles import DataFile, Points, load_points
-from problems._suite import given, sampler
+from problems._suite import given
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def inverse(
     if made.clients < 1:
         raise ValueError(f"Sensors need at least 1 site, got {made.clients}.")
     (left, _), (right, _) = corners
+    sample = in_box(*corners)
     sites = strips(equal(left, right, made.clients))
     generator = Generator().manual_seed(made.seed)
     inside = uniform(made.points, *corners, generator)
@@ -94,8 +95,8 @@ def inverse(
         name,
         network,
         [
-            Term("equation", equation, inside, sample=sampler(*corners)),
-            Term(SENSORS, given, data.points, data.target, made.weight),
+            Term("equation", equation, inside, sample=sample),
+            Term(SENSORS, given, data.points, data.target, made.weight, sample=sample),
         ],
         sites,
         coordinates="xt",

@@ -21,6 +21,8 @@ from fedsciml.collocation import (
     boxes,
     equal,
     face,
+    in_box,
+    on_faces,
     pieces,
     sectors,
     strips,
@@ -28,7 +30,7 @@ from fedsciml.collocation import (
 )
 from fedsciml.network import MLP, PointFunction
 from fedsciml.network.jet import Jet
-from fedsciml.problem import Problem, Residual, Row, Sampler, Term
+from fedsciml.problem import Problem, Residual, Row, Term
 from fedsciml.registry import Word
 
 LIMITS = {"clients": 10**6, "points": 10**4, "width": 10**5}
@@ -233,40 +235,19 @@ def only(inside: Callable[[Tensor], Tensor], solution: PointFunction) -> PointFu
     return lambda points: torch.where(inside(points), solution(points), math.nan)
 
 
-def sampler(
-    lower: Sequence[float],
-    upper: Sequence[float],
-    inside: Callable[[Tensor], Tensor] | None = None,
-) -> Sampler:
-    """Draws n points evenly spread over a box; with ``inside``, those of them in it.
-
-    Args:
-        lower: Lower corner.
-        upper: Upper corner.
-        inside: Maps points [n, d] to booleans [n].
-    """
-
-    def sample(n: int, generator: Generator) -> Tensor:
-        points = uniform(n, lower, upper, generator)
-        return points if inside is None else points[inside(points)]
-
-    return sample
-
-
 def faces(
     n: int,
     lower: Sequence[float],
     upper: Sequence[float],
     generator: Generator,
-    axes: Sequence[int] | None = None,
+    which: Sequence[tuple[int, int]],
 ) -> Tensor:
-    """n points drawn uniformly on each face of a box, shape [2 len(axes) n, d].
+    """n points drawn uniformly on each of some faces of a box, one face after another.
 
-    ``axes`` are those that the faces are perpendicular to; None is all.
+    ``which`` are pairs (axis, side), as for ``collocation.on_faces``.
     """
-    chosen = range(len(lower)) if axes is None else axes
     return torch.cat(
-        [face(n, lower, upper, a, s, generator) for a in chosen for s in (0, 1)]
+        [face(n, lower, upper, axis, side, generator) for axis, side in which]
     )
 
 
@@ -300,7 +281,15 @@ def sine(k: int, edges: Sequence[float], clients: int, options: Options) -> Prob
     return Problem(
         f"sine{k}",
         made.network(1, 3, 20),
-        [Term("data", given, torch.cat(drawn), target=solution)],
+        [
+            Term(
+                "data",
+                given,
+                torch.cat(drawn),
+                target=solution,
+                sample=in_box([0.0], [1.0]),
+            )
+        ],
         made.divide([0.0], [1.0], edges=edges),
         exact=solution,
         test_points=grid(1024, [0.0], [1.0]),
@@ -323,7 +312,15 @@ def square(
     return Problem(
         name,
         made.network(2, 4, 20),
-        [Term("data", given, torch.cat(drawn), target=solution)],
+        [
+            Term(
+                "data",
+                given,
+                torch.cat(drawn),
+                target=solution,
+                sample=in_box([0.0, 0.0], [1.0, 1.0]),
+            )
+        ],
         made.divide(
             [0.0, 0.0],
             [1.0, 1.0],
@@ -374,19 +371,28 @@ def dirichlet(
     n = made.count(interior)
     inside = [uniform(n, *half, generator) for half in halves]
     n = made.count(boundary)
-    around = [
-        face(n, *part, axis, side, generator)
+    parts = [
+        (part, axis, side)
         for axis in range(d)
         for side in (0, 1)
         for part in (halves if axis else [(zero, one)])
     ]
+    around = [face(n, *part, axis, side, generator) for part, axis, side in parts]
+    shares = [(axis, side) for _, axis, side in parts]
 
     return Problem(
         name,
         made.network(d, 3, 32),
         [
-            Term("pde", pde, torch.cat(inside), source, sample=sampler(zero, one)),
-            Term("boundary", given, torch.cat(around), target=solution, weight=weight),
+            Term("pde", pde, torch.cat(inside), source, sample=in_box(zero, one)),
+            Term(
+                "boundary",
+                given,
+                torch.cat(around),
+                target=solution,
+                weight=weight,
+                sample=on_faces(zero, one, shares),
+            ),
         ],
         made.divide(zero, one),
         coordinates="xyz"[:d] if d <= 3 else [f"x{i + 1}" for i in range(d)],

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedsciml.collocation import in_box
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._fedpinn import Options, setting
-from problems._suite import grid, sampler
+from problems._suite import grid
 
 DIFFUSIVITY = 0.001
 TABLE = Path(__file__).with_name("data") / "allen_cahn_time.npz"
@@ -62,7 +63,7 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
                 "pde",
                 allen_cahn,
                 grid(made.count(80**2), *domain),
-                sample=sampler(*domain),
+                sample=in_box(*domain),
             )
         ],
         made.deal(*domain, axis=0),

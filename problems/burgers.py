@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.collocation import in_box
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, sampler, setting
+from problems._suite import Options, setting
 
 NU = 0.01 / pi
 LOWER, UPPER = [-1.0, 0.0], [1.0, 1.0]
 """Corners of the domain."""
 
-sample = sampler(LOWER, UPPER)
+sample = in_box(LOWER, UPPER)
 
 
 def burgers(u: Jet, row: Row) -> Tensor:

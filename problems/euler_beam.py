@@ -9,10 +9,11 @@ from typing import Unpack
 
 from torch import Tensor
 
+from fedsciml.collocation import in_box, on_faces
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._fedpinn import Options, setting
-from problems._suite import grid, sampler
+from problems._suite import grid
 
 
 def beam(u: Jet, row: Row) -> Tensor:
@@ -40,8 +41,8 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
         "euler_beam",
         made.network(1, 3, 20, distance=lambda x: x**2),
         [
-            Term("beam", beam, points, sample=sampler(*domain)),
-            Term("free end", free, points[-1:]),
+            Term("beam", beam, points, sample=in_box(*domain)),
+            Term("free end", free, points[-1:], sample=on_faces(*domain, [(0, 1)])),
         ],
         made.deal(*domain),
         exact=solution,

@@ -8,6 +8,7 @@ from typing import Unpack
 
 from torch import Tensor
 
+from fedsciml.collocation import in_box
 from fedsciml.problem import Problem, Term
 from problems._fedpinn import Options, setting
 from problems._suite import given, grid, sinpi
@@ -26,7 +27,15 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     return Problem(
         "gramacy_lee",
         made.network(1, 3, 64),
-        [Term("data", given, grid(made.count(200), *domain), target=solution)],
+        [
+            Term(
+                "data",
+                given,
+                grid(made.count(200), *domain),
+                target=solution,
+                sample=in_box(*domain),
+            )
+        ],
         made.deal(*domain),
         exact=solution,
         test_points=grid(1000, *domain),

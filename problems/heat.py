@@ -10,11 +10,11 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from fedsciml.collocation import boundary, interior, uniform
+from fedsciml.collocation import boundary, in_box, interior, on_faces, uniform
 from fedsciml.deepxde import deepxde
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, given, sampler, setting
+from problems._suite import Options, given, setting
 
 NU = 0.1
 
@@ -48,8 +48,15 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
             distance=lambda points: points[:, 1],  # vanishes at t = 0
         ),
         [
-            Term("heat", heat, inside, sample=sampler(lower, upper)),
-            Term("ends", given, ends, target=0.0, weight=10.0),
+            Term("heat", heat, inside, sample=in_box(lower, upper)),
+            Term(
+                "ends",
+                given,
+                ends,
+                target=0.0,
+                weight=10.0,
+                sample=on_faces(lower, upper, [(0, 0), (0, 1)]),
+            ),
         ],
         made.divide(lower, upper),
         coordinates="xt",

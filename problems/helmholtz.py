@@ -11,10 +11,11 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from fedsciml.collocation import in_box
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._fedpinn import Options, hammersley, setting
-from problems._suite import grid, sampler, sinpi
+from problems._suite import grid, sinpi
 
 K = 4 * pi
 
@@ -54,7 +55,7 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
                 helmholtz,
                 torch.cat([inside, around]),
                 target=source,
-                sample=sampler(*domain),
+                sample=in_box(*domain),
             )
         ],
         made.deal(*domain),

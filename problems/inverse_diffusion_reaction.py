@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedsciml.collocation import in_box
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
 from problems._chebyshev import collocation
 from problems._fedpinn import Options, setting
-from problems._suite import grid, sampler
+from problems._suite import grid
 
 DIFFUSIVITY = 0.01
 
@@ -60,7 +61,7 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     made = setting(clients, options)
     domain = [0.0], [1.0]
     u = made.network(1, 3, 20, distance=lambda x: torch.tanh(x) * torch.tanh(1 - x))
-    test = grid(1001, *domain)
+    seen, test = grid(made.count(24), *domain), grid(1001, *domain)
     return Problem(
         "inverse_diffusion_reaction",
         Parallel([u, made.network(1, 3, 20)]),
@@ -70,9 +71,11 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
                 diffusion_reaction,
                 grid(made.count(10), *domain),
                 target=source,
-                sample=sampler(*domain),
+                sample=in_box(*domain),
             ),
-            Term("observed u", observed, grid(made.count(24), *domain), state),
+            Term(
+                "observed u", observed, seen, target=state(seen), sample=in_box(*domain)
+            ),
         ],
         made.deal(*domain),
         outputs=("u", "k"),

@@ -14,14 +14,17 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from fedsciml.collocation import face, uniform
+from fedsciml.collocation import in_box, on_faces, uniform
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, faces, sampler, setting
+from problems._suite import Options, faces, setting
 
 RE = 40.0
 LAMBDA = RE / 2 - sqrt(RE**2 / 4 + 4 * pi**2)
 """Decay rate of the wake, negative."""
+
+SIDES, OUTFLOW = ((0, 0), (0, 1), (1, 0), (1, 1)), ((0, 1),)
+"""Faces, by (axis, side), where the velocity and the pressure are given."""
 
 
 def navier_stokes(w: Jet, row: Row) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,15 +64,29 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     lower, upper = [-0.5, -0.5], [1.0, 1.5]
     box = (lower, upper, generator)
     inside = uniform(made.count(1000), *box)
-    around = faces(made.count(80), *box)
-    outflow = face(made.count(80), lower, upper, 0, 1, generator)
+    around = faces(made.count(80), *box, SIDES)
+    outflow = faces(made.count(80), *box, OUTFLOW)
     return Problem(
         "kovasznay",
         made.network(2, 2, 40, outputs=3),
         [
-            Term("navier_stokes", navier_stokes, inside, sample=sampler(lower, upper)),
-            Term("velocity", velocity, around, target=solution, weight=10.0),
-            Term("pressure", pressure, outflow, target=solution, weight=10.0),
+            Term("navier_stokes", navier_stokes, inside, sample=in_box(lower, upper)),
+            Term(
+                "velocity",
+                velocity,
+                around,
+                target=solution,
+                weight=10.0,
+                sample=on_faces(lower, upper, SIDES),
+            ),
+            Term(
+                "pressure",
+                pressure,
+                outflow,
+                target=solution,
+                weight=10.0,
+                sample=on_faces(lower, upper, OUTFLOW),
+            ),
         ],
         made.divide(lower, upper),
         coordinates="xy",

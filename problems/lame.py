@@ -15,12 +15,15 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from fedsciml.collocation import face, uniform
+from fedsciml.collocation import in_box, on_faces, uniform
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, all_given, sampler, setting
+from problems._suite import Options, all_given, faces, setting
 
 LAMBDA, MU = 1.0, 0.5
+
+HELD, TOP = ((0, 0), (0, 1), (1, 0)), ((1, 1),)
+"""Faces, by (axis, side), where displacement or traction is given."""
 
 
 def equilibrium(w: Jet, row: Row) -> tuple[Tensor, Tensor]:
@@ -77,20 +80,31 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     lower, upper = [0.0, 0.0], [1.0, 1.0]
     n = made.count(80)
     inside = uniform(made.count(1000), lower, upper, generator)
-    left, right, bottom, top = (
-        face(n, lower, upper, axis, side, generator)
-        for axis, side in ((0, 0), (0, 1), (1, 0), (1, 1))
-    )
-    held = torch.cat([left, right, bottom])
+    held = faces(n, lower, upper, generator, HELD)
+    top = faces(n, lower, upper, generator, TOP)
     return Problem(
         "lame",
         made.network(2, 2, 30, outputs=2),
         [
             Term(
-                "equilibrium", equilibrium, inside, force, sample=sampler(lower, upper)
+                "equilibrium", equilibrium, inside, force, sample=in_box(lower, upper)
             ),
-            Term("displacement", all_given, held, target=solution, weight=100.0),
-            Term("traction", traction, top, target=load, weight=10.0),
+            Term(
+                "displacement",
+                all_given,
+                held,
+                target=solution,
+                weight=100.0,
+                sample=on_faces(lower, upper, HELD),
+            ),
+            Term(
+                "traction",
+                traction,
+                top,
+                target=load,
+                weight=10.0,
+                sample=on_faces(lower, upper, TOP),
+            ),
         ],
         made.divide(lower, upper),
         coordinates="xy",

@@ -12,12 +12,15 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from fedsciml.collocation import SLACK, boundary, interior
+from fedsciml.collocation import SLACK, boundary, in_box, interior, on_polygon
 from fedsciml.deepxde import deepxde
 from fedsciml.problem import Problem, Term
-from problems._suite import Options, given, only, sampler, setting
+from problems._suite import Options, given, only, setting
 from problems.poisson_square import poisson, source
 from problems.poisson_square import solution as smooth
+
+VERTICES = ((0, 0), (1, 0), (1, 1), (-1, 1), (-1, -1), (0, -1))
+"""Of the L-shape, from the corner on."""
 
 
 def corner(points: Tensor) -> Tensor:
@@ -62,9 +65,16 @@ def make(
                 poisson,
                 within,
                 target=0.0 if singular else source,
-                sample=sampler(lower, upper, strictly),
+                sample=in_box(lower, upper, strictly),
             ),
-            Term("boundary", given, around, target=solution, weight=100.0),
+            Term(
+                "boundary",
+                given,
+                around,
+                target=solution,
+                weight=100.0,
+                sample=on_polygon(VERTICES),
+            ),
         ],
         made.divide(lower, upper, "sectors", angles=(0.0, 3 * pi / 2)),
         coordinates="xy",

@@ -11,10 +11,11 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from fedsciml.collocation import in_box
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from problems._fedpinn import Options, setting
-from problems._suite import grid, sampler
+from problems._suite import grid
 
 FREQUENCIES = (1, 2, 3, 4, 8)
 
@@ -56,7 +57,7 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
                 poisson,
                 grid(made.count(32), *domain),
                 target=source,
-                sample=sampler(*domain),
+                sample=in_box(*domain),
             )
         ],
         made.deal(*domain),

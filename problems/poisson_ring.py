@@ -9,12 +9,12 @@ from math import pi
 from typing import Unpack
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from fedsciml.collocation import SLACK, boundary, interior
+from fedsciml.collocation import SLACK, boundary, in_box, interior, uniform
 from fedsciml.deepxde import deepxde
 from fedsciml.problem import Problem, Term
-from problems._suite import Options, given, only, sampler, setting
+from problems._suite import Options, given, only, setting
 from problems.poisson_square import poisson, source
 from problems.poisson_square import solution as smooth
 
@@ -30,6 +30,15 @@ def inside(points: Tensor) -> Tensor:
     return (r > 0.25 - SLACK) & (r < 1 + SLACK)
 
 
+def on_circles(n: int, generator: Generator) -> Tensor:
+    """n points evenly spread over the circles, every other on the inner one."""
+    angle = uniform(n, [0.0], [2 * pi], generator)[:, 0]
+    first = int(torch.randint(2, (), generator=generator))
+    radius = torch.ones_like(angle)
+    radius[first::2] = 0.25
+    return radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+
+
 def make(clients: int = 4, **options: Unpack[Options]) -> Problem:
     """The problem in equal sectors; see ``problems._suite.Setting``."""
     made = setting(clients, options)
@@ -43,9 +52,16 @@ def make(clients: int = 4, **options: Unpack[Options]) -> Problem:
         made.network(2, 2, 30),
         [
             Term(
-                "poisson", poisson, within, source, sample=sampler(lower, upper, inside)
+                "poisson", poisson, within, source, sample=in_box(lower, upper, inside)
             ),
-            Term("boundary", given, circles, target=solution, weight=100.0),
+            Term(
+                "boundary",
+                given,
+                circles,
+                target=solution,
+                weight=100.0,
+                sample=on_circles,
+            ),
         ],
         made.divide(lower, upper, "sectors", angles=(0.0, 2 * pi)),
         coordinates="xy",

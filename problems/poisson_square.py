@@ -12,10 +12,10 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from fedsciml.collocation import uniform
+from fedsciml.collocation import in_box, on_faces, uniform
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, given, sampler, setting
+from problems._suite import Options, given, setting
 
 
 def poisson(u: Jet, row: Row) -> Tensor:
@@ -36,6 +36,7 @@ def source(points: Tensor) -> Tensor:
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     """The problem; see ``problems._suite.Setting``. ``points`` scales grid lines."""
     made = setting(clients, options)
+    domain = [0.0, 0.0], [1.0, 1.0]
     side = made.count(30)
     inner = torch.linspace(0, 1, side + 2, dtype=torch.float64)[1:-1]
     edge = torch.stack([inner, torch.zeros_like(inner)], 1)
@@ -49,14 +50,14 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
                 poisson,
                 torch.cartesian_prod(inner, inner),
                 target=source,
-                sample=sampler([0.0, 0.0], [1.0, 1.0]),
+                sample=in_box(*domain),
             ),
-            Term("boundary", given, around, target=0.0),
+            Term("boundary", given, around, target=0.0, sample=on_faces(*domain)),
         ],
-        made.divide([0.0, 0.0], [1.0, 1.0]),
+        made.divide(*domain),
         coordinates="xy",
         exact=solution,
-        test_points=uniform(4096, [0, 0], [1, 1], made.generator()),
-        domain=([0.0, 0.0], [1.0, 1.0]),
+        test_points=uniform(4096, *domain, made.generator()),
+        domain=domain,
         parameters=made.parameters(),
     )

@@ -11,6 +11,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from fedsciml.collocation import in_box
 from fedsciml.problem import Problem, Term
 from problems._fedpinn import Options, hammersley, setting
 from problems._suite import given, grid
@@ -29,7 +30,15 @@ def make(clients: int = 3, **options: Unpack[Options]) -> Problem:
     return Problem(
         "schaffer",
         made.network(2, 3, 64),
-        [Term("data", given, hammersley(made.count(75**2)), target=solution)],
+        [
+            Term(
+                "data",
+                given,
+                hammersley(made.count(75**2)),
+                target=solution,
+                sample=in_box(*domain),
+            )
+        ],
         made.deal(*domain),
         coordinates="xy",
         exact=solution,

@@ -20,11 +20,11 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from fedsciml.collocation import face, uniform
+from fedsciml.collocation import in_box, on_faces, uniform
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, faces, sampler, setting
-from problems.kovasznay import pressure, velocity
+from problems._suite import Options, faces, setting
+from problems.kovasznay import OUTFLOW, SIDES, pressure, velocity
 
 NU = 0.01
 
@@ -69,15 +69,29 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
     lower, upper = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
     box = (lower, upper, generator)
     inside = uniform(made.count(700), *box)
-    walls = faces(made.count(80), *box, axes=[0, 1])
-    side = face(made.count(80), lower, upper, 0, 1, generator)
+    walls = faces(made.count(80), *box, SIDES)
+    side = faces(made.count(80), *box, OUTFLOW)
     return Problem(
         "taylor_green",
         made.network(3, 3, 25, outputs=3, lift=start, distance=since),
         [
-            Term("navier_stokes", navier_stokes, inside, sample=sampler(lower, upper)),
-            Term("velocity", velocity, walls, target=solution, weight=10.0),
-            Term("pressure", pressure, side, target=solution, weight=10.0),
+            Term("navier_stokes", navier_stokes, inside, sample=in_box(lower, upper)),
+            Term(
+                "velocity",
+                velocity,
+                walls,
+                target=solution,
+                weight=10.0,
+                sample=on_faces(lower, upper, SIDES),
+            ),
+            Term(
+                "pressure",
+                pressure,
+                side,
+                target=solution,
+                weight=10.0,
+                sample=on_faces(lower, upper, OUTFLOW),
+            ),
         ],
         made.divide(lower, upper),
         coordinates="xyt",

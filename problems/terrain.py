@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsciml.collocation import strips
+from fedsciml.collocation import in_box, strips
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Term
 from problems._suite import given
@@ -90,15 +90,24 @@ def make(clients: int = 4, seed: int = 0, measurements: int = 4000) -> Problem:
     order = torch.randperm(len(points), generator=generator)
     train, test = order[:measurements], order[measurements : measurements + TEST]
     corner = points.amax(0)
+    domain = (-corner).tolist(), corner.tolist()
     edges = torch.linspace(-1, 1, clients + 1, dtype=points.dtype) * corner[0]
     return Problem(
         "terrain",
         MLP((2, 20, 20, 20, 1)),
-        [Term("elevation", given, points[train], target=u[train])],
+        [
+            Term(
+                "elevation",
+                given,
+                points[train],
+                target=u[train],
+                sample=in_box(*domain),
+            )
+        ],
         strips(edges),
         coordinates="xy",
         test_points=points[test],
         reference=u[test],
-        domain=((-corner).tolist(), corner.tolist()),
+        domain=domain,
         parameters={"clients": clients, "seed": seed, "measurements": measurements},
     )

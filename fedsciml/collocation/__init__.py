@@ -11,6 +11,7 @@ from fedsciml.collocation.partition import (
     sectors,
     strips,
 )
+from fedsciml.collocation.samplers import in_box, on_faces, on_polygon
 from fedsciml.collocation.sampling import (
     boundary,
     decimals,
@@ -30,8 +31,11 @@ __all__ = [
     "explicit",
     "face",
     "heterogeneity",
+    "in_box",
     "initial",
     "interior",
+    "on_faces",
+    "on_polygon",
     "pieces",
     "sectors",
     "strips",

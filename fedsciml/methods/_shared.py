@@ -66,7 +66,7 @@ from fedsciml.methods._sums import added, losses, total
 from fedsciml.policies import MARGIN, Candidates, Probed
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.residual.anchors import Anchors, Span
+from fedsciml.residual.anchors import MOST, Anchors, Span
 
 Upload = Literal["rows", "sums"]
 """A client's own rows of the shared basis, or what only needs to be added."""
@@ -301,12 +301,12 @@ class Shared(Fipa):
     def _gather(self, state: _fipa.State) -> Generator[Record, Answers, Merged]:
         """The exchange of rows or sums; a second one with one more direction."""
         assert isinstance(state, State)
-        plain, counts = self._opening(state), state.counts
-        span = self._anchors.chosen(
+        plain, before = self._opening(state), state.counts
+        span, counts = self._anchors.chosen(
             state.at,
             plain.reach,
             state.top,
-            () if counts is None else counts.tolist(),
+            () if before is None else before.tolist(),
             state.rank,
             state.seed,
         )
@@ -319,9 +319,9 @@ class Shared(Fipa):
             direction = added(part.gradient for part in parts.values())
             scale = float(direction.norm()) / (2 * total(sent.values())) ** 0.5
             ask = _anchored(plain, replace(span, beyond=direction, scale=scale))
-            span = replace(span, counts=2 * span.counts)
+            counts = tuple(min(MOST, 2 * n) for n in counts)
             sent = yield ask
-        return self._merged(state, ask, sent, span.counts, missed)
+        return self._merged(state, ask, sent, counts, missed)
 
     def _gradient(self, ask: Anchored, sent: Answers) -> Tensor:
         """J^T r in coordinates z, of all clients, shape [k]."""
@@ -329,13 +329,19 @@ class Shared(Fipa):
         return added(_gradient(answer, basis) for answer in sent.values())
 
     def _merged(
-        self, state: State, ask: Anchored, sent: Answers, counts: Tensor, missed: float
+        self,
+        state: State,
+        ask: Anchored,
+        sent: Answers,
+        counts: tuple[int, ...],
+        missed: float,
     ) -> Merged:
         """All clients' problem from their answers."""
         basis = self._anchors.basis(ask.theta, ask.span)
         gradients = {m: _gradient(answer, basis) for m, answer in sent.items()}
         inside = float(added(gradients.values()).norm())
-        kept: dict[str, Any] = {"counts": counts, "rank": len(ask.span.pivots)}
+        kept: dict[str, Any] = {"rank": len(ask.span.pivots)}
+        kept["counts"] = torch.tensor(counts, dtype=torch.int32, device="cpu")
         suspects: dict[int, float] = {}
         if self.upload == "sums":
             k = basis.size
@@ -531,7 +537,12 @@ class Shared(Fipa):
         if answer is told and (wrong := _differs(basis, opening, told)):
             return wrong
         sketch, left = _lifted(told, basis, CLEAR)
-        conversation: list[tuple[Record, Any]] = [(opening.plain, sketch)]
+        plain = opening.plain
+        if self.upload == "sums":  # what is not clear is not there
+            size = symmetric(told.gramian, basis.size).trace().clamp(min=0) * CLEAR
+            unclear = float(basis.whitening.norm() * size.sqrt())
+            plain = replace(plain, reach=max(plain.reach, unclear / (plain.top or 1.0)))
+        conversation: list[tuple[Record, Any]] = [(plain, sketch)]
         if isinstance(ask, Coordinates):
             found = Found(answer.losses, answer.targets @ left)
             conversation.append((ask.plain(basis), found))

@@ -45,8 +45,8 @@ from fedsciml.federation.files import replace_file
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.methods import Local, conclude
+from fedsciml.methods._fipa import Fipa, Sketched
 from fedsciml.methods.fedavg import FedAvg
-from fedsciml.methods.fipa import Fipa, Sketched
 from fedsciml.methods.fipa_paper import Eigenpairs, FipaPaper
 from fedsciml.policies import Candidates
 from fedsciml.policies.fixed import Fixed

@@ -11,7 +11,8 @@ from torch import Tensor
 from fedsciml.federation.backend import Clients, Reply
 from fedsciml.federation.exchange import Checkpoint, Federation
 from fedsciml.federation.inprocess import LocalClients
-from fedsciml.methods import Method, Opening, Record, fipa, flatten, mapped
+from fedsciml.methods import Method, Opening, Record, flatten, mapped
+from fedsciml.methods import _fipa as fipa
 from fedsciml.methods._averaging import Update
 from fedsciml.problem import Problem
 from fedsciml.wrappers.balance import Weighed

@@ -25,7 +25,7 @@ from fedsciml.linalg.ranks import Published
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
 from fedsciml.methods import Parts
-from fedsciml.methods.fipa import Fipa, Memory, Opening, Sketched
+from fedsciml.methods._fipa import Fipa, Memory, Opening, Sketched
 from fedsciml.network import ModuleNetwork
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term

@@ -55,7 +55,7 @@ class Basis(NamedTuple):
     Attributes:
         directions: Q, shape [p, k], orthonormal.
         triangle: R of the pivots, shape [k, k], upper triangular.
-        whitening: R_w, shape [k, k], upper triangular.
+        whitening: R_w, shape [k, k], upper triangular; empty where nothing is summed.
     """
 
     directions: Tensor
@@ -114,6 +114,8 @@ class Basis(NamedTuple):
         left = gaussian(CHECKS, p, generator, self.directions)
         right = gaussian(k, CHECKS, generator, self.directions)
         rows = (left @ self.directions) @ (self.triangle @ right)
+        if not len(self.whitening):
+            return rows.diagonal()
         return rows.diagonal() + (self.whitening @ right).norm(dim=0)
 
 
@@ -166,15 +168,18 @@ def pivots(
         rank = 2 * rank
 
 
-def basis(jacobian: Tensor, pivots: Tensor) -> Basis:
+def basis(jacobian: Tensor, pivots: Tensor, whiten: bool = True) -> Basis:
     """The basis that some rows of J span, and the whitening of all of them.
 
     Args:
         jacobian: J_a, shape [n, p].
         pivots: Numbers of rows [k], int64, k <= min(n, p).
+        whiten: Whether that is wanted: it costs as much again.
     """
     q, r = _positive(jacobian[pivots.to(jacobian.device)].mT)
-    _, whitening = _positive(jacobian @ q)
+    whitening = r.new_zeros(0, 0)
+    if whiten:
+        _, whitening = _positive(jacobian @ q)
     return Basis(q, r, whitening)
 
 
@@ -189,11 +194,10 @@ def extended(basis: Basis, direction: Tensor, scale: float) -> Basis:
     rest = basis.outside(direction)
     q = torch.cat([basis.directions, (rest / rest.norm())[:, None]], dim=1)
     last = q.new_tensor([[scale]])
-    return Basis(
-        q,
-        torch.block_diag(basis.triangle, last),
-        torch.block_diag(basis.whitening, last),
-    )
+    whitening = basis.whitening
+    if len(whitening):
+        whitening = torch.block_diag(whitening, last)
+    return Basis(q, torch.block_diag(basis.triangle, last), whitening)
 
 
 def gramian(whitened: Tensor) -> Tensor:

@@ -273,7 +273,8 @@ class Shared(Fipa):
         if missing(problem):
             plain = (self.policy, self.rank, self.sketch, self.local)
             return Fipa(*plain, self.name, self.pooled)
-        return replace(self, anchors=Anchors(problem, device, dtype))
+        whiten = self.upload == "sums"
+        return replace(self, anchors=Anchors(problem, device, dtype, whiten=whiten))
 
     def advice(self, problem: Problem) -> list[str]:
         """That there is no shared basis, if so."""

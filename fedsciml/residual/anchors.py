@@ -29,6 +29,11 @@ FEWEST = 32
 MOST = 8192
 """Anchors of a term at most: of more the Jacobian would not fit."""
 
+BELOW = 0.03
+"""Part of the cut-off down to which pivots are chosen: rows of a pivoted QR fall behind
+the singular values. In 1-D that takes two or three directions more, and the errors
+end at 1e-15 instead of 1e-13."""
+
 KNOWN = 500
 """Rounding units above which what a row of the anchors adds is more than noise."""
 
@@ -66,6 +71,7 @@ class Anchors:
         device: Where to compute.
         dtype: ``torch.float64`` or ``torch.float32``.
         factors: Of the terms' losses, as in ``System.scaled``; None for 1.
+        whiten: Whether gramians are summed in the basis.
         seed: Of the points.
     """
 
@@ -73,6 +79,7 @@ class Anchors:
     device: torch.device | str = "cpu"
     dtype: torch.dtype = torch.float64
     factors: tuple[float, ...] | None = None
+    whiten: bool = True
     seed: int = 0
     _drawn: tuple[tuple[int, ...], System] | None = field(default=None, repr=False)
     _found: tuple[Tensor, Span, Basis] | None = field(default=None, repr=False)
@@ -143,7 +150,7 @@ class Anchors:
             largest = float(torch.linalg.matrix_norm(jacobian))
             cutoff = max(reach * (top or largest), KNOWN * eps * largest)
             random = Generator().manual_seed(seed)
-            rows = pivots(jacobian, cutoff, random, rank)
+            rows = pivots(jacobian, BELOW * cutoff, random, rank)
             own = owners[rows].bincount(minlength=terms).tolist()
             needed = [_needed(k) for k in own]
             more = [max(n, m) for n, m in zip(wanted, needed, strict=True)]
@@ -151,7 +158,7 @@ class Anchors:
                 break
             wanted, rank = more, max(rank, len(rows))
         span = Span(torch.tensor(wanted, dtype=torch.int32), rows.to(torch.int32))
-        self._found = theta, span, basis(jacobian, rows)
+        self._found = theta, span, basis(jacobian, rows, self.whiten)
         return span, tuple(wanted if counts else needed)
 
     def basis(self, theta: Tensor, span: Span) -> Basis:
@@ -172,7 +179,7 @@ class Anchors:
                 "up to number "
                 f"{int(rows.max())}. Do server and client have the same problem?"
             )
-        found = basis(jacobian, rows)
+        found = basis(jacobian, rows, self.whiten)
         if span.beyond is not None:
             found = extended(found, span.beyond, span.scale)
         self._found = theta, span, found

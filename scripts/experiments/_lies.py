@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from experiments._absent import Patchy
 from fedsciml.federation.backend import Reply
 from fedsciml.methods import Method, Record
-from fedsciml.methods.fipa import Found, Memory, Probe, Sketched
+from fedsciml.methods._fipa import Found, Memory, Probe, Sketched
 from fedsciml.problem import Problem, Rows
 from fedsciml.residual import System
 

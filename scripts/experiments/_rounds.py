@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from experiments._record import Entry
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.methods import Info, Method, Record, conclude
-from fedsciml.methods.fipa import Probe
+from fedsciml.methods._fipa import Probe
 from fedsciml.problem import Problem
 from fedsciml.residual import JetBlock, Linearisation
 

@@ -29,7 +29,7 @@ from fedsciml import methods, plot
 from fedsciml.federation.backend import Clients
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.methods import Method, Record, conclude, flatten, payload
-from fedsciml.methods.fipa import Probe, Sketched
+from fedsciml.methods._fipa import Probe, Sketched
 from fedsciml.plot import Curve, Panel
 from fedsciml.problem import Problem
 

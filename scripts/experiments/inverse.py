@@ -26,7 +26,7 @@ from experiments._record import Entry, grouped, select, short
 from experiments._table import Table
 from fedsciml import methods, plot, run
 from fedsciml.analysis.laplace import laplace
-from fedsciml.methods.fipa import Fipa, State
+from fedsciml.methods._fipa import Fipa, State
 from fedsciml.plot import Curve, Panel
 
 KEY = ("problem", "noise", "seed", "weight", "viscosity", "method", "tau", "rate")

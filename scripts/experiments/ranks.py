@@ -22,7 +22,7 @@ from experiments._runs import first, reached, root
 from experiments._table import Cell, Table
 from fedsciml import plot, run
 from fedsciml.linalg import ranks
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods._fipa import Fipa
 from fedsciml.plot import Curve, Panel
 
 FULL = "full"

@@ -23,7 +23,7 @@ from experiments._record import Entry, grouped
 from experiments._trajectories import openings, short
 from fedsciml import plot
 from fedsciml.linalg.sketch import Sketch, from_jacobian
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods._fipa import Fipa
 from fedsciml.plot import Curve, Panel
 from fedsciml.residual import System
 

@@ -26,7 +26,7 @@ from experiments._runs import longest, mean_rank, root
 from experiments._table import Cell, Table
 from fedsciml import plot, policies, run
 from fedsciml.federation.history import Round
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods._fipa import Fipa
 from fedsciml.policies import Policy
 from fedsciml.wrappers.balance import Balance, balanced
 

@@ -32,8 +32,8 @@ from fedsciml.collocation import heterogeneity
 from fedsciml.linalg.ranks import AboveCutoff, Schedule
 from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.methods import Local, Method, Parts, train
+from fedsciml.methods._fipa import Fipa, Memory, Opening, Sketched
 from fedsciml.methods.fedavg import FedAvg
-from fedsciml.methods.fipa import Fipa, Memory, Opening, Sketched
 from fedsciml.plot import Curve, Panel
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem

@@ -17,7 +17,7 @@ import problems
 from fedsciml import methods, policies
 from fedsciml.federation.history import Round
 from fedsciml.methods import Opening, Record
-from fedsciml.methods.fipa import Found, Probe, Sketched
+from fedsciml.methods._fipa import Found, Probe, Sketched
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 

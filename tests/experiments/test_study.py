@@ -23,7 +23,7 @@ from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Published
 from fedsciml.linalg.sketch import Sketch
 from fedsciml.methods import Local
-from fedsciml.methods.fipa import Fipa, Sketched
+from fedsciml.methods._fipa import Fipa, Sketched
 from fedsciml.network import MLP
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem, Term

@@ -32,8 +32,9 @@ from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import LocalClients
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules, TooFewClients
-from fedsciml.methods import Method, fipa
+from fedsciml.methods import Method
 from fedsciml.methods import Record as Message
+from fedsciml.methods import _fipa as fipa
 from fedsciml.problem import Problem
 from fedsciml.wrappers.compress import Compressed
 

@@ -23,7 +23,8 @@ from fedsciml import methods, run
 from fedsciml.federation.exchange import Federation, Outcome
 from fedsciml.federation.inprocess import InProcess, LocalClients
 from fedsciml.federation.participation import Rules
-from fedsciml.methods import Method, Record, fipa, flatten, kind
+from fedsciml.methods import Method, Record, flatten, kind
+from fedsciml.methods import _fipa as fipa
 from fedsciml.wrappers.balance import Balanced, Scaled, Weighed
 from fedsciml.wrappers.compress import Compressed
 

@@ -13,7 +13,8 @@ from fedsciml import methods, policies
 from fedsciml.federation.exchange import Checkpoint, Federation
 from fedsciml.federation.inprocess import LocalClients
 from fedsciml.federation.participation import Rules
-from fedsciml.methods import Method, Record, fipa, flatten
+from fedsciml.methods import Method, Record, flatten
+from fedsciml.methods import _fipa as fipa
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.wrappers.balance import Balanced

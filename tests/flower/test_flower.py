@@ -28,7 +28,7 @@ from fedsciml.federation.participation import Rules
 from fedsciml.flower.backend import Stamp
 from fedsciml.flower.codec import packed, unpacked
 from fedsciml.methods import ClientPart, Leaf, Method, Record, flatten, kind
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods._fipa import Fipa
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
 from fedsciml.wrappers.balance import Balanced

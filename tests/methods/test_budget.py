@@ -16,7 +16,7 @@ from torch import Tensor
 from fedsciml import methods, run
 from fedsciml.linalg.ranks import Budget, Context, share
 from fedsciml.methods import Method, Record, payload
-from fedsciml.methods.fipa import Opening, Sketched, State
+from fedsciml.methods._fipa import Opening, Sketched, State
 from fedsciml.methods.fipa_paper import Eigenpairs
 from fedsciml.problem import Problem
 from fedsciml.residual import System

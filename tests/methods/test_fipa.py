@@ -40,8 +40,8 @@ from fedsciml.methods import (
     payload,
     train,
 )
+from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._sketching import generator
-from fedsciml.methods.fipa import Fipa
 from fedsciml.network import Jet
 from fedsciml.policies import Candidates, Choice, Probed
 from fedsciml.policies.line_search import LineSearch

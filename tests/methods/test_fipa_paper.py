@@ -14,8 +14,8 @@ from torch import Tensor
 from fedsciml import methods, run
 from fedsciml.linalg.ranks import Fixed
 from fedsciml.methods import Local, Solver, payload, train
+from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._local import Adam
-from fedsciml.methods.fipa import Fipa
 from fedsciml.methods.fipa_paper import Eigenpairs, FipaPaper
 from fedsciml.policies.fixed import Fixed as FixedStep
 from fedsciml.problem import Problem, Shard

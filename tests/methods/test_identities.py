@@ -16,8 +16,8 @@ from fedsciml import methods
 from fedsciml.collocation import strips
 from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.methods import Local
+from fedsciml.methods._fipa import Fipa, Sketched
 from fedsciml.methods.fedavg import FedAvg
-from fedsciml.methods.fipa import Fipa, Sketched
 from fedsciml.network import MLP
 from fedsciml.policies.fixed import Fixed
 from fedsciml.policies.line_search import LineSearch

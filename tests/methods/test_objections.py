@@ -16,9 +16,9 @@ from torch import Tensor
 from fedsciml import methods, run
 from fedsciml.federation import Federation, Result, Rules
 from fedsciml.methods import Method
+from fedsciml.methods._fipa import Sketched
 from fedsciml.methods.fedfisher import Kronecker
 from fedsciml.methods.fedpm import Preconditioned
-from fedsciml.methods.fipa import Sketched
 from fedsciml.wrappers.balance import Balanced, Traces
 from fedsciml.wrappers.compress import Compressed
 from fedsciml.wrappers.resample import Resampled

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from fedsciml import methods
 from fedsciml.linalg.ranks import AboveCutoff, Context, Predictive, changes
-from fedsciml.methods.fipa import Sketched
+from fedsciml.methods._fipa import Sketched
 
 ROUNDING = 1e-11
 """Of the dense solves, relative to |c|; two ways to solve differ by at most 3e-13."""

@@ -21,7 +21,7 @@ from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.methods import Info, Method, conclude, flatten
-from fedsciml.methods.fipa import Fipa, State
+from fedsciml.methods._fipa import Fipa, State
 from fedsciml.policies import Candidates, Choice, LossFree, Probed
 from fedsciml.policies._one_step import OneStep
 from fedsciml.problem import Problem

@@ -17,7 +17,7 @@ from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import Spectrum, spectrum
 from fedsciml.methods import conclude
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods._fipa import Fipa
 from fedsciml.policies import Policy, Probed, S
 from fedsciml.policies.levenberg_marquardt import NEAR, STRAIGHT, LevenbergMarquardt
 from fedsciml.residual import System

@@ -13,7 +13,7 @@ from verify_gn import DAMPINGS, METHODS, Check, Place
 
 from fedsciml import run
 from fedsciml.linalg.sketch import Sketch, merge
-from fedsciml.methods import fipa
+from fedsciml.methods import _fipa as fipa
 from fedsciml.methods.fedavg import FedAvg
 from fedsciml.residual import System
 

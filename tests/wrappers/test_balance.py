@@ -14,7 +14,7 @@ from torch import Tensor
 from fedsciml import methods, run, wrappers
 from fedsciml.federation.history import Round
 from fedsciml.methods import Method, conclude, flatten, payload
-from fedsciml.methods.fipa import Fipa
+from fedsciml.methods._fipa import Fipa
 from fedsciml.policies.fixed import Fixed
 from fedsciml.problem import Problem, Rows, Shard
 from fedsciml.residual import System

@@ -24,7 +24,7 @@ from fedsciml.methods import (
     conclude,
     payload,
 )
-from fedsciml.methods.fipa import Sketched
+from fedsciml.methods._fipa import Sketched
 from fedsciml.residual import System
 from fedsciml.wrappers.compress import Changed, Compressed, Precision, compressed
 

@@ -83,12 +83,16 @@ class Anchors:
     seed: int = 0
     _drawn: tuple[tuple[int, ...], System] | None = field(default=None, repr=False)
     _found: tuple[Tensor, Span, Basis] | None = field(default=None, repr=False)
+    _scaled: "Anchors | None" = field(default=None, repr=False)
 
     def scaled(self, factors: Sequence[float]) -> "Anchors":
-        """The anchors with the loss of term t times ``factors[t]``."""
-        if self.factors == tuple(factors):
-            return self
-        return replace(self, factors=tuple(factors), _drawn=None, _found=None)
+        """The anchors with the loss of term t times ``factors[t]``; kept."""
+        wanted = tuple(factors)
+        if self._scaled is None or self._scaled.factors != wanted:
+            self._scaled = replace(
+                self, factors=wanted, _drawn=None, _found=None, _scaled=None
+            )
+        return self._scaled
 
     def system(self, counts: Sequence[int]) -> System:
         """Their residual, with so many of each term.

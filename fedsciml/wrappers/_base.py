@@ -60,7 +60,8 @@ class Wrapped(Method):
         dtype: torch.dtype = torch.float64,
     ) -> Method:
         """Around the bound method."""
-        return replace(self, method=self.method.bound(problem, device, dtype))
+        bound = self.method.bound(problem, device, dtype)
+        return self if bound is self.method else replace(self, method=bound)
 
     def advice(self, problem: Problem) -> list[str]:
         """The method's."""

@@ -26,7 +26,6 @@ from torch import Tensor
 from fedsciml.methods import (
     LOSS,
     Answers,
-    ClientPart,
     Exchanges,
     Expected,
     Field,
@@ -181,14 +180,14 @@ class Balanced(Wrapped):
             losses.update({m: answer.own_loss for m, answer in answers.items()})
             return {m: answer.answer for m, answer in answers.items()}
 
-        inner, info = yield from relayed(self.method, inner, down, up)
+        inner, info = yield from relayed(self._on(found), inner, down, up)
         after = State(inner.theta, state.seed, inner, found)
         return after, replace(info, loss=sum(losses.values()), losses=losses)
 
     @property
     def client(self) -> Parts:
         """The traces; afterwards the method's part on scaled rows, and the own loss."""
-        inner = {kind: self._later(part) for kind, part in self.method.client.items()}
+        inner = dict.fromkeys(self.method.client, self._later)
         return {**inner, Traces: self._traces, Scaled: self._first}
 
     def _traces(
@@ -199,23 +198,26 @@ class Balanced(Wrapped):
     def _first(
         self, system: System, ask: Scaled, memory: Memory | None
     ) -> tuple[Weighed, Record | None]:
-        part = self._later(self.method.part(ask.ask))
         memory = Memory(ask.factors, memory.inner if memory else None)
-        answer, kept = part(system, ask.ask, memory)
+        answer, kept = self._later(system, ask.ask, memory)
         return Weighed(answer, system.loss(ask.ask.theta)), kept
 
-    def _later(self, part: ClientPart) -> ClientPart:
-        def answered(
-            system: System, ask: Record, memory: Memory | None
-        ) -> tuple[Record, Memory]:
-            if memory is None:
-                raise ValueError("A client was asked before it was told the factors.")
-            found = memory.factors
-            own = found[min(system.shard.client, len(found) - 1)]
-            answer, inner = part(system.scaled(own.tolist()), ask, memory.inner)
-            return answer, Memory(found, inner)
+    def _later(
+        self, system: System, ask: Record, memory: Memory | None
+    ) -> tuple[Record, Memory]:
+        if memory is None:
+            raise ValueError("A client was asked before it was told the factors.")
+        found = memory.factors
+        own = found[min(system.shard.client, len(found) - 1)]
+        part = self._on(found).part(ask)
+        answer, inner = part(system.scaled(own.tolist()), ask, memory.inner)
+        return answer, Memory(found, inner)
 
-        return answered
+    def _on(self, found: Tensor) -> Method:
+        """The method where terms count as at the clients."""
+        if self.by == "clients":
+            return self.method
+        return self.method.scaled(tuple(found[0].tolist()))
 
     def expects(self, ask: Record, size: int) -> Expected:
         """The traces of all terms; afterwards of the method, and the own loss."""
@@ -243,7 +245,8 @@ class Balanced(Wrapped):
             for ask, told in unwrapped(said, Scaled)
             if not isinstance(told, Sizes)
         ]
-        return self.method.objection(problem, inner, client, said, unit)
+        on = self.method if state.factors is None else self._on(state.factors)
+        return on.objection(problem, inner, client, said, unit)
 
     def renewed(self, state: State) -> State:
         """The method's renewed state; the factors stay."""

@@ -67,7 +67,10 @@ class Warmup(Method):
     ) -> Method:
         """Of both methods."""
         how = problem, device, dtype
-        return replace(self, first=self.first.bound(*how), then=self.then.bound(*how))
+        first, then = self.first.bound(*how), self.then.bound(*how)
+        if first is self.first and then is self.then:
+            return self
+        return replace(self, first=first, then=then)
 
     def advice(self, problem: Problem) -> list[str]:
         """That of both methods."""

@@ -78,7 +78,8 @@ def where_it_holds(
 
     Returns:
         A sampler, which raises ValueError if the condition accepts no point; None for
-        an ``Interface2DBC``, whose pairs depend on the grid of its points.
+        an ``Interface2DBC``: on a Rectangle DeepXDE pairs a point with one that is a
+        grid width farther along, so that other pairs have another condition.
     """
     icbc = deepxde().icbc
     if isinstance(condition, icbc.Interface2DBC):
@@ -135,7 +136,7 @@ def _candidates(
 @contextmanager
 def _drawing(data: Data, generator: Generator) -> Iterator[Geometry]:
     """The geometry, while DeepXDE draws by the generator, in the data's precision."""
-    seed = int(torch.randint(2**32, (1,), generator=generator))
+    seed = int(torch.randint(2**32, (1,), generator=generator, device="cpu"))
     bits = 32 if data.train_x.dtype == np.float32 else 64
     with precision(bits), numpy_seeded(seed):
         yield _forgetful(data.geom)
@@ -158,7 +159,8 @@ def _allowed(data: Data, points: np.ndarray) -> np.ndarray:
     excluded = getattr(data, "exclusions", None)
     if excluded is None:
         return points
-    return points[[not any(np.allclose(x, y) for y in excluded) for x in points]]
+    kept = [not any(np.allclose(x, y) for y in excluded) for x in points]
+    return points[np.array(kept, dtype=bool)]
 
 
 def _some(points: np.ndarray, n: int) -> np.ndarray:

@@ -78,8 +78,8 @@ def where_it_holds(
 
     Returns:
         A sampler, which raises ValueError if the condition accepts no point; None for
-        an ``Interface2DBC``: on a Rectangle DeepXDE pairs a point with one that is a
-        grid width farther along, so that other pairs have another condition.
+        an ``Interface2DBC``, which pairs points by their order in an even grid and has
+        no rule for others.
     """
     icbc = deepxde().icbc
     if isinstance(condition, icbc.Interface2DBC):

@@ -18,6 +18,7 @@ from fedsciml.collocation.sampling import (
     face,
     initial,
     interior,
+    numpy_seeded,
     uniform,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "in_box",
     "initial",
     "interior",
+    "numpy_seeded",
     "on_faces",
     "on_polygon",
     "pieces",

@@ -4,7 +4,8 @@ All points are float64 tensors [n, d]. A box is given by its corners, ``lower`` 
 ``upper``, of d numbers each.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -127,13 +128,20 @@ def corners(lower: Sequence[float], upper: Sequence[float]) -> tuple[Tensor, Ten
     return low, high
 
 
-def _drawn(draw: Callable[[int], np.ndarray], n: int, seed: int) -> Tensor:
+@contextmanager
+def numpy_seeded(seed: int) -> Iterator[None]:
+    """Numpy's global generator starts from a seed; its state is restored at the end."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:
-        points = np.asarray(draw(n))
+        yield
     finally:
         np.random.set_state(state)
+
+
+def _drawn(draw: Callable[[int], np.ndarray], n: int, seed: int) -> Tensor:
+    with numpy_seeded(seed):
+        points = np.asarray(draw(n))
     if points.ndim != 2 or len(points) != n:
         raise ValueError(
             f"The geometry returned an array of shape {points.shape} when asked for "

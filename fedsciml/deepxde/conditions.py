@@ -36,12 +36,14 @@ class Known:
         target: What they read as ``row.target``, shape [n, q]; None for nothing.
         autograd: Whether they call a function of the user or differentiate.
         paired: Whether the second half of the points are partners of the first half.
+        directed: Whether the target holds normals, on which derivatives depend.
     """
 
     errors: Errors
     target: Tensor | None = None
     autograd: bool = True
     paired: bool = False
+    directed: bool = False
 
 
 def known(name: str, condition: Condition, points: Tensor) -> Known:
@@ -91,7 +93,8 @@ def _neumann(name: str, condition: Condition, points: Tensor) -> Known:
     def errors(u: Jet, row: Row) -> Tensor:
         return _along(u, row, condition, row.target[:, 1:]) - row.target[:, :1]
 
-    return Known(errors, torch.cat([values, _normals(condition, points)], 1))
+    target = torch.cat([values, _normals(condition, points)], 1)
+    return Known(errors, target, directed=True)
 
 
 def _robin(name: str, condition: Condition, points: Tensor) -> Known:
@@ -101,7 +104,7 @@ def _robin(name: str, condition: Condition, points: Tensor) -> Known:
         slope = _along(u, row, condition, row.target.view(row.points.shape))
         return slope - condition.func(_array(row.points), u.values)
 
-    return Known(errors, _normals(condition, points))
+    return Known(errors, _normals(condition, points), directed=True)
 
 
 def _periodic(name: str, condition: Condition, points: Tensor) -> Known:

@@ -13,7 +13,8 @@ from fedsciml.deepxde.checks import check_net, check_rows
 from fedsciml.deepxde.conditions import Known
 from fedsciml.deepxde.general import listening
 from fedsciml.deepxde.package import deepxde, double_precision
-from fedsciml.deepxde.terms import Data, equations, residual
+from fedsciml.deepxde.samples import Data, everywhere
+from fedsciml.deepxde.terms import equations, residual
 from fedsciml.deepxde.weights import Net, Variables, named, network
 from fedsciml.problem import Problem, Term
 from fedsciml.problem.numbers import Untrained
@@ -167,7 +168,9 @@ def _terms(
         known = Known(
             lambda u, row: u.values - row.target.view(-1, columns), values, False
         )
-        return [Term("data", residual("data", known, weights, {}), points, values)]
+        rows = residual("data", known, weights, {})
+        sample = everywhere(data) if type(data) is dde.data.Function else None
+        return [Term("data", rows, points, values, sample=sample)]
     raise ValueError(
         f"Data of the kind {type(data).__name__} are not supported; there are PDE, "
         "TimePDE, Function and DataSet."

@@ -44,17 +44,27 @@ def double_precision(device: torch.device | str = "cpu") -> Iterator[Module]:
 
     DeepXDE's cached derivatives are dropped at the end, which would keep graphs alive.
     """
+    dtype = torch.get_default_dtype()
+    with precision(64) as dde:
+        torch.set_default_dtype(torch.float64)
+        try:
+            # A device as a context slows every call of torch.
+            same = torch.get_default_device() == torch.device(device)
+            with nullcontext() if same else torch.device(device):
+                yield dde
+        finally:
+            torch.set_default_dtype(dtype)
+            dde.gradients.clear()
+
+
+@contextmanager
+def precision(bits: int) -> Iterator[Module]:
+    """DeepXDE with numbers of 32 or 64 bits; put back at the end."""
     dde = deepxde()
-    real, dtype = dde.config.real, torch.get_default_dtype()
-    precision = real.precision
-    real.set_float64()
-    torch.set_default_dtype(torch.float64)
+    real = dde.config.real
+    before = real.precision
+    getattr(real, f"set_float{bits}")()
     try:
-        # A device as a context slows every call of torch.
-        same = torch.get_default_device() == torch.device(device)
-        with nullcontext() if same else torch.device(device):
-            yield dde
+        yield dde
     finally:
-        getattr(real, f"set_float{precision}")()
-        torch.set_default_dtype(dtype)
-        dde.gradients.clear()
+        getattr(real, f"set_float{before}")()

@@ -7,7 +7,7 @@ w mean(error^2), twice ours.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,12 +16,10 @@ from torch import Tensor
 from fedsciml.collocation import decimals
 from fedsciml.deepxde.conditions import Known, known
 from fedsciml.deepxde.package import double_precision
+from fedsciml.deepxde.samples import Data, everywhere, where_it_holds
 from fedsciml.deepxde.variables import attached, standing_in
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Residual, Row, Term
-
-Data = Any
-"""A ``deepxde.data.Data``: DeepXDE is not typed."""
 
 
 def equations(
@@ -56,7 +54,11 @@ def equations(
         most = max(of_pde or [1.0])
         shares = None if of_pde is None else [w / most for w in of_pde]
         rows = residual("pde", pde, shares, variables)
-        result.append(Term("pde", rows, points, pde.target, most, autograd=True))
+        given = data.auxiliary_var_fn is not None
+        sample = everywhere(data, partial(_auxiliary, data) if given else None)
+        result.append(
+            Term("pde", rows, points, pde.target, most, autograd=True, sample=sample)
+        )
     stops = np.cumsum(data.num_bcs)
     parts = np.split(np.asarray(data.train_x), stops)[:count]
     names = _numbered([type(condition).__name__ for condition in data.bcs])
@@ -83,6 +85,7 @@ def equations(
                     weight,
                     asked.autograd,
                     points[half:] if asked.paired else None,
+                    where_it_holds(name, condition, data, asked),
                 )
             )
     if not result:
@@ -140,16 +143,21 @@ def _unbound(name: str, error: Tensor, n: int) -> Sequence[Tensor]:
 
 
 def _pde(data: Data, points: Tensor) -> Known:
-    pde, auxiliary = data.pde, data.auxiliary_var_fn
-    if auxiliary is None:
+    pde = data.pde
+    if data.auxiliary_var_fn is None:
         return Known(lambda u, row: pde(row.points, u.values))
-    with double_precision():
-        target = torch.as_tensor(auxiliary(points.numpy()), dtype=torch.float64)
+    target = _auxiliary(data, points)
     shape = target.shape
     return Known(
         lambda u, row: pde(row.points, u.values, row.target.reshape(-1, *shape[1:])),
         target,
     )
+
+
+def _auxiliary(data: Data, points: Tensor) -> Tensor:
+    with double_precision():
+        found = data.auxiliary_var_fn(points.numpy())
+        return torch.as_tensor(found, dtype=torch.float64)
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

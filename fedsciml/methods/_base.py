@@ -114,6 +114,8 @@ class Field(NamedTuple):
             no bound.
         most: The largest size that its words may stand for; None for the length of
             theta, which no rank exceeds.
+        bulk: Whether it is most of a message though it is not as long as theta: what
+            may be rounded on its way.
         agreed: Whether it must equal the client's part of all rows, as agreed at the
             start.
     """
@@ -126,6 +128,7 @@ class Field(NamedTuple):
     least: float | None = None
     most: float | None = None
     agreed: bool = False
+    bulk: bool = False
 
 
 LOSS = Field(least=0)

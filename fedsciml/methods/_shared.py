@@ -513,9 +513,9 @@ class Shared(Fipa):
         if self.local is not None:
             fields["desired"] = Field((own,), scale=True, most=k)
         if self.upload == "sums":
-            fields["gramian"] = Field((triangle,), scale=True)
+            fields["gramian"] = Field((triangle,), scale=True, bulk=True)
             return Expected(Sums, fields)
-        fields["numbers"] = Field(("numbers",), scale=True, most=triangle)
+        fields["numbers"] = Field(("numbers",), scale=True, most=triangle, bulk=True)
         if isinstance(self.rank, Budget):
             fields["spectrum"] = Field(("values",))
         return Expected(Rows, fields)
@@ -537,10 +537,11 @@ class Shared(Fipa):
         basis = self._anchors.basis(opening.theta, opening.span)
         if answer is told and (wrong := _differs(basis, opening, told)):
             return wrong
-        sketch, left = _lifted(told, basis, CLEAR)
+        clear = max(CLEAR, 1e3 * unit)
+        sketch, left = _lifted(told, basis, clear)
         plain = opening.plain
         if self.upload == "sums":  # what is not clear is not there
-            size = symmetric(told.gramian, basis.size).trace().clamp(min=0) * CLEAR
+            size = symmetric(told.gramian, basis.size).trace().clamp(min=0) * clear
             unclear = float(basis.whitening.norm() * size.sqrt())
             plain = replace(plain, reach=max(plain.reach, unclear / (plain.top or 1.0)))
         conversation: list[tuple[Record, Any]] = [(plain, sketch)]
@@ -595,11 +596,16 @@ are held against each other: its square root loses half of the digits."""
 
 
 def missing(problem: Problem) -> str | None:
-    """Why a problem has no anchors; None if it has."""
+    """Why a problem has no anchors; None if it has.
+
+    A sample is a user's function, as is a target at the points that it draws.
+    """
     try:
         problem.anchors(1)
     except ValueError as error:
         return str(error)
+    except Exception as error:
+        return f"drawing them raises {type(error).__name__}: {error}"
     return None
 
 

@@ -240,13 +240,14 @@ class Balanced(Wrapped):
                 return ValueError(f"it has traces of {found} terms; there are {terms}")
             return None
         inner = state.inner or self.method.start(state.theta, state.seed)
-        said = [
+        factors = [ask.factors for ask, _ in said if isinstance(ask, Scaled)]
+        on = self._on(factors[0]) if factors else self.method
+        plain = [
             (ask, told.answer if isinstance(told, Weighed) else told)
             for ask, told in unwrapped(said, Scaled)
             if not isinstance(told, Sizes)
         ]
-        on = self.method if state.factors is None else self._on(state.factors)
-        return on.objection(problem, inner, client, said, unit)
+        return on.objection(problem, inner, client, plain, unit)
 
     def renewed(self, state: State) -> State:
         """The method's renewed state; the factors stay."""

@@ -48,6 +48,7 @@ from fedsciml.methods import (
     flatten,
     rebuild,
 )
+from fedsciml.methods._shared import Shared
 from fedsciml.problem import Problem
 from fedsciml.registry import Word, options_of
 from fedsciml.residual import System
@@ -85,7 +86,8 @@ class Memory(Record):
 class Compressed(Wrapped):
     """A federated method whose clients round what they send.
 
-    Rounded is what is as long as theta: sketches, updates, gradients. With feedback the
+    Rounded is what is as long as theta, sketches, updates, gradients, and rows or
+    gramians in a shared basis, of which there is no feedback. With feedback the
     sizes of W and of R are held against the other clients' in their stead.
 
     Args:
@@ -111,6 +113,15 @@ class Compressed(Wrapped):
             raise ValueError(
                 f"Method {self.name} is centralised: nothing is sent that could be "
                 "compressed. Leave the compression out."
+            )
+        inner = self.method
+        while isinstance(inner, Wrapped):
+            inner = inner.method
+        if self.feedback and isinstance(inner, Shared):
+            raise ValueError(
+                "Feedback follows the rows of a sketch from round to round; in a "
+                "shared basis, which changes in every round, there are none. Leave "
+                "feedback out."
             )
 
     @property
@@ -249,14 +260,15 @@ def compressed(method: Method, text: str) -> Method:
 
 
 def _long(expected: Expected, size: int) -> list[str]:
-    """Names of what is [..., p]; losses at p candidates, which may overflow, are not.
+    """Names of what is [..., p] or bulky; losses at p candidates are not.
 
     The name of a field of a field is ``outer.inner``.
     """
     found: list[str] = []
 
     def seen(name: str, given: Field) -> Field:
-        if given.finite and given.shape is not None and given.shape[-1:] == (size,):
+        long = given.shape is not None and given.shape[-1:] == (size,)
+        if given.finite and (long or given.bulk):
             found.append(name)
         return given
 

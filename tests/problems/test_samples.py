@@ -116,7 +116,7 @@ def jacobian(problem: Problem, rows: tuple[Rows, ...], theta: Tensor) -> Tensor:
 
 
 def outside(problem: Problem, n: int) -> float:
-    """Worst |J_m (I - Q Q^T)| / |J_m| of the clients at the start, of 1000 rows a term.
+    """Worst |J_m (I - Q Q^T)| / |J_m| of the clients at the start, of 300 rows a term.
 
     Q is the row space of the Jacobian of n anchors of each term, to 1e-8 of its norm.
     """
@@ -128,7 +128,7 @@ def outside(problem: Problem, n: int) -> float:
     assert q.shape[1] < len(start)  # or every row were in it
     worst = 0.0
     for shard in problem.shards():
-        own = jacobian(problem, few(shard, 1000).rows, start)
+        own = jacobian(problem, few(shard, 300).rows, start)
         missed = torch.linalg.matrix_norm(own - own @ q @ q.T, 2)
         worst = max(worst, float(missed / torch.linalg.matrix_norm(own, 2)))
     return worst

@@ -289,8 +289,8 @@ def test_help_lists_problems_methods_and_their_options(
         ((*SMALL, "--compress", "float16"), ["float32, bfloat16", "'float16'"]),
         ((*SMALL, "--resample", "0"), ["at least 1 round, got every = 0"]),
         (
-            ("sine2", "--resample", "5"),
-            ["No term of problem 'sine2' can be drawn again"],
+            ("terrain", "--resample", "5"),
+            ["Targets of term 'elevation' are values at its own points"],
         ),
         ((*FEDAVG, "--min-clients", "9"), ["A round of 9 clients was asked for"]),
         ((*FEDAVG, "--min-clients", "9", "--out", "a/b"), ["A round of 9 clients"]),

@@ -539,14 +539,16 @@ class Shared(Fipa):
             return wrong
         clear = max(CLEAR, 1e3 * unit)
         sketch, left = _lifted(told, basis, clear)
-        plain = opening.plain
+        plain, slack = opening.plain, 1.0
         if self.upload == "sums":  # what is not clear is not there
+            slack += 10 * max(unit, torch.finfo(basis.triangle.dtype).eps) / clear
             size = symmetric(told.gramian, basis.size).trace().clamp(min=0) * clear
             unclear = float(basis.whitening.norm() * size.sqrt())
             plain = replace(plain, reach=max(plain.reach, unclear / (plain.top or 1.0)))
+        sketch = replace(sketch, loss=slack * sketch.loss)
         conversation: list[tuple[Record, Any]] = [(plain, sketch)]
         if isinstance(ask, Coordinates):
-            found = Found(answer.losses, answer.targets @ left)
+            found = Found(slack * answer.losses, answer.targets @ left)
             conversation.append((ask.plain(basis), found))
         return super().objection(problem, state, client, conversation, unit)
 

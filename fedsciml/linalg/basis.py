@@ -153,7 +153,7 @@ def pivots(
         )
     while True:
         rows = min(rank + OVERSAMPLE, most)
-        exact = 2 * rows >= most
+        exact = rows >= most
         if exact:
             small = jacobian.mT
         else:

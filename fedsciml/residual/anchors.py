@@ -29,10 +29,10 @@ FEWEST = 32
 MOST = 8192
 """Anchors of a term at most: of more the Jacobian would not fit."""
 
-BELOW = 0.03
+BELOW = 0.1
 """Part of the cut-off down to which pivots are chosen: rows of a pivoted QR fall behind
-the singular values. In 1-D that takes two or three directions more, and the errors
-end at 1e-15 instead of 1e-13."""
+the singular values. In 1-D that takes a direction or two more, and the errors
+end at 1e-14 to 1e-15 instead of 1e-13."""
 
 KNOWN = 500
 """Rounding units above which what a row of the anchors adds is more than noise."""
@@ -191,9 +191,10 @@ class Anchors:
 
 
 def _needed(pivots: int) -> int:
-    """Anchors for so many pivots of a term: a power of two, to change seldom."""
+    """Anchors for so many pivots of a term: 2^i or 3 2^i, to change seldom."""
     wanted = max(SPARSE * pivots, min(DENSE * pivots, FIRST), FEWEST)
-    return min(1 << (wanted - 1).bit_length(), MOST)
+    power = 1 << (wanted - 1).bit_length()
+    return min(power if 4 * wanted > 3 * power else 3 * power // 4, MOST)
 
 
 def _same(found: tuple[Tensor, Span, Basis], theta: Tensor, span: Span) -> bool:

@@ -19,6 +19,12 @@ LITTLE = 0.01
 ROSE = 10.0
 """Factor by which the loss rose where something went wrong."""
 
+MUCH = 0.1
+"""Part of the gradient outside of a shared basis that is much."""
+
+ROUNDING = 1e-16
+"""Part of the greatest loss below which gradients are mostly rounding."""
+
 MANY = 10
 """Rounds after which a run should have come somewhere."""
 
@@ -39,6 +45,7 @@ def review(
         *_left_out(history),
         *_unmerged(problem, history, holders),
         *_suspected(history),
+        *_outside(history),
         *_standing(history),
     ]
 
@@ -94,6 +101,22 @@ def _suspected(history: Sequence[Round]) -> Iterator[str]:
                 "the solution is hardest in its part. Run without it to compare, or "
                 "with drop_suspects."
             )
+
+
+def _outside(history: Sequence[Round]) -> Iterator[str]:
+    """Anchors that miss what the clients' rows tell."""
+    peak = max(line.loss for line in history)
+    late = [line for line in history if line.round > EARLY]
+    late = [line for line in late if line.loss > ROUNDING * peak]
+    missed = [x for line in late if (x := line.outside or 0.0) > MUCH]
+    if len(missed) > OFTEN * len(late):
+        yield (
+            f"In {len(missed)} of {len(late)} rounds more than {MUCH:.0%} of the "
+            f"gradient, {max(missed):.0%} at most, lay outside of the basis that the "
+            "anchors span: the samples of the terms do not cover the clients' points, "
+            "or the residual depends on their targets. The steps were restricted to "
+            "what is covered. Mend Term(sample=...), or take basis own."
+        )
 
 
 def _standing(history: Sequence[Round]) -> Iterator[str]:

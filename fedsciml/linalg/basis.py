@@ -152,7 +152,7 @@ def pivots(
             "of its term"
         )
     while True:
-        rows = min(rank + OVERSAMPLE, most)
+        rows = min(5 * rank // 4 + OVERSAMPLE, most)
         exact = rows >= most
         if exact:
             small = jacobian.mT

@@ -66,7 +66,7 @@ from fedsciml.methods._sums import added, losses, total
 from fedsciml.policies import MARGIN, Candidates, Probed
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.residual.anchors import MOST, Anchors, Span
+from fedsciml.residual.anchors import Anchors, Span
 
 Upload = Literal["rows", "sums"]
 """A client's own rows of the shared basis, or what only needs to be added."""
@@ -74,7 +74,7 @@ Upload = Literal["rows", "sums"]
 PRODUCTS = 8
 """Random products that measure what lies outside: to a third of its norm."""
 
-ALARM = 0.1
+ALARM = 0.01
 """Part of the gradient outside of the span from which it is asked for."""
 
 AGREE = {torch.float64: 1e-10, torch.float32: 1e-3}
@@ -320,7 +320,7 @@ class Shared(Fipa):
             direction = added(part.gradient for part in parts.values())
             scale = float(direction.norm()) / (2 * total(sent.values())) ** 0.5
             ask = _anchored(plain, replace(span, beyond=direction, scale=scale))
-            counts = tuple(min(MOST, 2 * n) for n in counts)
+            counts = self._anchors.more(counts)
             sent = yield ask
         return self._merged(state, ask, sent, counts, missed)
 
@@ -496,7 +496,7 @@ class Shared(Fipa):
         if isinstance(ask, Coordinates):
             steps, k = ask.coordinates.shape
             count = steps * len(ask.lengths) + 1
-            width: int | str = "r" if self.upload == "rows" else k
+            width: int | str = f"r of {k}" if self.upload == "rows" else k
             loss = Field((count,), finite=False, least=0)
             targets = Field((count, width), finite=False, most=k)
             return Expected(Found, {"losses": loss, "targets": targets})
@@ -508,14 +508,14 @@ class Shared(Fipa):
             "check": Field((CHECKS,)),
             "outside": Field((PRODUCTS,)),
         }
-        own: int | str = "r" if self.upload == "rows" else k
+        own: int | str = f"r of {k}" if self.upload == "rows" else k
         fields["target"] = Field((own,), scale=True, most=k)
         if self.local is not None:
             fields["desired"] = Field((own,), scale=True, most=k)
         if self.upload == "sums":
             fields["gramian"] = Field((triangle,), scale=True, bulk=True)
             return Expected(Sums, fields)
-        fields["numbers"] = Field(("numbers",), scale=True, most=triangle, bulk=True)
+        fields["numbers"] = Field((f"B of {k}",), scale=True, most=triangle, bulk=True)
         if isinstance(self.rank, Budget):
             fields["spectrum"] = Field(("values",))
         return Expected(Rows, fields)

@@ -29,6 +29,9 @@ FEWEST = 32
 MOST = 8192
 """Anchors of a term at most: of more the Jacobian would not fit."""
 
+ENOUGH = 1024
+"""Anchors of a term up to which more are taken where they miss what clients have."""
+
 BELOW = 0.1
 """Part of the cut-off down to which pivots are chosen: rows of a pivoted QR fall behind
 the singular values. In 1-D that takes a direction or two more, and the errors
@@ -164,6 +167,11 @@ class Anchors:
         span = Span(torch.tensor(wanted, dtype=torch.int32), rows.to(torch.int32))
         self._found = theta, span, basis(jacobian, rows, self.whiten)
         return span, tuple(wanted if counts else needed)
+
+    @staticmethod
+    def more(counts: Sequence[int]) -> tuple[int, ...]:
+        """Anchors to begin a round with where those of the last one missed much."""
+        return tuple(max(n, min(2 * n, ENOUGH)) for n in counts)
 
     def basis(self, theta: Tensor, span: Span) -> Basis:
         """The basis of a span at theta [p].

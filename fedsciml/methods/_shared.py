@@ -496,7 +496,7 @@ class Shared(Fipa):
         if isinstance(ask, Coordinates):
             steps, k = ask.coordinates.shape
             count = steps * len(ask.lengths) + 1
-            width: int | str = "r" if self.upload == "rows" else k
+            width: int | str = f"r of {k}" if self.upload == "rows" else k
             loss = Field((count,), finite=False, least=0)
             targets = Field((count, width), finite=False, most=k)
             return Expected(Found, {"losses": loss, "targets": targets})
@@ -508,16 +508,18 @@ class Shared(Fipa):
             "check": Field((CHECKS,)),
             "outside": Field((PRODUCTS,)),
         }
-        own: int | str = "r" if self.upload == "rows" else k
+        # Asked again with one direction more, a client may send more rows.
+        own: int | str = f"r of {k}" if self.upload == "rows" else k
         fields["target"] = Field((own,), scale=True, most=k)
         if self.local is not None:
             fields["desired"] = Field((own,), scale=True, most=k)
         if self.upload == "sums":
             fields["gramian"] = Field((triangle,), scale=True, bulk=True)
             return Expected(Sums, fields)
-        fields["numbers"] = Field(("numbers",), scale=True, most=triangle, bulk=True)
+        numbers = Field((f"numbers of {k}",), scale=True, most=triangle, bulk=True)
+        fields["numbers"] = numbers
         if isinstance(self.rank, Budget):
-            fields["spectrum"] = Field(("values",))
+            fields["spectrum"] = Field((f"values of {k}",))
         return Expected(Rows, fields)
 
     def objection(

@@ -262,6 +262,7 @@ class Shared(Fipa):
     anchors: Anchors | None = None
 
     _first: ClassVar[type[_fipa.State]] = State
+    _fixed: ClassVar[int] = CHECKS + PRODUCTS
 
     def bound(
         self,

@@ -415,6 +415,21 @@ def test_an_extension_adds_the_outside_direction_alone(whiten: bool) -> None:
     torch.testing.assert_close(whitened, expected, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.xfail(
+    strict=True,
+    raises=RuntimeError,
+    reason="a whitening of no directions is taken for none, and the sums fail",
+)
+def test_a_basis_of_no_directions_can_be_extended_and_whitened() -> None:
+    j = random(6, 9)
+    empty = basis(j, pivots(j, 1e9, seeded(0)))
+    assert empty.size == 0
+    found = extended(empty, random(9), 2.0)
+    torch.testing.assert_close(
+        found.whitened(found.restricted(j)), found.restricted(j) / 2
+    )
+
+
 CANONICAL = ["graded", "wide", "tall", "clustered", "clustered and wide", "smooth"]
 
 

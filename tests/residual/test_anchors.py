@@ -92,7 +92,7 @@ def test_counts_grow_where_a_term_has_many_pivots(name: str, reach: float) -> No
         # Not more than are asked for: of a choice among fewer there were as many.
         assert count == FEWEST or not enough(count // 2, pivots_ + 3)
     if reach == 1e-10:
-        assert max(counts) == FIRST
+        assert max(counts) > FEWEST
 
 
 def test_a_first_round_begins_with_many_and_the_next_with_what_is_needed(
@@ -103,7 +103,7 @@ def test_a_first_round_begins_with_many_and_the_next_with_what_is_needed(
     for count, pivots_ in zip(after, own(problem, span), strict=True):
         assert enough(count, pivots_)
         assert FEWEST <= count <= FIRST
-        assert count & (count - 1) == 0  # a power of two
+        assert count in [f * 2**i for f in (1, 3) for i in range(9)]  # changes seldom
     ends = own(problem, span)[1]
     assert ends <= 2  # two points, however many anchors
     assert after[1] == FEWEST

@@ -7,6 +7,7 @@ client, a network and a residual that only torch's autograd can differentiate.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
@@ -16,7 +17,8 @@ from fedsciml.collocation import strips, uniform
 from fedsciml.network import MLP, ModuleNetwork
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
-from fedsciml.problem import Problem, Row, Term
+from fedsciml.problem import Drawn, Problem, Row, Sampler, Term
+from fedsciml.problem.checks import joined
 from fedsciml.residual import System
 
 
@@ -296,6 +298,37 @@ CASES: dict[str, Callable[[], Problem]] = {
         plain,
     )
 }
+
+
+def sampled(problem: Problem, upper: float = 1.0) -> Problem:
+    """A case with a sample for each of its terms.
+
+    Points are drawn in the box that holds those of the term; ends are drawn among them.
+
+    Args:
+        problem: One of ``CASES``.
+        upper: Part of the box in which they are drawn, from its lower corner on.
+    """
+
+    def among(term: Term) -> Sampler:
+        points = joined(term.points)
+        low, high = points.amin(0), points.amax(0)
+        apart = None if term.partner is None else joined(term.partner)[0] - points[0]
+
+        def sample(n: int, generator: Generator) -> Drawn:
+            if len(points.unique(dim=0)) <= 2:
+                draws = torch.randint(len(points), (n,), generator=generator)
+                return Drawn(points[draws])
+            x = uniform(
+                n, [0.0] * points.shape[1], [upper] * points.shape[1], generator
+            )
+            x = low + (high - low) * x
+            return Drawn(x, None if apart is None else x + apart)
+
+        return sample
+
+    terms = [replace(term, sample=among(term)) for term in problem.terms]
+    return replace(problem, terms=terms)
 
 
 def linear() -> Problem:

@@ -275,6 +275,8 @@ class Fipa(Method):
     compares = True
     stands_in = True
     _first: ClassVar[type[State]] = State
+    _fixed: ClassVar[int] = 0
+    """Numbers that a client sends beside rows and loss."""
 
     def round(self, state: State) -> Exchanges[State]:
         """Sketches up; candidate steps down, losses up; the step that is taken."""
@@ -421,7 +423,7 @@ class Fipa(Method):
             like: Of the dtype that is sent.
         """
         sent = 1 if self.local is None else 2  # target, desired
-        return budget(self.rank, clients, like, width + sent, 0)
+        return budget(self.rank, clients, like, width + sent, self._fixed)
 
     def _candidates(self, problem: Spectrum, policy: object) -> Candidates:
         found = self.policy.propose(problem, policy)

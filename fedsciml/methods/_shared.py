@@ -262,6 +262,7 @@ class Shared(Fipa):
     anchors: Anchors | None = None
 
     _first: ClassVar[type[_fipa.State]] = State
+    _fixed: ClassVar[int] = CHECKS + PRODUCTS
 
     def bound(
         self,
@@ -508,6 +509,7 @@ class Shared(Fipa):
             "check": Field((CHECKS,)),
             "outside": Field((PRODUCTS,)),
         }
+        # Asked again with one direction more, a client may send more rows.
         own: int | str = f"r of {k}" if self.upload == "rows" else k
         fields["target"] = Field((own,), scale=True, most=k)
         if self.local is not None:
@@ -515,9 +517,10 @@ class Shared(Fipa):
         if self.upload == "sums":
             fields["gramian"] = Field((triangle,), scale=True, bulk=True)
             return Expected(Sums, fields)
-        fields["numbers"] = Field((f"B of {k}",), scale=True, most=triangle, bulk=True)
+        numbers = Field((f"numbers of {k}",), scale=True, most=triangle, bulk=True)
+        fields["numbers"] = numbers
         if isinstance(self.rank, Budget):
-            fields["spectrum"] = Field(("values",))
+            fields["spectrum"] = Field((f"values of {k}",))
         return Expected(Rows, fields)
 
     def objection(

@@ -55,12 +55,12 @@ class Basis(NamedTuple):
     Attributes:
         directions: Q, shape [p, k], orthonormal.
         triangle: R of the pivots, shape [k, k], upper triangular.
-        whitening: R_w, shape [k, k], upper triangular; empty where nothing is summed.
+        whitening: R_w, shape [k, k], upper triangular; None where nothing is summed.
     """
 
     directions: Tensor
     triangle: Tensor
-    whitening: Tensor
+    whitening: Tensor | None = None
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -83,8 +83,19 @@ class Basis(NamedTuple):
     def whitened(self, restricted: Tensor) -> Tensor:
         """A = J W from J Q, shape [n, k]."""
         return torch.linalg.solve_triangular(
-            self.whitening, restricted, upper=True, left=False
+            self.scales, restricted, upper=True, left=False
         )
+
+    @property
+    def scales(self) -> Tensor:
+        """R_w.
+
+        Raises:
+            ValueError: If the basis was made without.
+        """
+        if self.whitening is None:
+            raise ValueError("This basis was made without a whitening; make it with.")
+        return self.whitening
 
     def coordinates(self, steps: Tensor) -> Tensor:
         """z = Q^T D of steps [..., p], shape [..., k]."""
@@ -114,7 +125,7 @@ class Basis(NamedTuple):
         left = gaussian(CHECKS, p, generator, self.directions)
         right = gaussian(k, CHECKS, generator, self.directions)
         rows = (left @ self.directions) @ (self.triangle @ right)
-        if not len(self.whitening):
+        if self.whitening is None:
             return rows.diagonal()
         return rows.diagonal() + (self.whitening @ right).norm(dim=0)
 
@@ -163,6 +174,7 @@ def pivots(
         if not exact:  # of the rows of Omega, as many are left for column j
             lengths = lengths / torch.arange(rows, 0, -1) ** 0.5
         found = int((lengths > cutoff).long().cumprod(0).sum())
+        found = max(found, int((lengths[:1] > 0).sum()))
         if exact or found <= rows - OVERSAMPLE:
             return torch.from_numpy(order[:found].astype("int64"))
         rank = 2 * rank
@@ -177,10 +189,7 @@ def basis(jacobian: Tensor, pivots: Tensor, whiten: bool = True) -> Basis:
         whiten: Whether that is wanted: it costs as much again.
     """
     q, r = _positive(jacobian[pivots.to(jacobian.device)].mT)
-    whitening = r.new_zeros(0, 0)
-    if whiten:
-        _, whitening = _positive(jacobian @ q)
-    return Basis(q, r, whitening)
+    return Basis(q, r, _positive(jacobian @ q)[1] if whiten else None)
 
 
 def extended(basis: Basis, direction: Tensor, scale: float) -> Basis:
@@ -195,7 +204,7 @@ def extended(basis: Basis, direction: Tensor, scale: float) -> Basis:
     q = torch.cat([basis.directions, (rest / rest.norm())[:, None]], dim=1)
     last = q.new_tensor([[scale]])
     whitening = basis.whitening
-    if len(whitening):
+    if whitening is not None:
         whitening = torch.block_diag(whitening, last)
     return Basis(q, torch.block_diag(basis.triangle, last), whitening)
 
@@ -233,7 +242,7 @@ def summed(basis: Basis, gram: Tensor, target: Tensor, seen: float = SEEN) -> Sp
     w, x = w[some].flip(0), x[:, some].flip(1)
     inverse = x / w.sqrt()
     found = spectrum(
-        Sketch(w.sqrt()[:, None] * (x.mT @ basis.whitening), target @ inverse)
+        Sketch(w.sqrt()[:, None] * (x.mT @ basis.scales), target @ inverse)
     )
     return found._replace(left=inverse @ found.left)
 

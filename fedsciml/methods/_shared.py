@@ -546,7 +546,7 @@ class Shared(Fipa):
         if self.upload == "sums":  # what is not clear is not there
             slack += 10 * max(unit, torch.finfo(basis.triangle.dtype).eps) / clear
             size = symmetric(told.gramian, basis.size).trace().clamp(min=0) * clear
-            unclear = float(basis.whitening.norm() * size.sqrt())
+            unclear = float(basis.scales.norm() * size.sqrt())
             plain = replace(plain, reach=max(plain.reach, unclear / (plain.top or 1.0)))
         sketch = replace(sketch, loss=slack * sketch.loss)
         conversation: list[tuple[Record, Any]] = [(plain, sketch)]
@@ -675,7 +675,7 @@ def _differs(basis: Basis, ask: Anchored, told: Rows | Sums) -> ValueError | Non
                 f"{wanted}"
             )
     own = basis.check(generator(ask.seed, ask.round, -1))
-    size = float(basis.triangle.norm() + basis.whitening.norm()) * k**0.5
+    size = float(basis.triangle.norm()) * k**0.5
     differ = float((told.check - own).abs().max()) / max(size, TINY)
     if differ <= AGREE[own.dtype]:
         return None
@@ -689,7 +689,7 @@ def _differs(basis: Basis, ask: Anchored, told: Rows | Sums) -> ValueError | Non
 def _gradient(answer: Rows | Sums, basis: Basis) -> Tensor:
     """J^T r of a client in the coordinates z, shape [k]."""
     if isinstance(answer, Sums):
-        return -(answer.target @ basis.whitening)
+        return -(answer.target @ basis.scales)
     plain = _plain(answer, basis.size)
     return -(plain.target @ plain.factor)
 

@@ -165,7 +165,7 @@ class Anchors:
                 break
             wanted, rank = more, max(rank, len(rows))
         span = Span(torch.tensor(wanted, dtype=torch.int32), rows.to(torch.int32))
-        self._found = theta, span, basis(jacobian, rows, self.whiten)
+        self._found = theta.clone(), span, basis(jacobian, rows, self.whiten)
         return span, tuple(wanted if counts else needed)
 
     @staticmethod
@@ -194,7 +194,7 @@ class Anchors:
         found = basis(jacobian, rows, self.whiten)
         if span.beyond is not None:
             found = extended(found, span.beyond, span.scale)
-        self._found = theta, span, found
+        self._found = theta.clone(), span, found
         return found
 
 

@@ -224,26 +224,37 @@ def symmetric(triangle: Tensor, k: int) -> Tensor:
     return found
 
 
-def summed(basis: Basis, gram: Tensor, target: Tensor, seen: float = SEEN) -> Spectrum:
+def root(gram: Tensor, seen: float = SEEN) -> tuple[Tensor, Tensor]:
+    """A factor of a gramian G = X diag(w) X^T, and its pseudo-inverse.
+
+    Args:
+        gram: G, shape [k, k].
+        seen: Least eigenvalue, relative to the largest, that tells anything.
+
+    Returns:
+        diag(sqrt w) X^T, shape [k', k], the longest row first, and X diag(1 / sqrt w),
+        shape [k, k'].
+    """
+    w, x = torch.linalg.eigh(gram)
+    some = w > seen * w[-1:].clamp(min=0)
+    w, x = w[some].flip(0).sqrt(), x[:, some].flip(1)
+    return w[:, None] * x.mT, x / w
+
+
+def summed(basis: Basis, gram: Tensor, target: Tensor) -> Spectrum:
     """The problem in the coordinates z from the sums of whitened gramians and targets.
 
     Args:
         basis: That they were made in.
         gram: G = A^T A, shape [k, k].
         target: t = -A^T r, shape [k].
-        seen: Least eigenvalue of G, relative to the largest, that tells anything.
 
     Returns:
         Spectrum with basis [k', k]; ``left`` [k, k'] maps another t to its c, so that
         t(theta + D) @ left is the target there.
     """
-    w, x = torch.linalg.eigh(gram)
-    some = w > seen * w[-1:].clamp(min=0)
-    w, x = w[some].flip(0), x[:, some].flip(1)
-    inverse = x / w.sqrt()
-    found = spectrum(
-        Sketch(w.sqrt()[:, None] * (x.mT @ basis.scales), target @ inverse)
-    )
+    factor, inverse = root(gram)
+    found = spectrum(Sketch(factor @ basis.scales, target @ inverse))
     return found._replace(left=inverse @ found.left)
 
 

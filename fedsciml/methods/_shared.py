@@ -32,6 +32,7 @@ from fedsciml.linalg.basis import (
     Basis,
     gramian,
     packed,
+    root,
     summed,
     symmetric,
     trapezoid,
@@ -658,9 +659,9 @@ def _lifted(told: Rows | Sums, basis: Basis, seen: float) -> tuple[Sketched, Ten
         left = torch.eye(len(told.target)).to(told.target)
         return replace(plain, factor=basis.steps(plain.factor)), left
     gram = symmetric(told.gramian, basis.size)
-    problem = summed(basis, gram, told.target, seen)
-    factor = problem.s[:, None] * basis.steps(problem.basis)
-    return Sketched(factor, problem.c, told.loss), problem.left
+    factor, inverse = root(gram, seen)
+    factor = basis.steps(factor @ basis.scales)
+    return Sketched(factor, told.target @ inverse, told.loss), inverse
 
 
 def _differs(basis: Basis, ask: Anchored, told: Rows | Sums) -> ValueError | None:

@@ -193,11 +193,12 @@ class Problem(Outlined):
         found = []
         for t, (term, count) in enumerate(zip(self.terms, counts, strict=True)):
             generator = Generator().manual_seed((seed * 1_000_003 + t) % 2**63)
-            points, partner, target = term.drawn(count, generator)
+            drawn = term.drawn(count, generator)
+            points, target = drawn.points, drawn.target
             if target is None:
                 target = self.target(t, points)
             weight = (term.weight / len(points)) ** 0.5
-            found.append(Rows(t, points, target, weight, partner))
+            found.append(Rows(t, points, target, weight, drawn.partner))
         return tuple(found)
 
     def moved(self, rows: Rows, points: Tensor) -> Rows:

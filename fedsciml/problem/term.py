@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -59,8 +58,11 @@ Residual i may depend on the jets and rows of point i alone.
 """
 
 
-class Drawn(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class Drawn(Outlined):
     """Points that a term's ``sample`` draws, where points alone are not enough.
+
+    Equal only to itself, as it holds tensors.
 
     Attributes:
         points: Shape [n, d].
@@ -175,7 +177,8 @@ class Term(Outlined):
         found = found if isinstance(found, Drawn) else Drawn(found)
         points = joined(found.points).to(torch.float64)
         partner, target = (
-            None if x is None else joined(x).to(torch.float64) for x in found[1:]
+            None if x is None else joined(x).to(torch.float64)
+            for x in (found.partner, found.target)
         )
         d = joined(self.points).shape[1]
         if points.ndim != 2 or points.shape[1] != d or not len(points):

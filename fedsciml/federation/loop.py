@@ -187,7 +187,7 @@ def run(
         "problem": problem.name,
         "problem_parameters": problem.parameters,
         "method": method.name,
-        "method_options": describe(method),
+        "method_options": describe(bound),
         "clients": 1 if method.pooled else problem.clients,
         "rounds": rounds,
         "seed": seed,
@@ -325,6 +325,10 @@ def _interval(reached: Checkpoint) -> int:
     return HELD_OUT * max(1, math.ceil(cost / a_round / LITTLE / HELD_OUT))
 
 
+_TOLD = ("name", "pooled")
+"""Options that a record has elsewhere."""
+
+
 def describe(method: object) -> dict[str, object]:
     """A method's options as plain data, for the record.
 
@@ -333,7 +337,7 @@ def describe(method: object) -> dict[str, object]:
     """
     if not is_dataclass(method) or isinstance(method, type):
         return {}
-    names = [f.name for f in fields(method) if f.name not in ("name", "pooled")]
+    names = [f.name for f in fields(method) if f.compare and f.name not in _TOLD]
     return {name: _plain(getattr(method, name)) for name in names}
 
 

@@ -20,7 +20,7 @@ parts, p numbers each, and their sum becomes one more direction of the same roun
 """
 
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -260,7 +260,7 @@ class Shared(Fipa):
     """
 
     upload: Upload = "rows"
-    anchors: Anchors | None = None
+    anchors: Anchors | None = field(default=None, compare=False, repr=False)
 
     _first: ClassVar[type[_fipa.State]] = State
     _fixed: ClassVar[int] = CHECKS + PRODUCTS
@@ -273,8 +273,7 @@ class Shared(Fipa):
     ) -> Method:
         """With the problem's anchors; by own sketches where it has none."""
         if missing(problem):
-            plain = (self.policy, self.rank, self.sketch, self.local)
-            return Fipa(*plain, self.name, self.pooled)
+            return Fipa(*_plain_options(self))
         whiten = self.upload == "sums"
         return replace(self, anchors=Anchors(problem, device, dtype, whiten=whiten))
 
@@ -592,6 +591,28 @@ class Shared(Fipa):
         found = _judged(moves @ plain.factor.mT - plain.target, left)
         unseen = plain.loss - float(plain.target @ plain.target) / 2
         return replace(found, losses=(found.losses + unseen).clamp(min=0)), last
+
+
+@dataclass(frozen=True)
+class Sharing(Fipa):
+    """FIPA in a shared basis where a problem has anchors, and by own sketches else.
+
+    Until it is bound it is FIPA by own sketches.
+    """
+
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """What suits the problem."""
+        return Shared(*_plain_options(self)).bound(problem, device, dtype)
+
+
+def _plain_options(method: Fipa) -> tuple[Any, ...]:
+    """The fields of FIPA by own sketches."""
+    return tuple(getattr(method, f.name) for f in fields(Fipa))
 
 
 TINY = torch.finfo(torch.float64).tiny

@@ -20,7 +20,7 @@ from fedsciml import policies
 from fedsciml.linalg.ranks import AboveCutoff, parse
 from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._local import Local, Solver
-from fedsciml.methods._shared import Shared, Upload
+from fedsciml.methods._shared import Shared, Sharing, Upload
 from fedsciml.methods._sketching import Sketcher
 
 
@@ -33,7 +33,7 @@ def make(
     learning_rate: float | None = None,
     local_damping: float | None = None,
     keep_state: bool = False,
-    basis: Literal["own", "shared"] = "own",
+    basis: Literal["own", "shared"] | None = None,
     upload: Upload = "rows",
 ) -> Fipa:
     """FIPA from plain options.
@@ -50,8 +50,9 @@ def make(
         learning_rate: Of the local solvers adam and sgd; 1e-3 if not given.
         local_damping: Of the local solver gauss_newton; 1e-6 if not given.
         keep_state: Clients keep their solver's state over the rounds.
-        basis: Each client's own sketch, p numbers a row; or in a basis that all parties
-            find alike from public points, for problems whose terms have a sample.
+        basis: Each client's own sketch, p numbers a row; or shared, a basis that all
+            parties find alike from public points. None stands for shared where all
+            terms of the problem have a sample, else own.
         upload: In a shared basis: a client's own rows, or a gramian that only needs to
             be added to those of the others.
 
@@ -60,9 +61,10 @@ def make(
     """
     training = _training(local, tau, learning_rate, local_damping, keep_state)
     step, schedule = policies.parse(policy), parse(rank)
-    if basis == "own":
-        _refuse("basis own", ["upload"] * (upload != "rows"))
-        return Fipa(step, schedule, sketch, training)
+    if basis != "shared":
+        _refuse(f"basis {basis}", ["upload"] * (upload != "rows"))
+        shared = basis is None and sketch == "range"
+        return (Sharing if shared else Fipa)(step, schedule, sketch, training)
     _refuse("basis shared", ["sketch"] * (sketch != "range"))
     if upload == "sums":
         _refuse("upload sums", ["rank"] * (schedule != AboveCutoff()))

@@ -124,6 +124,15 @@ class Compressed(Wrapped):
                 "feedback out."
             )
 
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """Around the bound method; with feedback as it is, by own sketches."""
+        return self if self.feedback else super().bound(problem, device, dtype)
+
     @property
     def _dtype(self) -> torch.dtype:
         dtype: torch.dtype = getattr(torch, self.dtype)

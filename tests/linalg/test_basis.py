@@ -21,7 +21,7 @@ from fedsciml.linalg import (
     unpacked,
 )
 from fedsciml.linalg.solve import spectrum
-from fedsciml.methods._shared import AGREE
+from fedsciml.methods._anchored import AGREE
 
 FLAT = torch.float32
 

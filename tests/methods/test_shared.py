@@ -23,8 +23,11 @@ from fedsciml.federation.inprocess import LocalClients
 from fedsciml.linalg import Basis
 from fedsciml.linalg.ranks import Fixed
 from fedsciml.methods import Local, Method, Record, payload
+from fedsciml.methods._anchored import PRODUCTS, Coordinates
 from fedsciml.methods._local import Solver, train
-from fedsciml.methods._shared import PRODUCTS, Coordinates, Rows, Shared, Sums, Upload
+from fedsciml.methods._rows import Rows
+from fedsciml.methods._shared import Shared, Upload
+from fedsciml.methods._summed import Sums
 from fedsciml.network.jet import Jet
 from fedsciml.policies.line_search import LineSearch
 from fedsciml.problem import Row

@@ -25,7 +25,15 @@ from fedsciml.linalg import Basis
 from fedsciml.linalg.ranks import Fixed
 from fedsciml.methods import Local, Method, Record, payload
 from fedsciml.methods._local import Solver, train
-from fedsciml.methods._shared import PRODUCTS, Coordinates, Rows, Shared, Sums, Upload
+from fedsciml.methods._shared import (
+    ALARM,
+    PRODUCTS,
+    Coordinates,
+    Rows,
+    Shared,
+    Sums,
+    Upload,
+)
 from fedsciml.network.jet import Jet
 from fedsciml.policies.line_search import LineSearch
 from fedsciml.problem import Row
@@ -321,20 +329,15 @@ def test_outside_is_what_is_outside(reach: float, upload: Upload) -> None:
     assert 0 <= found <= 1
     # The norm of 8 normal numbers over sqrt(8): in [0.41, 1.75] but for 1 in 1000.
     assert 0.4 * expected < found < max(1.8 * expected, 1e-14)
-    assert (len(told.played.exchanges) == 4) == (found > 0.1)
+    assert (len(told.played.exchanges) == 4) == (found > ALARM)
     assert PRODUCTS == 8
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RuntimeError,
-    reason="sums fail where the first basis has no direction, as no row is so long",
-)
 def test_sums_have_a_step_though_no_anchor_reaches_the_cutoff() -> None:
     problem = load("system")
     policy = Reaching(LineSearch(1.0, 0.0), 0.9)
     told = first(problem, replace(bound(problem, "sums", 1.0), policy=policy))
-    assert told.basis.size == 1
+    assert told.basis.size == 2
 
 
 @pytest.mark.parametrize("upload", UPLOADS)
@@ -361,7 +364,7 @@ def test_a_run_whose_anchors_miss_the_clients_points_descends(upload: Upload) ->
     result = finished(partly(), 9, upload=upload, policy=policy)
     losses = [line.loss for line in result.history]
     assert all(b <= a for a, b in pairwise(losses))
-    alarms = [line.outside > 0.1 for line in result.history]
+    alarms = [line.outside > ALARM for line in result.history]
     assert 2 < sum(alarms) < 9
     # With an alarm there are 4 exchanges with 3 clients, else 2: of a message each way.
     messages = [0, *(line.messages for line in result.history)]
@@ -370,16 +373,41 @@ def test_a_run_whose_anchors_miss_the_clients_points_descends(upload: Upload) ->
     assert losses[-1] < 0.02 * losses[0]  # measured 0.007
 
 
+SILENT = pytest.mark.xfail(
+    strict=True,
+    reason="what is outside is 1 to 10 % of the gradient in most rounds: of this no "
+    "warning tells, and the loss is 1e2 to 1e16 times that of own sketches",
+)
+
+
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="no warning tells that anchors miss the points")
 @pytest.mark.parametrize("upload", UPLOADS)
-@pytest.mark.parametrize("policy", ["natural", "levenberg_marquardt"])
+@pytest.mark.parametrize(
+    ("policy", "upper"),
+    [
+        ("levenberg_marquardt", 0.1),
+        pytest.param("levenberg_marquardt", QUARTER, marks=SILENT),
+        pytest.param("natural", QUARTER, marks=SILENT),
+    ],
+)
 def test_a_run_whose_anchors_miss_the_clients_points_does_not_stand_silently(
-    policy: str, upload: Upload
+    policy: str, upper: float, upload: Upload
 ) -> None:
-    result = finished(partly(), 60, upload=upload, policy=policy)
-    own = run(partly(), methods.load("fipa", policy=policy), 60)
-    assert result.loss < 10 * own.loss or result.warnings
+    problem = sampled(scalar(), upper)
+    result = finished(problem, 60, upload=upload, policy=policy)
+    own = run(problem, methods.load("fipa", policy=policy), 60)
+    told = any("that the anchors span" in warning for warning in result.warnings)
+    assert told or result.loss < 10 * own.loss
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(
+    strict=True,
+    reason="where the span is too small, the others' rows can be solved without one",
+)
+def test_no_client_is_suspected_where_anchors_miss_the_points() -> None:
+    result = finished(partly(), 60)
+    assert not any(line.suspects for line in result.history)
 
 
 def test_a_term_without_a_sample_is_named_and_clients_send_own_sketches() -> None:

@@ -274,7 +274,7 @@ def test_rank_schedules_shorten_the_rows(rank: str, most: int) -> None:
         pytest.param("lbfgs", torch.float32, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("budget", [1300, 2500, 8000])
+@pytest.mark.parametrize("budget", [1300, 8000])
 def test_rows_of_a_round_never_cost_more_than_the_budget(
     budget: int, dtype: torch.dtype, local: str
 ) -> None:
@@ -317,7 +317,7 @@ def dense_outside(problem: Problem, told: Told) -> float:
 
 
 @pytest.mark.parametrize("upload", UPLOADS)
-@pytest.mark.parametrize("reach", [0.1, 1e-2, 1e-3, 1e-5])
+@pytest.mark.parametrize("reach", [0.1, 1e-3])
 def test_outside_is_what_is_outside(reach: float, upload: Upload) -> None:
     problem = load("system")
     damping = mu(problem, 1e-3)
@@ -469,9 +469,8 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     assert [replace(line, seconds=0) for line in again.history] == timed
 
 
-@pytest.mark.parametrize(
-    "upload", ["sums", pytest.param("rows", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("upload", UPLOADS)
 def test_a_resumed_run_whose_anchors_miss_is_the_uninterrupted_one(
     upload: Upload, tmp_path: Path
 ) -> None:

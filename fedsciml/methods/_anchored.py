@@ -26,7 +26,7 @@ from fedsciml.residual import System
 from fedsciml.residual.anchors import Span
 
 PRODUCTS = 8
-"""Random products that measure what lies outside: to a third of its norm."""
+"""Random vectors by whose products a gradient is measured: to a third of its norm."""
 
 AGREE = {torch.float64: 1e-10, torch.float32: 1e-3}
 """Difference of check numbers, relative, up to which two bases are the same. Rounding
@@ -42,10 +42,12 @@ class State(_fipa.State):
     Attributes:
         counts: Anchors of each term, shape [T], int32.
         rank: Directions of the last basis.
+        alarms: Rounds in which much of the gradient lay outside.
     """
 
     counts: Tensor | None = None
     rank: int = FIRST_RANK
+    alarms: int = 0
 
 
 class Anchored(_base.Opening):
@@ -152,12 +154,12 @@ class Linear(NamedTuple):
     Attributes:
         reduced: J Q, shape [n, k].
         residual: r, shape [n].
-        outside: Part of J^T r that the span does not hold, shape [p].
+        gradient: J^T r, shape [p].
     """
 
     reduced: Tensor
     residual: Tensor
-    outside: Tensor
+    gradient: Tensor
 
 
 class Told(Protocol):
@@ -167,7 +169,8 @@ class Told(Protocol):
         target: Shape [r] or [k].
         loss: 1/2 |r|^2.
         check: By which the bases are compared, shape [CHECKS].
-        outside: Products of the gradient's outside part, shape [PRODUCTS].
+        products: Of the gradient, and of its part outside of the span, with the same
+            random vectors, shape [2, PRODUCTS].
     """
 
     @property
@@ -180,7 +183,7 @@ class Told(Protocol):
     def check(self) -> Tensor: ...
 
     @property
-    def outside(self) -> Tensor: ...
+    def products(self) -> Tensor: ...
 
 
 class Whole(NamedTuple):
@@ -279,12 +282,13 @@ class Form(Protocol):
 
 
 def common(ask: Anchored, basis: Basis, linear: Linear) -> tuple[float, Tensor, Tensor]:
-    """Loss, check numbers and outside products of a client's rows."""
+    """Loss, check numbers and products of the gradient of a client's rows."""
     random = generator(ask.seed, ask.round, -1)
     check = basis.check(random)
     draws = gaussian(PRODUCTS, len(ask.theta), random, ask.theta)
     loss = float(linear.residual @ linear.residual) / 2
-    return loss, check, draws @ linear.outside
+    parts = torch.stack([linear.gradient, basis.outside(linear.gradient)])
+    return loss, check, parts @ draws.mT
 
 
 def differs(basis: Basis, ask: Anchored, check: Tensor) -> ValueError | None:
@@ -311,4 +315,4 @@ def linearised(system: System, theta: Tensor, basis: Basis) -> Linear:
         reduced.append(basis.restricted(jacobian))
         residual.append(part.residual)
         gradient += part.residual @ jacobian
-    return Linear(torch.cat(reduced), torch.cat(residual), basis.outside(gradient))
+    return Linear(torch.cat(reduced), torch.cat(residual), gradient)

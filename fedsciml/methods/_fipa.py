@@ -394,7 +394,7 @@ class Fipa(Method):
     @property
     def kinds(self) -> tuple[type, ...]:
         """The types of this file, of the local solvers and of the policy."""
-        own = (State, Opening, Sketched, Probe, Found, Memory, Basis, Last)
+        own = (self._first, Opening, Sketched, Probe, Found, Memory, Basis, Last)
         return (*own, *CARRIED, *self.policy.kinds)
 
     def start(self, theta: Tensor, seed: int) -> State:

@@ -24,7 +24,7 @@ class Rows(Record):
         target: c = -U^T r, shape [r].
         loss: 1/2 |r|^2.
         check: By which the bases are compared, shape [CHECKS].
-        outside: Products of the gradient's outside part, shape [PRODUCTS].
+        products: Of the gradient and its outside part, shape [2, PRODUCTS].
         desired: B z of the client's own step, where it trained, shape [r].
         spectrum: As in ``_fipa.Sketched``.
     """
@@ -33,7 +33,7 @@ class Rows(Record):
     target: Tensor
     loss: float
     check: Tensor
-    outside: Tensor
+    products: Tensor
     desired: Tensor | None = None
     spectrum: Tensor | None = None
 

@@ -48,6 +48,7 @@ from fedsciml.methods._anchored import (
 from fedsciml.methods._base import (
     LOSS,
     Answers,
+    ClientPart,
     Expected,
     Field,
     Info,
@@ -55,11 +56,20 @@ from fedsciml.methods._base import (
     Parts,
     Said,
 )
-from fedsciml.methods._fipa import Fipa, Found, Last, Sketched, checked_step
+from fedsciml.methods._fipa import (
+    Fipa,
+    Found,
+    Last,
+    Opening,
+    Probe,
+    Sketched,
+    checked_step,
+)
 from fedsciml.methods._laws import contradicting
-from fedsciml.methods._local import CARRIED, train
+from fedsciml.methods._local import train
 from fedsciml.methods._records import Record
 from fedsciml.methods._rows import ByRows
+from fedsciml.methods._sketching import FIRST_RANK
 from fedsciml.methods._summed import BySums
 from fedsciml.methods._sums import added, losses, total
 from fedsciml.policies import Candidates, Probed
@@ -78,6 +88,14 @@ ALARM = 0.01
 range finder of own sketches may miss."""
 
 
+PATIENCE = 5
+"""Rounds with an alarm after which own sketches are sent, where that is allowed: more
+anchors and one more direction in each did not help."""
+
+OWN = (Opening, Probe)
+"""What clients are asked for own sketches."""
+
+
 @dataclass(frozen=True, eq=False)
 class Merged(_fipa.Merged):
     """FIPA's, and the basis that it was told in."""
@@ -91,14 +109,16 @@ class Shared(Fipa):
 
     Args:
         upload: What clients send.
+        fallback: Whether they send own sketches after ``PATIENCE`` alarms.
         anchors: Where the basis comes from; ``bound`` gives them.
     """
 
     upload: Upload = "rows"
+    fallback: bool = False
     anchors: Anchors | None = None
 
     _first: ClassVar[type[_fipa.State]] = State
-    _fixed: ClassVar[int] = CHECKS + PRODUCTS
+    _fixed: ClassVar[int] = CHECKS + 2 * PRODUCTS
 
     def bound(
         self,
@@ -140,24 +160,27 @@ class Shared(Fipa):
             )
         return self.anchors
 
-    def _gather(self, state: _fipa.State) -> Generator[Record, Answers, Merged]:
+    def _gather(self, state: _fipa.State) -> Generator[Record, Answers, _fipa.Merged]:
         """The exchange of rows or sums; a second one with one more direction."""
         assert isinstance(state, State)
+        if self.fallback and state.alarms >= PATIENCE:
+            return (yield from super()._gather(state))
         span, counts = self._chosen(state)
         ask = self._anchored(state, span)
         sent = yield ask
-        missed, gradients = _missed(sent), self._gradients(ask, sent)
-        outside = missed / max(_length(missed, gradients), TINY)
+        outside = _outside(sent)
         if outside > ALARM:
             parts = yield Outward(state.round)
             direction = added(part.gradient for part in parts.values())
             scale = float(direction.norm()) / (2 * total(sent.values())) ** 0.5
             ask = self._anchored(state, replace(span, beyond=direction, scale=scale))
             sent, counts = (yield ask), self._anchors.more(counts)
-            gradients = self._gradients(ask, sent)
         basis = self._anchors.basis(ask.theta, ask.span)
         whole = self._form.whole(self, basis, sent)
-        doubtful = state.doubtful and whole.targets
+        gradients = {m: self._form.gradient(told, basis) for m, told in sent.items()}
+        alarms = state.alarms + (outside > ALARM)
+        # In a span that is too small, what clients cannot do looks like contradiction.
+        doubtful = state.doubtful and whole.targets and not alarms
         info = Info(
             total(sent.values()),
             ranks=whole.ranks,
@@ -172,8 +195,10 @@ class Shared(Fipa):
             "counts": torch.tensor(counts, dtype=torch.int32, device="cpu"),
             "rank": len(span.pivots),
             "limits": whole.limits,
+            "alarms": alarms,
         }
-        problem, gradient = basis.lifted(whole.problem), _length(0.0, gradients)
+        problem = basis.lifted(whole.problem)
+        gradient = float(added(gradients.values()).norm())
         aimed = whole.aimed._replace(basis=problem.basis)
         return Merged(problem, aimed, gradient, info, kept, basis)
 
@@ -197,11 +222,6 @@ class Shared(Fipa):
             ask.limits,
         )
 
-    def _gradients(self, ask: Anchored, sent: Answers) -> dict[int, Tensor]:
-        """J^T r of each client in coordinates z, shape [k]."""
-        basis = self._anchors.basis(ask.theta, ask.span)
-        return {m: self._form.gradient(told, basis) for m, told in sent.items()}
-
     def _asking(
         self,
         state: _fipa.State,
@@ -210,7 +230,8 @@ class Shared(Fipa):
         steps: Tensor,
     ) -> Record:
         """The ask for losses of all candidates, by their coordinates."""
-        assert isinstance(merged, Merged)
+        if not isinstance(merged, Merged):
+            return super()._asking(state, merged, candidates, steps)
         near, checked = checked_step(state.at, steps, merged.problem)
         inside = candidates.coordinates @ merged.problem.basis
         return Coordinates(
@@ -225,6 +246,8 @@ class Shared(Fipa):
         self, merged: _fipa.Merged, candidates: Candidates, found: Iterable[Found]
     ) -> Probed:
         """What all clients found together: targets side by side, or their sum."""
+        if not isinstance(merged, Merged):
+            return super()._probed(merged, candidates, found)
         found = list(found)
         targets = self._form.targets(found) @ merged.problem.left
         return _fipa.probed(candidates, found, targets)
@@ -268,17 +291,26 @@ class Shared(Fipa):
     @property
     def client(self) -> Parts:
         """Rows or sums; where it is asked for the gradient; then the candidates."""
-        return {Anchored: self._tell, Outward: self._outward, Coordinates: self._found}
+        shared: dict[type[Record], ClientPart] = {
+            Anchored: self._tell,
+            Outward: self._outward,
+            Coordinates: self._found,
+        }
+        if not self.fallback:
+            return shared
+        return {**shared, Opening: _own(self._sketch), Probe: _own(self._probe)}
 
     @property
     def kinds(self) -> tuple[type, ...]:
         """The messages, of the local solvers and of the policy."""
-        own = (State, Anchored, Span, self._form.kind, Outward, Beyond, Coordinates)
-        kept = (Found, Known, Memory, Ago, Last, Sketched)
-        return (*own, *kept, *CARRIED, *self.policy.kinds)
+        asked = (Anchored, Outward, Coordinates, Span)
+        told = (self._form.kind, Beyond, Known, Memory, Ago)
+        return (*asked, *told, *super().kinds)
 
     def expects(self, ask: Record, size: int) -> Expected:
         """Rows or sums; the outside gradient; what is found, which may overflow."""
+        if isinstance(ask, OWN):
+            return super().expects(ask, size)
         if isinstance(ask, Outward):
             return Expected(Beyond, {"gradient": Field((size,))})
         if isinstance(ask, Coordinates):
@@ -288,7 +320,7 @@ class Shared(Fipa):
             targets = Field((count, self._form.width(k)), finite=False, most=k)
             return Expected(Found, {"losses": loss, "targets": targets})
         assert isinstance(ask, Anchored)
-        shared = {"check": Field((CHECKS,)), "outside": Field((PRODUCTS,))}
+        shared = {"check": Field((CHECKS,)), "products": Field((2, PRODUCTS))}
         own = self._form.fields(self, ask.span.size)
         return Expected(self._form.kind, {"loss": LOSS, **shared, **own})
 
@@ -301,6 +333,8 @@ class Shared(Fipa):
         unit: float = 0.0,
     ) -> ValueError | None:
         """To another basis, or to what FIPA objects to in the sketch that this is."""
+        if isinstance(said[0][0], OWN):
+            return super().objection(problem, state, client, said, unit)
         number = max(i for i, (ask, _) in enumerate(said) if isinstance(ask, Anchored))
         (opening, told), (ask, answer) = said[number], said[-1]
         assert isinstance(opening, Anchored)
@@ -324,6 +358,8 @@ class Shared(Fipa):
 
     def remembered(self, ask: Record, answer: Any) -> Record | None:  # noqa: ANN401
         """The problem for D that a client's rows or sums are."""
+        if isinstance(ask, OWN):
+            return super().remembered(ask, answer)
         if not isinstance(ask, Anchored):
             return None
         basis = self._anchors.basis(ask.theta, ask.span)
@@ -335,6 +371,8 @@ class Shared(Fipa):
 
         Its rows are those of its last problem.
         """
+        if isinstance(ask, OWN):
+            return super().stand_in(ask, last.last if isinstance(last, Ago) else last)
         plain, theta = last.last.sketched, last.last.theta
         if isinstance(ask, Anchored):
             moved, _ = super().stand_in(ask.plain, last.last)
@@ -368,6 +406,19 @@ def missing(problem: Problem) -> str | None:
     return None
 
 
+def _own(part: ClientPart) -> ClientPart:
+    """A client's half with own sketches, which knows nothing of a shared basis."""
+
+    def answered(
+        system: System, ask: Record, memory: Record | None
+    ) -> tuple[Record, Record | None]:
+        if isinstance(memory, Memory):
+            memory = _fipa.Memory(FIRST_RANK, carried=memory.carried)
+        return part(system, ask, memory)
+
+    return answered
+
+
 def _judged(residuals: Tensor, left: Tensor) -> Found:
     """Losses and targets of residuals [N, n]."""
     return Found(residuals.square().sum(1) / 2, -(residuals @ left))
@@ -375,20 +426,15 @@ def _judged(residuals: Tensor, left: Tensor) -> Found:
 
 def _standing(moved: Sketched, basis: Basis) -> Linear:
     """The rows of a problem for D in a basis."""
-    residual = -moved.target
-    outside = basis.outside(residual @ moved.factor)
-    return Linear(basis.restricted(moved.factor), residual, outside)
+    residual, reduced = -moved.target, basis.restricted(moved.factor)
+    return Linear(reduced, residual, residual @ moved.factor)
 
 
-def _missed(sent: Answers) -> float:
-    """Norm of the whole gradient's outside part, from the sum of its products."""
+def _outside(sent: Answers) -> float:
+    """Part of the whole gradient outside of the span, from the sums of its products."""
     told: Iterable[Told] = sent.values()
-    return float(added(answer.outside for answer in told).norm()) / PRODUCTS**0.5
-
-
-def _length(outside: float, gradients: dict[int, Tensor]) -> float:
-    """Norm of the whole gradient, from its parts in and outside of the span."""
-    return float((added(gradients.values()).norm() ** 2 + outside**2) ** 0.5)
+    whole, beyond = added(answer.products for answer in told).norm(dim=1).tolist()
+    return float(min(beyond / max(whole, TINY), 1.0))
 
 
 def _known(memory: Memory | None) -> Known:

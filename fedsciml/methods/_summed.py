@@ -25,7 +25,7 @@ class Sums(Record):
         target: -A^T r, shape [k].
         loss: 1/2 |r|^2.
         check: By which the bases are compared, shape [CHECKS].
-        outside: Products of the gradient's outside part, shape [PRODUCTS].
+        products: Of the gradient and its outside part, shape [2, PRODUCTS].
         desired: A^T A y of the client's own step W y, where it trained, shape [k].
     """
 
@@ -33,7 +33,7 @@ class Sums(Record):
     target: Tensor
     loss: float
     check: Tensor
-    outside: Tensor
+    products: Tensor
     desired: Tensor | None = None
 
 

@@ -27,7 +27,7 @@ from fedsciml.methods import Local, Method, Record, payload
 from fedsciml.methods._anchored import PRODUCTS, Coordinates
 from fedsciml.methods._local import Solver, train
 from fedsciml.methods._rows import Rows
-from fedsciml.methods._shared import ALARM, Shared, Upload
+from fedsciml.methods._shared import ALARM, PATIENCE, Shared, Upload
 from fedsciml.methods._summed import Sums
 from fedsciml.network.jet import Jet
 from fedsciml.policies.line_search import LineSearch
@@ -269,7 +269,7 @@ def test_rank_schedules_shorten_the_rows(rank: str, most: int) -> None:
         pytest.param("lbfgs", torch.float32, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("budget", [1300, 8000])
+@pytest.mark.parametrize("budget", [1500, 8000])
 def test_rows_of_a_round_never_cost_more_than_the_budget(
     budget: int, dtype: torch.dtype, local: str
 ) -> None:
@@ -322,8 +322,8 @@ def test_outside_is_what_is_outside(reach: float, upload: Upload) -> None:
     expected, found = dense_outside(problem, told), told.played.info.outside
     assert found is not None
     assert 0 <= found <= 1
-    # The norm of 8 normal numbers over sqrt(8): in [0.41, 1.75] but for 1 in 1000.
-    assert 0.4 * expected < found < max(1.8 * expected, 1e-14)
+    # The root of an F(8, 8): in [0.28, 3.5] but for 1 in 1000 on either side.
+    assert 0.28 * expected < found < max(3.5 * expected, 1e-14)
     assert (len(told.played.exchanges) == 4) == (found > ALARM)
     assert PRODUCTS == 8
 
@@ -335,17 +335,7 @@ def test_sums_have_a_step_though_no_anchor_reaches_the_cutoff() -> None:
     assert told.basis.size == 2
 
 
-TRUNCATED = pytest.mark.xfail(
-    strict=True,
-    reason="the gradient inside is that of the truncated rows: where these are few, "
-    "nothing is left of it, and all seems to lie outside",
-)
-
-
-@pytest.mark.parametrize(
-    "rank",
-    ["cutoff", *(pytest.param(x, marks=TRUNCATED) for x in ("1", "2", "bytes:900"))],
-)
+@pytest.mark.parametrize("rank", ["cutoff", "1", "2", "bytes:1200"])
 def test_outside_does_not_depend_on_how_many_rows_are_sent(rank: str) -> None:
     problem = load("scalar")
     method = methods.load("fipa", basis="shared", rank=rank).bound(problem)
@@ -361,7 +351,7 @@ def test_outside_does_not_depend_on_how_many_rows_are_sent(rank: str) -> None:
         rest = method.anchors.basis(ask.theta, ask.span).outside(gradient)
         expected, found = float(rest.norm() / gradient.norm()), played.info.outside
         assert found is not None
-        assert found < max(4 * expected, 1e-12)
+        assert found < max(5 * expected, 1e-12)
 
 
 @pytest.mark.parametrize("upload", UPLOADS)
@@ -397,21 +387,14 @@ def test_a_run_whose_anchors_miss_the_clients_points_descends(upload: Upload) ->
     assert losses[-1] < 0.02 * losses[0]  # measured 0.007
 
 
-SILENT = pytest.mark.xfail(
-    strict=True,
-    reason="what is outside is 1 to 10 % of the gradient in most rounds: of this no "
-    "warning tells, and the loss is 1e2 to 1e16 times that of own sketches",
-)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("upload", UPLOADS)
 @pytest.mark.parametrize(
     ("policy", "upper"),
     [
         ("levenberg_marquardt", 0.1),
-        pytest.param("levenberg_marquardt", QUARTER, marks=SILENT),
-        pytest.param("natural", QUARTER, marks=SILENT),
+        ("levenberg_marquardt", QUARTER),
+        ("natural", QUARTER),
     ],
 )
 def test_a_run_whose_anchors_miss_the_clients_points_does_not_stand_silently(
@@ -425,13 +408,23 @@ def test_a_run_whose_anchors_miss_the_clients_points_does_not_stand_silently(
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True,
-    reason="where the span is too small, the others' rows can be solved without one",
-)
 def test_no_client_is_suspected_where_anchors_miss_the_points() -> None:
     result = finished(partly(), 60)
     assert not any(line.suspects for line in result.history)
+
+
+def test_clients_send_own_sketches_where_anchors_keep_missing_their_points() -> None:
+    shared = methods.load("fipa", basis="shared")
+    assert isinstance(shared, Shared)
+    result = finished(partly(), 20, replace(shared, fallback=True))
+    first = next(line.round for line in result.history if not line.basis)
+    assert PATIENCE < first < 12
+    assert all((line.basis > 0) == (line.round < first) for line in result.history)
+    assert all(line.outside is None for line in result.history[first:])
+    assert result.warnings[0].startswith(
+        f"From round {first} on clients sent their own"
+    )
+    assert result.loss < 1e-3 * finished(partly(), 20).loss
 
 
 def test_a_term_without_a_sample_is_named_and_clients_send_own_sketches() -> None:
@@ -463,7 +456,7 @@ def test_bytes_are_those_of_what_crosses(upload: Upload) -> None:
     assert (line.bytes_up, line.bytes_down) == (up, down)
     k = line.basis
     for answer in exchanges[0].answers.values():
-        fixed = 1 + 4 + PRODUCTS  # loss, check numbers, products
+        fixed = 1 + 4 + 2 * PRODUCTS  # loss, check numbers, products
         if upload == "sums":
             assert payload(answer) == 8 * (k * (k + 1) // 2 + k + fixed)
         else:

@@ -72,14 +72,14 @@ class Observed(NamedTuple):
         if self.basis is None:
             return rows
         rows = self.basis.restricted(rows)
-        return self.basis.whitened(rows) if len(self.basis.whitening) else rows
+        return rows if self.basis.whitening is None else self.basis.whitened(rows)
 
     def step(self) -> Tensor:
         """D = B^+ c, shape [p]."""
         sketch = self.sketch
         if self.basis is not None:
             factor = sketch.factor
-            if len(self.basis.whitening):
+            if self.basis.whitening is not None:
                 factor = factor @ self.basis.whitening
             sketch = sketch._replace(factor=self.basis.steps(factor))
         return spectrum(sketch).step(cutoff=1e-10)

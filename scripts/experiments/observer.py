@@ -29,7 +29,7 @@ from experiments._table import Cell, Table
 from experiments._trajectories import openings
 from fedsciml import Problem, Term, methods, plot
 from fedsciml.collocation import explicit, uniform
-from fedsciml.linalg.basis import symmetric, unpacked
+from fedsciml.linalg.basis import root, symmetric, unpacked
 from fedsciml.linalg.sketch import Sketch, from_jacobian, truncate
 from fedsciml.methods import _shared
 from fedsciml.plot import Curve, Panel
@@ -132,10 +132,8 @@ def shared(problem: Problem, word: str, seed: int) -> Observed:
         return Observed(opening.theta, Sketch(factor, target), n, basis)
     gram = symmetric(torch.stack([a.gramian for a in told]).sum(0), basis.size)
     target = torch.stack([a.target for a in told]).sum(0)
-    w, x = torch.linalg.eigh(gram)
-    rank = min(int((w > SEEN * w[-1]).sum()), n)
-    w, x = w[-rank:], x[:, -rank:]
-    sketch = Sketch(w.sqrt()[:, None] * x.mT, target @ x / w.sqrt())
+    factor, inverse = root(gram, SEEN)
+    sketch = Sketch(factor[:n], (target @ inverse)[:n])
     return Observed(opening.theta, sketch, n, basis)
 
 

@@ -225,7 +225,7 @@ NAMES = {
 
 def comparison(entries: Sequence[Entry]) -> Table:
     """A row per number of points and what is seen, with both attacks."""
-    heads = ["n", "seen", "guesses", "rank of k", "by chance", "row space", "gramian"]
+    heads = ["n", "seen", "guesses", "r of k", "by chance", "row space", "gramian"]
     rows: list[list[Cell]] = []
     for points in sorted({e["points"] for e in entries}):
         for word, name in NAMES.items():
@@ -263,7 +263,7 @@ def success(entries: Sequence[Entry]) -> plot.Figure:
             curves += [Curve(name, x, y, number, 0, number)]
             if word in ("default", "all", ALIKE):
                 curves += [Curve("", x, luck, number, 2, width=0.8)]
-        label = "points found, % (dotted: by chance)"
+        label = "points found, % (thin: by chance)"
         parts.append(
             Panel(title, "points of the client", label, curves, yscale="linear")
         )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from experiments import observer
-from experiments._reading import Observed, linearised, own_model
+from experiments._reading import Observed, fitted, guessed, linearised, own_model
 from torch import Tensor
 
 from fedsciml.problem import Problem
@@ -23,7 +23,7 @@ def test_few_points_are_read_from_one_client_s_message_with_their_values(
 ) -> None:
     problem = observer.federation(5, 1)
     truth = problem.shards()[0].rows[0]
-    points, values = observer.guessed(observer.sent(problem, word, 1))
+    points, values = guessed(observer.sent(problem, word, 1))
     distance, nearest = torch.cdist(truth.points, points).min(1)
     assert distance.max() < 1e-9  # measured 1e-11
     assert truth.target is not None
@@ -42,14 +42,14 @@ def test_a_gramian_hides_less_than_rows_cut_at_what_matters() -> None:
     problem = observer.federation(60, 0)
     rows, sums = (observer.sent(problem, word, 0) for word in ("rows", "sums"))
     assert rows.sketch.rank < 50 < sums.sketch.rank == 60
-    assert found(problem, observer.guessed(sums)[0]) > 0.8  # measured 0.93
+    assert found(problem, guessed(sums)[0]) > 0.8  # measured 0.93
 
 
 def test_the_sum_over_small_sites_gives_their_points_where_no_row_space_does() -> None:
     problem = observer.federation(20, 0, 20)
     seen = observer.sent(problem, observer.ALIKE, 0)
     assert seen.sketch.rank < seen.points == 80
-    points, _ = observer.fitted(seen)
+    points, _ = fitted(seen)
     assert len(points) <= 80
     assert found(problem, points, 4) > 0.5 > 10 * observer.chance(80)
 

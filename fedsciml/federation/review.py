@@ -19,7 +19,10 @@ LITTLE = 0.01
 ROSE = 10.0
 """Factor by which the loss rose where something went wrong."""
 
-MUCH = 0.1
+SOME = 0.25
+"""Part of the rounds in which anchors must miss something."""
+
+MUCH = 0.01
 """Part of the gradient outside of a shared basis that is much."""
 
 ROUNDING = 1e-16
@@ -109,7 +112,14 @@ def _outside(history: Sequence[Round]) -> Iterator[str]:
     late = [line for line in history if line.round > EARLY]
     late = [line for line in late if line.loss > ROUNDING * peak]
     missed = [x for line in late if (x := line.outside or 0.0) > MUCH]
-    if len(missed) > OFTEN * len(late):
+    last = max((line.round for line in history if line.basis), default=0)
+    if 0 < last < len(history):
+        yield (
+            f"From round {last + 1} on clients sent their own sketches: before, more "
+            f"than {MUCH:.0%} of the gradient lay outside of the basis that the "
+            "anchors span. Mend Term(sample=...)."
+        )
+    elif len(missed) > SOME * len(late):
         yield (
             f"In {len(missed)} of {len(late)} rounds more than {MUCH:.0%} of the "
             f"gradient, {max(missed):.0%} at most, lay outside of the basis that the "

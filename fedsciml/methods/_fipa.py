@@ -329,7 +329,7 @@ class Fipa(Method):
             epochs=self.local.epochs if self.local else 1,
         )
         spectra = {m: answer.spectrum for m, answer in sent.items()}
-        rows = self._rows(len(state.theta), len(sent), state.theta)
+        rows = self.rows(len(state.theta), len(sent), state.theta)
         kept = {"limits": limits(spectra, rows)}
         return Merged(problem, aim(problem, sent.values()), gradient, info, kept)
 
@@ -360,7 +360,7 @@ class Fipa(Method):
         if self.local is not None:
             delta, _, carried = train(system, at, self.local, carried)
             desired = found.factor @ delta
-        rows = self._rows(len(at), system.problem.clients, at)
+        rows = self.rows(len(at), system.problem.clients, at)
         least = ask.reach * ask.top / MARGIN  # sqrt(mu) of the steps to come
         who = system.shard.client, system.problem.clients
         known = context(*who, ask, cutoff, found.gradient, least**2, rows)
@@ -394,7 +394,7 @@ class Fipa(Method):
     @property
     def kinds(self) -> tuple[type, ...]:
         """The types of this file, of the local solvers and of the policy."""
-        own = (State, Opening, Sketched, Probe, Found, Memory, Basis, Last)
+        own = (self._first, Opening, Sketched, Probe, Found, Memory, Basis, Last)
         return (*own, *CARRIED, *self.policy.kinds)
 
     def start(self, theta: Tensor, seed: int) -> State:
@@ -414,7 +414,7 @@ class Fipa(Method):
             limits=state.limits,
         )
 
-    def _rows(self, width: int, clients: int, like: Tensor) -> int:
+    def rows(self, width: int, clients: int, like: Tensor) -> int:
         """Rows of all clients that a byte budget pays for; 0 without one.
 
         Args:

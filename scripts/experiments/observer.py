@@ -1,20 +1,14 @@
-r"""What the receiver of a sketch learns of a client's points and measured values.
+r"""What the reader of a message learns of a client's points and measured values.
 
 Four clients with sensors in the unit square train a network by FIPA, u(x) = y at their
-sensors. The server knows the network, theta and how many points a client has, and
-receives B [k, p] and c [k] of client 0. It goes through the square for points x whose
-row J(x) of the Jacobian lies in the row space of B:
+sensors. The observer knows the network, theta and how many points there are, and has
+client 0's own sketch; or its rows or sums in the shared basis; or the sum of the sums
+of all four, where the others have ``OTHERS`` points each or as many as client 0. It
+reads points and values from it in one way or two (``_reading``).
 
-    f(x) = |J(x) - J(x) B^+ B| / |J(x)|,
-
-which is zero at the client's points while nothing is truncated and k < p. The n lowest
-minima are taken for the points; the values are read from the client's own Gauss-Newton
-step D = B^+ c, as B D = c says J(x) D = y - u(x) there. The same D is the client's own
-model, u(x) + J(x) D, everywhere.
-
-A point counts as found if a guess lies within ``NEAR`` of it. The sketches: of the
-whole Jacobian, cut at relative singular values, and what FIPA sends by default, rounded
-too. Three minutes of one core.
+A point of client 0, or of any client in the sum of all, counts as found if a guess lies
+within ``NEAR`` of it. The own sketches: of the whole Jacobian, cut at relative singular
+values, and what FIPA sends by default, rounded too. Fifteen minutes of one core.
 """
 
 import math
@@ -22,52 +16,46 @@ import time
 from collections.abc import Sequence
 from itertools import islice, product
 from statistics import mean, median
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from experiments._drawing import Drawing, chosen
 from experiments._experiment import Experiment
+from experiments._reading import NETWORK, Observed, fitted, given, guessed, own_model
 from experiments._record import Entry, select, short
-from experiments._table import Table
+from experiments._table import Cell, Table
 from experiments._trajectories import openings
-from fedsciml import MLP, Problem, Term, methods
+from fedsciml import Problem, Term, methods, plot
 from fedsciml.collocation import explicit, uniform
+from fedsciml.linalg.basis import root, symmetric, unpacked
 from fedsciml.linalg.sketch import Sketch, from_jacobian, truncate
-from fedsciml.linalg.solve import spectrum
-from fedsciml.network.jet import Jet
-from fedsciml.problem import Row
-from fedsciml.residual import System
+from fedsciml.methods import _shared
+from fedsciml.plot import Curve, Panel
 
-NETWORK = MLP((2, 16, 16, 1))
 POINTS = (1, 5, 20, 60, 400)
 """Of client 0."""
 
 OTHERS = 100
-"""Points of each of the three other clients."""
+"""Points of each of the three other clients, but of ``ALIKE``."""
 
 NOISE = 0.1
 """Standard deviation of the measured values, of a field of about 0.5."""
 
 SENDS = ("first round", "default", "default, float32", "default, bfloat16")
+ALIKE = "all, alike"
+SHARED = ("rows", "sums", "all", ALIKE)
+"""In the shared basis: of client 0, or summed over all clients."""
+
 CUTS = ("0", "1e-8", "1e-6", "1e-4", "1e-2")
 ROUND = 10
 """When all but the sketches of the first round are taken."""
 
 SEEDS = 3
-GRID, STEPS, SHRINK, APART = 100, 40, 0.6, 1e-3
-"""Points of the grid a side; steps of the refinement, each smaller by a factor; how far
-two guesses must be from each other."""
-
 NEAR = 0.01
-
-
-class Observed(NamedTuple):
-    """What the server has: theta [p], the client's sketch and its n."""
-
-    theta: Tensor
-    sketch: Sketch
-    points: int
+SEEN = 1e-13
+"""Eigenvalue of a gramian, relative to the largest, that is not rounding."""
 
 
 def field(x: Tensor) -> Tensor:
@@ -75,31 +63,33 @@ def field(x: Tensor) -> Tensor:
     return torch.sin(3 * x[:, 0]) * torch.cos(2 * x[:, 1])
 
 
-def given(u: Jet, row: Row) -> Tensor:
-    """u - y."""
-    return u.value - row.target
+def square(n: int, generator: Generator) -> Tensor:
+    """Points of the unit square, shape [n, 2]: where a sensor could be."""
+    return uniform(n, [0, 0], [1, 1], generator)
 
 
-def federation(points: int, seed: int) -> Problem:
+def federation(points: int, seed: int, others: int = OTHERS) -> Problem:
     """Client 0 with so many sensors, and the three others."""
     random = Generator().manual_seed(seed)
     places, values = [], []
-    for n in (points, OTHERS, OTHERS, OTHERS):
-        x = uniform(n, [0, 0], [1, 1], random)
+    for n in (points, others, others, others):
+        x = square(n, random)
         noise = torch.randn(n, generator=random, dtype=x.dtype)
         places.append(x)
         values.append(field(x) + NOISE * noise)
     return Problem(
         "sensors",
         NETWORK,
-        [Term("sensors", given, places, values)],
+        [Term("sensors", given, places, values, sample=square)],
         explicit(4),
         coordinates="xy",
     )
 
 
 def sent(problem: Problem, word: str, seed: int) -> Observed:
-    """What client 0 sends, by a word of ``SENDS`` or a relative cut-off."""
+    """What is seen, by a word of ``SENDS`` or ``SHARED`` or a relative cut-off."""
+    if word in SHARED:
+        return shared(problem, word, seed)
     done = 0 if word == "first round" else ROUND - 1
     run = openings(problem, methods.load("fipa"), seed)
     opening, clients = next(islice(run, done, None))
@@ -118,81 +108,83 @@ def sent(problem: Problem, word: str, seed: int) -> Observed:
     return Observed(theta, sketch, len(problem.shards()[0].rows[0].points))
 
 
-def linearised(theta: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """J(x) [m, p] and u(x) [m] at points [m, 2], not weighted."""
-    m = len(points)
-    term = Term("u", given, [points], torch.zeros(m, dtype=theta.dtype), weight=m)
-    whole = Problem("points", NETWORK, [term], explicit(1), coordinates="xy")
-    linear = System(whole, whole.pooled()).linearise(theta)
-    return linear.jacobian(), linear.residual
+def shared(problem: Problem, word: str, seed: int) -> Observed:
+    """What is seen of a run in the shared basis, by a word of ``SHARED``.
 
-
-def guessed(seen: Observed) -> tuple[Tensor, Tensor]:
-    """The points [n, 2] and values [n] that the server takes for the client's.
-
-    There may be fewer where f has fewer minima.
+    A gramian G = X diag(w) X^T has the rows diag(sqrt w) X^T, as many as there are
+    points, down to rounding.
     """
-    basis, _ = torch.linalg.qr(seen.sketch.factor.mT)
-
-    def f(points: Tensor) -> Tensor:
-        rows, _ = linearised(seen.theta, points)
-        return (rows - rows @ basis @ basis.mT).norm(dim=1) / rows.norm(dim=1)
-
-    axis = (torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID
-    grid = torch.cartesian_prod(axis, axis)
-    on_grid = f(grid)
-    square = on_grid.view(1, GRID, GRID)
-    lowest = -torch.nn.functional.max_pool2d(-square, 3, stride=1, padding=1)
-    minima = (square == lowest).flatten().nonzero().flatten()
-    minima = minima[on_grid[minima].argsort()][: 2 * seen.points + 20]
-    x, step = grid[minima], 0.5 / GRID
-    ways = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0], dtype=x.dtype)] * 2)
-    each = torch.arange(len(x))
-    for _ in range(STEPS):
-        around = (x[:, None] + step * ways).clamp(0, 1)
-        x = around[each, f(around.flatten(0, 1)).view(len(x), -1).argmin(1)]
-        step *= SHRINK
-    kept: list[Tensor] = []
-    for point in x[f(x).argsort()]:
-        if all((point - other).norm() > APART for other in kept):
-            kept.append(point)
-    points = torch.stack(kept[: seen.points])
-    return points, own_model(seen, points)
-
-
-def own_model(seen: Observed, points: Tensor) -> Tensor:
-    """u(x) + J(x) B^+ c at points [m, 2]: shape [m]."""
-    rows, u = linearised(seen.theta, points)
-    return u + rows @ spectrum(seen.sketch).step(cutoff=1e-10)
+    upload = "rows" if word == "rows" else "sums"
+    method = methods.load("fipa", basis="shared", upload=upload).bound(problem)
+    assert isinstance(method, _shared.Shared)
+    assert method.anchors is not None
+    run = openings(problem, method, seed)
+    opening, clients = next(islice(run, ROUND - 1, None))
+    basis = method.anchors.basis(opening.theta, opening.span)
+    told: list[Any] = list(clients.exchange(opening).values())
+    points = [len(shard.rows[0].points) for shard in problem.shards()]
+    if word in ("rows", "sums"):
+        told, points = told[:1], points[:1]
+    n = sum(points)
+    if word == "rows":
+        target = told[0].target
+        factor = unpacked(told[0].numbers, len(target), basis.size)
+        return Observed(opening.theta, Sketch(factor, target), n, basis)
+    gram = symmetric(torch.stack([a.gramian for a in told]).sum(0), basis.size)
+    target = torch.stack([a.target for a in told]).sum(0)
+    factor, inverse = root(gram, SEEN)
+    sketch = Sketch(factor[:n], (target @ inverse)[:n])
+    return Observed(opening.theta, sketch, n, basis)
 
 
 def measure(points: int, sketch: str, seed: int) -> Entry:
-    """How much of client 0 the server has, to four digits."""
+    """How much the observer has, to four digits; the model's error at client 0."""
     begin = time.process_time()
-    problem = federation(points, seed)
+    problem = federation(points, seed, points if sketch == ALIKE else OTHERS)
     seen = sent(problem, sketch, seed)
-    truth = problem.shards()[0].rows[0]
-    assert truth.target is not None
-    x, y = truth.points, truth.target.flatten()
-    guesses, values = guessed(seen)
-    distance, nearest = (x[:, None] - guesses).norm(dim=-1).min(1)
-    hit = distance <= NEAR
-    wrong = (values[nearest] - y)[hit].abs()
-    own = own_model(seen, x)
+    truths = [shard.rows[0] for shard in problem.shards()]
+    own = truths[0].points
+    if sketch not in ("all", ALIKE):
+        truths = truths[:1]
+    x = torch.cat([truth.points for truth in truths])
+    y = torch.cat(
+        [truth.target.flatten() for truth in truths if truth.target is not None]
+    )
+    found = _compared(*guessed(seen), x, y)
+    if sketch in ("default", *SHARED):
+        fits = _compared(*fitted(seen), x, y)
+        found |= {f"fitted_{key}": value for key, value in fits.items()}
+        found["directions"] = seen.sketch.factor.shape[1]
+    error = own_model(seen, own) - field(own)
     return {
         "rank": seen.sketch.rank,
         "parameters": len(seen.theta),
-        "found": short(float(hit.double().mean())),
-        "distance": short(float(distance.median())),
-        "value": short(float(wrong.median())) if len(wrong) else None,
-        "model": short(float((own - field(x)).square().mean().sqrt())),
+        **found,
+        "model": short(float(error.square().mean().sqrt())),
         "seconds": short(time.process_time() - begin),
     }
 
 
-def chance(points: int) -> float:
-    """Part of the points that as many random guesses would find."""
-    return 1 - math.exp(-points * math.pi * NEAR**2)
+def _compared(guesses: Tensor, values: Tensor, x: Tensor, y: Tensor) -> Entry:
+    """Share of the points x that guesses are near to, and errors."""
+    distance, nearest = (x[:, None] - guesses).norm(dim=-1).min(1)
+    hit = distance <= NEAR
+    wrong = (values[nearest] - y)[hit].abs()
+    return {
+        "found": short(float(hit.double().mean())),
+        "distance": short(float(distance.median())),
+        "value": short(float(wrong.median())) if len(wrong) else None,
+    }
+
+
+def chance(guesses: int) -> float:
+    """Part of the points that so many random guesses would find."""
+    return 1 - math.exp(-guesses * math.pi * NEAR**2)
+
+
+def guesses(points: int, word: str) -> int:
+    """How many points the observer looks for."""
+    return points + 3 * {"all": OTHERS, ALIKE: points}.get(word, 0)
 
 
 def table(entries: Sequence[Entry]) -> Table:
@@ -200,6 +192,7 @@ def table(entries: Sequence[Entry]) -> Table:
     words = [word for word in (*CUTS, *SENDS) if select(entries, sketch=word)]
     names = {"0": "whole", **{cut: f"cut at {cut}" for cut in CUTS[1:]}}
     heads = ["n", "by chance", *(names.get(word, word) for word in words), "model"]
+    entries = select(entries, sketch=(*CUTS, *SENDS))
     rows = []
     for points in sorted({e["points"] for e in entries}):
         mine = select(entries, points=points)
@@ -220,12 +213,76 @@ def _cell(entries: Sequence[Entry]) -> str:
     return text + (f", {median(values):.0e}" if values else "")
 
 
+NAMES = {
+    "default": "own sketch",
+    "rows": "rows of one",
+    "sums": "sums of one",
+    "all": "sums of all, others 100 points",
+    ALIKE: "sums of all, others as many",
+}
+"""What is seen, for people."""
+
+
+def comparison(entries: Sequence[Entry]) -> Table:
+    """A row per number of points and what is seen, with both attacks."""
+    heads = ["n", "seen", "guesses", "r of k", "by chance", "row space", "gramian"]
+    rows: list[list[Cell]] = []
+    for points in sorted({e["points"] for e in entries}):
+        for word, name in NAMES.items():
+            mine = select(entries, points=points, sketch=word)
+            if not mine:
+                continue
+            rank, k = (mean(e[key] for e in mine) for key in ("rank", "directions"))
+            count = guesses(points, word)
+            row: list[Cell] = [points, name, count, f"{rank:.0f} of {k:.0f}"]
+            row += [f"{chance(count):.0%}", _read(mine), _read(mine, "fitted_")]
+            rows.append([*row, f"{median(e['model'] for e in mine):.2g}"])
+    caption = "Points found and error of their values, by two attacks."
+    return Table("observed", caption, [*heads, "model"], rows, "docs/wire.md")
+
+
+def _read(entries: Sequence[Entry], attack: str = "") -> str:
+    """``92%, 2e-11``."""
+    values = [e[f"{attack}value"] for e in entries]
+    values = [value for value in values if value is not None]
+    text = f"{mean(e[f'{attack}found'] for e in entries):.0%}"
+    return text + (f", {median(values):.0e}" if values else "")
+
+
+def success(entries: Sequence[Entry]) -> plot.Figure:
+    """Share of a client's points that are found, against how many it has."""
+    parts = []
+    for title, attack in (("by the row space", ""), ("by the gramian", "fitted_")):
+        curves = []
+        for number, (word, name) in enumerate(NAMES.items()):
+            runs = chosen(entries, sketch=word)
+            x = sorted({e["points"] for e in runs})
+            found = [select(runs, points=n) for n in x]
+            y = [100 * mean(e[f"{attack}found"] for e in mine) for mine in found]
+            luck = [100 * chance(guesses(n, word)) for n in x]
+            curves += [Curve(name, x, y, number, 0, number)]
+            if word in ("default", "all", ALIKE):
+                curves += [Curve("", x, luck, number, 2, width=0.8)]
+        label = "points found, % (thin: by chance)"
+        parts.append(
+            Panel(title, "points of the client", label, curves, yscale="linear")
+        )
+    return plot.panels(parts, 2, height=2.4, legend="below")
+
+
 EXPERIMENT = Experiment(
     "observer",
     __doc__,
     ("points", "sketch", "seed"),
-    [*product(POINTS, (*CUTS, *SENDS), range(SEEDS))],
+    [*product(POINTS, (*CUTS, *SENDS, *SHARED), range(SEEDS))],
     measure,
-    lambda entries: [table(entries)],
-    page="docs/wire.md",
+    lambda entries: [table(entries), comparison(entries)],
+    {
+        "wire-observer": Drawing(
+            success,
+            "Share of a client's points that the reader of one message finds within "
+            "0.01, by two attacks: from its own sketch, its rows or sums in the shared "
+            "basis, and the sums of all clients; and what as many random guesses find.",
+        )
+    },
 )

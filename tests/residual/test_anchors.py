@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedsciml import MLP, Problem, Term
 from fedsciml.collocation import strips
-from fedsciml.linalg import Basis, basis, pivots
+from fedsciml.linalg import Basis, basis
 from fedsciml.residual import System
 from fedsciml.residual.anchors import FEWEST, FIRST, MOST, Anchors, Span
 
@@ -36,7 +36,8 @@ def enough(count: int, pivots: int) -> bool:
 
 
 def same(a: Basis, b: Basis) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    pairs = zip(a, b, strict=True)
+    return all(x is y or torch.equal(x, y) for x, y in pairs)
 
 
 def spans(problem: Problem) -> dict[str, Span]:
@@ -183,7 +184,6 @@ def test_a_basis_is_never_that_of_another_theta_or_span(problem: Problem) -> Non
         assert same(kept.basis(at, span), Anchors(problem).basis(at, span))
 
 
-@pytest.mark.xfail(strict=True, reason="the last theta is kept, not a copy of it")
 def test_a_theta_that_was_changed_in_place_is_another(problem: Problem) -> None:
     kept, start = Anchors(problem), theta(problem)
     span, _ = kept.chosen(start, 1e-6, 0.0)
@@ -260,5 +260,4 @@ def test_single_precision_anchors_choose_fewer_and_agree(
     seen = j @ (found.directions.double() - double.directions)
     # As a Jacobian with noise of single precision. Measured 1e-7.
     assert spectral(seen) < 2e-6 * spectral(j)
-    assert (found.whitening.numel() > 0) == whiten
-    assert pivots(j, 1e-3 * spectral(j), seeded(0))[0] == span.pivots[0]
+    assert (found.whitening is not None) == whiten

@@ -1,0 +1,318 @@
+r"""What is asked and told where FIPA works in a basis that all parties share.
+
+    Anchored      the first exchange of a round: rows or sums, in the basis of a span
+    Outward       only where much lies outside of it: that part of the gradient
+    Coordinates   losses and targets at candidate steps
+
+What clients tell in the first one is in ``_rows`` and ``_sums``, a ``Form`` each.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from fedsciml.linalg.basis import Basis
+from fedsciml.linalg.randomised import gaussian
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.methods import _base, _fipa
+from fedsciml.methods._base import Answers, Field
+from fedsciml.methods._fipa import Fipa, Found, Last, Sketched
+from fedsciml.methods._local import Carried
+from fedsciml.methods._records import Record
+from fedsciml.methods._sketching import FIRST_RANK, LARGEST_JACOBIAN, generator
+from fedsciml.residual import System
+from fedsciml.residual.anchors import Span
+
+PRODUCTS = 8
+"""Random vectors by whose products a gradient is measured: to a third of its norm."""
+
+AGREE = {torch.float64: 1e-10, torch.float32: 1e-3}
+"""Difference of check numbers, relative, up to which two bases are the same. Rounding
+makes 1e-15 of it; a step realised in a basis that differs by so much is that step to
+four digits and better."""
+
+TINY = torch.finfo(torch.float64).tiny
+
+
+class State(_fipa.State):
+    """FIPA's, and what the next basis begins with.
+
+    Attributes:
+        counts: Anchors of each term, shape [T], int32.
+        rank: Directions of the last basis.
+        alarms: Rounds in which much of the gradient lay outside.
+    """
+
+    counts: Tensor | None = None
+    rank: int = FIRST_RANK
+    alarms: int = 0
+
+
+class Anchored(_base.Opening):
+    """Asks for rows or sums at theta in the basis of a span; else as FIPA's."""
+
+    span: Span
+    round: int
+    seed: int
+    top: float
+    gradient: float
+    reach: float
+    limits: Tensor | None = None
+
+    @property
+    def plain(self) -> _fipa.Opening:
+        """What it would be with own sketches."""
+        return _fipa.Opening(
+            self.theta,
+            self.round,
+            self.seed,
+            self.top,
+            self.gradient,
+            self.reach,
+            self.limits,
+        )
+
+
+class Outward(Record):
+    """Asks for the outside part of the gradient, in the basis of this round."""
+
+    round: int
+
+
+class Beyond(Record):
+    """A client's part of it, shape [p]."""
+
+    gradient: Tensor
+
+
+class Coordinates(Record):
+    """As ``_fipa.Probe``, with steps D = Q z + what is beyond the span.
+
+    Attributes:
+        coordinates: z, shape [T, k].
+        lengths: t, shape [S].
+        near: Length of the step ``checked`` next to theta.
+        checked: Number of a step.
+        beyond: Shape [T, p]; None for nothing.
+    """
+
+    coordinates: Tensor
+    lengths: Tensor
+    near: float
+    checked: int
+    beyond: Tensor | None = None
+
+    def plain(self, basis: Basis) -> _fipa.Probe:
+        """What it would be with own sketches."""
+        steps = basis.steps(self.coordinates)
+        steps = steps if self.beyond is None else steps + self.beyond
+        return _fipa.Probe(steps, self.lengths, self.near, self.checked)
+
+
+class Known(Record):
+    """What a client remembers of its upload until the round ends.
+
+    Attributes:
+        left: U or A, shape [n, r] or [n, k]: targets are -left^T r.
+        theta: Where it was made, shape [p].
+        span: In what basis.
+        delta: Its own step, where it trained, shape [p].
+    """
+
+    left: Tensor
+    theta: Tensor
+    span: Span
+    delta: Tensor | None = None
+
+
+class Memory(Record):
+    """As ``_fipa.Memory``."""
+
+    known: Known | None = None
+    carried: Carried | None = None
+
+
+class Ago(Record):
+    """What an absent client said last.
+
+    Attributes:
+        last: Its problem [r, p] for D.
+        span: The basis that it was told in.
+        left: Maps its rows to what was told, shape [r, .], where it was told for it.
+    """
+
+    last: Last
+    span: Span
+    left: Tensor | None = None
+
+
+class Linear(NamedTuple):
+    """A client's rows in the coordinates of a basis, linearised.
+
+    Attributes:
+        reduced: J Q, shape [n, k].
+        residual: r, shape [n].
+        gradient: J^T r, shape [p].
+    """
+
+    reduced: Tensor
+    residual: Tensor
+    gradient: Tensor
+
+
+class Told(Protocol):
+    """What every form of an upload has.
+
+    Attributes:
+        target: Shape [r] or [k].
+        loss: 1/2 |r|^2.
+        check: By which the bases are compared, shape [CHECKS].
+        products: Of the gradient, and of its part outside of the span, with the same
+            random vectors, shape [2, PRODUCTS].
+    """
+
+    @property
+    def target(self) -> Tensor: ...
+
+    @property
+    def loss(self) -> float: ...
+
+    @property
+    def check(self) -> Tensor: ...
+
+    @property
+    def products(self) -> Tensor: ...
+
+
+class Whole(NamedTuple):
+    """All clients' problem in the coordinates z.
+
+    Attributes:
+        problem: With basis [., k].
+        aimed: With the target of local training.
+        ranks: Of each client.
+        targets: Of each client where they stand side by side in the problem, else none.
+        limits: Rows of each client under a byte budget; None without.
+    """
+
+    problem: Spectrum
+    aimed: Spectrum
+    ranks: tuple[int, ...]
+    targets: Mapping[int, Tensor]
+    limits: Tensor | None = None
+
+
+class Lifted(NamedTuple):
+    """A client's problem for D.
+
+    Attributes:
+        sketched: With factor [r, p].
+        left: Maps targets as they are told to those of it.
+        slack: Factor by which rounding may make the target too long.
+        unclear: Singular value below which the factor is not complete.
+    """
+
+    sketched: Sketched
+    left: Tensor
+    slack: float = 1.0
+    unclear: float = 0.0
+
+
+class Form(Protocol):
+    """What clients tell of their rows in a shared basis, and how that is read.
+
+    Attributes:
+        kind: Type of the answer.
+        whiten: Whether the basis needs its whitening.
+    """
+
+    @property
+    def kind(self) -> type[Any]: ...
+
+    @property
+    def whiten(self) -> bool: ...
+
+    def tell(
+        self,
+        method: Fipa,
+        ask: Anchored,
+        basis: Basis,
+        linear: Linear,
+        own: Tensor | None,
+        who: tuple[int, int],
+    ) -> tuple[Any, Tensor]:
+        """The answer, and ``left`` [n, .]: targets are -left^T r.
+
+        Args:
+            method: For rank schedule and policy.
+            ask: The server's.
+            basis: That of its span.
+            linear: The client's rows.
+            own: Coordinates of the client's own step, where it trained, shape [k].
+            who: Number of the client, and of how many.
+        """
+
+    def fields(self, method: Fipa, k: int) -> dict[str, Field]:
+        """What the answer's own fields must hold in k directions."""
+
+    def whole(self, method: Fipa, basis: Basis, answers: Answers) -> Whole:
+        """All clients' problem."""
+
+    def targets(self, found: list[Found]) -> Tensor:
+        """Of all clients at the candidates, but for the near one, as ``left`` reads."""
+
+    def width(self, k: int) -> int | str:
+        """Of a client's targets."""
+
+    def gradient(self, told: Any, basis: Basis) -> Tensor:  # noqa: ANN401
+        """J^T r of a client in the coordinates z, shape [k]."""
+
+    def lifted(
+        self,
+        told: Any,  # noqa: ANN401
+        basis: Basis,
+        unit: float | None = None,
+    ) -> Lifted:
+        """A client's problem for D; with ``unit``, what of it is clear."""
+
+    def wrong(self, told: Any, k: int) -> str | None:  # noqa: ANN401
+        """Why its numbers do not fit together."""
+
+
+def common(ask: Anchored, basis: Basis, linear: Linear) -> tuple[float, Tensor, Tensor]:
+    """Loss, check numbers and products of the gradient of a client's rows."""
+    random = generator(ask.seed, ask.round, -1)
+    check = basis.check(random)
+    draws = gaussian(PRODUCTS, len(ask.theta), random, ask.theta)
+    loss = float(linear.residual @ linear.residual) / 2
+    parts = torch.stack([linear.gradient, basis.outside(linear.gradient)])
+    return loss, check, parts @ draws.mT
+
+
+def differs(basis: Basis, ask: Anchored, check: Tensor) -> ValueError | None:
+    """Why a client's basis is another one."""
+    own = basis.check(generator(ask.seed, ask.round, -1))
+    size = float(basis.triangle.norm()) * basis.size**0.5
+    differ = float((check - own).abs().max()) / max(size, TINY)
+    if differ <= AGREE[own.dtype]:
+        return None
+    return ValueError(
+        f"its basis is not that of the server, the check numbers differ by "
+        f"{differ:.1e}: it computes another Jacobian at the anchors. Give it the same "
+        "problem, versions and dtype"
+    )
+
+
+def linearised(system: System, theta: Tensor, basis: Basis) -> Linear:
+    """A client's rows at theta, piece by piece: J is never in memory as a whole."""
+    rows = LARGEST_JACOBIAN // (theta.element_size() * system.size)
+    reduced = [theta.new_zeros(0, basis.size)]
+    residual, gradient = [theta.new_zeros(0)], torch.zeros_like(theta)
+    for part in system.parts(theta, rows):
+        jacobian = part.jacobian()
+        reduced.append(basis.restricted(jacobian))
+        residual.append(part.residual)
+        gradient += part.residual @ jacobian
+    return Linear(torch.cat(reduced), torch.cat(residual), gradient)

@@ -406,7 +406,8 @@ class Sharing(Fipa):
         dtype: torch.dtype = torch.float64,
     ) -> Method:
         """What suits the problem."""
-        shared = Shared(*_options(self), fallback=True)
+        options = {f.name: getattr(self, f.name) for f in fields(Fipa)}
+        shared = Shared(**options, fallback=True)
         return shared.bound(problem, device, dtype)
 
 

@@ -15,7 +15,14 @@ _PARTS = ("arrays", "config")
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
-    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.int64, torch.bool)
+    for dtype in (
+        torch.float64,
+        torch.float32,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.bool,
+    )
 }
 """What a tensor in a message may be, by the name that an ``Array`` gives it."""
 

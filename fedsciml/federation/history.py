@@ -33,8 +33,6 @@ class Round:
             the others' loss falls at some candidate.
         epochs: Local epochs of each client.
         probes: Candidate steps whose losses the clients were asked for.
-        basis: Directions of the basis that all parties share; 0 without one.
-        outside: Part of the gradient that lies outside of it, in [0, 1].
         relative_l2: Error of the model on the test points; NaN if not known.
         mse: Likewise, mean squared.
         errors: Of each output and unknown number, where there are several.
@@ -44,6 +42,8 @@ class Round:
         seconds: Until the end of the round.
         dropped: Clients whose uploads were not merged, and why.
         stale: Clients for whom an earlier sketch stood in, and its age in rounds.
+        basis: Directions of the basis that all parties share; None without one.
+        outside: Part of the gradient that lies outside of it, in [0, 1].
         held_out: Loss of the model at points that are not trained on, summed over the
             clients, of the terms that have such points; None in rounds in which it was
             not asked for.
@@ -59,8 +59,6 @@ class Round:
     ranks: tuple[int, ...] = ()
     epochs: int = 0
     probes: int = 0
-    basis: int = 0
-    outside: float | None = None
     relative_l2: float = math.nan
     mse: float = math.nan
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -74,6 +72,8 @@ class Round:
     against: tuple[int, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
     stale: Mapping[str, int] = field(default_factory=dict)
+    basis: int | None = None
+    outside: float | None = None
     held_out: float | None = None
     gn_gap: float | None = None
 

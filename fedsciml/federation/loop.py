@@ -325,8 +325,8 @@ def _interval(reached: Checkpoint) -> int:
     return HELD_OUT * max(1, math.ceil(cost / a_round / LITTLE / HELD_OUT))
 
 
-_TOLD = ("name", "pooled")
-"""Options that a record has elsewhere."""
+_TOLD = ("name", "pooled", "anchors")
+"""What a record has elsewhere, or can make again."""
 
 
 def describe(method: object) -> dict[str, object]:
@@ -337,7 +337,7 @@ def describe(method: object) -> dict[str, object]:
     """
     if not is_dataclass(method) or isinstance(method, type):
         return {}
-    names = [f.name for f in fields(method) if f.compare and f.name not in _TOLD]
+    names = [f.name for f in fields(method) if f.name not in _TOLD]
     return {name: _plain(getattr(method, name)) for name in names}
 
 

@@ -72,7 +72,7 @@ class Info:
         against: Clients that alone kept the round from a step.
         epochs: Local epochs of each client in this round.
         probes: Candidate steps whose losses the clients were asked for.
-        basis: Directions of the basis that all parties share; 0 without one.
+        basis: Directions of the basis that all parties share; None without one.
         outside: Part of the gradient that lies outside of it, in [0, 1]; None without.
     """
 
@@ -83,7 +83,7 @@ class Info:
     ranks: tuple[int, ...] = ()
     epochs: int = 0
     probes: int = 0
-    basis: int = 0
+    basis: int | None = None
     outside: float | None = None
     losses: Mapping[int, float] = field(default_factory=dict)
     gradients: Mapping[int, float] = field(default_factory=dict)

@@ -115,7 +115,7 @@ class Shared(Fipa):
 
     upload: Upload = "rows"
     fallback: bool = False
-    anchors: Anchors | None = field(default=None, compare=False, repr=False)
+    anchors: Anchors | None = field(default=None, repr=False)
 
     _first: ClassVar[type[_fipa.State]] = State
     _fixed: ClassVar[int] = CHECKS + 2 * PRODUCTS

@@ -63,6 +63,11 @@ class Wrapped(Method):
         bound = self.method.bound(problem, device, dtype)
         return self if bound is self.method else replace(self, method=bound)
 
+    def scaled(self, factors: tuple[float, ...]) -> Method:
+        """Around the scaled method."""
+        scaled = self.method.scaled(factors)
+        return self if scaled is self.method else replace(self, method=scaled)
+
     def advice(self, problem: Problem) -> list[str]:
         """The method's."""
         return self.method.advice(problem)

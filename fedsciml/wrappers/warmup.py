@@ -72,6 +72,11 @@ class Warmup(Method):
             return self
         return replace(self, first=first, then=then)
 
+    def scaled(self, factors: tuple[float, ...]) -> Method:
+        """Of both methods."""
+        first, then = self.first.scaled(factors), self.then.scaled(factors)
+        return replace(self, first=first, then=then)
+
     def advice(self, problem: Problem) -> list[str]:
         """That of both methods."""
         return [*self.first.advice(problem), *self.then.advice(problem)]

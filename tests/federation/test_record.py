@@ -134,7 +134,7 @@ def test_a_checkpoint_before_the_first_round_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"state": State(torch.ones(2))}, "_base.State"),
+        ({"state": State(torch.ones(2))}, "base.State"),
         ({"memories": [Memory(*[torch.ones(1)] * 3), None]}, "test_record.Memory"),
         (
             {"participation": Participation([0], [0], {0: Heard(FOREIGN, 1)}, {}, {})},
@@ -340,6 +340,8 @@ FULL = Round(
     ranks=(3, 0, 12),
     epochs=20,
     probes=64,
+    basis=28,
+    outside=1e-6,
     relative_l2=math.nan,
     mse=1e308,
     errors={"u": 0.1, "nu": math.nan},
@@ -381,7 +383,7 @@ def test_a_line_comes_back_from_its_round() -> None:
 def test_the_keys_of_a_line_are_in_their_order() -> None:
     assert tuple(json.loads(Round(1, 0.5).line())) == ALWAYS
     rare = ("losses", "gradients", "suspects", "against")
-    rare += ("dropped", "stale", "held_out", "gn_gap")
+    rare += ("dropped", "stale", "basis", "outside", "held_out", "gn_gap")
     with_errors = (*ALWAYS[:10], "errors", *ALWAYS[10:])
     assert tuple(json.loads(FULL.line())) == (*with_errors, *rare)
     for text in lines():

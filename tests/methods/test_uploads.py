@@ -220,7 +220,8 @@ def test_a_budget_is_shared_among_those_that_report() -> None:
 
     def limit(system: System, limits: Tensor | None, rows: int) -> int:
         ask = SimpleNamespace(round=1, gradient=0.0, limits=limits)
-        return context(system, ask, 0.0, torch.zeros(1), 0.0, rows).limit
+        who = system.shard.client, system.problem.clients
+        return context(*who, ask, 0.0, torch.zeros(1), 0.0, rows).limit
 
     assert [limit(system, found, 99) for system in parties] == [2, 0, 2]
     assert [limit(s, limits({0: spectra[0]}, 4), 99) for s in parties] == [4, 0, 0]

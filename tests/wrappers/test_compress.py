@@ -246,7 +246,7 @@ def test_a_change_of_what_the_server_never_had_is_refused() -> None:
 
 def test_feedback_reaches_more_digits_in_as_many_bytes() -> None:
     problem = small("allen_cahn", points=0.1, width=8)
-    fipa = methods.load("fipa")
+    fipa = methods.load("fipa", basis="own")
     words = ("none", "bfloat16", "bfloat16,feedback")
     none, plain, feedback = (
         run(problem, compressed(fipa, word), 30, seed=2) for word in words
@@ -310,7 +310,7 @@ def test_nothing_is_compressed_where_nothing_is_sent() -> None:
 @pytest.mark.parametrize("word", ["float32", "bfloat16,feedback"])
 def test_a_client_that_scales_its_sketch_is_dropped(word: str) -> None:
     problem = small("allen_cahn", points=0.1, width=8, clients=3)
-    method = compressed(methods.load("fipa"), word)
+    method = compressed(methods.load("fipa", basis="own"), word)
 
     def scaled(answer: Sketched | Changed) -> Record:
         if isinstance(answer, Sketched):

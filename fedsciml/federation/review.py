@@ -113,7 +113,7 @@ def _outside(history: Sequence[Round]) -> Iterator[str]:
     late = [line for line in late if line.loss > ROUNDING * peak]
     missed = [x for line in late if (x := line.outside or 0.0) > MUCH]
     last = max((line.round for line in history if line.basis), default=0)
-    if 0 < last < len(history):
+    if 0 < last < len(history) and len(missed) > EARLY:
         yield (
             f"From round {last + 1} on clients sent their own sketches: before, more "
             f"than {MUCH:.0%} of the gradient lay outside of the basis that the "

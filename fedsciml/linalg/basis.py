@@ -172,7 +172,7 @@ def pivots(
         triangle, order = qr(small.cpu().numpy(), mode="r", pivoting=True)
         lengths = torch.from_numpy(triangle).diagonal().abs()
         if not exact:  # of the rows of Omega, as many are left for column j
-            lengths = lengths / torch.arange(rows, 0, -1) ** 0.5
+            lengths = lengths / torch.arange(rows, 0, -1, device="cpu") ** 0.5
         found = int((lengths > cutoff).long().cumprod(0).sum())
         found = max(found, int((lengths[:1] > 0).sum()))
         if exact or found <= rows - OVERSAMPLE:

@@ -116,7 +116,7 @@ class ByRows:
         plain = _plain(told, basis.size)
         factor, r = basis.steps(plain.factor), len(told.target)
         sketched = Sketched(factor, told.target, told.loss, told.desired, told.spectrum)
-        return Lifted(sketched, torch.eye(r).to(factor))
+        return Lifted(sketched, torch.eye(r, device=factor.device, dtype=factor.dtype))
 
     def wrong(self, told: Rows, k: int) -> str | None:
         """That they are no trapezoid."""

@@ -92,6 +92,10 @@ PATIENCE = 5
 """Rounds with an alarm after which own sketches are sent, where that is allowed: more
 anchors and one more direction in each did not help."""
 
+LARGE = 1 / 3
+"""Directions for each parameter at which a shared basis does not pay: an own sketch is
+three times as large at most, and found in less time."""
+
 OWN = (Opening, Probe)
 """What clients are asked for own sketches."""
 
@@ -109,7 +113,8 @@ class Shared(Fipa):
 
     Args:
         upload: What clients send.
-        fallback: Whether they send own sketches after ``PATIENCE`` alarms.
+        fallback: Whether they send own sketches after ``PATIENCE`` alarms, or where the
+            basis has become as large as ``LARGE``.
         anchors: Where the basis comes from; ``bound`` gives them.
     """
 
@@ -162,7 +167,7 @@ class Shared(Fipa):
     def _gather(self, state: _fipa.State) -> Generator[Record, Answers, _fipa.Merged]:
         """The exchange of rows or sums; a second one with one more direction."""
         assert isinstance(state, State)
-        if self.fallback and state.alarms >= PATIENCE:
+        if self.fallback and (state.alarms >= PATIENCE or _large(state)):
             return (yield from super()._gather(state))
         span, counts = self._chosen(state)
         ask = self._anchored(state, span)
@@ -441,6 +446,11 @@ def _own(part: ClientPart) -> ClientPart:
         return part(system, ask, memory)
 
     return answered
+
+
+def _large(state: State) -> bool:
+    """Whether the last basis was so large that it did not pay."""
+    return state.rank > max(LARGE * len(state.theta), FIRST_RANK)
 
 
 def _judged(residuals: Tensor, left: Tensor) -> Found:

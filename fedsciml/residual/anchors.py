@@ -164,7 +164,9 @@ class Anchors:
             if more == wanted:
                 break
             wanted, rank = more, max(rank, len(rows))
-        span = Span(torch.tensor(wanted, dtype=torch.int32), rows.to(torch.int32))
+        span = Span(
+            torch.tensor(wanted, dtype=torch.int32, device="cpu"), rows.to(torch.int32)
+        )
         self._found = theta.clone(), span, basis(jacobian, rows, self.whiten)
         return span, tuple(wanted if counts else needed)
 

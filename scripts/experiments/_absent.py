@@ -60,8 +60,11 @@ class Patchy(LocalClients):
         super().__init__(problem, method, dtype=dtype)
         self.problem, self.away = problem, away
 
-    def connect(self, *of: object, **more: object) -> "Patchy":
-        """Themselves, as a backend."""
+    def connect(
+        self, problem: Problem, method: Method, *how: object, **more: object
+    ) -> "Patchy":
+        """Themselves, as a backend, with the method as it is bound."""
+        self.method = method
         return self
 
     def here(self, number: int) -> list[int]:

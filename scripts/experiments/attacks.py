@@ -50,7 +50,7 @@ def measure(problem: str, attack: str, seed: int) -> Entry:
     """One run."""
     made = problems.load(problem, clients=CLIENTS)
     lies = KNOWN[attack]
-    clients = Lying(made, methods.load("fipa"), lies)
+    clients = Lying(made, methods.load("fipa", basis="own"), lies)
     ended, history = "", list[Round]()
     try:
         clients.run(ROUNDS, seed, Rules(min_clients=LEAST), history.append)

@@ -44,7 +44,7 @@ CASES = [
 def measure(problem: str, scenario: str, staleness: int, seed: int) -> Entry:
     """One run."""
     made = problems.load(problem, clients=CLIENTS)
-    clients = Patchy(made, methods.load("fipa"), away(scenario, seed))
+    clients = Patchy(made, methods.load("fipa", basis="own"), away(scenario, seed))
     history = clients.run(ROUNDS, seed, Rules(min_clients=1, staleness=staleness))
     errors = [short(line.relative_l2) for line in history]
     return {

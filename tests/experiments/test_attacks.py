@@ -36,7 +36,7 @@ def exchange(problem: Problem) -> Callable[..., tuple[Sketched, Found, Probe]]:
     def exchanged(
         attack: Attack, round_: int = 1, clients: Lying | None = None, move: float = 0.0
     ) -> tuple[Sketched, Found, Probe]:
-        method = methods.load("fipa")
+        method = methods.load("fipa", basis="own")
         clients = clients or Lying(problem, method, attack)
         theta = problem.network.init(Generator().manual_seed(0), torch.float64) + move
         exchanges = method.round(method.start(theta, 0))
@@ -120,7 +120,9 @@ def test_a_shifted_client_has_other_data_and_tells_of_it_honestly(
 def test_a_stale_client_answers_in_the_basis_of_its_first_sketch(
     exchange: Callable[..., tuple[Sketched, Found, Probe]], problem: Problem
 ) -> None:
-    clients = Lying(problem, methods.load("fipa"), ATTACKS["its first sketch, always"])
+    clients = Lying(
+        problem, methods.load("fipa", basis="own"), ATTACKS["its first sketch, always"]
+    )
     first, _, _ = exchange(HONEST, clients=clients)
     again, found, probe = exchange(HONEST, 2, clients, move=0.05)
     assert torch.equal(again.factor, first.factor)

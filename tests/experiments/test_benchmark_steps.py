@@ -92,7 +92,7 @@ def test_an_entry_is_what_the_run_reports(record: tuple[Path, str]) -> None:
     entries = {e["policy"]: e for e in json.loads(record[0].read_text())}
     for policy in ("natural", MINE):
         entry = entries[policy]
-        method = methods.load("fipa", policy=policy)
+        method = methods.load("fipa", policy=policy, basis="own")
         history = run(problems.load("sine2", clients=2), method, 3, 0).history
         assert entry["ran"] == 3
         # Another process may round otherwise.
@@ -231,7 +231,7 @@ def test_a_run_that_can_only_repeat_itself_ends_early(
 
 def test_the_first_round_at_an_error_and_its_costs_are_kept() -> None:
     entry = measure("allen_cahn", "natural", "2", 0, 25)
-    method = methods.load("fipa", policy="natural")
+    method = methods.load("fipa", policy="natural", basis="own")
     made = problems.load("allen_cahn", clients=2)
     history = run(made, method, 25, 0).history
     assert len(history) == entry["ran"]

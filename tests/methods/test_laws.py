@@ -20,6 +20,12 @@ from fedsciml.methods._laws import contradicting
 from fedsciml.network import MLP, Jet
 from fedsciml.problem import Problem, Row, Term
 
+
+def own(**options: str) -> methods.Method:
+    """FIPA by the clients' own sketches."""
+    return methods.load("fipa", basis="own", **options)
+
+
 LIAR = 1
 
 Lie = Callable[[Any], Any]
@@ -76,7 +82,7 @@ LIES: dict[str, tuple[Lie | None, Lie | None]] = {
 
 def lied(problem: Problem, sketch: Lie | None, found: Lie | None) -> Result:
     """A run in which a client lies from the third round on."""
-    method = methods.load("fipa")
+    method = own()
     lie = {
         LIAR: lambda answer: (sketch if hasattr(answer, "factor") else found)(answer)
     }
@@ -114,18 +120,18 @@ def test_no_honest_client_is_refused_in_any_unit(
     name: str, unit: float, dtype: torch.dtype
 ) -> None:
     problem = in_units(small(name, clients=3, points=0.1, width=8), unit)
-    run(problem, methods.load("fipa"), 8, dtype=dtype)  # raises where one is
+    run(problem, own(), 8, dtype=dtype)  # raises where one is
 
 
 @pytest.mark.parametrize("sketch", ["svd", "range", "subspace"])
 @pytest.mark.parametrize("rank", ["cutoff", "3", "energy:0.9"])
 def test_no_honest_sketch_is_refused(sketch: str, rank: str) -> None:
-    method = methods.load("fipa", sketch=sketch, rank=rank)
+    method = own(sketch=sketch, rank=rank)
     run(small("heat", clients=3, points=0.1, width=8), method, 3)
 
 
 def test_a_start_where_one_site_is_fitted_is_no_reason_to_refuse_another() -> None:
-    problem, method = problems.load("allen_cahn", clients=2), methods.load("fipa")
+    problem, method = (problems.load("allen_cahn", clients=2), own())
     alone = run(problem.alone(0), method, 15)
     network = replace(problem.network, start=alone.theta)  # type: ignore[type-var]
     assert run(replace(problem, network=network), method, 3).history[-1].losses
@@ -164,7 +170,7 @@ def test_a_client_that_refuses_every_step_is_told_of() -> None:
         losses[-1] = found.losses[-1]  # the truth where it can be checked
         return replace(found, losses=losses)
 
-    method = methods.load("fipa")
+    method = own()
     clients = Faulty(scalar(), method, {LIAR: adaptive}, when=probing)
     result = run(scalar(), method, 12, backend=Connected(clients))
     assert [line.against for line in result.history] == [(LIAR,)] * 12
@@ -180,7 +186,7 @@ def test_rows_on_a_kink_are_no_contradiction() -> None:
     network = MLP((1, 16, 16, 1), activation="relu")
     problem = Problem("relu", network, [term], strips([0, 0.5, 1]))
     for seed in range(3):
-        run(problem, methods.load("fipa"), 3, seed)  # raises where one is refused
+        run(problem, own(), 3, seed)  # raises where one is refused
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -192,7 +198,7 @@ def test_no_honest_client_is_refused_where_neurons_are_saturated(seed: int) -> N
     ]
     parts = strips([0, 2.5, 5, 7.5, 10])
     problem = Problem("rod", MLP((1, 12, 12, 1)), terms, parts, coordinates="x")
-    run(problem, methods.load("fipa"), 25, seed)
+    run(problem, own(), 25, seed)
 
 
 def given(u: Jet, row: Row) -> torch.Tensor:
@@ -208,7 +214,7 @@ def test_a_sketch_of_any_size_ends_no_run(factor: float) -> None:
 
 
 def test_a_lie_is_not_what_stands_in_for_its_teller() -> None:
-    method = methods.load("fipa")
+    method = own()
     found = []
     for staleness in (0, 3):
         clients = Faulty(scalar(), method, {LIAR: scaled(target=-1)}, when=opening)
@@ -225,7 +231,7 @@ def test_an_empty_sketch_does_not_hide_a_veto() -> None:
         losses = torch.full_like(answer.losses, 1e9)
         return replace(answer, losses=losses, targets=answer.targets[:, :0])
 
-    method = methods.load("fipa")
+    method = own()
     clients = Faulty(scalar(), method, {LIAR: empty}, range(3, 99))
     rules = Rules(min_clients=2)
     result = run(scalar(), method, 5, backend=Connected(clients), rules=rules)

@@ -379,7 +379,7 @@ def test_a_run_whose_anchors_miss_the_clients_points_descends(upload: Upload) ->
     losses = [line.loss for line in result.history]
     assert all(b <= a for a, b in pairwise(losses))
     alarms = [line.outside > ALARM for line in result.history]
-    assert 2 < sum(alarms)
+    assert sum(alarms) > 2
     # With an alarm there are 4 exchanges with 3 clients, else 2: of a message each way.
     messages = [0, *(line.messages for line in result.history)]
     sent = [b - a for a, b in pairwise(messages)]

@@ -126,7 +126,7 @@ def test_the_loss_of_the_model_never_rises(
 ) -> None:
     problem = load()
     whole = System(problem, problem.pooled())
-    found = trail(problem, methods.load("fipa", policy=policy), 20)
+    found = trail(problem, methods.load("fipa", policy=policy, basis="own"), 20)
     losses = [whole.loss(state.theta) for _, state in found]
     before = [found[0][0].loss, *losses]
     for old, new in zip(before, losses, strict=False):
@@ -138,7 +138,7 @@ def test_the_loss_of_the_model_never_rises(
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_trains_in_single_precision(policy: str) -> None:
-    method = methods.load("fipa", policy=policy)
+    method = methods.load("fipa", policy=policy, basis="own")
     result = run(scalar(), method, rounds=6, dtype=torch.float32)
     assert result.theta.dtype == torch.float32
     assert all(value == value for value in result.errors())
@@ -151,7 +151,7 @@ def test_every_policy_trains_in_single_precision(policy: str) -> None:
 def test_where_the_point_taken_was_not_probed_it_is_the_model() -> None:
     policies = ("levenberg_marquardt:acceleration=true", "fixed:damping=1")
     for policy in policies:
-        method = methods.load("fipa", policy=policy)
+        method = methods.load("fipa", policy=policy, basis="own")
         for _, state in trail(scalar(), method, 8):
             assert torch.equal(state.theta, state.at)
 
@@ -194,7 +194,7 @@ def test_a_run_resumed_in_an_excursion_is_the_same_bit_for_bit(tmp_path: Path) -
         out = tmp_path / str(when)
         state = resumed_equals_whole(problem, method, when, len(SCRIPT), out)
         assert not torch.equal(state.theta, state.at)
-    method = methods.load("fipa", policy=WANDERING)
+    method = methods.load("fipa", policy=WANDERING, basis="own")
     found = trail(square(), method, 12)
     apart = [not torch.equal(state.theta, state.at) for _, state in found]
     when = apart.index(True) + 1
@@ -205,7 +205,7 @@ def test_a_run_resumed_in_an_excursion_is_the_same_bit_for_bit(tmp_path: Path) -
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_resumes_bit_for_bit(tmp_path: Path, policy: str) -> None:
-    method = methods.load("fipa", policy=policy)
+    method = methods.load("fipa", policy=policy, basis="own")
     state = resumed_equals_whole(scalar(), method, 5, 9, tmp_path / "run")
     tensors = {k for k, v in flatten(state).items() if isinstance(v, Tensor)}
     expected = {"theta", "at"}

@@ -119,7 +119,7 @@ def _outside(history: Sequence[Round]) -> Iterator[str]:
             f"than {MUCH:.0%} of the gradient lay outside of the basis that the "
             "anchors span. Mend Term(sample=...)."
         )
-    elif len(missed) > SOME * len(late):
+    elif len(missed) > max(EARLY, SOME * len(late)):
         yield (
             f"In {len(missed)} of {len(late)} rounds more than {MUCH:.0%} of the "
             f"gradient, {max(missed):.0%} at most, lay outside of the basis that the "

@@ -85,7 +85,8 @@ class Site:
         self._bound: tuple[list[int], System] | None = None
         self._fresh: Fresh | None = None
         self._begun = False
-        for warning in unsuitable(problem, problem.shard(client)):
+        told = unsuitable(problem, problem.shard(client)) + method.advice(problem)
+        for warning in told:
             log.warning("%s", warning)
 
     @cached_property

@@ -4,7 +4,7 @@ r"""What is asked and told where FIPA works in a basis that all parties share.
     Outward       only where much lies outside of it: that part of the gradient
     Coordinates   losses and targets at candidate steps
 
-What clients tell in the first one is in ``_rows`` and ``_sums``, a ``Form`` each.
+What clients tell in the first one is in ``_rows`` and ``_summed``, a ``Form`` each.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,8 @@ class State(_fipa.State):
     Attributes:
         counts: Anchors of each term, shape [T], int32.
         rank: Directions of the last basis.
-        alarms: Rounds in which much of the gradient lay outside.
+        alarms: Twice the rounds in which much of the gradient lay outside, less those
+            in which it did not.
     """
 
     counts: Tensor | None = None
@@ -277,18 +278,22 @@ class Form(Protocol):
     ) -> Lifted:
         """A client's problem for D; with ``unit``, what of it is clear."""
 
-    def wrong(self, told: Any, k: int) -> str | None:  # noqa: ANN401
-        """Why its numbers do not fit together."""
+    def wrong(self, told: Any, k: int, unit: float) -> str | None:  # noqa: ANN401
+        """Why its numbers do not fit together, were they rounded to ``unit``."""
 
 
 def common(ask: Anchored, basis: Basis, linear: Linear) -> tuple[float, Tensor, Tensor]:
     """Loss, check numbers and products of the gradient of a client's rows."""
-    random = generator(ask.seed, ask.round, -1)
-    check = basis.check(random)
-    draws = gaussian(PRODUCTS, len(ask.theta), random, ask.theta)
+    check = basis.check(generator(ask.seed, ask.round, -1))
     loss = float(linear.residual @ linear.residual) / 2
     parts = torch.stack([linear.gradient, basis.outside(linear.gradient)])
-    return loss, check, parts @ draws.mT
+    return loss, check, parts @ draws(ask).mT
+
+
+def draws(ask: Anchored) -> Tensor:
+    """The random vectors of a round, shape [PRODUCTS, p]: everybody draws them."""
+    random = generator(ask.seed, ask.round, -2)
+    return gaussian(PRODUCTS, len(ask.theta), random, ask.theta)
 
 
 def differs(basis: Basis, ask: Anchored, check: Tensor) -> ValueError | None:

@@ -118,7 +118,7 @@ class ByRows:
         sketched = Sketched(factor, told.target, told.loss, told.desired, told.spectrum)
         return Lifted(sketched, torch.eye(r, device=factor.device, dtype=factor.dtype))
 
-    def wrong(self, told: Rows, k: int) -> str | None:
+    def wrong(self, told: Rows, k: int, unit: float) -> str | None:
         """That they are no trapezoid."""
         r = len(told.target)
         wanted = r * k - r * (r - 1) // 2

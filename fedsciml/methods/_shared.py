@@ -19,6 +19,7 @@ Where more than ``ALARM`` of the whole gradient lies outside, the clients send t
 parts, p numbers each, and their sum becomes one more direction of the same round.
 """
 
+import math
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
@@ -27,6 +28,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.linalg.basis import CHECKS, Basis
+from fedsciml.linalg.ranks import AboveCutoff
 from fedsciml.methods import _fipa
 from fedsciml.methods._anchored import (
     PRODUCTS,
@@ -43,6 +45,7 @@ from fedsciml.methods._anchored import (
     State,
     Told,
     differs,
+    draws,
     linearised,
 )
 from fedsciml.methods._base import (
@@ -65,7 +68,7 @@ from fedsciml.methods._fipa import (
     Sketched,
     checked_step,
 )
-from fedsciml.methods._laws import contradicting
+from fedsciml.methods._laws import Inconsistent, contradicting
 from fedsciml.methods._local import train
 from fedsciml.methods._records import Record
 from fedsciml.methods._rows import ByRows
@@ -88,9 +91,12 @@ ALARM = 0.01
 range finder of own sketches may miss."""
 
 
+ROUNDED = {torch.float64: 1e-7, torch.float32: 1e-2}
+"""Part of the products by which rounding may make them differ; 1e-13 was seen."""
+
 PATIENCE = 5
-"""Rounds with an alarm after which own sketches are sent, where that is allowed: more
-anchors and one more direction in each did not help."""
+"""Rounds with an alarm, nearly in a row, after which own sketches are sent where that
+is allowed: more anchors and one more direction in each did not help."""
 
 LARGE = 1 / 3
 """Directions for each parameter at which a shared basis does not pay: an own sketch is
@@ -167,7 +173,7 @@ class Shared(Fipa):
     def _gather(self, state: _fipa.State) -> Generator[Record, Answers, _fipa.Merged]:
         """The exchange of rows or sums; a second one with one more direction."""
         assert isinstance(state, State)
-        if self.fallback and (state.alarms >= PATIENCE or _large(state)):
+        if self.fallback and (state.alarms >= 2 * PATIENCE or _large(state)):
             return (yield from super()._gather(state))
         span, counts = self._chosen(state)
         ask = self._anchored(state, span)
@@ -176,13 +182,17 @@ class Shared(Fipa):
         if outside > ALARM:
             parts = yield Outward(state.round)
             direction = added(part.gradient for part in parts.values())
-            scale = float(direction.norm()) / (2 * total(sent.values())) ** 0.5
-            ask = self._anchored(state, replace(span, beyond=direction, scale=scale))
-            sent, counts = (yield ask), self._anchors.more(counts)
+            length, loss = float(direction.norm()), total(sent.values())
+            counts = self._anchors.more(counts)
+            if 0 < length < math.inf and loss > 0:
+                scale = length / (2 * loss) ** 0.5
+                longer = replace(span, beyond=direction, scale=scale)
+                ask = self._anchored(state, longer)
+                sent = yield ask
         basis = self._anchors.basis(ask.theta, ask.span)
         whole = self._form.whole(self, basis, sent)
         gradients = {m: self._form.gradient(told, basis) for m, told in sent.items()}
-        alarms = state.alarms + (outside > ALARM)
+        alarms = state.alarms + 2 if outside > ALARM else max(state.alarms - 1, 0)
         # In a span that is too small, what clients cannot do looks like contradiction.
         doubtful = state.doubtful and whole.targets and not alarms
         info = Info(
@@ -342,17 +352,26 @@ class Shared(Fipa):
         number = max(i for i, (ask, _) in enumerate(said) if isinstance(ask, Anchored))
         (opening, told), (ask, answer) = said[number], said[-1]
         assert isinstance(opening, Anchored)
-        if isinstance(answer, Beyond):
-            return None
         basis = self._anchors.basis(opening.theta, opening.span)
+        if isinstance(answer, Beyond):
+            return _another(opening, basis, told, answer, unit)
         if answer is told:
-            if wrong := self._form.wrong(told, basis.size):
-                return ValueError(wrong)
+            if wrong := self._form.wrong(told, basis.size, unit):
+                return Inconsistent(wrong)
             if other := differs(basis, opening, told.check):
                 return other
         lifted, plain = self._form.lifted(told, basis, unit), opening.plain
-        reach = max(plain.reach, lifted.unclear / (plain.top or 1.0))
-        asked: tuple[Record, Any] = replace(plain, reach=reach), lifted.sketched
+        top = plain.top or float(lifted.sketched.factor.norm())
+        top = top or float(basis.triangle.norm()) or 1.0
+        if answer is told:
+            missed = 0.0 if self._form.whiten else plain.reach * top
+            complete = self._form.whiten or isinstance(self.rank, AboveCutoff)
+            gradient = basis.steps(self._form.gradient(told, basis))
+            if complete and (wrong := _unlike(opening, told, gradient, missed, unit)):
+                return Inconsistent(wrong)
+        reach = max(plain.reach, lifted.unclear / top)
+        changed = replace(plain, reach=reach, top=top)
+        asked: tuple[Record, Any] = changed, lifted.sketched
         conversation = [asked]
         if isinstance(ask, Coordinates):
             targets = answer.targets @ lifted.left
@@ -385,7 +404,8 @@ class Shared(Fipa):
             linear = _standing(moved, basis)
             answer, left = self._form.tell(self, ask, basis, linear, None, (0, 1))
             ago = Ago(Last(moved, ask.theta), ask.span, left)
-            return replace(answer, loss=moved.loss), ago
+            desired = None if moved.desired is None else left.mT @ moved.desired
+            return replace(answer, loss=moved.loss, desired=desired), ago
         basis = self._anchors.basis(theta, last.span)
         if isinstance(ask, Outward):
             return Beyond(basis.outside(-(plain.target @ plain.factor))), last
@@ -468,7 +488,49 @@ def _outside(sent: Answers) -> float:
     """Part of the whole gradient outside of the span, from the sums of its products."""
     told: Iterable[Told] = sent.values()
     whole, beyond = added(answer.products for answer in told).norm(dim=1).tolist()
-    return float(min(beyond / max(whole, TINY), 1.0))
+    part = beyond / max(whole, TINY)
+    return min(part, 1.0) if math.isfinite(part) else 1.0
+
+
+def _unlike(
+    ask: Anchored, told: Told, gradient: Tensor, missed: float, unit: float
+) -> str | None:
+    """How the products contradict the gradient [p] in the span, if they do.
+
+    Args:
+        ask: The server's.
+        told: The client's answer.
+        gradient: As its rows or sums have it.
+        missed: Singular value below which these are not complete.
+        unit: To which they were rounded.
+    """
+    inside = told.products[0] - told.products[1]
+    miss = float((inside - draws(ask) @ gradient).abs().max())
+    size = float(told.products.abs().max()) + float(gradient.norm())
+    allowed = max(ROUNDED[gradient.dtype], 1e3 * unit) * size
+    allowed += 10 * missed * (2 * told.loss) ** 0.5
+    if miss <= allowed:
+        return None
+    return (
+        f"products of its gradient differ by {miss:.1e} from those of its rows or "
+        f"sums, with at most {allowed:.1e} for rounding"
+    )
+
+
+def _another(
+    ask: Anchored, basis: Basis, told: Told, answer: Beyond, unit: float
+) -> ValueError | None:
+    """Why an outside gradient is not the one whose products the client told."""
+    size = float(told.products.abs().max())
+    allowed = max(ROUNDED[answer.gradient.dtype], 1e3 * unit) * size
+    miss = float((draws(ask) @ answer.gradient - told.products[1]).abs().max())
+    within = float(basis.coordinates(answer.gradient).norm())
+    if max(miss, within) <= allowed:
+        return None
+    return Inconsistent(
+        f"the part of its gradient outside of the basis differs by {miss:.1e} from its "
+        f"products, and {within:.1e} of it lie inside"
+    )
 
 
 def _known(memory: Memory | None) -> Known:

@@ -65,7 +65,7 @@ class BySums:
     def fields(self, method: Fipa, k: int) -> dict[str, Field]:
         """The same sizes from every client."""
         fields = {
-            "gramian": Field((k * (k + 1) // 2,), scale=True, bulk=True),
+            "gramian": Field((k * (k + 1) // 2,), scale=True),
             "target": Field((k,), scale=True, most=k),
         }
         if method.local is not None:
@@ -101,15 +101,32 @@ class BySums:
             factor, inverse = root(gram)
             slack = unclear = 0.0
         else:
+            unit = max(unit, torch.finfo(gram.dtype).eps)
             clear = max(CLEAR, 1e3 * unit)
             factor, inverse = root(gram, clear)
-            slack = 10 * max(unit, torch.finfo(gram.dtype).eps) / clear
+            slack = 10 * unit / clear
             size = gram.trace().clamp(min=0) * clear
             unclear = float(basis.scales.norm() * size.sqrt())
         factor, target = basis.steps(factor @ basis.scales), told.target @ inverse
-        sketched = Sketched(factor, target, (1 + slack) * told.loss)
+        desired = None if told.desired is None else told.desired @ inverse
+        sketched = Sketched(factor, target, (1 + slack) * told.loss, desired)
         return Lifted(sketched, inverse, 1 + slack, unclear)
 
-    def wrong(self, told: Sums, k: int) -> str | None:
-        """Any numbers can be sums."""
+    def wrong(self, told: Sums, k: int, unit: float) -> str | None:
+        """That they are no gramian, or t_i^2 > 2 loss G_ii (Cauchy-Schwarz)."""
+        gram = symmetric(told.gramian, k).double()
+        if not k:
+            return None
+        size = float(gram.abs().max())
+        rounded = 10 * k * max(unit, torch.finfo(told.gramian.dtype).eps) * size
+        least = float(torch.linalg.eigvalsh(gram)[0])
+        if not least >= -rounded:
+            return f"its gramian has the eigenvalue {least:.1e}: it is none"
+        most = 2 * told.loss * (gram.diagonal() + rounded)
+        squares = told.target.double().square()
+        if bool((squares > (1 + 1e-6) * most).any()):
+            return (
+                "its target is longer than its gramian and loss allow, "
+                f"{float(squares.sum()):.2e} against {float(most.sum()):.2e}"
+            )
         return None

@@ -195,7 +195,9 @@ class Problem(Outlined):
             generator = Generator().manual_seed((seed * 1_000_003 + t) % 2**63)
             drawn = term.drawn(count, generator)
             points, target = drawn.points, drawn.target
-            if target is None:
+            if target is None and isinstance(term.target, int | float):
+                target = term.target_at(points)
+            elif target is None:
                 target = self.target(t, points)
             weight = (term.weight / len(points)) ** 0.5
             found.append(Rows(t, points, target, weight, drawn.partner))

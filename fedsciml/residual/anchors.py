@@ -27,7 +27,10 @@ FEWEST = 32
 """Anchors of a term at least."""
 
 MOST = 8192
-"""Anchors of a term at most: of more the Jacobian would not fit."""
+"""Anchors of a term at most."""
+
+LARGEST_JACOBIAN = 2**29
+"""Bytes of the anchors' Jacobian at most, however many would be wanted."""
 
 ENOUGH = 1024
 """Anchors of a term up to which more are taken where they miss what clients have."""
@@ -38,7 +41,8 @@ the singular values. In 1-D that takes two or three directions more, and the err
 at 1e-15 to 1e-14; with 0.1 they end 10 to 100 times as high, at as many bytes."""
 
 KNOWN = 500
-"""Rounding units above which what a row of the anchors adds is more than noise."""
+"""Rounding units of |J_a|_F below which the cut-off is not lowered: what a row adds at
+``BELOW`` of it is hardly more than noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,15 +107,15 @@ class Anchors:
         Raises:
             ValueError: As ``Problem.anchors``.
         """
-        wanted = tuple(counts)
-        if self._drawn is None or self._drawn[0] != wanted:
+        wanted, drawn = tuple(counts), self._drawn
+        if drawn is None or drawn[0] != wanted:
             rows = self.problem.anchors(wanted, self.seed)
             shard = Shard(0, rows, 1.0)
             system = System(self.problem, shard, self.device, self.dtype)
             if self.factors is not None:
                 system = system.scaled(self.factors)
-            self._drawn = wanted, system
-        return self._drawn[1]
+            drawn = self._drawn = wanted, system
+        return drawn[1]
 
     def rows(self, theta: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
         """J_a at theta, shape [n, p], and the number of each row's term, shape [n]."""
@@ -150,7 +154,7 @@ class Anchors:
             FloatingPointError: If J_a is not finite.
         """
         terms = len(self.problem.terms)
-        wanted = list(counts) or [FIRST] * terms
+        wanted = list(counts) or [min(FIRST, self._most)] * terms
         eps = torch.finfo(self.dtype).eps
         while True:
             jacobian, owners = self.rows(theta, wanted)
@@ -159,7 +163,7 @@ class Anchors:
             random = Generator().manual_seed(seed)
             rows = pivots(jacobian, BELOW * cutoff, random, rank)
             own = owners[rows].bincount(minlength=terms).tolist()
-            needed = [_needed(k) for k in own]
+            needed = [min(_needed(k), self._most) for k in own]
             more = [max(n, m) for n, m in zip(wanted, needed, strict=True)]
             if more == wanted:
                 break
@@ -170,10 +174,16 @@ class Anchors:
         self._found = theta.clone(), span, basis(jacobian, rows, self.whiten)
         return span, tuple(wanted if counts else needed)
 
-    @staticmethod
-    def more(counts: Sequence[int]) -> tuple[int, ...]:
+    @property
+    def _most(self) -> int:
+        """Anchors of a term that fit into the memory."""
+        size = self.problem.network.size * len(self.problem.terms)
+        width = torch.finfo(self.dtype).bits // 8
+        return max(FEWEST, LARGEST_JACOBIAN // (width * size))
+
+    def more(self, counts: Sequence[int]) -> tuple[int, ...]:
         """Anchors to begin a round with where those of the last one missed much."""
-        return tuple(max(n, min(2 * n, ENOUGH)) for n in counts)
+        return tuple(max(n, min(2 * n, ENOUGH, self._most)) for n in counts)
 
     def basis(self, theta: Tensor, span: Span) -> Basis:
         """The basis of a span at theta [p].
@@ -182,8 +192,9 @@ class Anchors:
             ValueError: As ``Problem.anchors``; or if the span has other rows than the
                 anchors.
         """
-        if self._found is not None and _same(self._found, theta, span):
-            return self._found[2]
+        known = self._found
+        if known is not None and _same(known, theta, span):
+            return known[2]
         jacobian, _ = self.rows(theta, span.counts.tolist())
         rows = span.pivots.long().cpu()
         n, most = len(jacobian), min(jacobian.shape)

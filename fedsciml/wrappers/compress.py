@@ -48,7 +48,8 @@ from fedsciml.methods import (
     flatten,
     rebuild,
 )
-from fedsciml.methods._shared import Shared
+from fedsciml.methods._rows import Rows
+from fedsciml.methods._summed import Sums
 from fedsciml.problem import Problem
 from fedsciml.registry import Word, options_of
 from fedsciml.residual import System
@@ -86,8 +87,8 @@ class Memory(Record):
 class Compressed(Wrapped):
     """A federated method whose clients round what they send.
 
-    Rounded is what is as long as theta, sketches, updates, gradients, and rows or
-    gramians in a shared basis, of which there is no feedback. With feedback the
+    Rounded is what is as long as theta, sketches, updates, gradients, and rows in a
+    shared basis, of which there is no feedback; gramians are not. With feedback the
     sizes of W and of R are held against the other clients' in their stead.
 
     Args:
@@ -114,10 +115,12 @@ class Compressed(Wrapped):
                 f"Method {self.name} is centralised: nothing is sent that could be "
                 "compressed. Leave the compression out."
             )
-        inner = self.method
-        while isinstance(inner, Wrapped):
-            inner = inner.method
-        if self.feedback and isinstance(inner, Shared):
+        if Sums in self.method.kinds:
+            raise ValueError(
+                "A gramian that is rounded has lost its weak directions: solutions "
+                "stay at 1e-3. Send upload rows, or leave the compression out."
+            )
+        if self.feedback and Rows in self.method.kinds:
             raise ValueError(
                 "Feedback follows the rows of a sketch from round to round; in a "
                 "shared basis, which changes in every round, there are none. Leave "

@@ -222,6 +222,8 @@ def summary(result: Result, todo: cli.Command, out: Path) -> dict[str, Any]:
         "dropped": sum(len(line.dropped) for line in result.history),
         "seconds": last.seconds,
         "max_rank": max(ranks, default=None),
+        "basis": last.basis,
+        "outside": last.outside,
         "mean_rank": sum(ranks) / len(ranks) if ranks else None,
         "backend": configuration["backend"],
         "device": todo.device,

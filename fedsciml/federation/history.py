@@ -44,6 +44,7 @@ class Round:
         stale: Clients for whom an earlier sketch stood in, and its age in rounds.
         basis: Directions of the basis that all parties share; None without one.
         outside: Part of the gradient that lies outside of it, in [0, 1].
+        condition: Of the sum of whitened gramians; NaN if it is not finite.
         held_out: Loss of the model at points that are not trained on, summed over the
             clients, of the terms that have such points; None in rounds in which it was
             not asked for.
@@ -74,6 +75,7 @@ class Round:
     stale: Mapping[str, int] = field(default_factory=dict)
     basis: int | None = None
     outside: float | None = None
+    condition: float | None = None
     held_out: float | None = None
     gn_gap: float | None = None
 

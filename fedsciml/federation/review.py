@@ -25,6 +25,10 @@ SOME = 0.25
 MUCH = 0.01
 """Part of the gradient outside of a shared basis that is much."""
 
+SINGULAR = 1e8
+"""Condition of a sum of whitened gramians that costs more digits than a run can spare;
+it is 1 to 1e5 where anchors look like the clients' points."""
+
 ROUNDING = 1e-16
 """Part of the greatest loss below which gradients are mostly rounding."""
 
@@ -49,6 +53,7 @@ def review(
         *_unmerged(problem, history, holders),
         *_suspected(history),
         *_outside(history),
+        *_unlike(history),
         *_standing(history),
     ]
 
@@ -126,6 +131,19 @@ def _outside(history: Sequence[Round]) -> Iterator[str]:
             "anchors span: the samples of the terms do not cover the clients' points, "
             "or the residual depends on their targets. The steps were restricted to "
             "what is covered. Mend Term(sample=...), or take basis own."
+        )
+
+
+def _unlike(history: Sequence[Round]) -> Iterator[str]:
+    """Anchors that are so unlike the clients' points that their sums lose digits."""
+    known = [line.condition for line in history if line.condition is not None]
+    lost = [x for x in known if not x < SINGULAR]
+    if len(lost) > max(EARLY, SOME * len(known)):
+        yield (
+            f"In {len(lost)} of {len(known)} rounds the summed gramian had a condition "
+            f"above {SINGULAR:.0e}: clients have points far from all anchors, or fewer "
+            "rows than there are directions, and what little they tell of some was "
+            "lost in rounding. Mend Term(sample=...), or take upload rows."
         )
 
 

@@ -196,6 +196,7 @@ class Whole(NamedTuple):
         ranks: Of each client.
         targets: Of each client where they stand side by side in the problem, else none.
         limits: Rows of each client under a byte budget; None without.
+        condition: Of what was added up; None where nothing was.
     """
 
     problem: Spectrum
@@ -203,6 +204,7 @@ class Whole(NamedTuple):
     ranks: tuple[int, ...]
     targets: Mapping[int, Tensor]
     limits: Tensor | None = None
+    condition: float | None = None
 
 
 class Lifted(NamedTuple):

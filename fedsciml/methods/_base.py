@@ -74,6 +74,7 @@ class Info:
         probes: Candidate steps whose losses the clients were asked for.
         basis: Directions of the basis that all parties share; None without one.
         outside: Part of the gradient that lies outside of it, in [0, 1]; None without.
+        condition: Of the sum of whitened gramians; None without.
     """
 
     loss: float
@@ -85,6 +86,7 @@ class Info:
     probes: int = 0
     basis: int | None = None
     outside: float | None = None
+    condition: float | None = None
     losses: Mapping[int, float] = field(default_factory=dict)
     gradients: Mapping[int, float] = field(default_factory=dict)
     suspects: Mapping[int, float] = field(default_factory=dict)

@@ -78,7 +78,7 @@ from fedsciml.methods._sums import added, losses, total
 from fedsciml.policies import Candidates, Probed
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.residual.anchors import Anchors, Span
+from fedsciml.residual.anchors import Anchors, Span, unusable
 
 Upload = Literal["rows", "sums"]
 """A client's own rows of the shared basis, or what only needs to be added."""
@@ -138,14 +138,14 @@ class Shared(Fipa):
         dtype: torch.dtype = torch.float64,
     ) -> Method:
         """With the problem's anchors; by own sketches where it has none."""
-        if missing(problem):
+        if unusable(problem):
             return Fipa(*_options(self))
         whiten = self._form.whiten
         return replace(self, anchors=Anchors(problem, device, dtype, whiten=whiten))
 
     def advice(self, problem: Problem) -> list[str]:
         """That there is no shared basis, if so."""
-        wrong = missing(problem)
+        wrong = unusable(problem)
         if wrong is None:
             return []
         return [
@@ -204,6 +204,7 @@ class Shared(Fipa):
             epochs=self.local.epochs if self.local else 1,
             basis=basis.size,
             outside=outside,
+            condition=whole.condition,
         )
         kept = {
             "counts": torch.tensor(counts, dtype=torch.int32, device="cpu"),
@@ -439,20 +440,6 @@ class Sharing(Fipa):
 def _options(method: Fipa) -> tuple[Any, ...]:
     """The fields of FIPA by own sketches."""
     return tuple(getattr(method, f.name) for f in fields(Fipa))
-
-
-def missing(problem: Problem) -> str | None:
-    """Why a problem has no anchors; None if it has.
-
-    A sample is a user's function, as is a target at the points that it draws.
-    """
-    try:
-        problem.anchors(1)
-    except ValueError as error:
-        return str(error)
-    except Exception as error:
-        return f"drawing them raises {type(error).__name__}: {error}"
-    return None
 
 
 def _own(part: ClientPart) -> ClientPart:

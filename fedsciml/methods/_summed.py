@@ -1,11 +1,12 @@
 """What of a client's problem in a shared basis only needs to be added up."""
 
+import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from fedsciml.linalg.basis import Basis, gramian, root, summed, symmetric
+from fedsciml.linalg.basis import SEEN, Basis, gramian, root, summed, symmetric
 from fedsciml.methods._anchored import Anchored, Lifted, Linear, Whole, common
 from fedsciml.methods._base import Answers, Field
 from fedsciml.methods._fipa import Fipa, Found, Sketched
@@ -84,7 +85,8 @@ class BySums:
         aimed = problem
         if desired:
             aimed = problem._replace(c=added(desired) @ problem.left)
-        return Whole(problem, aimed, (basis.size,) * len(answers), {})
+        ranks = (basis.size,) * len(answers)
+        return Whole(problem, aimed, ranks, {}, condition=_condition(gram))
 
     def targets(self, found: list[Found]) -> Tensor:
         """Their sum."""
@@ -130,3 +132,12 @@ class BySums:
                 f"{float(squares.sum()):.2e} against {float(most.sum()):.2e}"
             )
         return None
+
+
+def _condition(gram: Tensor) -> float:
+    """Largest over smallest eigenvalue; infinite where one is lost in rounding."""
+    w = torch.linalg.eigvalsh(gram)
+    if not len(w):
+        return 1.0
+    least, largest = float(w[0]), float(w[-1])
+    return largest / least if least > SEEN * largest else math.inf

@@ -181,11 +181,12 @@ class Problem(Outlined):
             seed: Of the points.
 
         Raises:
-            ValueError: If a term has no ``sample``, or it draws something else; names
-                it.
+            ValueError: If a term has no ``sample``, or it draws something else, such as
+                points that are not finite or outside of the domain; names it.
         """
-        counts = [n] * len(self.terms) if isinstance(n, int) else list(n)
-        if len(counts) != len(self.terms) or min(counts) < 1:
+        counts = list(n) if isinstance(n, Sequence) else [n] * len(self.terms)
+        whole = all(type(count) is int and count >= 1 for count in counts)
+        if len(counts) != len(self.terms) or not whole:
             raise ValueError(
                 f"Problem '{self.name}' has {len(self.terms)} terms; give a number of "
                 f"anchors of at least 1 for each, not {counts}."
@@ -193,8 +194,17 @@ class Problem(Outlined):
         found = []
         for t, (term, count) in enumerate(zip(self.terms, counts, strict=True)):
             generator = Generator().manual_seed((seed * 1_000_003 + t) % 2**63)
-            drawn = term.drawn(count, generator)
-            points, target = drawn.points, drawn.target
+            try:
+                drawn = term.drawn(count, generator)
+            except ValueError:
+                raise
+            except Exception as error:
+                raise ValueError(
+                    f"The sample of term '{term.name}' raises {type(error).__name__}: "
+                    f"{error}"
+                ) from error
+            where = f"the sample of term '{term.name}'"
+            points, target = checks.points(self, drawn.points, where), drawn.target
             if target is None and isinstance(term.target, int | float):
                 target = term.target_at(points)
             elif target is None:

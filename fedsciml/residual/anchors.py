@@ -211,6 +211,42 @@ class Anchors:
         return found
 
 
+def unusable(problem: Problem) -> str | None:
+    """Why a problem's anchors are of no use; None if they are.
+
+    A sample is a user's function: it may fail, or draw other points at every party. And
+    where targets are data those at anchors are 1, which a residual may not bear.
+    """
+    width = 8 * problem.network.size * len(problem.terms)
+    n = max(FEWEST, min(FIRST, LARGEST_JACOBIAN // width))
+    try:
+        rows, again = problem.anchors(n), problem.anchors(n)
+    except ValueError as error:
+        return str(error)
+    theta = problem.network.init(Generator().manual_seed(0), torch.float64)
+    for one, other in zip(rows, again, strict=True):
+        name = problem.terms[one.term].name
+        if not torch.equal(one.points, other.points):
+            return (
+                f"The sample of term '{name}' draws other points each time. Give it "
+                "no randomness but that of its generator."
+            )
+        try:
+            system = System(problem, Shard(0, (one,), 1.0))
+            known = bool(system.linearise(theta).jacobian().isfinite().all())
+        except Exception as error:
+            return (
+                f"At its anchors term '{name}' raises {type(error).__name__}: {error}"
+            )
+        if not known:
+            return (
+                f"At its anchors the Jacobian of term '{name}' is not finite, with "
+                "targets of 1 where these are data. Give Term(sample=...) other "
+                "points, or Drawn(points, target=...) with targets that it bears."
+            )
+    return None
+
+
 def _needed(pivots: int) -> int:
     """Anchors for so many pivots of a term: 2^i or 3 2^i, to change seldom."""
     wanted = max(SPARSE * pivots, min(DENSE * pivots, FIRST), FEWEST)

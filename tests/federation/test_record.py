@@ -342,6 +342,7 @@ FULL = Round(
     probes=64,
     basis=28,
     outside=1e-6,
+    condition=40.0,
     relative_l2=math.nan,
     mse=1e308,
     errors={"u": 0.1, "nu": math.nan},
@@ -383,7 +384,7 @@ def test_a_line_comes_back_from_its_round() -> None:
 def test_the_keys_of_a_line_are_in_their_order() -> None:
     assert tuple(json.loads(Round(1, 0.5).line())) == ALWAYS
     rare = ("losses", "gradients", "suspects", "against")
-    rare += ("dropped", "stale", "basis", "outside", "held_out", "gn_gap")
+    rare += ("dropped", "stale", "basis", "outside", "condition", "held_out", "gn_gap")
     with_errors = (*ALWAYS[:10], "errors", *ALWAYS[10:])
     assert tuple(json.loads(FULL.line())) == (*with_errors, *rare)
     for text in lines():

@@ -37,10 +37,8 @@ def by_bytes(entries: Sequence[Entry], suite: Sequence[Entry]) -> plot.Figure:
         others = select(rivals, problem=problem)
         curves = []
         for method in methods_of(others):
-            found = against(select(others, method=method))
-            curves.append(
-                replace(found, **look(method)._asdict(), band=None, width=0.8)
-            )
+            found = replace(against(select(others, method=method)), band=None)
+            curves.append(replace(found, **look(method)._asdict(), width=0.8))
         for way, (label, colour, dash) in WORDS.items():
             found = against(select(mine, way=way))
             curves.append(

@@ -106,7 +106,10 @@ def slower(entries: Sequence[Entry], way: str) -> float:
     """Seconds of a median round over those with own sketches, which took turns."""
     own = {e["seed"]: e["seconds"] for e in select(entries, way="own")}
     return median(
-        median(mine / other for mine, other in zip(e["seconds"], own[e["seed"]]))
+        median(
+            mine / other
+            for mine, other in zip(e["seconds"], own[e["seed"]], strict=False)
+        )
         for e in select(entries, way=way)
     )
 

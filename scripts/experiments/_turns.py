@@ -156,7 +156,7 @@ class ApartClients(LocalClients):
         deadline: float | None = None,
     ) -> dict[int, Reply | Exception]:
         """Answers of each by its own method, with its own threads."""
-        found = {}
+        found: dict[int, Reply | Exception] = {}
         for m, memory in memories.items():
             self.method = self._own[m]
             with threads(self._threads[m]):

@@ -1,11 +1,11 @@
 """FIPA in a basis that all parties share: bytes, parties apart, and many starts.
 
-*Bytes*: FIPA with each client's own sketches, and in the shared basis with rows and with
-sums, from the same starts, taking turns round by round; beside them the averaging
-methods and `gradient_only`, of the records of `fipa`, `clients` and `inverse`, and those
-that these lack. *Apart*: every site forms the basis for itself, from a Jacobian with an
-error of its own ("noise 1e-15", relative, of each entry), or with one and two threads
-in turn. *Starts*: the equations in one dimension with one, two and eight clients.
+*Bytes*: FIPA with each client's own sketches, and in the shared basis with rows and
+with sums, from the same starts, taking turns round by round; beside them the averaging
+methods and `gradient_only`, of the records of `fipa` and `inverse`, and what these lack.
+*Apart*: every site forms the basis for itself, from a Jacobian with an error of its own
+("noise 1e-15", relative, of each entry), or with one and two threads in turn.
+*Starts*: the equations in one dimension with one, two and eight clients.
 
 The error is the relative L2 error, of a regression the root of the mean squared one, of
 heat_inverse that of the number nu. Bytes go both ways, all messages. A run in the

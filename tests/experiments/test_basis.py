@@ -37,7 +37,7 @@ def test_sites_without_noise_that_share_nothing_find_the_same(upload: str) -> No
     one, other = in_turns(runs, 2).values()
     assert other[-1].relative_l2 == pytest.approx(one[-1].relative_l2, rel=1e-6)
     # A site whose anchors are others' is found by its check numbers.
-    with pytest.raises(RuntimeError, match="client"):
+    with pytest.raises(ValueError, match="its basis is not that of the server"):
         in_turns({"wrong": Turns(problem, method, 0, apart[1])}, 1)
 
 

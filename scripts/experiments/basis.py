@@ -2,7 +2,7 @@
 
 *Bytes*: FIPA with each client's own sketches, and in the shared basis with rows and
 with sums, from the same starts, taking turns round by round; beside them the averaging
-methods and `gradient_only`, of the records of `fipa` and `inverse`, and what these lack.
+methods and `gradient_only`: the records of `fipa` and `inverse`, and what they lack.
 *Apart*: every site forms the basis for itself, from a Jacobian with an error of its own
 ("noise 1e-15", relative, of each entry), or with one and two threads in turn.
 *Starts*: the equations in one dimension with one, two and eight clients.

@@ -20,12 +20,9 @@ TITLES = {
 WORDS = {
     "own": ("FIPA, own sketches", 7, 1),
     "rows": ("FIPA, shared basis, rows", 0, 0),
-    "sums": ("FIPA, shared basis, sums", 3, 0),
+    "sums": ("FIPA, shared basis, sums", 5, 0),
 }
 """By way: label, colour, dash."""
-
-MEGABYTES = 400.0
-"""Beyond this rivals are not drawn."""
 
 
 def by_bytes(entries: Sequence[Entry], suite: Sequence[Entry]) -> plot.Figure:
@@ -59,7 +56,6 @@ def against(runs: Sequence[Entry]) -> Curve:
                 "megabytes": [b / 1e6 for b in e["bytes"]],
             }
             for e in runs
-            if e["bytes"][0] < 1e6 * MEGABYTES
         ],
         "megabytes",
     )

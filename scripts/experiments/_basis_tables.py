@@ -122,7 +122,7 @@ def against(entries: Sequence[Entry], rivals: Sequence[Entry]) -> Table:
         others = grouped(select(rivals, problem=problem), "method")
         if not others:
             continue
-        row: list[Cell] = [problem, ", ".join(look(m).label for m in others)]
+        row: list[Cell] = [problem, len(others)]
         for way in WAYS[1:]:
             lead = ahead(list(others.values()), select(found, way=way))
             row.append("; ".join(map(words, lead)) or "nowhere")

@@ -135,7 +135,7 @@ def against(entries: Sequence[Entry], rivals: Sequence[Entry]) -> Table:
 def ahead(rivals: Sequence[Sequence[Entry]], mine: Sequence[Entry]) -> list[Ahead]:
     """Where the median error of any rival is below ours, from our first round on.
 
-    Who has ended keeps the last error.
+    Over the starts that both have. Who has ended keeps the last error.
 
     Args:
         rivals: The starts of each.
@@ -147,12 +147,11 @@ def ahead(rivals: Sequence[Sequence[Entry]], mine: Sequence[Entry]) -> list[Ahea
     found: list[Ahead] = []
     leading = False
     for level in levels:
-        ours, *each = (
-            median(error(e, "bytes", level) for e in same) for same in (mine, *rivals)
+        theirs, ours, method = min(
+            ((*_medians(same, mine, level), same[0]["method"]) for same in rivals),
+            key=lambda line: line[0] / line[1],
         )
-        theirs = min(each)
         if theirs < ours:
-            method = rivals[each.index(theirs)][0]["method"]
             here = Ahead(method, level, inf, theirs, ours)
             if not leading:
                 found.append(here)
@@ -162,6 +161,18 @@ def ahead(rivals: Sequence[Sequence[Entry]], mine: Sequence[Entry]) -> list[Ahea
             found[-1] = found[-1]._replace(end=level)
         leading = theirs < ours
     return found
+
+
+def _medians(
+    theirs: Sequence[Entry], ours: Sequence[Entry], level: float
+) -> tuple[float, float]:
+    """Errors at a number of bytes, over the starts that both have."""
+    seeds = {e["seed"] for e in theirs} & {e["seed"] for e in ours}
+    one, two = (
+        median(error(e, "bytes", level) for e in runs if e["seed"] in seeds)
+        for runs in (theirs, ours)
+    )
+    return one, two
 
 
 def words(line: Ahead) -> str:

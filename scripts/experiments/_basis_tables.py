@@ -41,10 +41,7 @@ class Ahead(NamedTuple):
 
 def tables(entries: Sequence[Entry]) -> list[Table]:
     """All of them."""
-    suite, inverse = (
-        read((DATA / name).read_bytes()) for name in ("suite.json", "inverse.json")
-    )
-    others = [*recorded(suite), *sought(inverse)]
+    others = recorded(read((DATA / "suite.json").read_bytes()))
     return [cost(entries), against(entries, others), apart(entries), starts(entries)]
 
 
@@ -55,18 +52,6 @@ def recorded(suite: Iterable[Entry]) -> list[Entry]:
         for e in suite
         if e["method"] in AVERAGING
     ]
-
-
-def sought(inverse: Iterable[Entry]) -> list[Entry]:
-    """FedAvg of experiment `inverse`; all of its rounds send the same."""
-    found = []
-    for e in inverse:
-        if e["method"] == "fedavg" and e["noise"]:
-            rounds = len(e["errors"])
-            sent = [e["bytes"] * k / rounds for k in range(1, rounds + 1)]
-            problem = f"{e['problem']}:noise={e['noise']}"
-            found.append({**e, "problem": problem, "error": e["errors"], "bytes": sent})
-    return found
 
 
 def few(entries: Sequence[Entry]) -> list[Entry]:
@@ -185,36 +170,28 @@ def words(line: Ahead) -> str:
 def apart(entries: Sequence[Entry]) -> Table:
     """A row per problem, upload and disturbance."""
     heads = ["problem", "upload", "sites", "starts", "error at end", "worst"]
-    heads += ["rounds to 1e-10", "more rounds, worst"]
+    heads += ["rounds to 1e-10", "more rounds: median / worst"]
     rows: list[list[Cell]] = []
-    shared = [e for e in entries if e["way"] in WAYS[1:]]
-    problems = {e["problem"] for e in shared if e["run"] != TOGETHER}
-    for problem in sorted(problems):
-        for way in WAYS[1:]:
-            mine = [
-                e for e in select(shared, problem=problem, way=way) if e["seed"] < 3
-            ]
-            same = {
-                e["seed"]: first(e, "round", 1e-10) for e in select(mine, run=TOGETHER)
-            }
-            for run, found in sorted(grouped(mine, "run").items()):
-                ends = [e["error"][-1] for e in found]
-                spent = [first(e, "round", 1e-10) for e in found]
-                more = [
-                    first(e, "round", 1e-10) - same[e["seed"]]
-                    for e in found
-                    if isfinite(same.get(e["seed"], inf))
-                ]
-                rows.append(
-                    [
-                        *(problem, way, "as one" if run == TOGETHER else run),
-                        *(len(found), f"{median(ends):.1e}", f"{max(ends):.1e}"),
-                        reached(spent),
-                        f"{max(more):.0f}" if more and run != TOGETHER else "",
-                    ]
-                )
+    shared = select(entries, way=WAYS[1:], seed=(0, 1, 2))
+    disturbed = {e["problem"] for e in shared if e["run"] != TOGETHER}
+    shared = select(shared, problem=tuple(disturbed))
+    for (problem, way), runs in grouped(shared, "problem", "way").items():
+        as_one = {e["seed"]: e for e in select(runs, run=TOGETHER)}
+        for run, found in grouped(runs, "run").items():
+            ends = [e["error"][-1] for e in found]
+            spent = {e["seed"]: first(e, "round", 1e-10) for e in found}
+            more = [n - first(as_one[m], "round", 1e-10) for m, n in spent.items()]
+            row: list[Cell] = [problem, way, "as one" if run == TOGETHER else run]
+            row += [len(found), f"{median(ends):.1e}", f"{max(ends):.1e}"]
+            row += [reached(list(spent.values()))]
+            rows.append([*row, each(map(rounds_of, (median(more), max(more))))])
     caption = "Sites that do not compute the same."
     return Table("basis-apart", caption, heads, rows, PAGE)
+
+
+def rounds_of(number: float) -> str:
+    """``12``, or ``never``."""
+    return f"{number:g}" if isfinite(number) else "never"
 
 
 def starts(entries: Sequence[Entry]) -> Table:
@@ -237,7 +214,7 @@ def starts(entries: Sequence[Entry]) -> Table:
         row.append(each(f"{max(r):.1e}" for r in ends))
         for target in (1e-6, 1e-10):
             spent = [median(first(e, "round", target) for e in r) for r in runs]
-            row.append(each(f"{s:g}" if isfinite(s) else "never" for s in spent))
+            row.append(each(map(rounds_of, spent)))
         rows.append(row)
     caption = "Own sketches / rows / sums from many starts."
     return Table("basis-starts", caption, heads, rows, PAGE)

@@ -2,7 +2,7 @@
 
 *Bytes*: FIPA with each client's own sketches, and in the shared basis with rows and
 with sums, from the same starts, taking turns round by round; beside them the averaging
-methods and `gradient_only`: the records of `fipa` and `inverse`, and what they lack.
+methods and `gradient_only`: the record of `fipa`, and what it lacks.
 *Apart*: every site forms the basis for itself, from a Jacobian with an error of its own
 ("noise 1e-15", relative, of each entry), or with one and two threads in turn.
 *Starts*: the equations in one dimension with one, two and eight clients.
@@ -59,7 +59,6 @@ APART = {"allen_cahn": 50, "sine4": 60}
 RIVALS: tuple[Case, ...] = (
     ("poisson2d", "gradient_only", 0, 200),
     (INTERLEAVED, "gradient_only", 0, 100),
-    ("heat_inverse:noise=0.01", "gradient_only", 0, 400),
     ("terrain", "gradient_only", 0, 200),
     (INTERLEAVED, "fedavg", 0, 30),
 )

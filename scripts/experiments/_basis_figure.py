@@ -13,9 +13,9 @@ from fedsciml.plot import Curve, Panel
 
 TITLES = {
     "allen_cahn": "Allen-Cahn, 2 clients",
-    "reaction_diffusion": "reaction and diffusion, 2 clients",
+    "reaction_diffusion": "Reaction and diffusion, 2 clients",
     "poisson2d": "Poisson in two dimensions, 2 clients",
-    "sine8": "regression of sin 8 pi x, 8 clients",
+    "sine8": r"Regression of $\sin 8 \pi x$, 8 clients",
 }
 WORDS = {
     "own": ("FIPA, own sketches", 7, 1),

@@ -13,12 +13,13 @@ from fedsciml import methods, run
 
 
 def test_rounds_in_turns_are_those_of_a_run() -> None:
-    entries = basis.measure("allen_cahn", "in turns", 1, 2)
+    word = "allen_cahn:points=0.1,width=8"
+    entries = basis.measure(word, "in turns", 1, 2)
     assert json.loads(json.dumps(entries)) == entries
     assert [e["way"] for e in entries] == ["own", "rows", "sums"]
     for entry, options in zip(entries, basis.WAYS.values(), strict=True):
         method = methods.load("fipa", **options)
-        history = run(problems.load("allen_cahn"), method, 2, 1).history
+        history = run(problems.parse(word), method, 2, 1).history
         found = [line.relative_l2 for line in history]
         assert entry["error"] == pytest.approx(found, rel=5e-4)
         assert entry["bytes"] == pytest.approx([line.sent for line in history], 5e-4)

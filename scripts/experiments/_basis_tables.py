@@ -5,9 +5,12 @@ from math import inf, isfinite
 from statistics import median
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from experiments._drawing import look
 from experiments._record import DATA, Entry, grouped, read, select
-from experiments._runs import error, first, reached
+from experiments._runs import OURS, first, reached
 from experiments._suites import RIVALS
 from experiments._table import Cell, Table, megabytes
 
@@ -19,6 +22,9 @@ TOGETHER = "in turns"
 
 AVERAGING = ("fedavg", *RIVALS)
 """What the shared basis is held against."""
+
+
+Errors = NDArray[np.float64]
 
 
 class Ahead(NamedTuple):
@@ -129,15 +135,14 @@ def ahead(rivals: Sequence[Sequence[Entry]], mine: Sequence[Entry]) -> list[Ahea
     begin = max(e["bytes"][0] for e in mine)
     runs = [e for same in (*rivals, mine) for e in same]
     levels = sorted({b for e in runs for b in e["bytes"] if b >= begin})
+    pairs = [_medians(same, mine, levels) for same in rivals]
     found: list[Ahead] = []
     leading = False
-    for level in levels:
-        theirs, ours, method = min(
-            ((*_medians(same, mine, level), same[0]["method"]) for same in rivals),
-            key=lambda line: line[0] / line[1],
-        )
+    for at, level in enumerate(levels):
+        best = min(range(len(rivals)), key=lambda i: pairs[i][0][at] / pairs[i][1][at])
+        theirs, ours = (float(errors[at]) for errors in pairs[best])
         if theirs < ours:
-            here = Ahead(method, level, inf, theirs, ours)
+            here = Ahead(rivals[best][0]["method"], level, inf, theirs, ours)
             if not leading:
                 found.append(here)
             elif theirs / ours < found[-1].theirs / found[-1].ours:
@@ -149,15 +154,23 @@ def ahead(rivals: Sequence[Sequence[Entry]], mine: Sequence[Entry]) -> list[Ahea
 
 
 def _medians(
-    theirs: Sequence[Entry], ours: Sequence[Entry], level: float
-) -> tuple[float, float]:
-    """Errors at a number of bytes, over the starts that both have."""
+    theirs: Sequence[Entry], ours: Sequence[Entry], levels: Sequence[float]
+) -> tuple[Errors, Errors]:
+    """Errors at numbers of bytes, over the starts that both have."""
     seeds = {e["seed"] for e in theirs} & {e["seed"] for e in ours}
     one, two = (
-        median(error(e, "bytes", level) for e in runs if e["seed"] in seeds)
+        np.median([_errors(e, levels) for e in runs if e["seed"] in seeds], axis=0)
         for runs in (theirs, ours)
     )
     return one, two
+
+
+def _errors(entry: Entry, levels: Sequence[float]) -> Errors:
+    """``_runs.error`` at many numbers of bytes."""
+    errors = np.array([np.inf, *entry["error"]])
+    if entry["method"] not in OURS:
+        errors = np.fmin.accumulate(errors)
+    return errors[np.searchsorted(entry["bytes"], levels, side="right")]
 
 
 def words(line: Ahead) -> str:

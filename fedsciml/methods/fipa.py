@@ -51,8 +51,8 @@ def make(
         local_damping: Of the local solver gauss_newton; 1e-6 if not given.
         keep_state: Clients keep their solver's state over the rounds.
         basis: Each client's own sketch, p numbers a row; or shared, a basis that all
-            parties find alike from public points. None stands for shared where all
-            terms of the problem have a sample, else own.
+            parties find alike from public points, where all terms of the problem have
+            a sample. None stands for what pays: shared, and own where it does not.
         upload: In a shared basis: a client's own rows, or a gramian that only needs to
             be added to those of the others.
 

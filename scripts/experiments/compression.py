@@ -52,6 +52,8 @@ def measure(
     made = problems.load(problem)
     quantity = _common.quantity(made)
     options = options_of(problem, method)
+    if method == "fipa":
+        options = {**options, "basis": "own"}
     loaded = compressed(methods.load(method, **options), compression)
     history = run(made, loaded, rounds, seed, clock=time.process_time).history
     rank = mean_rank(history)

@@ -33,7 +33,7 @@ from fedsciml.federation.history import Round
 
 KEY = ("problem", "run", "seed", "rounds")
 WAYS: dict[str, dict[str, object]] = {
-    "own": {},
+    "own": {"basis": "own"},
     "rows": {"basis": "shared"},
     "sums": {"basis": "shared", "upload": "sums"},
 }

@@ -131,7 +131,12 @@ class Basis(NamedTuple):
 
 
 def pivots(
-    jacobian: Tensor, cutoff: float, generator: Generator, rank: int = 24
+    jacobian: Tensor,
+    cutoff: float,
+    generator: Generator,
+    rank: int = 24,
+    more: int = 0,
+    least: float = 0.0,
 ) -> Tensor:
     """Rows of J that span its row space down to a singular value, the longest first.
 
@@ -145,6 +150,8 @@ def pivots(
         cutoff: Absolute length, positive.
         generator: Source of Omega.
         rank: About how many pivots there will be.
+        more: How many beyond the cut-off are chosen too.
+        least: Absolute length down to which these are.
 
     Returns:
         Numbers of rows [k], int64, on the CPU; k >= 1 unless J is zero or has no rows.
@@ -174,6 +181,7 @@ def pivots(
         if not exact:  # of the rows of Omega, as many are left for column j
             lengths = lengths / torch.arange(rows, 0, -1, device="cpu") ** 0.5
         found = int((lengths > cutoff).long().cumprod(0).sum())
+        found += int((lengths[found : found + more] > least).long().cumprod(0).sum())
         found = max(found, int((lengths[:1] > 0).sum()))
         if exact or found <= rows - OVERSAMPLE:
             return torch.from_numpy(order[:found].astype("int64"))

@@ -4,6 +4,7 @@ The parties agree on a ``Span``, a few numbers; each of them finds the same basi
 step's space from it (``fedsciml.linalg.basis``), at a theta that all of them know.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,10 +19,11 @@ FIRST = 256
 """Anchors of each term in a first round, when nothing is known."""
 
 DENSE, SPARSE = 10, 3
-"""Anchors of a term for each of its pivots, up to ``FIRST``, and beyond. Three leave
-nothing out of the span. But near a boundary, and in 1-D the most, the weak directions
-grow, and points beyond the last anchor weigh the more: with 32 anchors for 22 pivots
-the whitened gramian of 800 points had the condition 1e7, with 256 it was 40."""
+"""Anchors of a term for each of its pivots (of rows that share an anchor, for as many as
+there are), up to ``FIRST``, and beyond. Three leave nothing out of the span. But near a
+boundary, and in 1-D the most, the weak directions grow, and points beyond the last anchor
+weigh the more: with 32 anchors for 22 pivots the whitened gramian of 800 points had the
+condition 1e7, with 256 it was 40."""
 
 FEWEST = 32
 """Anchors of a term at least."""
@@ -171,8 +173,13 @@ class Anchors:
             random = Generator().manual_seed(seed)
             noise = NOISE * eps * largest
             rows = pivots(jacobian, BELOW * cutoff, random, rank, MORE, noise)
-            own = owners[rows].bincount(minlength=terms).tolist()
-            needed = [min(_needed(k), self._most) for k in own]
+            chosen = owners[rows].bincount(minlength=terms)
+            points = (
+                chosen
+                * torch.tensor(wanted, device="cpu")
+                / owners.bincount(minlength=terms)
+            )
+            needed = [min(_needed(math.ceil(n)), self._most) for n in points.tolist()]
             more = [max(n, m) for n, m in zip(wanted, needed, strict=True)]
             if more == wanted:
                 break
@@ -257,7 +264,10 @@ def unusable(problem: Problem) -> str | None:
 
 
 def _needed(pivots: int) -> int:
-    """Anchors for so many pivots of a term: 2^i or 3 2^i, to change seldom."""
+    """Anchors of a term for so many pivots, those of one anchor counted as one.
+
+    2^i or 3 2^i, so that it seldom changes.
+    """
     wanted = max(SPARSE * pivots, min(DENSE * pivots, FIRST), FEWEST)
     power = 1 << (wanted - 1).bit_length()
     return min(power if 4 * wanted > 3 * power else 3 * power // 4, MOST)

@@ -1,5 +1,6 @@
 """Anchors: how many there are, and the bases that parties find from them."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,10 +25,12 @@ def problem() -> Problem:
 
 
 def own(problem: Problem, span: Span) -> list[int]:
-    """Pivots of each term."""
-    _, owners = Anchors(problem).rows(theta(problem), span.counts.tolist())
-    owners = owners[span.pivots.long()]
-    return [int((owners == t).sum()) for t in range(len(problem.terms))]
+    """Pivots of each term, for each row that an anchor has."""
+    counts = span.counts.tolist()
+    _, owners = Anchors(problem).rows(theta(problem), counts)
+    chosen = owners[span.pivots.long()]
+    rows = [int((owners == t).sum()) // n for t, n in enumerate(counts)]
+    return [math.ceil(int((chosen == t).sum()) / q) for t, q in enumerate(rows)]
 
 
 def enough(count: int, pivots: int) -> bool:

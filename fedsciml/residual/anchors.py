@@ -21,9 +21,9 @@ FIRST = 256
 DENSE, SPARSE = 10, 3
 """Anchors of a term for each of its pivots, up to ``FIRST`` and beyond; of an anchor
 with several rows these count as one. Three leave nothing out of the span. But near a
-boundary, and in 1-D the most, the weak directions grow, and points beyond the last anchor weigh
-the more: with 32 anchors for 22 pivots the whitened gramian of 800 points had the
-condition 1e7, with 256 it was 40."""
+boundary, and in 1-D the most, the weak directions grow, and points beyond the last
+anchor weigh the more: with 32 anchors for 22 pivots the whitened gramian of 800 points
+had the condition 1e7, with 256 it was 40."""
 
 FEWEST = 32
 """Anchors of a term at least."""

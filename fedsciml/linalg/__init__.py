@@ -1,18 +1,6 @@
 """Small dense least squares: sketch, merge, truncate, solve. Knows no problem."""
 
-from fedsciml.linalg.basis import (
-    Basis,
-    basis,
-    extended,
-    gramian,
-    packed,
-    pivots,
-    root,
-    summed,
-    symmetric,
-    trapezoid,
-    unpacked,
-)
+from fedsciml.linalg.basis import Basis, pivots, summed
 from fedsciml.linalg.randomised import OVERSAMPLE, range_finder, subspace_iteration
 from fedsciml.linalg.ranks import (
     FORMS,
@@ -53,24 +41,16 @@ __all__ = [
     "Schedule",
     "Sketch",
     "Spectrum",
-    "basis",
     "compress",
-    "extended",
     "from_jacobian",
     "gather",
-    "gramian",
     "merge",
-    "packed",
     "parse",
     "pivots",
     "range_finder",
-    "root",
     "share",
     "spectrum",
     "subspace_iteration",
     "summed",
-    "symmetric",
-    "trapezoid",
     "truncate",
-    "unpacked",
 ]

@@ -6,12 +6,11 @@ from matrices import decaying, random, seeded, spectral
 from reference import relative, stacked
 from torch import Tensor
 
-from fedsciml.linalg import (
+from fedsciml.linalg import Sketch, from_jacobian
+from fedsciml.linalg.basis import (
     Basis,
-    Sketch,
     basis,
     extended,
-    from_jacobian,
     gramian,
     packed,
     pivots,

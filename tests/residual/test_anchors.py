@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedsciml import MLP, Problem, Term
 from fedsciml.collocation import strips
-from fedsciml.linalg import Basis, basis
+from fedsciml.linalg.basis import Basis, basis
 from fedsciml.residual import System
 from fedsciml.residual.anchors import FEWEST, FIRST, MOST, Anchors, Span
 

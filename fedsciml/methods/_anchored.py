@@ -28,11 +28,6 @@ from fedsciml.residual.anchors import Span
 PRODUCTS = 8
 """Random vectors by whose products a gradient is measured: to a third of its norm."""
 
-AGREE = {torch.float64: 1e-10, torch.float32: 1e-3}
-"""Difference of check numbers, relative, up to which two bases are the same. Rounding
-makes 1e-15 of it; a step realised in a basis that differs by so much is that step to
-four digits and better."""
-
 TINY = torch.finfo(torch.float64).tiny
 
 
@@ -296,20 +291,6 @@ def draws(ask: Anchored) -> Tensor:
     """The random vectors of a round, shape [PRODUCTS, p]: everybody draws them."""
     random = generator(ask.seed, ask.round, -2)
     return gaussian(PRODUCTS, len(ask.theta), random, ask.theta)
-
-
-def differs(basis: Basis, ask: Anchored, check: Tensor) -> ValueError | None:
-    """Why a client's basis is another one."""
-    own = basis.check(generator(ask.seed, ask.round, -1))
-    size = float(basis.triangle.norm()) * basis.size**0.5
-    differ = float((check - own).abs().max()) / max(size, TINY)
-    if differ <= AGREE[own.dtype]:
-        return None
-    return ValueError(
-        f"its basis is not that of the server, the check numbers differ by "
-        f"{differ:.1e}: it computes another Jacobian at the anchors. Give it the same "
-        "problem, versions and dtype"
-    )
 
 
 def linearised(system: System, theta: Tensor, basis: Basis) -> Linear:

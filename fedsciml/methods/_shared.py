@@ -30,6 +30,7 @@ from torch import Tensor
 from fedsciml.linalg.basis import CHECKS, Basis
 from fedsciml.linalg.ranks import AboveCutoff
 from fedsciml.methods import _fipa
+from fedsciml.methods._agree import another, differs, unlike
 from fedsciml.methods._anchored import (
     PRODUCTS,
     TINY,
@@ -44,8 +45,6 @@ from fedsciml.methods._anchored import (
     Outward,
     State,
     Told,
-    differs,
-    draws,
     linearised,
 )
 from fedsciml.methods._base import (
@@ -90,9 +89,6 @@ ALARM = 0.01
 """Part of the gradient outside of the span from which it is asked for: as much as the
 range finder of own sketches may miss."""
 
-
-ROUNDED = {torch.float64: 1e-7, torch.float32: 1e-2}
-"""Part of the products by which rounding may make them differ; 1e-13 was seen."""
 
 PATIENCE = 5
 """Rounds with an alarm, nearly in a row, after which own sketches are sent where that
@@ -355,7 +351,7 @@ class Shared(Fipa):
         assert isinstance(opening, Anchored)
         basis = self._anchors.basis(opening.theta, opening.span)
         if isinstance(answer, Beyond):
-            return _another(opening, basis, told, answer, unit)
+            return another(opening, basis, told, answer, unit)
         if answer is told:
             if wrong := self._form.wrong(told, basis.size, unit):
                 return Inconsistent(wrong)
@@ -368,7 +364,7 @@ class Shared(Fipa):
             missed = 0.0 if self._form.whiten else plain.reach * top
             complete = self._form.whiten or isinstance(self.rank, AboveCutoff)
             gradient = basis.steps(self._form.gradient(told, basis))
-            if complete and (wrong := _unlike(opening, told, gradient, missed, unit)):
+            if complete and (wrong := unlike(opening, told, gradient, missed, unit)):
                 return Inconsistent(wrong)
         reach = max(plain.reach, lifted.unclear / top)
         changed = replace(plain, reach=reach, top=top)
@@ -477,47 +473,6 @@ def _outside(sent: Answers) -> float:
     whole, beyond = added(answer.products for answer in told).norm(dim=1).tolist()
     part = beyond / max(whole, TINY)
     return min(part, 1.0) if math.isfinite(part) else 1.0
-
-
-def _unlike(
-    ask: Anchored, told: Told, gradient: Tensor, missed: float, unit: float
-) -> str | None:
-    """How the products contradict the gradient [p] in the span, if they do.
-
-    Args:
-        ask: The server's.
-        told: The client's answer.
-        gradient: As its rows or sums have it.
-        missed: Singular value below which these are not complete.
-        unit: To which they were rounded.
-    """
-    inside = told.products[0] - told.products[1]
-    miss = float((inside - draws(ask) @ gradient).abs().max())
-    size = float(told.products.abs().max()) + float(gradient.norm())
-    allowed = max(ROUNDED[gradient.dtype], 1e3 * unit) * size
-    allowed += 10 * missed * (2 * told.loss) ** 0.5
-    if miss <= allowed:
-        return None
-    return (
-        f"products of its gradient differ by {miss:.1e} from those of its rows or "
-        f"sums, with at most {allowed:.1e} for rounding"
-    )
-
-
-def _another(
-    ask: Anchored, basis: Basis, told: Told, answer: Beyond, unit: float
-) -> ValueError | None:
-    """Why an outside gradient is not the one whose products the client told."""
-    size = float(told.products.abs().max())
-    allowed = max(ROUNDED[answer.gradient.dtype], 1e3 * unit) * size
-    miss = float((draws(ask) @ answer.gradient - told.products[1]).abs().max())
-    within = float(basis.coordinates(answer.gradient).norm())
-    if max(miss, within) <= allowed:
-        return None
-    return Inconsistent(
-        f"the part of its gradient outside of the basis differs by {miss:.1e} from its "
-        f"products, and {within:.1e} of it lie inside"
-    )
 
 
 def _known(memory: Memory | None) -> Known:

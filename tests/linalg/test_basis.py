@@ -20,7 +20,7 @@ from fedsciml.linalg.basis import (
     unpacked,
 )
 from fedsciml.linalg.solve import spectrum
-from fedsciml.methods._anchored import AGREE
+from fedsciml.methods._agree import AGREE
 
 FLAT = torch.float32
 

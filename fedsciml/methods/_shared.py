@@ -90,6 +90,9 @@ ALARM = 0.01
 range finder of own sketches may miss."""
 
 
+COVERED = 1e-4
+"""Part of the gradient outside up to which anchors cover the clients' points."""
+
 PATIENCE = 5
 """Rounds with an alarm, nearly in a row, after which own sketches are sent where that
 is allowed: more anchors and one more direction in each did not help."""
@@ -190,7 +193,8 @@ class Shared(Fipa):
         gradients = {m: self._form.gradient(told, basis) for m, told in sent.items()}
         alarms = state.alarms + 2 if outside > ALARM else max(state.alarms - 1, 0)
         # In a span that is too small, what clients cannot do looks like contradiction.
-        doubtful = state.doubtful and whole.targets and not alarms
+        covered = outside <= COVERED and not alarms
+        doubtful = state.doubtful and whole.targets and covered
         info = Info(
             total(sent.values()),
             ranks=whole.ranks,

@@ -360,22 +360,43 @@ class Fipa(Method):
         if self.local is not None:
             delta, _, carried = train(system, at, self.local, carried)
             desired = found.factor @ delta
-        rows = self.rows(len(at), system.problem.clients, at)
-        least = ask.reach * ask.top / MARGIN  # sqrt(mu) of the steps to come
         who = system.shard.client, system.problem.clients
-        known = context(*who, ask, cutoff, found.gradient, least**2, rows)
-        rank = self.rank(values, found.target if desired is None else desired, known)
-        found = truncate(found, rank)
+        rows = self.rows(len(at), who[1], at)
+        found = self.cut(found, desired, ask, cutoff, who, rows)
         answer = Sketched(
             found.factor,
             found.target,
             loss,
-            None if desired is None else desired[:rank],
+            None if desired is None else desired[: found.rank],
             values[:rows] if rows else None,
         )
         left = found.left if self.policy.probes else None
         basis = None if left is None else Basis(left, at)
         return answer, Memory(max(int((values > cutoff).sum()), 1), basis, carried)
+
+    def cut(
+        self,
+        found: Sketch,
+        desired: Tensor | None,
+        ask: Opening,
+        cutoff: float,
+        who: tuple[int, int],
+        rows: int,
+    ) -> Sketch:
+        """As many rows of a client's sketch as the rank schedule wants.
+
+        Args:
+            found: With orthogonal rows, the longest first.
+            desired: B delta, where the client trained.
+            ask: The server's.
+            cutoff: Absolute singular value down to which the sketch is complete.
+            who: Number of the client, and of how many.
+            rows: Of all clients, under a byte budget.
+        """
+        least = ask.reach * ask.top / MARGIN  # sqrt(mu) of the steps to come
+        known = context(*who, ask, cutoff, found.gradient, least**2, rows)
+        wanted = found.target if desired is None else desired
+        return truncate(found, self.rank(found.singular_values, wanted, known))
 
     def _probe(
         self, system: System, ask: Probe, memory: Memory

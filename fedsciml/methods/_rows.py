@@ -1,5 +1,6 @@
 """Rows of a client in a shared basis: its sketch of J Q, [r, k] instead of [r, p]."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -7,13 +8,12 @@ from torch import Tensor
 
 from fedsciml.linalg.basis import Basis, packed, trapezoid, unpacked
 from fedsciml.linalg.ranks import Budget
-from fedsciml.linalg.sketch import from_jacobian, truncate
+from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.methods._anchored import Anchored, Lifted, Linear, Whole, common
 from fedsciml.methods._base import Answers, Field
 from fedsciml.methods._fipa import Fipa, Found, Sketched, aim, merge
 from fedsciml.methods._records import Record
-from fedsciml.methods._sketching import context, limits
-from fedsciml.policies import MARGIN
+from fedsciml.methods._sketching import limits
 
 
 class Rows(Record):
@@ -57,11 +57,9 @@ class ByRows:
         found = from_jacobian(linear.reduced, linear.residual)
         values = found.singular_values
         cutoff = ask.reach * (ask.top or float(values.norm()))
-        least = ask.reach * ask.top / MARGIN  # sqrt(mu) of the steps to come
         rows = method.rows(basis.size, who[1], ask.theta)
-        known = context(*who, ask, cutoff, found.gradient, least**2, rows)
-        wanted = found.target if own is None else found.factor @ own
-        found = trapezoid(truncate(found, method.rank(values, wanted, known)))
+        desired = None if own is None else found.factor @ own
+        found = trapezoid(method.cut(found, desired, ask.plain, cutoff, who, rows))
         assert found.left is not None
         answer = Rows(
             packed(found.factor),
@@ -115,8 +113,8 @@ class ByRows:
         """B Q^T."""
         plain = _plain(told, basis.size)
         factor, r = basis.steps(plain.factor), len(told.target)
-        sketched = Sketched(factor, told.target, told.loss, told.desired, told.spectrum)
-        return Lifted(sketched, torch.eye(r, device=factor.device, dtype=factor.dtype))
+        left = torch.eye(r, device=factor.device, dtype=factor.dtype)
+        return Lifted(replace(plain, factor=factor), left)
 
     def wrong(self, told: Rows, k: int, unit: float) -> str | None:
         """That they are no trapezoid."""

@@ -89,7 +89,6 @@ ALARM = 0.01
 """Part of the gradient outside of the span from which it is asked for: as much as the
 range finder of own sketches may miss."""
 
-
 COVERED = 1e-4
 """Part of the gradient outside up to which anchors cover the clients' points."""
 
@@ -138,7 +137,7 @@ class Shared(Fipa):
     ) -> Method:
         """With the problem's anchors; by own sketches where it has none."""
         if unusable(problem):
-            return Fipa(*_options(self))
+            return Fipa(**_options(self))
         whiten = self._form.whiten
         return replace(self, anchors=Anchors(problem, device, dtype, whiten=whiten))
 
@@ -432,14 +431,13 @@ class Sharing(Fipa):
         dtype: torch.dtype = torch.float64,
     ) -> Method:
         """What suits the problem."""
-        options = {f.name: getattr(self, f.name) for f in fields(Fipa)}
-        shared = Shared(**options, fallback=True)
+        shared = Shared(**_options(self), fallback=True)
         return shared.bound(problem, device, dtype)
 
 
-def _options(method: Fipa) -> tuple[Any, ...]:
+def _options(method: Fipa) -> dict[str, Any]:
     """The fields of FIPA by own sketches."""
-    return tuple(getattr(method, f.name) for f in fields(Fipa))
+    return {f.name: getattr(method, f.name) for f in fields(Fipa)}
 
 
 def _own(part: ClientPart) -> ClientPart:

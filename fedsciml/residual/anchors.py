@@ -164,7 +164,7 @@ class Anchors:
             FloatingPointError: If J_a is not finite.
         """
         terms = len(self.problem.terms)
-        wanted = list(counts) or [min(FIRST, self._most)] * terms
+        wanted = list(counts) or [min(FIRST, self.most)] * terms
         eps = torch.finfo(self.dtype).eps
         while True:
             jacobian, owners = self.rows(theta, wanted)
@@ -179,7 +179,7 @@ class Anchors:
                 * torch.tensor(wanted, device="cpu")
                 / owners.bincount(minlength=terms)
             )
-            needed = [min(_needed(math.ceil(n)), self._most) for n in points.tolist()]
+            needed = [min(_needed(math.ceil(n)), self.most) for n in points.tolist()]
             more = [max(n, m) for n, m in zip(wanted, needed, strict=True)]
             if more == wanted:
                 break
@@ -191,7 +191,7 @@ class Anchors:
         return span, tuple(wanted if counts else needed)
 
     @property
-    def _most(self) -> int:
+    def most(self) -> int:
         """Anchors of a term that fit into the memory."""
         size = self.problem.network.size * len(self.problem.terms)
         width = torch.finfo(self.dtype).bits // 8
@@ -199,7 +199,7 @@ class Anchors:
 
     def more(self, counts: Sequence[int]) -> tuple[int, ...]:
         """Anchors to begin a round with where those of the last one missed much."""
-        return tuple(max(n, min(2 * n, ENOUGH, self._most)) for n in counts)
+        return tuple(max(n, min(2 * n, ENOUGH, self.most)) for n in counts)
 
     def basis(self, theta: Tensor, span: Span) -> Basis:
         """The basis of a span at theta [p].
@@ -233,8 +233,7 @@ def unusable(problem: Problem) -> str | None:
     A sample is a user's function: it may fail, or draw other points at every party. And
     where targets are data those at anchors are 1, which a residual may not bear.
     """
-    width = 8 * problem.network.size * len(problem.terms)
-    n = max(FEWEST, min(FIRST, LARGEST_JACOBIAN // width))
+    n = min(FIRST, Anchors(problem).most)
     try:
         rows, again = problem.anchors(n), problem.anchors(n)
     except ValueError as error:

@@ -45,6 +45,9 @@ class Round:
         basis: Directions of the basis that all parties share; None without one.
         outside: Part of the gradient that lies outside of it, in [0, 1].
         condition: Of the sum of whitened gramians; NaN if it is not finite.
+        epsilon: Privacy spent until the end of the round, of the run's (epsilon,
+            delta); None in a run without noise.
+        delta: Likewise.
         held_out: Loss of the model at points that are not trained on, summed over the
             clients, of the terms that have such points; None in rounds in which it was
             not asked for.
@@ -76,6 +79,8 @@ class Round:
     basis: int | None = None
     outside: float | None = None
     condition: float | None = None
+    epsilon: float | None = None
+    delta: float | None = None
     held_out: float | None = None
     gn_gap: float | None = None
 

@@ -75,6 +75,8 @@ class Info:
         basis: Directions of the basis that all parties share; None without one.
         outside: Part of the gradient that lies outside of it, in [0, 1]; None without.
         condition: Of the sum of whitened gramians; None without.
+        epsilon: Privacy spent until the end of the round; None without noise.
+        delta: Of that (epsilon, delta).
     """
 
     loss: float
@@ -87,6 +89,8 @@ class Info:
     basis: int | None = None
     outside: float | None = None
     condition: float | None = None
+    epsilon: float | None = None
+    delta: float | None = None
     losses: Mapping[int, float] = field(default_factory=dict)
     gradients: Mapping[int, float] = field(default_factory=dict)
     suspects: Mapping[int, float] = field(default_factory=dict)
@@ -286,6 +290,41 @@ class Method:
             client of which that is found twice is asked no more.
         """
         return None
+
+    @property
+    def apart(self) -> str | None:
+        """Why the server needs answers one by one; None if sums of them will do.
+
+        A method of sums is sent one answer, the sum, under the number of a group of
+        clients. Of an ask after the first of a round the sum may not be known, as a
+        client is gone; it is then sent no answer, ``{}``.
+        """
+        return "its server reads every client's answers by themselves"
+
+    def summand(self, answer: Any) -> Any:  # noqa: ANN401
+        """An answer in the form in which it is added to those of other clients."""
+        return answer
+
+    def summed(self, total: Any) -> Any:  # noqa: ANN401
+        """The answer that stands for a group of clients, from their sum."""
+        return total
+
+    def noise(self, ask: Record, size: int) -> Mapping[str, Tensor]:
+        """What noise the sum of all clients' answers to this ask must have.
+
+        Returns:
+            By field, standard deviations, of its shape; nothing without noise. Each
+            client adds its share of the variance.
+        """
+        return {}
+
+    def finished(self, state: Any) -> str | None:  # noqa: ANN401
+        """Why there can be no further round after this state; None if there can."""
+        return None
+
+    def needed(self, ask: Record, clients: int) -> int:
+        """Of so many clients, how many must answer this ask for the round to go on."""
+        return clients
 
     @property
     def compares(self) -> bool:

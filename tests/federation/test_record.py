@@ -386,7 +386,8 @@ def test_a_line_comes_back_from_its_round() -> None:
 def test_the_keys_of_a_line_are_in_their_order() -> None:
     assert tuple(json.loads(Round(1, 0.5).line())) == ALWAYS
     rare = ("losses", "gradients", "suspects", "against")
-    rare += ("dropped", "stale", "basis", "outside", "condition", "held_out", "gn_gap")
+    rare += ("dropped", "stale", "basis", "outside", "condition", "epsilon", "delta")
+    rare += ("held_out", "gn_gap")
     with_errors = (*ALWAYS[:10], "errors", *ALWAYS[10:])
     assert tuple(json.loads(FULL.line())) == (*with_errors, *rare)
     for text in lines():

@@ -65,6 +65,8 @@ class Command:
             where the residual is large; power and offset are 1 if not given.
         compress: Clients send sketches and updates in float32 or bfloat16, with
             feedback as changes since the round before.
+        secure: The server is told sums over at least three clients and of none its own.
+        groups: With secure: groups of clients, of which it is told a sum each.
         backend: What carries the messages: function calls, or Flower's records between
             a ServerApp and ClientApps in this process.
     """
@@ -82,6 +84,8 @@ class Command:
     threads: int
     resample: str | None = None
     compress: str = "none"
+    secure: bool = False
+    groups: int = 1
     backend: Literal["inprocess", "flower-local"] = "inprocess"
 
     def check(self) -> None:
@@ -116,7 +120,8 @@ class Command:
                 "or take a federated method."
             )
         problem = problems.load(self.problem, **self.parameters)
-        around = {key: getattr(self, key) for key in ("resample", "warmup", "compress")}
+        names = "resample", "warmup", "compress", "secure", "groups"
+        around = {key: getattr(self, key) for key in names}
         method = wrappers.load(self.method, **around, **self.options)
         if self.resample is not None:  # complain now if no point can be drawn again
             wrappers.chosen(problem, everywhere=method.pooled)

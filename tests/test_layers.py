@@ -22,7 +22,7 @@ FLOORS = (
     ("registry",),
     ("network", "linalg", "collocation"),
     ("problem", "policies"),
-    ("residual",),
+    ("residual", "secure"),
     ("methods", "analysis"),
     ("wrappers", "federation"),
     ("flower", "deepxde", "plot", "cli"),
@@ -136,7 +136,7 @@ def test_plot_leaves_matplotlib_s_global_state_alone() -> None:
 def test_the_library_needs_few_packages() -> None:
     allowed = {"torch", "numpy", "scipy", "safetensors", "fedsciml"}
     homes = {"matplotlib": "plot", "deepxde": "deepxde", "flwr": "flower"}
-    homes["docstring_parser"] = "registry"
+    homes |= {"docstring_parser": "registry", "cryptography": "secure"}
     for path in LIBRARY:
         top = {module.partition(".")[0] for module in imports(path)}
         extra = top - allowed - set(sys.stdlib_module_names)

@@ -15,7 +15,7 @@ of the others, and with all of them back, that of the whole.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import getLogger
 from typing import NamedTuple, TypeVar
@@ -25,7 +25,13 @@ from torch import Tensor
 from fedsciml.federation.admission import outliers, refusal, usual
 from fedsciml.federation.backend import Clients
 from fedsciml.federation.checkpoint import Checkpoint
-from fedsciml.federation.participation import Heard, Participation, Rules, TooFewClients
+from fedsciml.federation.participation import (
+    STRIKES,
+    Heard,
+    Participation,
+    Rules,
+    TooFewClients,
+)
 from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import (
     EARLY,
@@ -36,6 +42,7 @@ from fedsciml.methods import (
     Record,
     State,
     payload,
+    reaches,
 )
 from fedsciml.problem import Problem
 from fedsciml.problem.outward import line
@@ -155,13 +162,18 @@ class Federation:
         self.check(outcome.checkpoint.round, outcome.info.loss, theta)
         return outcome
 
-    def loss(self, since: Checkpoint) -> tuple[float, dict[str, str]]:
+    def loss(self, since: Checkpoint) -> tuple[float | None, dict[str, str]]:
         """Loss of the model after a round, and why clients are not in the sum.
+
+        None where it is only told as a sum, and a client of the last one is gone.
 
         Raises:
             Exception: As ``advance``.
         """
         asking = _Asking(self, since)
+        if self.method.evaluation(since.state, held_out=False) is not None:
+            told = asking.evaluated(held_out=False)
+            return told[0] if told else None, asking.reasons()
         found = asking.patiently(lambda: asking.loss(since.state.theta))
         return found, asking.reasons()
 
@@ -171,6 +183,10 @@ class Federation:
         None if a client that is needed does not tell, or tells what cannot be: no round
         fails or waits for this.
         """
+        if self.method.evaluation(since.state, held_out=True) is not None:
+            asking = _Asking(self, since)
+            sums = asking.evaluated(held_out=True)
+            return HeldOut(*sums) if sums else None, asking.traffic
         asked, theta = _Asking(self, since).here(), since.state.theta
         answers = self.clients.held_out(theta, asked, self.rules.deadline)
         known = [
@@ -208,12 +224,15 @@ class _Asking:
     Attributes:
         dropped: Why clients are not in what is asked now.
         strikes: As in ``Participation``.
+        memories: The clients', as far as this attempt has come.
+        traffic: Of all attempts.
     """
 
     def __init__(
         self, federation: Federation, since: Checkpoint, number: int | None = None
     ) -> None:
-        last = since.participation
+        last, self.since = since.participation, since
+        self.memories, self.traffic = list(since.memories), Traffic()
         known = last.strikes if last else {}
         self.strikes = {m: list(rounds) for m, rounds in known.items()}
         self.shut_out = last.shut_out if last else []
@@ -269,6 +288,63 @@ class _Asking:
                 known.append(answer)
         return sum(known) if len(known) >= self.need else None
 
+    def evaluated(self, held_out: bool) -> list[float] | None:
+        """Sums of losses at the model, where no client tells its own; or None."""
+        begun, state = self.since.state, self.since.state
+        for state in (begun, self.method.again(begun)):
+            exchanges = self.method.evaluation(state, held_out)
+            assert exchanges is not None
+            members = self.here()
+            sizes: dict[int, dict[str, int]] = {m: {} for m in members}
+            try:
+                ask = next(exchanges)
+                while True:
+                    came = self.came(ask, state, members, sizes)
+                    if len(came) < self.method.needed(ask, len(members)):
+                        break
+                    ask = exchanges.send(came)
+            except StopIteration as end:
+                found: list[float] | None = end.value
+                if found is not None:
+                    return found
+        return None
+
+    def came(
+        self,
+        ask: Record,
+        state: State,
+        members: Sequence[int],
+        sizes: Mapping[int, dict[str, int]],
+    ) -> dict[int, Record]:
+        """What members answer, as far as it is what the method expects.
+
+        The others are dropped.
+        """
+        asked = {m: self.memories[m] for m in members if reaches(ask, m)}
+        for m in members:
+            if m not in asked:
+                self.dropped[m] = ConnectionError(
+                    f"Client {m} was not there when this began."
+                )
+        expected = self.method.expects(ask, len(state.theta))
+        replies = self.clients.ask(ask, asked, self.number, self.rules.deadline)
+        came: dict[int, Record] = {}
+        found: dict[int, Record] = {}
+        for m, reply in replies.items():
+            if isinstance(reply, Exception):
+                self.dropped[m] = reply
+                continue
+            came[m], self.memories[m] = reply
+            share = self.clients.shares[m]
+            wrong = refusal(came[m], expected, sizes[m], state.theta, share)
+            if wrong is None:
+                found[m] = came[m]
+            else:
+                self.drop(m, wrong)
+        if not self.method.pooled:
+            self.traffic = self.traffic.plus(ask, asked, came.values())
+        return found
+
     def drop(self, m: int, wrong: Exception) -> None:
         """Leave the client out, and say why."""
         if isinstance(wrong, Inconsistent):
@@ -317,19 +393,18 @@ class _Conversation(_Asking):
 
     Attributes:
         stale: Rounds since a member was heard of for whom another answers.
-        memories: The clients', as far as this attempt has come.
         heard: What may have to stand in for a client.
         norms: What is usual.
-        traffic: Of all attempts.
+        tried: Whether there was an attempt before.
     """
 
     def __init__(self, federation: Federation, since: Checkpoint) -> None:
         super().__init__(federation, since, since.round + 1)
-        self.since, self.traffic = since, since.traffic
+        self.traffic = since.traffic
         self.stale: dict[int, int] = {}
-        self.memories = list(since.memories)
         self.heard: dict[int, Heard] = {}
         self.norms: dict[str, float] = {}
+        self.tried = False
 
     def outcome(self) -> Outcome:
         """The round, as soon as enough clients are there."""
@@ -338,7 +413,9 @@ class _Conversation(_Asking):
     def _with_whoever_is_here(self) -> Outcome | None:
         """The round; None if they are too few."""
         since, before = self.since, self.since.participation
-        here, self.stale = self.here(), {}
+        if self.tried:
+            since = since._replace(state=self.method.again(since.state))
+        here, self.stale, self.tried = self.here(), {}, True
         self.heard = dict(before.heard) if before else {}
         self.norms = before.norms if before else {}
         holders = self.federation.holders
@@ -368,6 +445,8 @@ class _Conversation(_Asking):
                 zip(self.since.memories, self.memories, strict=True)
             )
         ]
+        for m in info.refuted:
+            self.strikes[m] = [self.number] * STRIKES
         if self.rules.drop_suspects and self.number > EARLY:
             for m in info.suspects.keys() - self.stale.keys():
                 self.strikes.setdefault(m, []).append(self.number)
@@ -406,11 +485,14 @@ class _Conversation(_Asking):
         ask = next(exchanges)
         while True:
             answers = self._exchange(ask, state, members, sizes, said)
-            left = list(answers)
-            agree = fresh or self._comparable(left) if opening else left == members
-            if not agree or len(left) - len(self.stale) < self.need:
+            left, needed = list(answers), self.method.needed(ask, len(members))
+            if needed == len(members):
+                agree = fresh or self._comparable(left) if opening else left == members
+                if not agree or len(left) - len(self.stale) < self.need:
+                    return None, left
+                members, opening = left, False
+            elif len(left) < needed:
                 return None, left
-            members, opening = left, False
             try:
                 ask = exchanges.send(answers)
             except StopIteration as end:
@@ -425,29 +507,15 @@ class _Conversation(_Asking):
         said: Mapping[int, list[tuple[Record, Record]]],
     ) -> dict[int, Record]:
         """What is merged, by client, in their order."""
-        asked = {m: self.memories[m] for m in members if m not in self.stale}
+        there = [m for m in members if m not in self.stale]
+        answers = self.came(ask, state, there, sizes)
         expected = self.method.expects(ask, len(state.theta))
-        replies = self.clients.ask(ask, asked, self.number, self.rules.deadline)
-        came: dict[int, Record] = {}
-        answers: dict[int, Record] = {}
-        for m, reply in replies.items():
-            if isinstance(reply, Exception):
-                self.dropped[m] = reply
-                continue
-            came[m], self.memories[m] = reply
-            share = self.clients.shares[m]
-            wrong = refusal(came[m], expected, sizes[m], state.theta, share)
-            if wrong is None:
-                said[m].append((ask, came[m]))
-                wrong = self.method.objection(
-                    self.federation.problem, state, m, said[m]
-                )
-            if wrong is None:
-                answers[m] = came[m]
-            else:
+        for m, answer in list(answers.items()):
+            said[m].append((ask, answer))
+            problem = self.federation.problem
+            if wrong := self.method.objection(problem, state, m, said[m]):
                 self.drop(m, wrong)
-        if not self.method.pooled:
-            self.traffic = self.traffic.plus(ask, len(asked), came.values())
+                del answers[m]
         if self.rules.outlier < math.inf:
             least = max(3, (len(self.federation.holders) + 1) // 2)
             self.norms = usual(answers, expected, self.norms, least)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.federation.backend import Reply
-from fedsciml.methods import Method, Record
+from fedsciml.methods import Method, Record, addressed
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.held_out import Fresh, HeldOut
@@ -68,13 +68,14 @@ class LocalClients:
         deadline: float | None = None,
     ) -> dict[int, Reply | Exception]:
         """Answers, or what the clients raised; a ``TimeoutError`` for a late one."""
-        part, theta = self.method.part(ask), getattr(ask, "theta", None)
 
         def answer(m: int) -> Reply:
+            own = addressed(ask, m)
+            part, theta = self.method.part(own), getattr(own, "theta", None)
             if m not in self._begun and theta is not None:
                 check_finite(self.systems[m], theta, tell_point=True)
                 self._begun.add(m)
-            return Reply(*part(self.systems[m], ask, memories[m]))
+            return Reply(*part(self.systems[m], own, memories[m]))
 
         return self._answers(answer, list(memories), deadline)
 

@@ -213,6 +213,7 @@ def run(
             configuration["problem_sha256"] = fingerprint(problem, seed, device)
             record = held.enter_context(RunDirectory.opened(out, configuration, resume))
             latest = record.load((*kinds, *clients.kinds), device) or latest
+            latest = latest._replace(state=bound.again(latest.state))
             history = _rewound(record, latest.round, rounds)
         # ``latest`` is what to continue from if the run is interrupted: the last round
         # that is complete and in the history.
@@ -231,7 +232,8 @@ def run(
                 if progress:
                     progress(line)
             theta = latest.state.theta
-            loss, absent = federation.loss(latest)
+            told, absent = federation.loss(latest)
+            loss = history[-1].loss if told is None else told
             federation.check(latest.round, loss, theta)
             held_out, _ = federation.held_out(latest)
             if record:
@@ -295,6 +297,7 @@ def _round(
             whole, before, after - before, info.step, info.damping, info.cutoff
         )
     told = asdict(info)
+    del told["refuted"]
     for name in ("losses", "gradients", "suspects"):
         told[name] = {str(m): value for m, value in told[name].items()}
     line = Round(
@@ -325,19 +328,19 @@ def _interval(reached: Checkpoint) -> int:
     return HELD_OUT * max(1, math.ceil(cost / a_round / LITTLE / HELD_OUT))
 
 
-_TOLD = ("name", "pooled", "anchors")
-"""What a record has elsewhere, or can make again."""
+_TOLD = ("name", "pooled")
+"""What a record has elsewhere."""
 
 
 def describe(method: object) -> dict[str, object]:
     """A method's options as plain data, for the record.
 
     Functions and classes are there by name, other objects as their type's name and
-    their fields.
+    their fields, but for those that are made from the problem: not in the ``repr``.
     """
     if not is_dataclass(method) or isinstance(method, type):
         return {}
-    names = [f.name for f in fields(method) if f.name not in _TOLD]
+    names = [f.name for f in fields(method) if f.repr and f.name not in _TOLD]
     return {name: _plain(getattr(method, name)) for name in names}
 
 
@@ -360,7 +363,7 @@ def _plain(value: object) -> object:
     elif isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     elif is_dataclass(value):
-        content = {f.name: getattr(value, f.name) for f in fields(value)}
+        content = {f.name: getattr(value, f.name) for f in fields(value) if f.repr}
     elif isinstance(value, partial):
         content = {"function": value.func, "args": value.args, **value.keywords}
     elif hasattr(value, "__dict__"):

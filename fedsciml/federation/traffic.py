@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from fedsciml.methods import Record, payload
+from fedsciml.methods import Record, addressed, payload
 
 
 class Traffic(NamedTuple):
@@ -23,10 +23,12 @@ class Traffic(NamedTuple):
         """Bytes both ways."""
         return self.bytes_up + self.bytes_down
 
-    def plus(self, ask: Record, asked: int, answers: Collection[Record]) -> "Traffic":
-        """With an exchange more: ``asked`` clients, of whom some answered."""
+    def plus(
+        self, ask: Record, asked: Collection[int], answers: Collection[Record]
+    ) -> "Traffic":
+        """With an exchange more: of the clients that were asked some answered."""
         return Traffic(
             self.bytes_up + sum(payload(answer) for answer in answers),
-            self.bytes_down + asked * payload(ask),
-            self.messages + asked + len(answers),
+            self.bytes_down + sum(payload(addressed(ask, m)) for m in asked),
+            self.messages + len(asked) + len(answers),
         )

@@ -12,7 +12,7 @@ from fedsciml.federation.backend import Reply
 from fedsciml.flower.codec import REPLY_MEGABYTES, decode, encode, megabytes
 from fedsciml.flower.membership import Membership, Refused
 from fedsciml.flower.messenger import Messenger, log
-from fedsciml.methods import Method, Opening, Record, placed
+from fedsciml.methods import Addressed, Method, Opening, Record, addressed, placed
 from fedsciml.problem import Problem
 from fedsciml.residual.fingerprint import agreement
 from fedsciml.residual.held_out import HeldOut
@@ -149,12 +149,14 @@ class Nodes:
             self._round, self._exchange, self._keep = number, 0, {}
         self._keep = {**bases, **self._keep}
         self._exchange += 1
-        stamp, content = f"{number}.{self._exchange}", encode(ask)
+        stamp = f"{number}.{self._exchange}"
+        whole = None if isinstance(ask, Addressed) else encode(ask)
 
         def letter(m: int) -> RecordDict:
             order = {"stamp": stamp, "base": bases[m], "keep": self._keep[m]}
             order["run"] = self.run
             record = ConfigRecord({**order, "totals": self.totals})
+            content = encode(addressed(ask, m)) if whole is None else whole
             return RecordDict({**content, "order": record})
 
         def answer(m: int, reply: RecordDict) -> Reply | Exception:

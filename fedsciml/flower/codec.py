@@ -21,6 +21,7 @@ DTYPES = {
         torch.bfloat16,
         torch.int64,
         torch.int32,
+        torch.uint8,
         torch.bool,
     )
 }

@@ -1,6 +1,7 @@
 """What methods share whose clients train locally and send how far they came."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from fedsciml.methods._base import (
     State,
 )
 from fedsciml.methods._local import CARRIED, Carried, Local, train
-from fedsciml.methods._records import Record
+from fedsciml.methods._records import Record, mapped
 from fedsciml.methods._sums import losses, mean, total
 from fedsciml.residual import System
 
@@ -57,6 +58,7 @@ class Averaging(Method):
     pooled: bool = False
 
     kinds = (State, Opening, Update, *CARRIED)
+    apart: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
         if not self.server_step > 0:
@@ -74,6 +76,14 @@ class Averaging(Method):
     ) -> tuple[Update, Carried | None]:
         delta, loss, memory = train(system, ask.theta, self.local, memory)
         return Update(delta, loss, system.shard.share), memory
+
+    def summand(self, ask: Record, answer: Update) -> Update:
+        """Times its share."""
+        return mapped(answer, lambda moved: answer.share * moved)
+
+    def summed(self, ask: Record, total: Update, clients: int) -> Update:
+        """The mean."""
+        return mapped(total, lambda moved: moved / total.share)
 
     def expects(self, ask: Record, size: int) -> Expected:
         """The update, the loss before it, and the client's part of all rows."""

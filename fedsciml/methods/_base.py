@@ -18,7 +18,7 @@ no code of their own.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -54,6 +54,26 @@ class Opening(Record):
     theta: Tensor
 
 
+class Addressed(Record):
+    """An ask of which each client gets its own.
+
+    Attributes:
+        parts: By the number of the client, as a word.
+    """
+
+    parts: Mapping[str, Record]
+
+
+def addressed(ask: Record, client: int) -> Record:
+    """What this client is asked; of an ``Addressed`` it has a part."""
+    return ask.parts[str(client)] if isinstance(ask, Addressed) else ask
+
+
+def reaches(ask: Record, client: int) -> bool:
+    """Whether this client is asked."""
+    return not isinstance(ask, Addressed) or str(client) in ask.parts
+
+
 @dataclass(frozen=True)
 class Info:
     """What a round reports, for the record.
@@ -70,6 +90,7 @@ class Info:
             methods that tell none.
         suspects: Clients whose data seem to contradict the others', and how strongly.
         against: Clients that alone kept the round from a step.
+        refuted: Clients that told what cannot be true: they are asked no more.
         epochs: Local epochs of each client in this round.
         probes: Candidate steps whose losses the clients were asked for.
         basis: Directions of the basis that all parties share; None without one.
@@ -95,6 +116,7 @@ class Info:
     gradients: Mapping[int, float] = field(default_factory=dict)
     suspects: Mapping[int, float] = field(default_factory=dict)
     against: tuple[int, ...] = ()
+    refuted: tuple[int, ...] = ()
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -166,6 +188,9 @@ Said = Sequence[tuple[Record, Any]]
 
 Exchanges = Generator[Record, Answers, tuple[S, Info]]
 """The server's half of a round."""
+
+Evaluation = Generator[Record, Answers, list[float] | None]
+"""Exchanges by which losses are known; None in the end if they are not."""
 
 ClientPart = Callable[[System, Any, Any], tuple[Record, Record | None]]
 """A client's half of an exchange: (system, ask, memory) -> (answer, memory).
@@ -295,19 +320,23 @@ class Method:
     def apart(self) -> str | None:
         """Why the server needs answers one by one; None if sums of them will do.
 
-        A method of sums is sent one answer, the sum, under the number of a group of
-        clients. Of an ask after the first of a round the sum may not be known, as a
-        client is gone; it is then sent no answer, ``{}``.
+        A method of sums is sent answers that stand for groups of clients, by the
+        numbers of the groups. To an ask after the first of a round it may be sent none
+        at all, ``{}``: a client is gone, so that the sum is not known.
         """
         return "its server reads every client's answers by themselves"
 
-    def summand(self, answer: Any) -> Any:  # noqa: ANN401
+    def summand(self, ask: Record, answer: Any) -> Any:  # noqa: ANN401
         """An answer in the form in which it is added to those of other clients."""
         return answer
 
-    def summed(self, total: Any) -> Any:  # noqa: ANN401
-        """The answer that stands for a group of clients, from their sum."""
+    def summed(self, ask: Record, total: Any, clients: int) -> Any:  # noqa: ANN401
+        """The answer that stands for so many clients, from their sum."""
         return total
+
+    def points(self, ask: Record, memory: Any) -> Tensor:  # noqa: ANN401
+        """Where a client is evaluated to answer, shape [N, p]."""
+        return ask.theta[None]  # type: ignore[attr-defined]
 
     def noise(self, ask: Record, size: int) -> Mapping[str, Tensor]:
         """What noise the sum of all clients' answers to this ask must have.
@@ -317,6 +346,31 @@ class Method:
             client adds its share of the variance.
         """
         return {}
+
+    def again(self, state: Any) -> Any:  # noqa: ANN401
+        """The state for a round that is begun again, or the first of a resumed run."""
+        return state
+
+    def moved(self, state: Any, theta: Tensor) -> Any:  # noqa: ANN401
+        """The state at another theta [p], with no losses of before."""
+        return replace(self.renewed(state), theta=theta)
+
+    def evaluation(
+        self,
+        state: Any,  # noqa: ANN401
+        held_out: bool,
+    ) -> Evaluation | None:
+        """How the losses of the model are asked for where not client by client.
+
+        Args:
+            state: Whose theta is the model.
+            held_out: Whether at points that are not trained on.
+
+        Returns:
+            Exchanges that end with the sums, ``[loss]`` or ``HeldOut``'s numbers; None
+            where every client may be asked for its own.
+        """
+        return None
 
     def finished(self, state: Any) -> str | None:  # noqa: ANN401
         """Why there can be no further round after this state; None if there can."""

@@ -61,7 +61,7 @@ from fedsciml.methods._sketching import (
     sketched,
 )
 from fedsciml.methods._sums import losses, total
-from fedsciml.policies import MARGIN, Candidates, Policy, Probed
+from fedsciml.policies import MARGIN, Candidates, Choice, Policy, Probed
 from fedsciml.policies.natural import Natural
 from fedsciml.problem import Problem
 from fedsciml.residual import System
@@ -288,8 +288,14 @@ class Fipa(Method):
         if self.policy.probes:
             ask = self._asking(state, merged, candidates, steps)
             found = yield ask
-            probed = self._probed(merged, candidates, found.values())
-        choice, policy = self.policy.choose(problem, loss, candidates, probed, before)
+            if found:
+                probed = self._probed(merged, candidates, found.values())
+        if probed is None and self.policy.probes:
+            choice: Choice | None = cautious(candidates)
+            policy = before
+        else:
+            told = problem, loss, candidates, probed, before
+            choice, policy = self.policy.choose(*told)
         info = replace(
             merged.info,
             step=candidates.lengths[choice.length] if choice else 0.0,
@@ -509,6 +515,10 @@ class Fipa(Method):
                 wrong = near(kinked=True)
         return Inconsistent(wrong) if wrong else None
 
+    def moved(self, state: State, theta: Tensor) -> State:
+        """Renewed there."""
+        return replace(self.renewed(state), theta=theta, at=theta)
+
     def renewed(self, state: State) -> State:
         """From theta, with what the policy knows but for losses.
 
@@ -564,6 +574,13 @@ class Fipa(Method):
             desired=None if before.desired is None else before.desired - moved,
         )
         return answer, Last(answer, ask.theta)
+
+
+def cautious(candidates: Candidates) -> Choice:
+    """What is done where nobody tells how good the candidates are: the most damped."""
+    lengths = candidates.lengths
+    dampings = candidates.dampings
+    return Choice(dampings.index(max(dampings)), lengths.index(max(lengths)))
 
 
 def checked_step(theta: Tensor, steps: Tensor, problem: Spectrum) -> tuple[float, int]:

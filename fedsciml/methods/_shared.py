@@ -151,6 +151,31 @@ class Shared(Fipa):
             f"for a shared basis: {wrong}"
         ]
 
+    @property
+    def apart(self) -> str | None:
+        """Rows are of one client; so are the sketches that may be fallen back to."""
+        if self.upload == "sums" and not self.fallback:
+            return None
+        return (
+            "a client's rows are read by themselves; take upload sums in a shared basis"
+        )
+
+    def summed(self, ask: Record, total: Any, clients: int) -> Any:  # noqa: ANN401
+        """Check numbers are the same of all, so their mean is that of each."""
+        if not isinstance(ask, Anchored):
+            return total
+        return replace(total, check=total.check / clients)
+
+    def points(self, ask: Record, memory: Memory | None) -> Tensor:
+        """theta, or the candidates."""
+        if isinstance(ask, Anchored):
+            return super().points(ask, memory)
+        known = _known(memory)
+        if not isinstance(ask, Coordinates):
+            return known.theta[None]
+        basis = self._anchors.basis(known.theta, known.span)
+        return ask.plain(basis).candidates(known.theta)
+
     def scaled(self, factors: tuple[float, ...]) -> Method:
         """With anchors whose terms weigh as those of the clients."""
         return replace(self, anchors=self._anchors.scaled(factors))
@@ -179,14 +204,16 @@ class Shared(Fipa):
         outside = _outside(sent)
         if outside > ALARM:
             parts = yield Outward(state.round)
-            direction = added(part.gradient for part in parts.values())
-            length, loss = float(direction.norm()), total(sent.values())
-            counts = self._anchors.more(counts)
+            counts, length, loss = self._anchors.more(counts), 0.0, total(sent.values())
+            if parts:
+                direction = added(part.gradient for part in parts.values())
+                length = float(direction.norm())
             if 0 < length < math.inf and loss > 0:
                 scale = length / (2 * loss) ** 0.5
                 longer = replace(span, beyond=direction, scale=scale)
-                ask = self._anchored(state, longer)
-                sent = yield ask
+                again = self._anchored(state, longer)
+                if told := (yield again):
+                    ask, sent = again, told
         basis = self._anchors.basis(ask.theta, ask.span)
         whole = self._form.whole(self, basis, sent)
         gradients = {m: self._form.gradient(told, basis) for m, told in sent.items()}

@@ -102,6 +102,7 @@ class FedFisher(Averaging):
     steps: int = 200
 
     kinds = (State, Opening, Diagonal, Kronecker, Path, Losses, *CARRIED)
+    apart = "its server reads each client's curvature by itself"
 
     def __post_init__(self) -> None:
         super().__post_init__()

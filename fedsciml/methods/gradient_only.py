@@ -125,6 +125,7 @@ class GradientOnly(Method):
 
     kinds = (State, Opening, Gradient, Search, Losses, Memory)
     compares = True
+    apart = None
 
     def __post_init__(self) -> None:
         if self.history < 1:
@@ -157,9 +158,11 @@ class GradientOnly(Method):
             self._lengths(state, s, gradient),
         )
         answers = yield Search(direction, lengths)
-        found = added(answer.losses for answer in answers.values())
-        choice = lowest(found.unsqueeze(0), loss)
-        length = 0.0 if choice is None else float(lengths[choice.length])
+        found, length = lengths[:0], float(lengths[-1])  # the shortest, if not known
+        if answers:
+            found = added(answer.losses for answer in answers.values())
+            choice = lowest(found.unsqueeze(0), loss)
+            length = 0.0 if choice is None else float(lengths[choice.length])
         step = length * direction
         kept = len(s) if length else 0
         last = state.length if len(s) else length or float(lengths[-1])
@@ -183,10 +186,15 @@ class GradientOnly(Method):
     def _search(
         self, system: System, ask: Search, memory: Memory | None
     ) -> tuple[Losses, None]:
+        return Losses(system.losses(self.points(ask, memory))), None
+
+    def points(self, ask: Record, memory: Memory | None) -> Tensor:
+        """theta, or where losses are asked for."""
+        if not isinstance(ask, Search):
+            return super().points(ask, memory)
         if memory is None:
             raise ValueError("A client was asked for losses before its gradient.")
-        steps = ask.lengths.unsqueeze(1) * ask.direction
-        return Losses(system.losses(memory.theta + steps)), None
+        return memory.theta + ask.lengths.unsqueeze(1) * ask.direction
 
     def expects(self, ask: Record, size: int) -> Expected:
         """Gradient and loss; then the losses at the lengths, which may overflow."""

@@ -1,6 +1,7 @@
-"""Methods around a method: row scaling, adaptive points, warm-up, compression.
+"""Methods around a method: row scaling, points, warm-up, compression, secure sums.
 
-``load`` makes a method by name in the wrappers that are asked for.
+``load`` makes a method by name in the wrappers that are asked for. ``Secure`` is in the
+module ``secure``, which needs the extra of that name.
 """
 
 from typing import Literal
@@ -64,11 +65,14 @@ def load(
     resample: str | None = None,
     warmup: str | None = None,
     compress: str = "none",
+    secure: bool = False,
+    groups: int = 1,
     **given: object,
 ) -> Method:
     """A method by name, in the wrappers that are asked for.
 
-    From the inside out: scaled rows, points drawn again, warm-up, compression.
+    From the inside out: scaled rows, points drawn again, warm-up, compression, secure
+    sums.
 
     Args:
         name: One of ``methods.names()``.
@@ -76,11 +80,19 @@ def load(
         resample: EVERY[,power=K,offset=C]; None for the same points throughout.
         warmup: METHOD:ROUNDS[,OPTION=VALUE,...], the method of the first rounds.
         compress: "none", or a ``Precision``, for feedback with ",feedback" after it.
+        secure: Whether the server is told sums over the clients alone; FIPA's clients
+            then send sums in a shared basis, if nothing else is said.
+        groups: Of clients, of which it is told a sum each.
         given: Values for the method's options.
 
     Raises:
         ValueError: If there is no such method or option, or a value does not suit.
+        ModuleNotFoundError: With ``secure``, if its extra is not installed.
     """
+    if groups != 1 and not secure:
+        raise ValueError(f"{groups} groups of clients are for secure sums; say secure.")
+    if secure and "upload" in options(name) and given.get("basis") is None:
+        given = {**given, "basis": "shared", "upload": "sums"}
     asked = given if balance == "none" else {**given, "balance": balance}
     check_options("method", name, asked, options(name))
     method = balanced(methods.load(name, **given), balance)
@@ -88,7 +100,12 @@ def load(
         method = resampled(method, resample)
     if warmup is not None:
         method = Warmup(*first(warmup), method)
-    return compressed(method, compress)
+    method = compressed(method, compress)
+    if not secure:
+        return method
+    from fedsciml.wrappers.secure import Secure  # needs what not everybody installs
+
+    return Secure(method, groups)
 
 
 def options(name: str) -> dict[str, Option]:

@@ -1,0 +1,101 @@
+r"""Where a site's sums were opened: so that no difference of sums gives a site away.
+
+The sum over the sites A at theta less the sum over A without m at the same theta is
+what m alone told; at a theta close by it is nearly that. A rule that allows sets that
+differ by t sites is not enough: a sum over seven sites less two sums over three of them
+each is the seventh's, and no site can know of all three. So a site that has opened a
+sum takes part in sums over another set only where its points are farther than ``NEAR``
+|theta| from all those of the first one.
+
+Points are kept as products with ``PRODUCTS`` random vectors that the site alone knows:
+|P (x - y)|^2 / PRODUCTS is |x - y|^2 to a third or so (Johnson, Lindenstrauss 1984).
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, MutableMapping, Sequence
+from secrets import randbits
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+Vault = MutableMapping[str, str]
+"""What a site keeps, by names, where the server cannot turn it back."""
+
+NEAR = 0.01
+"""Distance of points, relative to their norm, up to which sums are much the same."""
+
+PRODUCTS = 16
+
+_SECRET, _SET, _POINTS = "ledger.secret", "ledger.set.", "ledger.points."
+
+
+class Ledger:
+    """The points of the sums that a site has opened.
+
+    Args:
+        vault: Where they are kept.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._vectors: Tensor | None = None
+
+    def products(self, points: Tensor) -> Tensor:
+        """Of points [N, p] with the random vectors, shape [N, PRODUCTS], float32."""
+        if _SECRET not in self._vault:
+            self._vault[_SECRET] = str(randbits(62))
+        size = points.shape[1], PRODUCTS
+        if self._vectors is None or self._vectors.shape != size:
+            random = Generator("cpu").manual_seed(int(self._vault[_SECRET]))
+            self._vectors = torch.randn(
+                size, generator=random, dtype=torch.float64, device="cpu"
+            )
+        return (points.detach().double().cpu() @ self._vectors).float()
+
+    def opened(self, members: Sequence[int], products: Tensor) -> None:
+        """Keep the points of a sum over these sites."""
+        name = _name(members)
+        number = sum(1 for _ in self._keys(name))
+        self._vault[_SET + name] = json.dumps(list(members))
+        self._vault[f"{_POINTS}{name}.{number}"] = written(products)
+
+    def beside(
+        self, members: Sequence[int], products: Tensor, size: float
+    ) -> list[int] | None:
+        """Another set over which a sum was opened near one of the points, or None.
+
+        Args:
+            members: Of the sum that is asked for.
+            products: Of its points.
+            size: |theta|.
+        """
+        for key in [k for k in self._vault if k.startswith(_SET)]:
+            other: list[int] = json.loads(self._vault[key])
+            if other == list(members):
+                continue
+            known = torch.cat([read(self._vault[k]) for k in self._keys(_name(other))])
+            distance = torch.cdist(known.double(), products.double()) / PRODUCTS**0.5
+            if bool((distance <= NEAR * size).any()):
+                return other
+        return None
+
+    def _keys(self, name: str) -> Iterator[str]:
+        start = f"{_POINTS}{name}."
+        return (key for key in list(self._vault) if key.startswith(start))
+
+
+def written(products: Tensor) -> str:
+    """Products [N, PRODUCTS] as a word."""
+    return b64encode(products.numpy().tobytes()).decode()
+
+
+def read(word: str) -> Tensor:
+    """What was ``written``."""
+    data = np.frombuffer(b64decode(word), np.float32)
+    return torch.from_numpy(data.copy()).view(-1, PRODUCTS)
+
+
+def _name(members: Sequence[int]) -> str:
+    return "-".join(map(str, members))

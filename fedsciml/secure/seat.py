@@ -1,0 +1,277 @@
+"""What a site does and refuses in sums with other sites.
+
+A sum has two steps (Bonawitz et al., CCS 2017, with one set of sites throughout):
+
+    masked   y_m = x_m + self mask of m + masks that m shares with each other site, of
+             which one adds what the other subtracts; the seed of the self mask goes
+             to the sites in Shamir's shares, each sealed for its reader
+    opened   each site gives its shares of all seeds; from more than half of the sites
+             the server has the self masks, and the sum: of all sites, or nothing
+
+A site that is gone after its masked upload is in the sum; one that is gone before ends
+the sum unopened. No key of a site is ever given away, so a server that lies about who
+is gone gets nothing. What a site has masked and opened it keeps itself: a server that
+turns its other memories back does not turn back this.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from secrets import token_bytes
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+from torch import Tensor
+
+from fedsciml.problem import SiteError
+from fedsciml.secure import keys, ring, shamir
+from fedsciml.secure.ledger import Ledger, Vault, read, written
+from fedsciml.secure.ring import Floats, Numbers
+from fedsciml.secure.roster import FEWEST, Advert, Roster
+
+LETTER = shamir.SHARE + keys.TAG
+"""Bytes of a sealed share."""
+
+_MADE, _KEY, _SEEN, _ROSTER, _SUM = "made", "key", "seen", "roster", "sum."
+
+
+class ServerError(SiteError):
+    """The server asks for what no honest server does, or what would give a site away.
+
+    It tells what, and that this site refused.
+    """
+
+
+class Masked(NamedTuple):
+    """A site's part of a sum.
+
+    Attributes:
+        numbers: Shape [N, 2].
+        letters: For each member its share of the seed, ``LETTER`` bytes, in order.
+        proof: Digest of the seed.
+    """
+
+    numbers: Numbers
+    letters: list[bytes]
+    proof: bytes
+
+
+class Seat:
+    """A site's place at the table.
+
+    Args:
+        number: The site's.
+        identity: Its private key, see ``keys.identity``.
+        identities: Public keys of all sites of the federation, by their numbers.
+        vault: Where it keeps what must not be turned back; nobody else writes there.
+
+    Raises:
+        ValueError: If the site is not among the identities.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        identity: bytes,
+        identities: Mapping[int, bytes],
+        vault: Vault | None = None,
+    ) -> None:
+        self.number, self._identity = number, identity
+        self._identities = dict(identities)
+        self._vault: Vault = {} if vault is None else vault
+        self._ledger = Ledger(self._vault)
+        proof = keys.signed(identity, b"")
+        if not keys.verified(self._identities.get(number, b""), b"", proof):
+            raise ValueError(
+                f"The identity of site {number} is not the one that the federation's "
+                "list has of it. Put its public key there, at every site."
+            )
+
+    def advert(self) -> Advert:
+        """A new key; the last session ends, and what was not opened in it never is."""
+        made = self._made + 1
+        private, public = keys.session()
+        for key in [k for k in self._vault if k.startswith(_SUM)]:
+            del self._vault[key]
+        self._vault.pop(_ROSTER, None)
+        self._vault[_MADE], self._vault[_KEY] = str(made), private.hex()
+        advert = Advert(self.number, made, public, b"")
+        signature = keys.signed(self._identity, advert.text)
+        return advert._replace(signature=signature)
+
+    def join(self, roster: Roster) -> None:
+        """Begin a session.
+
+        Raises:
+            ServerError: If the roster is not what an honest server sends.
+        """
+        members = roster.members
+        if len(members) < FEWEST or len(set(members)) < len(members):
+            raise self._refusal(
+                f"for a sum over {len(set(members))} sites; it takes at least {FEWEST}"
+            )
+        seen = {int(m): n for m, n in json.loads(self._vault.get(_SEEN, "{}")).items()}
+        for advert in roster.adverts:
+            known = self._identities.get(advert.number)
+            if known is None:
+                raise self._refusal(
+                    f"for a sum with site {advert.number}, of which nobody knows"
+                )
+            if not keys.verified(known, advert.text, advert.signature):
+                raise self._refusal(
+                    f"for a sum with a key of site {advert.number} that it did not sign"
+                )
+            if advert.number == self.number:
+                mine = advert.public == self._public and advert.made == self._made
+                if not mine:
+                    raise self._refusal("for a sum with an old key of this site")
+            elif advert.made <= seen.get(advert.number, 0):
+                raise self._refusal(
+                    f"for a sum with an old key of site {advert.number}"
+                )
+            seen[advert.number] = advert.made
+        if self.number not in members:
+            raise self._refusal("for its part of a sum that it is not in")
+        self._vault[_SEEN] = json.dumps(seen)
+        self._vault[_ROSTER] = json.dumps(
+            [[a.number, a.made, a.public.hex(), a.signature.hex()] for a in roster[0]]
+        )
+
+    def begin(self, session: bytes) -> int:
+        """How many sites are in a session, which must be the last one.
+
+        Raises:
+            ServerError: If it is another one.
+        """
+        roster = self._roster()
+        if roster.name != session:
+            raise self._refusal("for a sum of a session that has ended")
+        return len(roster.members)
+
+    def masked(
+        self, name: bytes, numbers: Numbers, points: Tensor, size: float
+    ) -> Masked:
+        """This site's part of a sum.
+
+        Args:
+            name: Of the sum; no two of a session have the same.
+            numbers: What the site adds, shape [N, 2].
+            points: At which it was computed, shape [n, p].
+            size: |theta|.
+
+        Raises:
+            ServerError: If it was masked before, or its difference to an earlier sum
+                would tell what some of the sites told.
+        """
+        roster, key = self._roster(), _SUM + name.hex()
+        if key in self._vault:
+            raise self._refusal("twice for its part of the same sum")
+        products = self._ledger.products(points)
+        other = self._ledger.beside(roster.members, products, size)
+        if other is not None:
+            raise self._refusal(
+                f"for a sum over the sites {roster.members} close to a point where it "
+                f"was given one over {other}: their difference would give sites away. "
+                "Wait for the same sites, or begin another run from another seed"
+            )
+        seed, session = token_bytes(shamir.SECRET), roster.name
+        shares = shamir.shared(seed, len(roster.members), roster.threshold)
+        mine = shares[roster.members.index(self.number)]
+        self._vault[key] = json.dumps([mine.hex(), written(products)])
+        pairs, count = self._pairs(roster), len(numbers)
+        hidden = [keys.stream(keys.derived(seed, b"self", session), count)]
+        letters = []
+        for m, share in zip(roster.members, shares, strict=True):
+            if m == self.number:
+                letters.append(bytes(LETTER))
+                continue
+            mask = keys.stream(keys.derived(pairs[m], b"pair", session, name), count)
+            hidden.append(mask if m > self.number else ring.negative(mask))
+            seal = self._seal(pairs[m], session, name, self.number)
+            letters.append(keys.sealed(seal, share))
+        proof = keys.digest(b"seed", seed)
+        return Masked(ring.added(numbers, *hidden), letters, proof)
+
+    def opened(self, name: bytes, letters: Sequence[bytes]) -> list[bytes]:
+        """This site's shares of all seeds, in the order of the members.
+
+        Args:
+            name: Of a sum that the site masked.
+            letters: Of each member to this one; of itself, anything.
+
+        Raises:
+            ServerError: If the site did not mask such a sum in this session, or
+                another sum was opened near its points since, or a letter is no
+                member's.
+        """
+        roster, key = self._roster(), _SUM + name.hex()
+        if key not in self._vault:
+            raise self._refusal("to open a sum of which it has masked none")
+        own, points = json.loads(self._vault[key])
+        if len(letters) != len(roster.members):
+            raise self._refusal("to open a sum without the shares of all sites in it")
+        pairs, session, found = self._pairs(roster), roster.name, list[bytes]()
+        for m, letter in zip(roster.members, letters, strict=True):
+            if m == self.number:
+                found.append(bytes.fromhex(own))
+                continue
+            share = keys.unsealed(self._seal(pairs[m], session, name, m), letter)
+            if share is None:
+                raise self._refusal(
+                    f"to open a sum with a share that site {m} did not write: did it "
+                    "mask its part?"
+                )
+            found.append(share)
+        if points:
+            self._ledger.opened(roster.members, read(points))
+            self._vault[key] = json.dumps([own, ""])
+        return found
+
+    def normal(self, count: int) -> Floats:
+        """Numbers of a standard normal distribution that nobody else can know."""
+        words = keys.stream(token_bytes(keys.KEY), count)[:, 0] >> np.uint64(11)
+        uniform = (words.astype(np.float64) + 0.5) * 2.0**-53
+        return np.asarray(ndtri(uniform))
+
+    @property
+    def _made(self) -> int:
+        return int(self._vault.get(_MADE, "0"))
+
+    @property
+    def _public(self) -> bytes:
+        return keys.public(bytes.fromhex(self._vault.get(_KEY, "")))
+
+    def _roster(self) -> Roster:
+        if _ROSTER not in self._vault:
+            raise self._refusal("for a sum before it told who is in it")
+        return Roster(
+            tuple(
+                Advert(number, count, bytes.fromhex(public), bytes.fromhex(signature))
+                for number, count, public, signature in json.loads(self._vault[_ROSTER])
+            )
+        )
+
+    def _pairs(self, roster: Roster) -> dict[int, bytes]:
+        """The secret that this site shares with each other member."""
+        private = bytes.fromhex(self._vault[_KEY])
+        return {
+            a.number: keys.agreed(private, a.public)
+            for a in roster.adverts
+            if a.number != self.number
+        }
+
+    @staticmethod
+    def _seal(secret: bytes, session: bytes, name: bytes, writer: int) -> bytes:
+        """The key of the letter that one of two sites writes to the other."""
+        number = writer.to_bytes(8, "big", signed=True)
+        return keys.derived(secret, b"letter", session, name, number)
+
+    def _refusal(self, what: str) -> ServerError:
+        return ServerError(f"Site {self.number} refuses: the server asked {what}.")
+
+
+def seats(clients: int) -> dict[int, Seat]:
+    """Seats of so many sites, with new identities, that keep things in this process."""
+    made = {m: keys.identity() for m in range(clients)}
+    public = {m: key for m, (_, key) in made.items()}
+    return {m: Seat(m, private, public) for m, (private, _) in made.items()}

@@ -1,0 +1,424 @@
+r"""Secure sums: the server is told what clients told together, and of none its own.
+
+Every exchange of the method becomes two (see ``fedsciml.secure.seat``):
+
+    Part    the method's ask, and who adds up; a client answers with ``Upload``, its
+            numbers in the ring under masks
+    Open    to each client what the others wrote to it; it answers with ``Shares``, by
+            which the server takes the masks from the sum
+
+and before the first one, or where clients left or came, ``Keys``. To a method whose
+answers only need to be added (``Method.apart``) the sum is the answer of one client,
+and nothing else changes. Numbers are fixed-point ones, the unit of each field agreed
+from its last sum; where a number does not fit, the sum is asked for again in a wider
+one. The sum of the integers is exact, so masks change no bit of theta.
+
+What cannot be checked of one upload is checked of the sum, which obeys the same laws.
+Where it breaks one, the clients are asked in groups, drawn anew in each round, until
+the bad sums have one client in common, which is asked no more. The price: for these
+rounds the server knows sums over three clients and a few.
+
+Sites give no sums over different sets of clients near one point (``secure.ledger``). So
+where the set changes the model is first moved by ``STEP`` times that distance, in a
+direction that is drawn: some digits are lost, and found again.
+"""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedsciml.linalg.randomised import gaussian
+from fedsciml.methods import (
+    Addressed,
+    Answers,
+    Evaluation,
+    Exchanges,
+    Expected,
+    Field,
+    Inconsistent,
+    Info,
+    Method,
+    Parts,
+    Record,
+    Said,
+    generator,
+)
+from fedsciml.problem import Problem, SiteError
+from fedsciml.residual import System
+from fedsciml.residual.held_out import Fresh
+from fedsciml.secure import keys, shamir
+from fedsciml.secure.ledger import NEAR
+from fedsciml.secure.roster import FEWEST, dealt
+from fedsciml.secure.seat import LETTER, Seat, seats
+from fedsciml.wrappers._base import Around, Wrapped
+from fedsciml.wrappers._layout import Layout
+from fedsciml.wrappers._masked import (
+    At,
+    Between,
+    Keys,
+    Loss,
+    Losses,
+    Members,
+    Memory,
+    Open,
+    Own,
+    Part,
+    Shares,
+    Upload,
+    rows,
+    stacked,
+)
+from fedsciml.wrappers._summing import OWN, Summing, expected
+
+STEP = 2.0
+"""Distance by which a model is moved, in those at which sites refuse."""
+
+
+class State(Around):
+    """The method's, and what the next sum is made by.
+
+    Attributes:
+        seed: Of groups, and of where the model is moved.
+        round: How many there have been.
+        session: Keys of each group, by its number; None where new ones are needed.
+        sizes: Exponent of the last sum of each field.
+        sets: Group of each client in the last sums, -1 for none, shape [clients].
+        doubted: Clients one of which lies; empty if none does.
+    """
+
+    seed: int
+    round: int = 0
+    session: Mapping[str, Members] | None = None
+    sizes: Mapping[str, int] | None = None
+    sets: Tensor | None = None
+    doubted: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Secure(Wrapped):
+    """A method whose server is told sums over the clients alone.
+
+    Args:
+        method: One of whose answers sums will do, see ``Method.apart``.
+        count: Groups of which the server is told a sum each, at least 1. With more it
+            can leave out a group that lies, and knows more.
+        seats: Of the clients in this process; ``bound`` makes them for all.
+        problem: That the method is bound to.
+
+    Raises:
+        ValueError: If the method needs answers one by one, or is centralised; when
+            bound, if there are not clients enough.
+    """
+
+    count: int = 1
+    seats: Mapping[int, Seat] | None = field(default=None, repr=False, compare=False)
+    problem: Problem | None = field(default=None, repr=False, compare=False)
+    _fresh: dict[int, Fresh] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    compares = True
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"Clients are in 1 group or more, got {self.count}.")
+        if self.method.pooled:
+            raise ValueError(
+                f"Method {self.method.name} is centralised: there is nothing to hide."
+            )
+        if self.method.apart:
+            raise ValueError(
+                f"Secure sums are of no use to method {self.method.name}: "
+                f"{self.method.apart}."
+            )
+
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """Around the bound method, with a seat for every client."""
+        least = self.count * FEWEST
+        if problem.clients < least:
+            raise ValueError(
+                f"Secure sums in {self.count} group(s) need at least {least} clients, "
+                f"{FEWEST} in each; here are {problem.clients}. Of fewer, one learns "
+                "from the sum what another told."
+            )
+        bound = self.method.bound(problem, device, dtype)
+        if bound.apart:
+            told = " ".join(self.method.advice(problem))
+            raise ValueError(
+                f"Method {bound.name} cannot do with sums here: {bound.apart}. {told}"
+            )
+        made = seats(problem.clients) if self.seats is None else self.seats
+        return replace(self, method=bound, seats=made, problem=problem)
+
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        """The messages of sums, and those of the method."""
+        asked = (Keys, Part, Open, At, Between, Addressed)
+        told = (Own, Upload, Shares, Loss, Losses)
+        return (State, Memory, Members, *asked, *told, *self.method.kinds)
+
+    def start(self, theta: Tensor, seed: int) -> State:
+        """The method's."""
+        return State(theta, self.method.start(theta, seed), seed)
+
+    def renewed(self, state: State) -> State:
+        """The method's, with new keys."""
+        return replace(super().renewed(state), session=None)
+
+    def finished(self, state: State) -> str | None:
+        """The method's."""
+        return self.method.finished(state.inner)
+
+    def again(self, state: State) -> State:
+        """With new keys: clients may have ended the session."""
+        return replace(state, session=None)
+
+    def round(self, state: State) -> Exchanges[State]:
+        """The method's, on sums."""
+        doubted = [] if state.doubted is None else state.doubted.tolist()
+        session, known = state.session, True
+        if session is None or doubted:
+            session, known = (yield from self._gathered(state, doubted)), False
+        sets = self._sets(session)
+        inner, like = self._moved(state, sets), state.theta
+        summing = Summing(self.method, len(like), session, known, state.sizes)
+        exchanges, said = self.method.round(inner), dict[int, list[tuple[Any, Any]]]()
+        ask, bad, opening = next(exchanges), set[int](), True
+        while True:
+            sums = yield from summing.ask(ask, like)
+            known_bad = len(bad)
+            for g, told in sums.items():
+                said.setdefault(g, []).append((ask, told))
+                if g not in bad and self._objection(inner, said[g]):
+                    bad.add(g)
+            good = {g: told for g, told in sums.items() if g not in bad}
+            if opening and not good:
+                info = Info(sum(told.loss for told in sums.values()), step=0.0)
+                break
+            try:
+                # A lie about steps tells as much of them as no answer does.
+                ask = exchanges.send(good if opening or len(bad) == known_bad else {})
+            except StopIteration as end:
+                inner, info = end.value
+                break
+            opening = False
+        doubts = self._doubts(doubted, session, bad)
+        refuted = tuple(doubts) if len(doubts) == 1 else ()
+        after = State(
+            inner.theta,
+            inner,
+            state.seed,
+            state.round + 1,
+            session,
+            summing.sizes,
+            sets,
+            _integers([] if refuted else doubts),
+        )
+        members = {int(g): of.numbers.tolist() for g, of in session.items()}
+        info = replace(
+            info,
+            losses={},
+            gradients={},
+            suspects={m: x for g, x in info.suspects.items() for m in members[g]},
+            against=tuple(m for g in info.against for m in members[g])
+            if len(members) > 1
+            else (),
+            refuted=refuted,
+        )
+        return after, info
+
+    def evaluation(self, state: State, held_out: bool) -> Evaluation:
+        """The sum of losses at theta, over the clients of the last sums."""
+        session, known = state.session, True
+        if session is None:
+            session, known = (yield from self._gathered(state, [])), False
+        ask = Between(state.theta) if held_out else At(state.theta)
+        summing = Summing(self.method, len(state.theta), session, known, None)
+        sums = yield from summing.ask(ask, state.theta)
+        names = OWN[type(ask)].fields
+        told = [sum(getattr(of, name) for of in sums.values()) for name in names]
+        return told if sums else None
+
+    def _gathered(
+        self, state: State, doubted: list[int]
+    ) -> Generator[Record, Answers, dict[str, Members]]:
+        """New keys of all who are there, in groups.
+
+        Raises:
+            Inconsistent: If a client lies and they are too few for groups.
+        """
+        adverts = yield Keys()
+        members, count = sorted(adverts), self.count
+        if doubted:
+            count = len(members) // FEWEST
+            if count < 2:
+                raise Inconsistent(
+                    "the sum of the clients' answers breaks a law that every honest "
+                    f"sum obeys, and of {len(members)} clients it cannot be found who "
+                    f"lies: that takes two groups of {FEWEST}"
+                )
+            random = generator(state.seed, state.round, -3)
+            first = [m for m in members if m in doubted]
+            others = [m for m in members if m not in doubted]
+            members = [
+                of[i]
+                for of in (first, others)
+                for i in torch.randperm(len(of), generator=random).tolist()
+            ]
+        return {
+            str(g): Members.of({m: adverts[m] for m in of})
+            for g, of in enumerate(dealt(members, count))
+        }
+
+    def _doubts(
+        self, doubted: list[int], session: Mapping[str, Members], bad: set[int]
+    ) -> list[int]:
+        """Who may lie, after a round with these bad groups: those in all of them."""
+        for g in sorted(bad):
+            members = session[str(g)].numbers.tolist()
+            doubted = [m for m in members if m in doubted] or members
+        return doubted if bad else []
+
+    def _sets(self, session: Mapping[str, Members]) -> Tensor:
+        """The group of each client, -1 for none."""
+        assert self.problem is not None
+        sets = [-1] * self.problem.clients
+        for g, members in session.items():
+            for m in members.numbers.tolist():
+                sets[m] = int(g)
+        return _integers(sets)
+
+    def _moved(self, state: State, sets: Tensor) -> Any:  # noqa: ANN401
+        """The method's state, away from where sums over other sets were told."""
+        if state.sets is None or torch.equal(state.sets, sets):
+            return state.inner
+        theta = state.theta
+        word = int.from_bytes(keys.digest(repr(sets.tolist()).encode())[:4], "big")
+        random = generator(state.seed, state.round, -4 - word)
+        (direction,) = gaussian(1, len(theta), random, theta)
+        length = STEP * NEAR * float(theta.norm()) / float(direction.norm())
+        return self.method.moved(state.inner, theta + length * direction)
+
+    def _objection(self, inner: Any, said: Said) -> ValueError | None:  # noqa: ANN401
+        """What the method has against a sum: it obeys the laws that clients do."""
+        assert self.problem is not None
+        return self.method.objection(self.problem, inner, -1, said)
+
+    def needed(self, ask: Record, clients: int) -> int:
+        """All, but for shares; none for a later sum, which the method can do without.
+
+        It must be over the same clients as the first one, or not be.
+        """
+        part = next(iter(ask.parts.values())) if isinstance(ask, Addressed) else ask
+        if isinstance(part, Open):
+            return part.need
+        return 0 if isinstance(part, Part) and part.later else clients
+
+    @property
+    def client(self) -> Parts:
+        """Keys, parts of sums, and shares; nothing that is not a sum."""
+        return {Keys: self._key, Part: self._part, Open: self._open}
+
+    def _seat(self, system: System) -> Seat:
+        if self.seats is None or system.shard.client not in self.seats:
+            raise SiteError(
+                f"Client {system.shard.client} has no seat in secure sums: no identity "
+                "of its own, or no list of those of the others."
+            )
+        return self.seats[system.shard.client]
+
+    def _key(
+        self, system: System, ask: Keys, memory: Record | None
+    ) -> tuple[Own, Record | None]:
+        return Own.of(self._seat(system).advert()), memory
+
+    def _part(
+        self, system: System, ask: Part, memory: Memory | None
+    ) -> tuple[Upload, Memory]:
+        """What the method's client answers, under masks."""
+        seat, inner, memory = self._seat(system), ask.ask, memory or Memory()
+        if ask.members is not None:
+            seat.join(ask.members.roster)
+        parties = seat.begin(rows(ask.session[None])[0])
+        before = memory.before if ask.again else memory.inner
+        if type(inner) in OWN:
+            answer, after = self._told(system, inner), before
+            points = super().points(inner, before)
+        else:
+            answer, after = self.method.part(inner)(system, inner, before)
+            points = self.method.points(inner, before or after)
+            answer = self.method.summand(inner, answer)
+        size = points.shape[1]
+        layout = Layout.of(expected(self.method, inner, size))
+        noise = self.method.noise(inner, size)
+        fractions = layout.fractions({}, noise)
+        for i, each in enumerate(layout.parts):
+            if each.name not in noise:
+                fractions[i] = int(ask.fractions[i])
+        added = layout.noise(noise, parties, seat.normal)
+        numbers = layout.packed(answer, fractions, parties, added)
+        length = float(points.norm(dim=1).min())
+        name = rows(ask.sum[None])[0]
+        part = seat.masked(name, numbers, points, length)
+        return Upload.of(part), Memory(after, before)
+
+    def _told(self, system: System, ask: Record) -> Record:
+        """Losses at the model."""
+        if isinstance(ask, At):
+            return Loss(system.loss(ask.theta))
+        assert isinstance(ask, Between)
+        m = system.shard.client
+        if m not in self._fresh or self._fresh[m].system is not system:
+            self._fresh[m] = Fresh(system)
+        return Losses(*self._fresh[m](ask.theta))
+
+    def _open(
+        self, system: System, ask: Open, memory: Record | None
+    ) -> tuple[Shares, Record | None]:
+        name, letters = rows(ask.sum[None])[0], rows(ask.letters)
+        return Shares(stacked(self._seat(system).opened(name, letters))), memory
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """Numbers and bytes of their lengths."""
+        part = next(iter(ask.parts.values())) if isinstance(ask, Addressed) else ask
+        if isinstance(part, Keys):
+            lengths = {"public": keys.KEY, "signature": keys.SIGNATURE}
+            fields = {name: _bytes(length) for name, length in lengths.items()}
+            return Expected(Own, {"count": Field(least=1), **fields})
+        if isinstance(part, Open):
+            return Expected(Shares, {"shares": _bytes("clients", shamir.SHARE)})
+        assert isinstance(part, Part)
+        count = Layout.of(expected(self.method, part.ask, size)).length
+        fields = {
+            "numbers": Field((count, 2), dtype=torch.int64),
+            "letters": _bytes("clients", LETTER),
+            "proof": _bytes(keys.KEY),
+        }
+        return Expected(Upload, fields)
+
+    def objection(
+        self,
+        problem: Problem,
+        state: Any,  # noqa: ANN401
+        client: int,
+        said: Said,
+        unit: float = 0.0,
+    ) -> ValueError | None:
+        """None: of one client nothing can be read."""
+        return None
+
+
+def _bytes(*shape: int | str) -> Field:
+    return Field(shape, dtype=torch.uint8)
+
+
+def _integers(of: list[int]) -> Tensor:
+    return torch.tensor(of, dtype=torch.int32, device="cpu")

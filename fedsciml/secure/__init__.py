@@ -8,12 +8,3 @@
 
 Only this package imports ``cryptography``; it comes with the extra ``secure``.
 """
-
-from importlib.util import find_spec
-
-INSTALL = "pip install 'fedsciml[secure]'"
-
-if find_spec("cryptography") is None:
-    raise ModuleNotFoundError(
-        f"Secure sums need keys and streams of the package cryptography: {INSTALL}."
-    )

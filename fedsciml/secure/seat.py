@@ -16,8 +16,8 @@ turns its other memories back does not turn back this.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from secrets import token_bytes
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
@@ -42,7 +42,8 @@ class ServerError(SiteError):
     """
 
 
-class Masked(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Masked:
     """A site's part of a sum.
 
     Attributes:

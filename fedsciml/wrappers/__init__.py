@@ -103,8 +103,13 @@ def load(
     method = compressed(method, compress)
     if not secure:
         return method
-    from fedsciml.wrappers.secure import Secure  # needs what not everybody installs
-
+    try:
+        from fedsciml.wrappers.secure import Secure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"Secure sums need the extra secure: pip install 'fedsciml[secure]' "
+            f"({error})."
+        ) from error
     return Secure(method, groups)
 
 

@@ -271,8 +271,8 @@ class Seat:
         return ServerError(f"Site {self.number} refuses: the server asked {what}.")
 
 
-def seats(clients: int) -> dict[int, Seat]:
+def seats(clients: int) -> tuple[Seat, ...]:
     """Seats of so many sites, with new identities, that keep things in this process."""
     made = {m: keys.identity() for m in range(clients)}
     public = {m: key for m, (_, key) in made.items()}
-    return {m: Seat(m, private, public) for m, (private, _) in made.items()}
+    return tuple(Seat(m, private, public) for m, (private, _) in made.items())

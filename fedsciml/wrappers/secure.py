@@ -114,8 +114,8 @@ class Secure(Wrapped):
     """
 
     count: int = 1
-    seats: Mapping[int, Seat] | None = field(default=None, repr=False, compare=False)
-    problem: Problem | None = field(default=None, repr=False, compare=False)
+    seats: tuple[Seat, ...] | None = field(default=None, repr=False)
+    problem: Problem | None = field(default=None, repr=False)
     _fresh: dict[int, Fresh] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -328,12 +328,14 @@ class Secure(Wrapped):
         return {Keys: self._key, Part: self._part, Open: self._open}
 
     def _seat(self, system: System) -> Seat:
-        if self.seats is None or system.shard.client not in self.seats:
-            raise SiteError(
-                f"Client {system.shard.client} has no seat in secure sums: no identity "
-                "of its own, or no list of those of the others."
-            )
-        return self.seats[system.shard.client]
+        m = system.shard.client
+        for seat in self.seats or ():
+            if seat.number == m:
+                return seat
+        raise SiteError(
+            f"Client {m} has no seat in secure sums: no identity of its own, or no list "
+            "of those of the others."
+        )
 
     def _key(
         self, system: System, ask: Keys, memory: Record | None

@@ -116,9 +116,6 @@ class Secure(Wrapped):
     count: int = 1
     seats: tuple[Seat, ...] | None = field(default=None, repr=False)
     problem: Problem | None = field(default=None, repr=False)
-    _fresh: dict[int, Fresh] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
 
     compares = True
 
@@ -333,8 +330,8 @@ class Secure(Wrapped):
             if seat.number == m:
                 return seat
         raise SiteError(
-            f"Client {m} has no seat in secure sums: no identity of its own, or no list "
-            "of those of the others."
+            f"Client {m} has no seat in secure sums: no identity of its own, or no "
+            "list of those of the others."
         )
 
     def _key(
@@ -377,10 +374,7 @@ class Secure(Wrapped):
         if isinstance(ask, At):
             return Loss(system.loss(ask.theta))
         assert isinstance(ask, Between)
-        m = system.shard.client
-        if m not in self._fresh or self._fresh[m].system is not system:
-            self._fresh[m] = Fresh(system)
-        return Losses(*self._fresh[m](ask.theta))
+        return Losses(*Fresh(system)(ask.theta))
 
     def _open(
         self, system: System, ask: Open, memory: Record | None

@@ -1,6 +1,6 @@
 """What wrappers are made of: a method around a method."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +77,35 @@ class Wrapped(Method):
         """Whether the method compares losses of different rounds."""
         return self.method.compares
 
+    @property
+    def apart(self) -> str | None:
+        """The method's."""
+        return self.method.apart
+
+    def summand(self, ask: Record, answer: Any) -> Any:  # noqa: ANN401
+        """The method's."""
+        return self.method.summand(bare(ask), answer)
+
+    def summed(self, ask: Record, total: Any, clients: int) -> Any:  # noqa: ANN401
+        """The method's."""
+        return self.method.summed(bare(ask), total, clients)
+
+    def points(self, ask: Record, memory: Any) -> Tensor:  # noqa: ANN401
+        """The method's."""
+        return self.method.points(bare(ask), memory.inner if memory else None)
+
+    def noise(self, ask: Record, size: int) -> Mapping[str, Tensor]:
+        """The method's."""
+        return self.method.noise(bare(ask), size)
+
+    def finished(self, state: Any) -> str | None:  # noqa: ANN401
+        """The method's."""
+        return self.method.finished(state.inner)
+
+    def moved(self, state: Any, theta: Tensor) -> Any:  # noqa: ANN401
+        """Around the method's."""
+        return replace(state, theta=theta, inner=self.method.moved(state.inner, theta))
+
     def expects(self, ask: Record, size: int) -> Expected:
         """What the method expects."""
         return self.method.expects(ask, size)
@@ -95,6 +124,11 @@ class Wrapped(Method):
     def renewed(self, state: Any) -> Any:  # noqa: ANN401
         """Of the method; what the wrapper knows stays."""
         return replace(state, inner=self.method.renewed(state.inner))
+
+
+def bare(ask: Record) -> Record:
+    """An ask without a wrapper's around it."""
+    return ask.ask if isinstance(ask, AskAround) else ask
 
 
 def unwrapped(said: Said, kind: type[AskAround]) -> Said:

@@ -145,6 +145,8 @@ class Balanced(Wrapped):
 
     by: Balance
 
+    apart = "its rows are scaled by what every client tells of its own"
+
     def __post_init__(self) -> None:
         if self.by not in get_args(Balance):
             raise ValueError(

@@ -104,6 +104,8 @@ class Compressed(Wrapped):
     dtype: Precision = "float32"
     feedback: bool = False
 
+    apart = "uploads under masks cannot be rounded; leave the compression out"
+
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Precision):
             raise ValueError(

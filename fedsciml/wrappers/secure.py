@@ -118,6 +118,7 @@ class Secure(Wrapped):
     problem: Problem | None = field(default=None, repr=False)
 
     compares = True
+    apart = "its sums are secure already"
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -169,10 +170,6 @@ class Secure(Wrapped):
     def renewed(self, state: State) -> State:
         """The method's, with new keys."""
         return replace(super().renewed(state), session=None)
-
-    def finished(self, state: State) -> str | None:
-        """The method's."""
-        return self.method.finished(state.inner)
 
     def again(self, state: State) -> State:
         """With new keys: clients may have ended the session."""
@@ -350,7 +347,7 @@ class Secure(Wrapped):
         before = memory.before if ask.again else memory.inner
         if type(inner) in OWN:
             answer, after = self._told(system, inner), before
-            points = super().points(inner, before)
+            points = Method.points(self, inner, before)
         else:
             answer, after = self.method.part(inner)(system, inner, before)
             points = self.method.points(inner, before or after)

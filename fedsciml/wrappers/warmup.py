@@ -1,6 +1,7 @@
 """Warm-up: any method for the first rounds, then another, on the same theta."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from fedsciml.methods import (
 )
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.wrappers._base import Around, AskAround, relayed, unwrapped
+from fedsciml.wrappers._base import Around, AskAround, bare, relayed, unwrapped
 
 
 class State(Around):
@@ -146,6 +147,34 @@ class Warmup(Method):
             return part(system, ask, None if isinstance(memory, Memory) else memory)
 
         return answered
+
+    @property
+    def apart(self) -> str | None:
+        """Of either method."""
+        return self.first.apart or self.then.apart
+
+    def summand(self, ask: Record, answer: Any) -> Any:  # noqa: ANN401
+        """That of the method whose turn it is."""
+        return self._asked(ask).summand(bare(ask), answer)
+
+    def summed(self, ask: Record, total: Any, clients: int) -> Any:  # noqa: ANN401
+        """That of the method whose turn it is."""
+        return self._asked(ask).summed(bare(ask), total, clients)
+
+    def points(self, ask: Record, memory: Any) -> Tensor:  # noqa: ANN401
+        """That of the method whose turn it is."""
+        first = isinstance(memory, Memory)
+        if isinstance(ask, First):
+            return self.first.points(ask.ask, memory.inner if first else None)
+        return self.then.points(ask, None if first else memory)
+
+    def moved(self, state: State, theta: Tensor) -> State:
+        """Of the method whose turn it is."""
+        method = self.first if state.left else self.then
+        return replace(state, theta=theta, inner=method.moved(state.inner, theta))
+
+    def _asked(self, ask: Record) -> Method:
+        return self.first if isinstance(ask, First) else self.then
 
     def expects(self, ask: Record, size: int) -> Expected:
         """Of the method whose turn it is."""

@@ -290,7 +290,7 @@ class _Asking:
 
     def evaluated(self, held_out: bool) -> list[float] | None:
         """Sums of losses at the model, where no client tells its own; or None."""
-        begun, state = self.since.state, self.since.state
+        begun = self.since.state
         for state in (begun, self.method.again(begun)):
             exchanges = self.method.evaluation(state, held_out)
             assert exchanges is not None
@@ -300,7 +300,8 @@ class _Asking:
                 ask = next(exchanges)
                 while True:
                     came = self.came(ask, state, members, sizes)
-                    if len(came) < self.method.needed(ask, len(members)):
+                    asked = sum(reaches(ask, m) for m in members)
+                    if len(came) < self.method.needed(ask, asked):
                         break
                     ask = exchanges.send(came)
             except StopIteration as end:
@@ -413,14 +414,14 @@ class _Conversation(_Asking):
     def _with_whoever_is_here(self) -> Outcome | None:
         """The round; None if they are too few."""
         since, before = self.since, self.since.participation
-        if self.tried:
-            since = since._replace(state=self.method.again(since.state))
-        here, self.stale, self.tried = self.here(), {}, True
+        here, self.stale = self.here(), {}
         self.heard = dict(before.heard) if before else {}
         self.norms = before.norms if before else {}
         holders = self.federation.holders
         members = [m for m in holders if m in here or self._can_stand_in(m)]
-        state, fresh = since.state, before is None
+        if self.tried or before is None or members != before.members:
+            since = since._replace(state=self.method.again(since.state))
+        state, fresh, self.tried = since.state, before is None, True
         if before and not set(before.members) <= set(members) and self.method.compares:
             state, fresh = self.method.renewed(state), True
         while len([m for m in members if m in here]) >= self.need:

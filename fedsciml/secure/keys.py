@@ -7,6 +7,9 @@ stream      AES-256 in counter mode: masks; every key is used for one stream
 seal        ChaCha20-Poly1305: what one site writes to another; one text for a key
 """
 
+from collections.abc import Mapping
+from hashlib import sha256
+
 import numpy as np
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -39,11 +42,10 @@ _NONCE = bytes(12)
 
 def digest(*parts: bytes) -> bytes:
     """SHA-256 of parts, each with its length before it: no two lists have the same."""
-    whole = hashes.Hash(hashes.SHA256())
+    whole = sha256()
     for part in parts:
-        whole.update(len(part).to_bytes(8, "big"))
-        whole.update(part)
-    return whole.finalize()
+        whole.update(len(part).to_bytes(8, "big") + part)
+    return whole.digest()
 
 
 def identity() -> tuple[bytes, bytes]:
@@ -77,14 +79,17 @@ def public(private: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def agreed(private: bytes, public: bytes) -> bytes:
-    """The secret of two keys of a session, the same from either side.
+def agreed(private: bytes, publics: Mapping[int, bytes]) -> dict[int, bytes]:
+    """The secrets of a key and the keys of others, the same from either side.
 
     Raises:
-        ValueError: If the public one is none.
+        ValueError: If a public key is none.
     """
-    other = X25519PublicKey.from_public_bytes(public)
-    return X25519PrivateKey.from_private_bytes(private).exchange(other)
+    key = X25519PrivateKey.from_private_bytes(private)
+    return {
+        m: key.exchange(X25519PublicKey.from_public_bytes(public))
+        for m, public in publics.items()
+    }
 
 
 def derived(secret: bytes, *purpose: bytes) -> bytes:

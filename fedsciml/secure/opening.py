@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from fedsciml.secure import keys, ring, shamir
 from fedsciml.secure.ring import Numbers
 from fedsciml.secure.roster import Roster
-from fedsciml.secure.seat import Masked
+from fedsciml.secure.seat import Masked, self_key
 
 
 class UnopenedError(ValueError):
@@ -26,7 +26,7 @@ def opened(
     Raises:
         UnopenedError: If a seed does not come out of the shares.
     """
-    members = roster.members
+    members, session = roster.members, roster.name
     givers = sorted(shares)[: roster.threshold]
     numbers = [members.index(m) + 1 for m in givers]
     weights, terms = shamir.weights(numbers), list[Numbers]()
@@ -38,8 +38,6 @@ def opened(
                 f"the shares of {', '.join(map(str, givers))} are none of what hides "
                 f"the numbers of client {m}: one of them, or client {m}, lies"
             )
-        mask = keys.stream(
-            keys.derived(seed, b"self", roster.name), len(masked[m].numbers)
-        )
+        mask = keys.stream(self_key(seed, session), len(masked[m].numbers))
         terms += [masked[m].numbers, ring.negative(mask)]
     return ring.added(*terms)

@@ -18,6 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_bytes
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
@@ -27,7 +28,7 @@ from fedsciml.problem import SiteError
 from fedsciml.secure import keys, ring, shamir
 from fedsciml.secure.ledger import Ledger, Vault, read, written
 from fedsciml.secure.ring import Floats, Numbers
-from fedsciml.secure.roster import FEWEST, Advert, Roster
+from fedsciml.secure.roster import FEWEST, Advert, Roster, threshold
 
 LETTER = shamir.SHARE + keys.TAG
 """Bytes of a sealed share."""
@@ -57,6 +58,22 @@ class Masked:
     proof: bytes
 
 
+class _Session(NamedTuple):
+    """What a site knows of a session.
+
+    Attributes:
+        word: The roster as it is kept.
+        members: Who add up.
+        name: Of the session.
+        pairs: The secret that the site shares with each other member.
+    """
+
+    word: str
+    members: list[int]
+    name: bytes
+    pairs: dict[int, bytes]
+
+
 class Seat:
     """A site's place at the table.
 
@@ -81,6 +98,7 @@ class Seat:
         self._identities = dict(identities)
         self._vault: Vault = {} if vault is None else vault
         self._ledger = Ledger(self._vault)
+        self._last: _Session | None = None
         proof = keys.signed(identity, b"")
         if not keys.verified(self._identities.get(number, b""), b"", proof):
             raise ValueError(
@@ -144,10 +162,10 @@ class Seat:
         Raises:
             ServerError: If it is another one.
         """
-        roster = self._roster()
-        if roster.name != session:
+        found = self._session()
+        if found.name != session:
             raise self._refusal("for a sum of a session that has ended")
-        return len(roster.members)
+        return len(found.members)
 
     def masked(
         self, name: bytes, numbers: Numbers, points: Tensor, size: float
@@ -164,34 +182,35 @@ class Seat:
             ServerError: If it was masked before, or its difference to an earlier sum
                 would tell what some of the sites told.
         """
-        roster, key = self._roster(), _SUM + name.hex()
+        _, members, session, pairs = self._session()
+        key = _SUM + name.hex()
         if key in self._vault:
             raise self._refusal("twice for its part of the same sum")
         products = self._ledger.products(points)
-        other = self._ledger.beside(roster.members, products, size)
+        other = self._ledger.beside(members, products, size)
         if other is not None:
             raise self._refusal(
-                f"for a sum over the sites {roster.members} close to a point where it "
-                f"was given one over {other}: their difference would give sites away. "
+                f"for a sum over the sites {members} close to a point where it was "
+                f"given one over {other}: their difference would give sites away. "
                 "Wait for the same sites, or begin another run from another seed"
             )
-        seed, session = token_bytes(shamir.SECRET), roster.name
-        shares = shamir.shared(seed, len(roster.members), roster.threshold)
-        mine = shares[roster.members.index(self.number)]
+        seed, count = token_bytes(shamir.SECRET), len(numbers)
+        shares = shamir.shared(seed, len(members), threshold(len(members)))
+        mine = shares[members.index(self.number)]
         self._vault[key] = json.dumps([mine.hex(), written(products)])
-        pairs, count = self._pairs(roster), len(numbers)
-        hidden = [keys.stream(keys.derived(seed, b"self", session), count)]
+        total = ring.added(numbers, keys.stream(self_key(seed, session), count))
         letters = []
-        for m, share in zip(roster.members, shares, strict=True):
+        for m, share in zip(members, shares, strict=True):
             if m == self.number:
                 letters.append(bytes(LETTER))
                 continue
             mask = keys.stream(keys.derived(pairs[m], b"pair", session, name), count)
-            hidden.append(mask if m > self.number else ring.negative(mask))
+            if m < self.number:  # the other one adds it
+                mask = ring.negative(mask)
+            total = ring.added(total, mask)
             seal = self._seal(pairs[m], session, name, self.number)
             letters.append(keys.sealed(seal, share))
-        proof = keys.digest(b"seed", seed)
-        return Masked(ring.added(numbers, *hidden), letters, proof)
+        return Masked(total, letters, keys.digest(b"seed", seed))
 
     def opened(self, name: bytes, letters: Sequence[bytes]) -> list[bytes]:
         """This site's shares of all seeds, in the order of the members.
@@ -205,14 +224,15 @@ class Seat:
                 another sum was opened near its points since, or a letter is no
                 member's.
         """
-        roster, key = self._roster(), _SUM + name.hex()
+        _, members, session, pairs = self._session()
+        key = _SUM + name.hex()
         if key not in self._vault:
             raise self._refusal("to open a sum of which it has masked none")
         own, points = json.loads(self._vault[key])
-        if len(letters) != len(roster.members):
+        if len(letters) != len(members):
             raise self._refusal("to open a sum without the shares of all sites in it")
-        pairs, session, found = self._pairs(roster), roster.name, list[bytes]()
-        for m, letter in zip(roster.members, letters, strict=True):
+        found = list[bytes]()
+        for m, letter in zip(members, letters, strict=True):
             if m == self.number:
                 found.append(bytes.fromhex(own))
                 continue
@@ -224,7 +244,7 @@ class Seat:
                 )
             found.append(share)
         if points:
-            self._ledger.opened(roster.members, read(points))
+            self._ledger.opened(members, read(points))
             self._vault[key] = json.dumps([own, ""])
         return found
 
@@ -242,24 +262,23 @@ class Seat:
     def _public(self) -> bytes:
         return keys.public(bytes.fromhex(self._vault.get(_KEY, "")))
 
-    def _roster(self) -> Roster:
-        if _ROSTER not in self._vault:
+    def _session(self) -> "_Session":
+        """The session that the site has joined."""
+        word = self._vault.get(_ROSTER)
+        if word is None:
             raise self._refusal("for a sum before it told who is in it")
-        return Roster(
-            tuple(
-                Advert(number, count, bytes.fromhex(public), bytes.fromhex(signature))
-                for number, count, public, signature in json.loads(self._vault[_ROSTER])
+        if self._last is None or self._last.word != word:
+            roster = Roster(
+                tuple(
+                    Advert(m, made, bytes.fromhex(public), bytes.fromhex(signature))
+                    for m, made, public, signature in json.loads(word)
+                )
             )
-        )
-
-    def _pairs(self, roster: Roster) -> dict[int, bytes]:
-        """The secret that this site shares with each other member."""
-        private = bytes.fromhex(self._vault[_KEY])
-        return {
-            a.number: keys.agreed(private, a.public)
-            for a in roster.adverts
-            if a.number != self.number
-        }
+            others = {a.number: a.public for a in roster.adverts}
+            del others[self.number]
+            secrets = keys.agreed(bytes.fromhex(self._vault[_KEY]), others)
+            self._last = _Session(word, roster.members, roster.name, secrets)
+        return self._last
 
     @staticmethod
     def _seal(secret: bytes, session: bytes, name: bytes, writer: int) -> bytes:
@@ -269,6 +288,11 @@ class Seat:
 
     def _refusal(self, what: str) -> ServerError:
         return ServerError(f"Site {self.number} refuses: the server asked {what}.")
+
+
+def self_key(seed: bytes, session: bytes) -> bytes:
+    """The key of a self mask."""
+    return keys.derived(seed, b"self", session)
 
 
 def seats(clients: int) -> tuple[Seat, ...]:

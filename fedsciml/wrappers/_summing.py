@@ -17,6 +17,7 @@ from fedsciml.methods import (
     Record,
 )
 from fedsciml.secure.opening import opened
+from fedsciml.secure.seat import Masked
 from fedsciml.wrappers._layout import Layout, finer, wider
 from fedsciml.wrappers._masked import (
     At,
@@ -45,10 +46,17 @@ OWN: dict[type[Record], Expected] = {
 
 
 class Summing:
-    """The sums of one round or of one question, as they come.
+    """The sums of one round, or of one question, as they come.
+
+    Args:
+        method: Whose asks are summed.
+        size: Of theta.
+        session: Keys of each group, by its number.
+        known: Whether clients know of the session.
+        sizes: Exponents of earlier sums.
 
     Attributes:
-        sizes: As in ``State``.
+        sizes: With those of the sums since.
         asked: Sums that were opened.
     """
 
@@ -61,6 +69,7 @@ class Summing:
         sizes: Mapping[str, int] | None,
     ) -> None:
         self.method, self.size, self.session = method, size, session
+        self.rosters = {g: members.roster for g, members in session.items()}
         self.sizes, self.asked, self._known = dict(sizes or {}), 0, known
 
     def ask(
@@ -70,66 +79,38 @@ class Summing:
 
         Raises:
             Inconsistent: If numbers do not fit into any unit.
+            UnopenedError: If the clients' shares do not open a sum.
         """
         layout = Layout.of(expected(self.method, ask, self.size))
         noise = self.method.noise(ask, self.size)
-        groups = {g: members.numbers.tolist() for g, members in self.session.items()}
         fine, over = set[str](), set[str]()
         for attempt in range(TRIES):
             fractions, name = layout.fractions(self.sizes, noise), token_bytes(WORD)
-            bits = torch.tensor(fractions, dtype=torch.int32, device="cpu")
-            told, later = packed(name), int(self.asked > 0)
-            parts = {
-                str(m): Part(
-                    ask,
-                    packed(self.session[g].roster.name),
-                    told,
-                    bits,
-                    later,
-                    int(attempt > 0),
-                    None if self._known else self.session[g],
-                )
-                for g, members in groups.items()
-                for m in members
-            }
-            sent = yield Addressed(parts)
-            if len(sent) < len(parts):
+            sent = yield self._parts(ask, name, fractions, attempt)
+            if len(sent) < sum(len(roster.members) for roster in self.rosters.values()):
                 return {}
-            need = len(sent) - min(
-                len(of) - members.roster.threshold
-                for (of, members) in zip(
-                    groups.values(), self.session.values(), strict=True
-                )
-            )
             masked = {m: upload.masked for m, upload in sent.items()}
-            opens: dict[str, Record] = {
-                str(m): Open(
-                    told, stacked([masked[n].letters[i] for n in members]), need
-                )
-                for members in groups.values()
-                for i, m in enumerate(members)
-            }
-            answers = yield Addressed(opens)
+            answers = yield self._opens(name, masked)
             shares = {m: rows(answer.shares) for m, answer in answers.items()}
             self._known, self.asked = True, self.asked + 1
             found, sizes, over = dict[int, Any](), dict[str, int](), set[str]()
-            for g, members in groups.items():
-                given = {m: shares[m] for m in members if m in shares}
-                numbers = opened(self.session[g].roster, masked, given)
+            for g, roster in self.rosters.items():
+                given = {m: shares[m] for m in roster.members if m in shares}
+                numbers = opened(roster, masked, given)
                 total, wrong = layout.unpacked(numbers, fractions, like)
-                found[int(g)] = self.method.summed(ask, total, len(members))
+                found[int(g)] = self.method.summed(ask, total, len(roster.members))
                 over |= wrong
                 for key, size in layout.sizes(total).items():
                     sizes[key] = max(size, sizes.get(key, size))
-            self.sizes |= sizes
             again = dict[str, int]()
-            for field, of in zip(layout.parts, fractions, strict=True):
-                if field.coarse or field.name in noise:
+            for part, bits in zip(layout.parts, fractions, strict=True):
+                if part.coarse or part.name in noise:
                     continue
-                known = sizes.get(field.key)
-                wanted = wider(of) if field.key in over else finer(known, of)
+                known = sizes.get(part.key)
+                wanted = wider(bits) if part.key in over else finer(known, bits)
                 if wanted is not None:
-                    again[field.key] = wanted
+                    again[part.key] = wanted
+            self.sizes |= sizes
             if not over and again.keys() <= fine:
                 return found
             self.sizes |= again
@@ -138,6 +119,30 @@ class Summing:
             f"numbers of {', '.join(sorted(over))} fit into no unit that was tried: "
             "a client's are far larger than those of the others, or it lies"
         )
+
+    def _parts(
+        self, ask: Record, name: bytes, fractions: list[int], attempt: int
+    ) -> Addressed:
+        """The ask of a sum, to each client."""
+        bits = torch.tensor(fractions, dtype=torch.int32, device="cpu")
+        later, again = int(self.asked > 0), int(attempt > 0)
+        parts: dict[str, Record] = {}
+        for g, roster in self.rosters.items():
+            members = None if self._known else self.session[g]
+            session = packed(roster.name)
+            part = Part(ask, session, packed(name), bits, later, again, members)
+            parts |= {str(m): part for m in roster.members}
+        return Addressed(parts)
+
+    def _opens(self, name: bytes, masked: Mapping[int, Masked]) -> Addressed:
+        """To each client the letters of the others, and how many must answer."""
+        spare = min(len(r.members) - r.threshold for r in self.rosters.values())
+        opens: dict[str, Record] = {}
+        for roster in self.rosters.values():
+            for i, m in enumerate(roster.members):
+                letters = stacked([masked[n].letters[i] for n in roster.members])
+                opens[str(m)] = Open(packed(name), letters, len(masked) - spare)
+        return Addressed(opens)
 
 
 def expected(method: Method, ask: Record, size: int) -> Expected:

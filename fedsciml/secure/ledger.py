@@ -8,7 +8,7 @@ sum takes part in sums over another set only where its points are farther than `
 |theta| from all those of the first one.
 
 Points are kept as products with ``PRODUCTS`` random vectors that the site alone knows:
-|P (x - y)|^2 / PRODUCTS is |x - y|^2 to a third or so (Johnson, Lindenstrauss 1984).
+|P (x - y)|^2 / PRODUCTS is |x - y|^2 to a quarter or so (Johnson, Lindenstrauss 1984).
 """
 
 import json
@@ -26,7 +26,7 @@ Vault = MutableMapping[str, str]
 NEAR = 0.01
 """Distance of points, relative to their norm, up to which sums are much the same."""
 
-PRODUCTS = 16
+PRODUCTS = 32
 
 _SECRET, _SET, _POINTS = "ledger.secret", "ledger.set.", "ledger.points."
 

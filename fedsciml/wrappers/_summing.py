@@ -7,15 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsciml.methods import (
-    LOSS,
-    Addressed,
-    Answers,
-    Expected,
-    Inconsistent,
-    Method,
-    Record,
-)
+from fedsciml.methods import LOSS, Addressed, Answers, Expected, Method, Record
 from fedsciml.secure.opening import opened
 from fedsciml.secure.seat import Masked
 from fedsciml.wrappers._layout import Layout, finer, wider
@@ -32,7 +24,7 @@ from fedsciml.wrappers._masked import (
     stacked,
 )
 
-TRIES = 5
+TRIES = 4
 """Sums that are asked for until all numbers fit."""
 
 WORD = 16
@@ -77,13 +69,15 @@ class Summing:
     ) -> Generator[Record, Answers, dict[int, Any]]:
         """The sum of each group, by its number; none at all if a client is gone.
 
+        None stands for a sum of numbers that are far larger than those of the other
+        groups, or than any unit that was tried: a client of the group lies.
+
         Raises:
-            Inconsistent: If numbers do not fit into any unit.
             UnopenedError: If the clients' shares do not open a sum.
         """
         layout = Layout.of(expected(self.method, ask, self.size))
-        noise = self.method.noise(ask, self.size)
-        fine, over = set[str](), set[str]()
+        noise, before = self.method.noise(ask, self.size), self.sizes
+        fine, found = set[str](), dict[int, Any]()
         for attempt in range(TRIES):
             fractions, name = layout.fractions(self.sizes, noise), token_bytes(WORD)
             sent = yield self._parts(ask, name, fractions, attempt)
@@ -93,32 +87,33 @@ class Summing:
             answers = yield self._opens(name, masked)
             shares = {m: rows(answer.shares) for m, answer in answers.items()}
             self._known, self.asked = True, self.asked + 1
-            found, sizes, over = dict[int, Any](), dict[str, int](), set[str]()
+            sizes, over = dict[str, int](), list[set[str]]()
             for g, roster in self.rosters.items():
                 given = {m: shares[m] for m in roster.members if m in shares}
                 numbers = opened(roster, masked, given)
                 total, wrong = layout.unpacked(numbers, fractions, like)
-                found[int(g)] = self.method.summed(ask, total, len(roster.members))
-                over |= wrong
+                total = self.method.summed(ask, total, len(roster.members))
+                found[int(g)] = None if wrong else total
+                over.append(wrong)
                 for key, size in layout.sizes(total).items():
-                    sizes[key] = max(size, sizes.get(key, size))
+                    if key not in wrong:
+                        sizes[key] = min(size, sizes.get(key, size))
             again = dict[str, int]()
             for part, bits in zip(layout.parts, fractions, strict=True):
                 if part.coarse or part.name in noise:
                     continue
                 known = sizes.get(part.key)
-                wanted = wider(bits) if part.key in over else finer(known, bits)
+                wide = all(part.key in wrong for wrong in over)
+                wanted = wider(bits) if wide else finer(known, bits)
                 if wanted is not None:
                     again[part.key] = wanted
-            self.sizes |= sizes
-            if not over and again.keys() <= fine:
+            if again.keys() <= fine and not all(over):
+                self.sizes = self.sizes | sizes
                 return found
-            self.sizes |= again
-            fine |= again.keys()
-        raise Inconsistent(
-            f"numbers of {', '.join(sorted(over))} fit into no unit that was tried: "
-            "a client's are far larger than those of the others, or it lies"
-        )
+            self.sizes = self.sizes | sizes | again
+            fine |= {key for key in again if not all(key in wrong for wrong in over)}
+        self.sizes = before
+        return found
 
     def _parts(
         self, ask: Record, name: bytes, fractions: list[int], attempt: int

@@ -191,11 +191,12 @@ class Secure(Wrapped):
             known_bad = len(bad)
             for g, told in sums.items():
                 said.setdefault(g, []).append((ask, told))
-                if g not in bad and self._objection(inner, said[g]):
+                if told is None or (g not in bad and self._objection(inner, said[g])):
                     bad.add(g)
             good = {g: told for g, told in sums.items() if g not in bad}
             if opening and not good:
-                info = Info(sum(told.loss for told in sums.values()), step=0.0)
+                found = [told.loss for told in sums.values() if told is not None]
+                info = Info(sum(found), step=0.0)
                 break
             try:
                 # A lie about steps tells as much of them as no answer does.
@@ -237,9 +238,11 @@ class Secure(Wrapped):
         ask = Between(state.theta) if held_out else At(state.theta)
         summing = Summing(self.method, len(state.theta), session, known, None)
         sums = yield from summing.ask(ask, state.theta)
+        if not sums or None in sums.values():
+            return None
         names = OWN[type(ask)].fields
         told = [sum(getattr(of, name) for of in sums.values()) for name in names]
-        return told if sums else None
+        return told
 
     def _gathered(
         self, state: State, doubted: list[int]

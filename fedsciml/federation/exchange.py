@@ -142,7 +142,7 @@ class Federation:
     @property
     def need(self) -> int:
         """Fewest clients of a round."""
-        return self.rules.min_clients or len(self.holders)
+        return max(self.rules.min_clients or len(self.holders), self.method.least)
 
     def start(self, theta: Tensor, seed: int) -> Checkpoint:
         """Before the first round."""

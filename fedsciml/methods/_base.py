@@ -381,6 +381,11 @@ class Method:
         return clients
 
     @property
+    def least(self) -> int:
+        """Fewest clients of a round."""
+        return 1
+
+    @property
     def compares(self) -> bool:
         """Whether the server compares losses of different rounds."""
         return False

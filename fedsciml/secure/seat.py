@@ -18,6 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_bytes
+from time import time_ns
 from typing import NamedTuple
 
 import numpy as np
@@ -108,7 +109,8 @@ class Seat:
 
     def advert(self) -> Advert:
         """A new key; the last session ends, and what was not opened in it never is."""
-        made = self._made + 1
+        # Later than all before, also for a site that has lost what it kept.
+        made = max(self._made + 1, time_ns() // 1000)
         private, public = keys.session()
         for key in [k for k in self._vault if k.startswith(_SUM)]:
             del self._vault[key]

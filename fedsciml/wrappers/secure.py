@@ -140,10 +140,9 @@ class Secure(Wrapped):
         dtype: torch.dtype = torch.float64,
     ) -> Method:
         """Around the bound method, with a seat for every client."""
-        least = self.count * FEWEST
-        if problem.clients < least:
+        if problem.clients < self.least:
             raise ValueError(
-                f"Secure sums in {self.count} group(s) need at least {least} clients, "
+                f"Secure sums in {self.count} group(s) need {self.least} clients, "
                 f"{FEWEST} in each; here are {problem.clients}. Of fewer, one learns "
                 "from the sum what another told."
             )
@@ -162,6 +161,11 @@ class Secure(Wrapped):
         asked = (Keys, Part, Open, At, Between, Addressed)
         told = (Own, Upload, Shares, Loss, Losses)
         return (State, Memory, Members, *asked, *told, *self.method.kinds)
+
+    @property
+    def least(self) -> int:
+        """Enough for each group."""
+        return self.count * FEWEST
 
     def start(self, theta: Tensor, seed: int) -> State:
         """The method's."""

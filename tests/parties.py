@@ -67,7 +67,9 @@ class Party:
             for m in members
         }
 
-    def letters(self, m: int, roster: Roster, masked: Mapping[int, Masked]) -> list[bytes]:
+    def letters(
+        self, m: int, roster: Roster, masked: Mapping[int, Masked]
+    ) -> list[bytes]:
         """What the others wrote to one site."""
         i = roster.members.index(m)
         return [masked[n].letters[i] for n in roster.members]

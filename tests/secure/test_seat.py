@@ -215,7 +215,9 @@ def test_a_roster_that_no_honest_server_sends_is_refused(name: str) -> None:
     lie, match = LIES[name]
     party = Party(4)
     roster = Roster(tuple(lie(party, party.adverts(range(4)))))
-    with pytest.raises(ServerError, match=f"Site 0 refuses: the server asked .*{match}"):
+    with pytest.raises(
+        ServerError, match=f"Site 0 refuses: the server asked .*{match}"
+    ):
         party.seats[0].join(roster)
     with pytest.raises(ServerError, match="before it told who is in it"):
         party.masked([0])
@@ -264,9 +266,7 @@ def test_sites_that_were_told_different_sets_hide_each_other() -> None:
     }
     with pytest.raises(ServerError, match="Site 3 refuses: .* did not write"):
         party.shares(whole, {**longer, 3: masked[3]}, [3])
-    assert equal(
-        opened(fewer, cut, party.shares(fewer, cut)), party.plain(range(3))
-    )
+    assert equal(opened(fewer, cut, party.shares(fewer, cut)), party.plain(range(3)))
 
 
 def test_the_same_sum_is_given_once() -> None:
@@ -279,7 +279,9 @@ def test_the_same_sum_is_given_once() -> None:
     with pytest.raises(ServerError, match="twice for its part of the same sum"):
         party.masked([1])
     # Opened again it is what it was.
-    assert equal(opened(roster, masked, party.shares(roster, masked)), party.plain(range(3)))
+    assert equal(
+        opened(roster, masked, party.shares(roster, masked)), party.plain(range(3))
+    )
 
 
 def test_a_session_that_ended_is_over() -> None:

@@ -32,7 +32,9 @@ def through(points: Iterable[tuple[int, int]], x: int) -> int:
 
 
 @pytest.mark.parametrize(("parties", "threshold"), SIZES)
-@pytest.mark.parametrize("secret", [bytes(SECRET), b"\xff" * SECRET, b"0123456789abcdef"])
+@pytest.mark.parametrize(
+    "secret", [bytes(SECRET), b"\xff" * SECRET, b"0123456789abcdef"]
+)
 def test_any_so_many_shares_tell_the_secret(
     secret: bytes, parties: int, threshold: int
 ) -> None:

@@ -1,7 +1,7 @@
 """Shares of a secret: enough of them tell it, fewer nothing."""
 
 from collections.abc import Iterable, Mapping
-from itertools import combinations
+from itertools import combinations, pairwise
 from random import Random
 
 import pytest
@@ -26,7 +26,7 @@ def through(points: Iterable[tuple[int, int]], x: int) -> int:
         factor = factor * (x - at) % FIELD
         table = [
             (b - a) * pow(known[j + i + 1][0] - known[j][0], -1, FIELD) % FIELD
-            for j, (a, b) in enumerate(zip(table, table[1:], strict=False))
+            for j, (a, b) in enumerate(pairwise(table))
         ]
     return found
 

@@ -113,3 +113,8 @@ def test_the_sum_of_what_fits_is_read_as_it_is(
     values = values[:parties]
     found = ring.added(*(ring.encode(np.array([x]), fraction) for x in values))
     assert signed(found) == sum(rounded(x, fraction) for x in values)
+
+
+@pytest.mark.parametrize("fraction", [-(10**6), -950, 10**6])
+def test_whatever_unit_a_server_asks_for_has_a_bound(fraction: int) -> None:
+    assert 0 <= ring.bound(fraction, 5) < math.inf

@@ -128,12 +128,14 @@ class Secure(Wrapped):
             raise ValueError(f"Clients are in 1 group or more, got {self.count}.")
         if self.method.pooled:
             raise ValueError(
-                f"Method {self.method.name} is centralised: there is nothing to hide."
+                f"Method {self.method.name} is centralised: there is nothing to hide. "
+                "Leave out secure sums."
             )
         if self.method.apart:
             raise ValueError(
                 f"Secure sums are of no use to method {self.method.name}: "
-                f"{self.method.apart}."
+                f"{self.method.apart}. Leave them out, or take a method whose server "
+                "only adds up: fipa with basis shared and upload sums, fedavg, fedadam."
             )
 
     def bound(

@@ -10,7 +10,7 @@ from fedsciml.secure import keys, ring, shamir
 from fedsciml.secure.opening import opened
 from fedsciml.secure.ring import Numbers
 from fedsciml.secure.roster import Advert, Roster
-from fedsciml.secure.seat import Masked, Seat, seats
+from fedsciml.secure.seat import Masked, Seat, seats, self_key
 
 ABOUT = b"the same of all"
 
@@ -119,6 +119,6 @@ def unmasked(
             {x: shares[g][i] for x, g in zip(numbers, givers, strict=True)}, weights
         )
         assert seed is not None
-        mask = keys.derived(seed, b"self", roster.name)
-        terms += [part.numbers, ring.negative(keys.stream(mask, len(part.numbers)))]
+        mask = keys.stream(self_key(seed, roster.name), len(part.numbers))
+        terms += [part.numbers, ring.negative(mask)]
     return ring.added(*terms)

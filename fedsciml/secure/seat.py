@@ -170,12 +170,7 @@ class Seat:
         return len(found.members)
 
     def masked(
-        self,
-        name: bytes,
-        about: bytes,
-        numbers: Numbers,
-        points: Tensor,
-        size: float,
+        self, name: bytes, about: bytes, numbers: Numbers, points: Tensor, size: float
     ) -> Masked:
         """This site's part of a sum.
 

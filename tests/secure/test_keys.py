@@ -20,9 +20,9 @@ def test_a_secret_of_two_is_that_of_x25519() -> None:
     """RFC 7748, section 5.2: the first iteration from the base point."""
     nine = b"\x09" + bytes(31)
     expected = "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079"
-    assert keys.agreed(nine, nine).hex() == expected
+    assert keys.agreed(nine, {7: nine})[7].hex() == expected
     (a, of_a), (b, of_b) = keys.session(), keys.session()
-    assert keys.agreed(a, of_b) == keys.agreed(b, of_a)
+    assert keys.agreed(a, {1: of_b})[1] == keys.agreed(b, {0: of_a})[0]
     assert keys.public(a) == of_a
 
 
@@ -31,7 +31,7 @@ def test_a_public_key_of_a_few_values_is_none() -> None:
     private, _ = keys.session()
     for low in (bytes(32), b"\x01" + bytes(31)):
         with pytest.raises(ValueError, match=r"."):
-            keys.agreed(private, low)
+            keys.agreed(private, {0: low})
 
 
 def test_a_derived_key_is_hkdf_of_the_purpose() -> None:

@@ -110,7 +110,7 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "fipa rows": ({"basis": "shared", "upload": "rows"}, "take upload sums"),
     "fipa own": ({"basis": "own"}, "take a method whose server only adds up"),
     "fipa balanced": ({"balance": "terms"}, "take a method whose server only adds up"),
-    "fipa compressed": ({"compress": "float32"}, "take a method whose server only"),
+    "fipa compressed": ({"compress": "float32"}, "leave the compression out"),
     "fedavg compressed": ({"compress": "bfloat16"}, "take a method whose server only"),
 }
 """By method, with options, what is told where secure sums are of no use."""

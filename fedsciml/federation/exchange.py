@@ -268,10 +268,11 @@ class _Asking:
             if m not in there
         }
         for m in self.shut_out:
-            rounds = " and ".join(map(str, self.strikes[m]))
+            rounds = sorted(set(self.strikes[m]))
+            word = "round" if len(rounds) == 1 else "rounds"
             self.dropped[m] = Inconsistent(
                 f"Client {m} is asked no more: its answers contradicted each other, or "
-                f"the other clients', in rounds {rounds}."
+                f"the other clients', in {word} {' and '.join(map(str, rounds))}."
             )
         return [m for m in holders if m not in self.dropped]
 

@@ -577,10 +577,10 @@ class Fipa(Method):
 
 
 def cautious(candidates: Candidates) -> Choice:
-    """What is done where nobody tells how good the candidates are: the most damped."""
+    """The most damped and shortest: nobody tells how good the candidates are."""
     lengths = candidates.lengths
     dampings = candidates.dampings
-    return Choice(dampings.index(max(dampings)), lengths.index(max(lengths)))
+    return Choice(dampings.index(max(dampings)), lengths.index(min(lengths)))
 
 
 def checked_step(theta: Tensor, steps: Tensor, problem: Spectrum) -> tuple[float, int]:

@@ -24,7 +24,7 @@ WIDTH = 128
 
 BYTES = WIDTH // 8
 
-_MANTISSA = 53
+_MANTISSA, _LARGEST = 53, 1023
 
 
 def encode(values: Floats, fraction: int) -> Numbers:
@@ -63,7 +63,7 @@ def decode(numbers: Numbers, fraction: int) -> Floats:
 def bound(fraction: int, parties: int) -> float:
     """The largest size of a number that so many parties may add."""
     spare = (parties - 1).bit_length() + 1
-    return math.ldexp(1.0, WIDTH - 1 - spare - fraction)
+    return math.ldexp(1.0, min(WIDTH - 1 - spare - fraction, _LARGEST))
 
 
 def added(*terms: Numbers) -> Numbers:

@@ -127,9 +127,11 @@ class Seat:
             ServerError: If the roster is not what an honest server sends.
         """
         members = roster.members
-        if len(members) < FEWEST or len(set(members)) < len(members):
+        if len(set(members)) < len(members):
+            raise self._refusal("for a sum that has a site in it twice")
+        if len(members) < FEWEST:
             raise self._refusal(
-                f"for a sum over {len(set(members))} sites; it takes at least {FEWEST}"
+                f"for a sum over {len(members)} sites; it takes at least {FEWEST}"
             )
         seen = {int(m): n for m, n in json.loads(self._vault.get(_SEEN, "{}")).items()}
         for advert in roster.adverts:
@@ -170,12 +172,15 @@ class Seat:
         return len(found.members)
 
     def masked(
-        self, name: bytes, numbers: Numbers, points: Tensor, size: float
+        self, name: bytes, about: bytes, numbers: Numbers, points: Tensor, size: float
     ) -> Masked:
         """This site's part of a sum.
 
         Args:
             name: Of the sum; no two of a session have the same.
+            about: Digest of what the numbers are. Where it is not the same at all
+                sites, their masks do not cancel and none of them opens: a site that
+                is asked for something else than the others would be told apart.
             numbers: What the site adds, shape [N, 2].
             points: At which it was computed, shape [n, p].
             size: |theta|.
@@ -199,18 +204,19 @@ class Seat:
         seed, count = token_bytes(shamir.SECRET), len(numbers)
         shares = shamir.shared(seed, len(members), threshold(len(members)))
         mine = shares[members.index(self.number)]
-        self._vault[key] = json.dumps([mine.hex(), written(products)])
+        self._vault[key] = json.dumps([mine.hex(), written(products), about.hex()])
+        purpose = session, name, about
         total = ring.added(numbers, keys.stream(self_key(seed, session), count))
         letters = []
         for m, share in zip(members, shares, strict=True):
             if m == self.number:
                 letters.append(bytes(LETTER))
                 continue
-            mask = keys.stream(keys.derived(pairs[m], b"pair", session, name), count)
+            mask = keys.stream(keys.derived(pairs[m], b"pair", *purpose), count)
             if m < self.number:  # the other one adds it
                 mask = ring.negative(mask)
             total = ring.added(total, mask)
-            seal = self._seal(pairs[m], session, name, self.number)
+            seal = self._seal(pairs[m], self.number, *purpose)
             letters.append(keys.sealed(seal, share))
         return Masked(total, letters, keys.digest(b"seed", seed))
 
@@ -230,24 +236,24 @@ class Seat:
         key = _SUM + name.hex()
         if key not in self._vault:
             raise self._refusal("to open a sum of which it has masked none")
-        own, points = json.loads(self._vault[key])
+        own, points, about = json.loads(self._vault[key])
         if len(letters) != len(members):
             raise self._refusal("to open a sum without the shares of all sites in it")
-        found = list[bytes]()
+        purpose, found = (session, name, bytes.fromhex(about)), list[bytes]()
         for m, letter in zip(members, letters, strict=True):
             if m == self.number:
                 found.append(bytes.fromhex(own))
                 continue
-            share = keys.unsealed(self._seal(pairs[m], session, name, m), letter)
+            share = keys.unsealed(self._seal(pairs[m], m, *purpose), letter)
             if share is None:
                 raise self._refusal(
-                    f"to open a sum with a share that site {m} did not write: did it "
-                    "mask its part?"
+                    f"to open a sum with a share that site {m} did not write for it: "
+                    f"site {m} masked nothing, or was asked for something else"
                 )
             found.append(share)
         if points:
             self._ledger.opened(members, read(points))
-            self._vault[key] = json.dumps([own, ""])
+            self._vault[key] = json.dumps([own, "", about])
         return found
 
     def normal(self, count: int) -> Floats:
@@ -283,10 +289,10 @@ class Seat:
         return self._last
 
     @staticmethod
-    def _seal(secret: bytes, session: bytes, name: bytes, writer: int) -> bytes:
+    def _seal(secret: bytes, writer: int, *purpose: bytes) -> bytes:
         """The key of the letter that one of two sites writes to the other."""
         number = writer.to_bytes(8, "big", signed=True)
-        return keys.derived(secret, b"letter", session, name, number)
+        return keys.derived(secret, b"letter", number, *purpose)
 
     def _refusal(self, what: str) -> ServerError:
         return ServerError(f"Site {self.number} refuses: the server asked {what}.")

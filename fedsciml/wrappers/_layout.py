@@ -174,9 +174,14 @@ class Layout(NamedTuple):
             if part.field.finite:
                 over |= {part.key} if wrong.any() else set()
             else:
-                unknown = math.nan if part.field.least is None else math.inf
-                values = np.where(wrong[:, None], found.get(part.name, unknown), values)
+                lost = found.get(part.name, _unknown(part))
+                values = np.where(wrong[:, None], lost, values)
             found[part.name] = values
+        # A candidate of which one field did not fit is as one with an infinite loss.
+        steps = [part for part in self.parts if not part.field.finite]
+        known = [np.isfinite(found[part.name]).all(axis=1) for part in steps]
+        for part in steps:
+            found[part.name][~np.all(known, axis=0)] = _unknown(part)
         read = {p.name: _read(found[p.name], p, like) for p in self.parts}
         return self.kind(**read), over
 
@@ -222,6 +227,11 @@ def finer(size: int | None, fraction: int) -> int | None:
 def wider(fraction: int) -> int:
     """The exponent to ask again with, where a number did not fit."""
     return BELOW - fraction + WIDER
+
+
+def _unknown(part: Part) -> float:
+    """Of a candidate: what stands for a number that is too large."""
+    return math.nan if part.field.least is None else math.inf
 
 
 def _read(values: Floats, part: Part, like: Tensor) -> Tensor | float:

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsciml.methods import Record
+from fedsciml.methods import Opening, Record, flatten
+from fedsciml.secure import keys
 from fedsciml.secure.roster import Advert, Roster
 from fedsciml.secure.seat import Masked
 from fedsciml.wrappers._base import AskAround
@@ -95,10 +96,14 @@ class Memory(Record):
     Attributes:
         inner: For the method.
         before: The same before the last ask, which may come again.
+        asked: Digest of what was asked in this round, [KEY] bytes; None for nothing.
+        asked_before: The same before the last ask.
     """
 
     inner: Record | None = None
     before: Record | None = None
+    asked: Tensor | None = None
+    asked_before: Tensor | None = None
 
 
 class Upload(Record):
@@ -171,6 +176,24 @@ class Losses(Record):
     trained: float
     fresh: float
     disturbed: float
+
+
+def begins(ask: Record) -> bool:
+    """Whether it is the first of a round, also in what wrappers ask."""
+    return begins(ask.ask) if isinstance(ask, AskAround) else isinstance(ask, Opening)
+
+
+def digest(record: Record, *further: bytes) -> bytes:
+    """Of all that a record holds, and of more."""
+    parts = [*further]
+    for path, leaf in sorted(flatten(record).items()):
+        if isinstance(leaf, Tensor):
+            parts.append(f"{path} {leaf.dtype} {list(leaf.shape)}".encode())
+            flat = leaf.detach().cpu().contiguous().reshape(-1)
+            parts.append(flat.view(torch.uint8).numpy().tobytes())
+        else:
+            parts += [path.encode(), repr(leaf).encode()]
+    return keys.digest(*parts)
 
 
 def packed(data: bytes) -> Tensor:

@@ -68,6 +68,9 @@ from fedsciml.wrappers._masked import (
     Part,
     Shares,
     Upload,
+    begins,
+    digest,
+    packed,
     rows,
     stacked,
 )
@@ -125,12 +128,14 @@ class Secure(Wrapped):
             raise ValueError(f"Clients are in 1 group or more, got {self.count}.")
         if self.method.pooled:
             raise ValueError(
-                f"Method {self.method.name} is centralised: there is nothing to hide."
+                f"Method {self.method.name} is centralised: there is nothing to hide. "
+                "Leave out secure sums."
             )
         if self.method.apart:
             raise ValueError(
                 f"Secure sums are of no use to method {self.method.name}: "
-                f"{self.method.apart}."
+                f"{self.method.apart}. Leave them out, or take a method whose server "
+                "only adds up: fipa with basis shared and upload sums, fedavg, fedadam."
             )
 
     def bound(
@@ -351,7 +356,13 @@ class Secure(Wrapped):
         if ask.members is not None:
             seat.join(ask.members.roster)
         parties = seat.begin(rows(ask.session[None])[0])
-        before = memory.before if ask.again else memory.inner
+        before, since = memory.inner, memory.asked
+        if ask.again:
+            before, since = memory.before, memory.asked_before
+        if begins(inner) or type(inner) in OWN:
+            since = None  # what is remembered of earlier rounds is each site's own
+        earlier = b"" if since is None else rows(since[None])[0]
+        asked = since
         if type(inner) in OWN:
             answer, after = self._told(system, inner), before
             points = Method.points(self, inner, before)
@@ -359,6 +370,7 @@ class Secure(Wrapped):
             answer, after = self.method.part(inner)(system, inner, before)
             points = self.method.points(inner, before or after)
             answer = self.method.summand(inner, answer)
+            asked = packed(digest(inner, earlier))
         size = points.shape[1]
         layout = Layout.of(expected(self.method, inner, size))
         noise = self.method.noise(inner, size)
@@ -370,8 +382,10 @@ class Secure(Wrapped):
         numbers = layout.packed(answer, fractions, parties, added)
         length = float(points.norm(dim=1).min())
         name = rows(ask.sum[None])[0]
-        part = seat.masked(name, numbers, points, length)
-        return Upload.of(part), Memory(after, before)
+        weights = repr([row.weight for row in system.shard.rows]).encode()
+        about = digest(replace(ask, members=None), earlier, weights)
+        part = seat.masked(name, about, numbers, points, length)
+        return Upload.of(part), Memory(after, before, asked, since)
 
     def _told(self, system: System, ask: Record) -> Record:
         """Losses at the model."""

@@ -34,21 +34,21 @@ SITES = 5
 
 
 @cache
-def problem() -> Problem:
-    """-u'' + u^3 = 1 at five sites."""
+def problem(sites: int = SITES) -> Problem:
+    """-u'' + u^3 = 1."""
 
     def pde(u: Jet, row: Row) -> Tensor:
         return u.value**3 - u.xx - row.target
 
     ends = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     return Problem(
-        "five",
+        "line",
         MLP((1, 4, 4, 1)),
         [
             Term("pde", pde, draw(40, 1), target=1.0, sample=in_box([0], [1])),
             Term("ends", given, ends, target=0.1, sample=on_faces([0], [1])),
         ],
-        strips(equal(0.0, 1.0, SITES)),
+        strips(equal(0.0, 1.0, sites)),
     )
 
 
@@ -80,9 +80,9 @@ def test_theta_has_the_same_bytes_as_in_process_also_after_a_resume(
     name: str, options: dict[str, object], tmp_path: Path
 ) -> None:
     method = secure(name, **options)
-    here = run(problem(), method, 2)
-    flower.run(problem(), method, 2, out=tmp_path, stop=lambda lines: len(lines) == 1)
-    there = flower.run(problem(), method, 2, out=tmp_path, resume=True)
+    here = run(problem(3), method, 2)
+    flower.run(problem(3), method, 2, out=tmp_path, stop=lambda lines: len(lines) == 1)
+    there = flower.run(problem(3), method, 2, out=tmp_path, resume=True)
     assert there.theta_sha256() == here.theta_sha256()
     assert (there.loss, there.held_out) == (here.loss, here.held_out)
 
@@ -97,8 +97,8 @@ def test_sites_with_keys_of_their_own_have_the_theta_of_one_process(
             del config["memory"], config["secure"]
     method = secure("gradient_only")
     grid = FaultyGrid(problem(), method, configs=configs)
-    found = run(problem(), method, 2, backend=grid.backend())
-    assert found.theta_sha256() == run(problem(), method, 2).theta_sha256()
+    found = run(problem(), method, 1, backend=grid.backend())
+    assert found.theta_sha256() == run(problem(), method, 1).theta_sha256()
     vaults = sorted(tmp_path.glob("memory*/vault-*"))
     assert len(vaults) == (SITES if memory == "files" else 0)
     assert all(vault.stat().st_mode & 0o777 == 0o700 for vault in vaults)
@@ -167,16 +167,15 @@ def asked(grid: FaultyGrid, kind: str, letter: RecordDict) -> str:
     return reply.error.reason
 
 
+ORDER = {"stamp": "1.1", "base": "", "keep": "", "run": "test"}
+
+
 @pytest.mark.parametrize(
     ("kind", "more", "said"),
     [
         ("evaluate", {}, "tells of its losses in secure sums alone"),
         ("evaluate", {"held-out": True}, "tells of its losses in secure sums alone"),
-        (
-            "train",
-            {"stamp": "1.1", "base": "", "keep": "", "run": "test"},
-            "ValueError",
-        ),
+        ("train", ORDER, "ValueError"),
     ],
 )
 def test_a_site_in_secure_sums_answers_nothing_else(
@@ -236,8 +235,17 @@ def sound(name: str) -> tuple[Federation, Any, Any]:
     return federation, before, federation.advance(before)
 
 
-@pytest.mark.parametrize("doomed", [{5}, {3, 5}])
-@pytest.mark.parametrize(("name", "when"), [("fedavg", 1), ("fipa", 1), ("fipa", 2)])
+@pytest.mark.parametrize(
+    ("name", "when", "doomed"),
+    [
+        ("fedavg", 1, {5}),
+        ("fipa", 1, {3, 5}),
+        ("fipa", 2, {1, 4}),
+        pytest.param("fedavg", 1, {3, 5}, marks=pytest.mark.slow),
+        pytest.param("fipa", 1, {1}, marks=pytest.mark.slow),
+        pytest.param("fipa", 2, {5}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_sum_is_right_though_sites_are_gone_after_masking(
     name: str, when: int, doomed: set[int], tmp_path: Path
 ) -> None:

@@ -289,3 +289,25 @@ def test_a_site_answers_one_message_at_a_time(tmp_path: Path) -> None:
         assert "Client 1 is busy with another message" in asked(
             grid, "train", grid.letters[Open]
         )
+
+
+def test_a_site_that_lost_its_state_is_back_with_the_next_attempt(
+    tmp_path: Path,
+) -> None:
+    local, _, expected = sound("gradient_only")
+    configs, waited = nodes(tmp_path), list[float]()
+    for config in configs.values():
+        del config["memory"], config["secure"]
+    grid = FaultyGrid(problem(), secure("gradient_only"), configs=configs)
+    federation = Federation(
+        problem(),
+        local.method,
+        grid.connected(),
+        Rules(patience=60.0),
+        sleep=waited.append,
+    )
+    began = advanced(federation, theta(problem()))
+    grid.move(2, 9)
+    found = federation.advance(began).checkpoint
+    assert torch.equal(found.state.theta, expected.checkpoint.state.theta)
+    assert len(waited) == 1

@@ -98,10 +98,11 @@ def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
     @_discreet
     def train(message: Message, context: Context) -> Message:
         here, order = site(context), message.content.config_records["order"]
-        with seated(here, context):
+        totals = _totals(order)
+        with seated(here, context, totals):
             upload, remembered = here.exchange(
                 decode(message.content, here.method.kinds),
-                _totals(order),
+                totals,
                 Order(*(str(order[key]) for key in Order._fields)),
                 _memories(context, str(order["run"]), here.client),
             )

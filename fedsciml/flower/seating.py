@@ -1,5 +1,6 @@
 """A site's seat in secure sums, as its node config says."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from fedsciml.federation.site import Site
 from fedsciml.federation.vault import Vault
 from fedsciml.methods import Method
 from fedsciml.problem import SiteError
-from fedsciml.secure import identity, ledger
+from fedsciml.secure import identity, keys, ledger
 from fedsciml.secure.seat import Seat
 from fedsciml.wrappers.secure import Secure
 
@@ -47,8 +48,13 @@ def admitted(method: Method, node: Config, client: int, clients: int) -> Method:
 
 
 @contextmanager
-def seated(site: Site, context: Context) -> Iterator[None]:
+def seated(site: Site, context: Context, totals: list[int]) -> Iterator[None]:
     """Have the site in its seat, while it answers one message.
+
+    Args:
+        site: Whose method is that of the run.
+        context: Flower's, of the message.
+        totals: Points of each term over all clients, as the message says.
 
     Raises:
         SiteError: If it answers another one at the same time.
@@ -60,7 +66,9 @@ def seated(site: Site, context: Context) -> Iterator[None]:
     node, clients = context.node_config, site.problem.clients
 
     def take(vault: ledger.Vault) -> None:
-        seat = _seat(node, site.client, clients, vault)
+        told = sorted(context.run_config.items()), totals
+        common = keys.digest(json.dumps(told).encode())
+        seat = _seat(node, site.client, clients, vault, common)
         site.method = replace(method, seats=(seat,))
 
     try:
@@ -96,7 +104,9 @@ def _alone(directory: Path, client: int) -> Iterator[None]:
         hold.__exit__(None, None, None)
 
 
-def _seat(node: Config, client: int, clients: int, vault: ledger.Vault) -> Seat:
+def _seat(
+    node: Config, client: int, clients: int, vault: ledger.Vault, common: bytes = b""
+) -> Seat:
     """The site's seat; its keys are read.
 
     Raises:
@@ -117,7 +127,8 @@ def _seat(node: Config, client: int, clients: int, vault: ledger.Vault) -> Seat:
             "clients. It needs a line for each, in the order of partition-id."
         )
     try:
-        return Seat(client, identity.read(Path(str(node["identity"]))), known, vault)
+        private = identity.read(Path(str(node["identity"])))
+        return Seat(client, private, known, vault, common)
     except SiteError:
         raise
     except ValueError as error:

@@ -311,3 +311,37 @@ def test_a_site_that_lost_its_state_is_back_with_the_next_attempt(
     found = federation.advance(began).checkpoint
     assert torch.equal(found.state.theta, expected.checkpoint.state.theta)
     assert len(waited) == 1
+
+
+class Partial(FaultyGrid):
+    """A server that tells node 2 something else than the others."""
+
+    what = "totals"
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Rows of node 2 count little, or its run has another option."""
+        sent = list[str]()
+        for message in messages:
+            order = message.content.get("order")
+            if message.metadata.dst_node_id == 2 and isinstance(order, ConfigRecord):
+                if self.what == "totals":
+                    order["totals"] = [10**9, 10**9]
+                else:
+                    self.contexts[2].run_config["learning-rate"] = 1e-9
+            sent += super().push_messages([message])
+        return sent
+
+
+@pytest.mark.parametrize("what", ["totals", "run config"])
+def test_no_sum_is_opened_where_a_site_was_told_something_else(
+    what: str, tmp_path: Path
+) -> None:
+    method, configs = secure("gradient_only"), nodes(tmp_path)
+    grid = Partial(problem(), method, configs=configs)
+    grid.what = what
+    federation = Federation(
+        problem(), sound("gradient_only")[0].method, grid.connected()
+    )
+    with pytest.raises(RuntimeError, match="site [0-4] did not write"):
+        federation.advance(federation.start(theta(problem()), 0))
+    assert not list(tmp_path.glob("memory*/vault-*/ledger.points*"))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -63,45 +63,37 @@ def seated(site: Site, context: Context, totals: list[int]) -> Iterator[None]:
     if not isinstance(method, Secure) or method.seats:
         yield
         return
-    node, clients = context.node_config, site.problem.clients
-
-    def take(vault: ledger.Vault) -> None:
-        told = sorted(context.run_config.items()), totals
-        common = keys.digest(json.dumps(told).encode())
-        seat = _seat(node, site.client, clients, vault, common)
+    told = sorted(context.run_config.items()), totals
+    common = keys.digest(json.dumps(told).encode())
+    with ExitStack() as held:
+        vault = _vault(context, site.client, held)
+        clients = site.problem.clients
+        seat = _seat(context.node_config, site.client, clients, vault, common)
+        held.callback(setattr, site, "method", method)
         site.method = replace(method, seats=(seat,))
+        yield
 
+
+def _vault(context: Context, client: int, held: ExitStack) -> ledger.Vault:
+    """Where the site keeps what it told; of files it is the only user until the end.
+
+    Two messages at once could have it mask the same sum twice.
+    """
+    memory = context.node_config.get("memory")
+    if not memory:
+        if _VAULT not in context.state:
+            context.state[_VAULT] = ConfigRecord()
+        return cast(ledger.Vault, context.state.config_records[_VAULT])
+    vault = Vault(Path(str(memory), f"{_VAULT}-{client}"))
+    vault.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        if not node.get("memory"):
-            if _VAULT not in context.state:
-                context.state[_VAULT] = ConfigRecord()
-            take(cast(ledger.Vault, context.state.config_records[_VAULT]))
-            yield
-            return
-        vault = Vault(Path(str(node["memory"]), f"{_VAULT}-{site.client}"))
-        vault.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(vault.directory, site.client):
-            take(vault)
-            yield
-    finally:
-        site.method = method
-
-
-@contextmanager
-def _alone(directory: Path, client: int) -> Iterator[None]:
-    """Two messages at once could have the site mask the same sum twice."""
-    hold = locked(directory)
-    try:
-        hold.__enter__()
+        held.enter_context(locked(vault.directory))
     except BlockingIOError as error:
         raise SiteError(
             f"Client {client} is busy with another message: a site takes part in one "
             "run of secure sums at a time."
         ) from error
-    try:
-        yield
-    finally:
-        hold.__exit__(None, None, None)
+    return vault
 
 
 def _seat(

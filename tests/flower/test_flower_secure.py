@@ -12,7 +12,7 @@ pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
 
 from _keys import identity
 from cases import draw, given, theta
-from faults import advanced
+from faults import Faulty, advanced
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from grids import FaultyGrid
@@ -192,11 +192,13 @@ class Mortal(FaultyGrid):
 
     Attributes:
         doomed: Who dies.
+        ask: At another ask, such as that for their part.
         when: At which sum from now on, counted from 1.
         letters: The last one of each kind to node 2.
     """
 
     doomed: frozenset[int] = frozenset()
+    ask: type = Open
     when = 0
 
     def __init__(self, *given: Any, **options: Any) -> None:  # noqa: ANN401
@@ -210,8 +212,8 @@ class Mortal(FaultyGrid):
             node = message.metadata.dst_node_id
             if message.metadata.message_type == "train":
                 ask = type(decode(message.content, self.method.kinds))
-                self.when -= ask is Open and node == 1
-                if ask is Open and self.when == 0:
+                self.when -= ask is self.ask and node == 1
+                if ask is self.ask and self.when == 0:
                     self.faults.away |= {node} & self.doomed
                 if node == 2:
                     self.letters[ask] = message.content
@@ -267,6 +269,24 @@ def test_a_sum_is_right_though_sites_are_gone_after_masking(
     there = after.checkpoint.participation
     assert there is not None
     assert {m + 1 for m in there.members} == {*range(1, SITES + 1)} - doomed
+
+
+def test_the_others_make_the_round_where_sites_are_gone_before_masking(
+    tmp_path: Path,
+) -> None:
+    method = sound("fedavg")[0].method
+    away = Faulty(problem(), method, away={2: [2], 4: [2]})
+    local = Federation(problem(), method, away, Rules(min_clients=3))
+    expected = local.advance(advanced(local, theta(problem()))).checkpoint
+    own = secure("fedavg", tau=2)
+    grid = Mortal(problem(), own, configs=nodes(tmp_path))
+    federation = Federation(problem(), method, grid.connected(), local.rules)
+    began = advanced(federation, theta(problem()))
+    grid.doomed, grid.when, grid.ask = frozenset({3, 5}), 1, Part
+    found = federation.advance(began).checkpoint
+    assert found.participation is not None
+    assert found.participation.members == [0, 1, 3]
+    assert torch.equal(found.state.theta, expected.state.theta)
 
 
 def test_a_site_that_starts_again_remembers_what_it_masked(tmp_path: Path) -> None:

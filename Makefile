@@ -30,8 +30,8 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 demo: $(READY)  ## two problems, three methods: table and pictures, about 2 minutes
 	@$(BIN)/python scripts/demo.py
 
-flower-demo: $(READY)  ## three sites as processes, over Flower; about 2 minutes
-	@$(BIN)/python scripts/flower_demo.py
+flower-demo: $(READY)  ## three sites over Flower, 2 min; ARGS=--secure for secure sums, 4 min
+	@$(BIN)/python scripts/flower_demo.py $(ARGS)
 
 test: $(READY)  ## run the tests on all cores; 2 to 3 minutes on two
 	@$(BIN)/python -m pytest -q -n auto

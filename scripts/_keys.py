@@ -14,6 +14,7 @@ try:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
         NoEncryption,
@@ -90,7 +91,25 @@ def site_key(path: Path) -> tuple[Path, Path]:
     Raises:
         FileExistsError: If one of the files is there; none is replaced.
     """
-    key = ec.generate_private_key(ec.SECP384R1())
+    return _pair(path, ec.generate_private_key(ec.SECP384R1()))
+
+
+def identity(path: Path) -> tuple[Path, Path]:
+    """Make a site's identity in secure sums (Ed25519, OpenSSH format).
+
+    Returns:
+        As ``site_key``; the line in the public file is the site's in the list of all.
+
+    Raises:
+        FileExistsError: As ``site_key``.
+    """
+    return _pair(path, Ed25519PrivateKey.generate())
+
+
+def _pair(
+    path: Path, key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey
+) -> tuple[Path, Path]:
+    """Write the halves of a key."""
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     _private(path.parent)

@@ -2,8 +2,9 @@
 
 Three sites hold sensors' data of a heated rod, each in a file of its own, and look for
 its diffusivity. They talk to the server as hospitals would over the internet: TLS, and
-a key for every site. Then the same is done in one process: theta is the same, bit for
-bit. All processes that are started here are ended here.
+a key for every site. With ``--secure`` the server learns sums over the three sites
+alone, and of none what it told. Then the same is done in one process: theta is the
+same, bit for bit. All processes that are started here are ended here.
 """
 
 import signal
@@ -18,12 +19,12 @@ from typing import NoReturn
 import _common  # before torch, see there
 import torch
 from _deployment import Deployment
-from _keys import INSTALL
+from _keys import INSTALL, identity
 from safetensors.torch import load_file
 from torch import Tensor
 
 import problems
-from fedsciml import methods, run
+from fedsciml import run, wrappers
 from fedsciml.federation.directory import RunDirectory
 from problems._sensors import write
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run; returns the exit status."""
     parser = _common.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="default 3")
+    parser.add_argument("--secure", action="store_true", help="secure sums")
     given = parser.parse_args(arguments)
     if find_spec("flwr") is None:
         parser.error(f"The demo needs Flower: {INSTALL}.")
@@ -46,11 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (out / "sites").mkdir()
     write(problems.load(PROBLEM, clients=SITES), out / "sites")
     try:
-        apart = over_processes(out, given.rounds)
+        apart = over_processes(out, given.rounds, given.secure)
     except (RuntimeError, TimeoutError) as error:
         print(f"{error}\nThe whole logs are in {out / 'logs'}.", file=sys.stderr)
         return 1
-    together = in_process(out / "sites", given.rounds)
+    together = in_process(out / "sites", given.rounds, given.secure)
     if wrong := difference(apart, together):
         print(f"theta is not what one process finds: {wrong}", file=sys.stderr)
         return 1
@@ -58,41 +60,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def over_processes(out: Path, rounds: int) -> Tensor:
+def over_processes(out: Path, rounds: int, secure: bool = False) -> Tensor:
     """Theta [p] of a run whose sites are processes; the data are in ``out/sites``."""
     files = sorted((out / "sites").iterdir())
     with (
         tempfile.TemporaryDirectory(prefix="fedsciml-") as scratch,
         Deployment(
-            Path(scratch), node_configs(files, Path(scratch)), out / "logs"
+            Path(scratch), node_configs(files, Path(scratch), secure), out / "logs"
         ) as deployment,
     ):
         print(f"Starting a server and {len(files)} sites; logs in {deployment.logs}")
         deployment.start()
-        config = run_config(len(files), out / "run") | {"num-server-rounds": rounds}
+        config = run_config(len(files), out / "run")
+        config |= {"num-server-rounds": rounds, "secure": secure}
         number = deployment.submit(APP, config)
         follow(deployment, number, out / "run", rounds)
     return load_file(out / "run" / "model.safetensors")["theta"]
 
 
-def in_process(sites: Path, rounds: int) -> Tensor:
+def in_process(sites: Path, rounds: int, secure: bool = False) -> Tensor:
     """Theta [p] of the same run here, on all files of a directory."""
     torch.set_num_threads(1)  # as the processes: the last bits depend on it
     problem = problems.load(PROBLEM, clients=SITES, data=str(sites))
-    return run(problem, methods.load("fipa"), rounds).theta
+    return run(problem, wrappers.load("fipa", secure=secure), rounds).theta
 
 
-def node_configs(files: Sequence[Path], memory: Path) -> list[dict[str, object]]:
-    """What each site is told when it is started."""
-    return [
+def node_configs(
+    files: Sequence[Path], scratch: Path, secure: bool = False
+) -> list[dict[str, object]]:
+    """What each site is told when it is started.
+
+    Args:
+        files: The data of each.
+        scratch: For what the sites remember, and their identities in secure sums.
+        secure: Whether they take part in these alone.
+    """
+    configs: list[dict[str, object]] = [
         {
             "partition-id": m,
             "num-partitions": len(files),
             "data": str(file.resolve()),
-            "memory": str(memory / f"memory{m}"),
+            "memory": str(scratch / f"memory{m}"),
         }
         for m, file in enumerate(files)
     ]
+    if secure:
+        # Sites give each other the list, for instance by mail: not through the server.
+        pairs = [
+            identity(scratch / "identities" / f"site{m}") for m in range(len(files))
+        ]
+        known = scratch / "identities" / "all"
+        known.write_text("".join(public.read_text() for public, _ in pairs))
+        for config, (_, private) in zip(configs, pairs, strict=True):
+            config |= {
+                "secure": True,
+                "identity": str(private),
+                "identities": str(known),
+            }
+    return configs
 
 
 def run_config(sites: int, out: Path) -> dict[str, object]:

@@ -157,15 +157,32 @@ class Site:
         return answer, known
 
     def loss(self, theta: Tensor, totals: list[int]) -> float:
-        """1/2 |r(theta)|^2 of the site's rows."""
+        """1/2 |r(theta)|^2 of the site's rows.
+
+        Raises:
+            SiteError: If the method tells it in sums alone.
+        """
+        self._check_alone()
         return self.system(totals).loss(theta.to(self._how[0]))
 
     def held_out(self, theta: Tensor, totals: list[int]) -> HeldOut:
-        """Losses of the site's terms at points that it does not train on."""
+        """Losses of the site's terms at points that it does not train on.
+
+        Raises:
+            SiteError: As ``loss``.
+        """
+        self._check_alone()
         system = self.system(totals)
         if self._fresh is None or self._fresh.system is not system:
             self._fresh = Fresh(system)
         return self._fresh(theta.to(self._how[0]))
+
+    def _check_alone(self) -> None:
+        """Refuse a number of this site alone, where only sums may leave it."""
+        if self.method.sums_only:
+            raise SiteError(
+                f"Client {self.client} tells of its losses in secure sums alone."
+            )
 
 
 class Files(Memories):

@@ -23,6 +23,13 @@ run is resumed or its SuperNode starts again. With FIPA the last digits then dif
 SCAFFOLD and FedDyn need the directory, as the server's control variate is wrong for
 good once a client has forgotten its own, and so do solvers that keep their state.
 
+For secure sums (``fedsciml.wrappers.secure``) a site's node config has ``identity``,
+the file of its private key, and ``identities``, the list of all sites' public ones, see
+``fedsciml.secure.identity``. What the site must not forget of these sums is under
+``memory``, beside what it remembers, for all later runs; without that directory it
+knows of one run alone. With ``secure``, true, the site refuses every run that is not of
+secure sums: the run config, which is the server's, chooses the method.
+
 Of an error at a site the server is told what ``outward`` says; all of it is in the
 site's own log.
 """
@@ -48,6 +55,7 @@ from fedsciml.federation.site import Files, Memories, Order, Site
 from fedsciml.flower.backend import Flower
 from fedsciml.flower.codec import REPLY_MEGABYTES, Kept, decode, encode, megabytes
 from fedsciml.flower.messenger import RAISED, log
+from fedsciml.flower.seating import admitted, seated
 from fedsciml.methods import Method, Opening
 from fedsciml.problem import Problem, SiteError, outward
 
@@ -90,12 +98,14 @@ def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
     @_discreet
     def train(message: Message, context: Context) -> Message:
         here, order = site(context), message.content.config_records["order"]
-        upload, remembered = here.exchange(
-            decode(message.content, here.method.kinds),
-            _totals(order),
-            Order(*(str(order[key]) for key in Order._fields)),
-            _memories(context, str(order["run"]), here.client),
-        )
+        totals = _totals(order)
+        with seated(here, context, totals):
+            upload, remembered = here.exchange(
+                decode(message.content, here.method.kinds),
+                totals,
+                Order(*(str(order[key]) for key in Order._fields)),
+                _memories(context, str(order["run"]), here.client),
+            )
         told = MetricRecord({"remembered": int(remembered)})
         told["num-examples"] = sum(here.counts)
         content = RecordDict({**encode(upload), "metrics": told})
@@ -228,7 +238,8 @@ def _site(
             f"{problem.clients} clients; make them the same."
         )
     device = str(node.get("device", "cpu"))
-    return Site(problem, method_of(config), client, device, _dtype(config))
+    method = admitted(method_of(config), node, client, problem.clients)
+    return Site(problem, method, client, device, _dtype(config))
 
 
 def _client(node: Config) -> int:

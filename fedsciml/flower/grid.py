@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +28,8 @@ from fedsciml.federation.participation import Rules
 from fedsciml.flower.apps import client_app, server_app
 from fedsciml.methods import Method
 from fedsciml.problem import Problem
+from fedsciml.secure.seat import seats
+from fedsciml.wrappers.secure import Secure
 
 
 class LocalGrid(Grid):
@@ -141,7 +143,8 @@ def run(
     """``fedsciml.run`` by the ServerApp and the ClientApp over a ``LocalGrid``.
 
     The same bytes of theta. What the sites remember is in ``out/memories``, so that a
-    resumed run ends the same, too.
+    resumed run ends the same, too. For secure sums seats are made for all nodes, as for
+    all clients in process.
 
     Args:
         problem: As there, as all arguments.
@@ -173,6 +176,8 @@ def run(
         for key, value in asdict(rules or Rules()).items()
         if value is not None
     }
+    if isinstance(method, Secure) and method.seats is None:
+        method = replace(method, seats=seats(problem.clients))
     results: list[Result] = []
     sites = client_app(lambda run_config, node_config: problem, lambda config: method)
     nodes: list[Config] = [{"partition-id": m, **node} for m in range(problem.clients)]

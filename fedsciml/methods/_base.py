@@ -372,6 +372,11 @@ class Method:
         """
         return None
 
+    @property
+    def sums_only(self) -> bool:
+        """Whether a client's numbers leave it in sums with others' alone."""
+        return False
+
     def finished(self, state: Any) -> str | None:  # noqa: ANN401
         """Why there can be no further round after this state; None if there can."""
         return None

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.secure.keys import digest
+
 Vault = MutableMapping[str, str]
 """What a site keeps, by names, where the server cannot turn it back."""
 
@@ -98,4 +100,5 @@ def read(word: str) -> Tensor:
 
 
 def _name(members: Sequence[int]) -> str:
-    return "-".join(map(str, members))
+    """Of the same length for any number of them."""
+    return digest(json.dumps(list(members)).encode()).hex()

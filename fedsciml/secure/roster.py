@@ -14,7 +14,7 @@ class Advert(NamedTuple):
 
     Attributes:
         number: Of the site.
-        made: When, in a number that grows: an old key has a smaller one.
+        made: Larger than that of its keys before: an old key has a smaller one.
         public: X25519.
         signature: Of all that by the site's identity.
     """

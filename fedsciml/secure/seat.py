@@ -83,6 +83,9 @@ class Seat:
         identity: Its private key, see ``keys.identity``.
         identities: Public keys of all sites of the federation, by their numbers.
         vault: Where it keeps what must not be turned back; nobody else writes there.
+        common: What all sites were told alike of the run. Where it is not the same, the
+            masks do not cancel, and the sites do not open: of one that the server told
+            something else, such as that its rows do not count, it would learn the rest.
 
     Raises:
         ValueError: If the site is not among the identities.
@@ -94,7 +97,9 @@ class Seat:
         identity: bytes,
         identities: Mapping[int, bytes],
         vault: Vault | None = None,
+        common: bytes = b"",
     ) -> None:
+        self._common = common
         self.number, self._identity = number, identity
         self._identities = dict(identities)
         self._vault: Vault = {} if vault is None else vault
@@ -284,7 +289,12 @@ class Seat:
             )
             others = {a.number: a.public for a in roster.adverts}
             del others[self.number]
-            secrets = keys.agreed(bytes.fromhex(self._vault[_KEY]), others)
+            secrets = {
+                m: keys.derived(secret, b"common", self._common)
+                for m, secret in keys.agreed(
+                    bytes.fromhex(self._vault[_KEY]), others
+                ).items()
+            }
             self._last = _Session(word, roster.members, roster.name, secrets)
         return self._last
 

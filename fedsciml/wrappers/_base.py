@@ -106,6 +106,11 @@ class Wrapped(Method):
         """Around the method's."""
         return replace(state, theta=theta, inner=self.method.moved(state.inner, theta))
 
+    @property
+    def sums_only(self) -> bool:
+        """As the method."""
+        return self.method.sums_only
+
     def expects(self, ask: Record, size: int) -> Expected:
         """What the method expects."""
         return self.method.expects(ask, size)

@@ -18,7 +18,7 @@ class Members(Record):
 
     Attributes:
         numbers: Of the clients, shape [n], int32.
-        counts: Of the keys each has made, shape [n], int64.
+        counts: ``made`` of each key, shape [n], int64.
         publics: Shape [n, KEY], bytes.
         signatures: Shape [n, SIGNATURE], bytes.
     """
@@ -55,7 +55,7 @@ class Own(Record):
     """A client's new key.
 
     Attributes:
-        count: How many it has made.
+        count: ``made`` of the key.
         public: [KEY] bytes.
         signature: By its identity, [SIGNATURE] bytes.
     """

@@ -122,6 +122,7 @@ class Secure(Wrapped):
 
     compares = True
     apart = "its sums are secure already"
+    sums_only = True
 
     def __post_init__(self) -> None:
         if self.count < 1:

@@ -12,7 +12,12 @@ The keys of the run config are in pyproject.toml; those of a site's node config 
                      an empty cell; rows with one are left out
     reply-megabytes  the largest reply that leaves the site, 500 if it is not given
     memory           directory for what a method's client remembers between rounds;
-                     SCAFFOLD, FedDyn and keep_state need it
+                     SCAFFOLD, FedDyn and keep_state need it; in secure sums the site
+                     keeps there which sums it was in
+    identity         file of the site's private key in secure sums
+    identities       list of all sites' public ones, a line each in the order of
+                     partition-id
+    secure           true: the site takes part in secure sums alone
 """
 
 from collections.abc import Mapping
@@ -95,7 +100,13 @@ def method_of(run: Config) -> Method:
     options = pairs(str(run["method-options"]))
     options |= {option: run[key] for key, option in OPTIONS.items() if run[key]}
     return wrappers.load(
-        str(run["method"]), **{**options, "compress": str(run["compression"])}
+        str(run["method"]),
+        **{
+            **options,
+            "compress": str(run["compression"]),
+            "secure": bool(run["secure"]),
+            "groups": int(run["groups"]),
+        },
     )
 
 

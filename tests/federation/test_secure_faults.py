@@ -324,9 +324,7 @@ def test_a_client_with_data_of_another_size_is_no_liar(size: float) -> None:
 
 def test_numbers_that_fit_no_unit_end_the_run_with_what_they_are() -> None:
     method = Secure(lying(plain("gradient_only"), {1: scaled(1e290)}))
-    with pytest.raises(
-        Inconsistent, match=r"Gradient\.loss fit into no unit"
-    ):
+    with pytest.raises(Inconsistent, match=r"Gradient\.loss fit into no unit"):
         run(cut(3), method, 2)
 
 

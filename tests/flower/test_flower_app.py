@@ -62,7 +62,8 @@ def trained(
     given = config | flower_demo.run_config(3, out) | {"num-server-rounds": 3}
     given |= more
     files = sorted((directory / "sites").iterdir())
-    nodes = flower_demo.node_configs(files, directory)
+    secure = bool(given["secure"])
+    nodes = flower_demo.node_configs(files, directory / "scratch", secure)
     server = importlib.import_module("server_app").app
     grid = LocalGrid(client.app, nodes, given)
     server(grid, Context(1, 1, {}, RecordDict(), given))
@@ -74,6 +75,14 @@ def test_the_app_on_the_sites_files_ends_with_the_theta_of_one_process(
 ) -> None:
     found = trained(client, defaults, tmp_path)
     assert not flower_demo.difference(found, flower_demo.in_process(sites, 3))
+
+
+def test_secure_sums_of_the_app_have_the_theta_of_one_process(
+    client: ModuleType, defaults: Config, sites: Path, tmp_path: Path
+) -> None:
+    found = trained(client, defaults, tmp_path, secure=True)
+    expected = flower_demo.in_process(sites, 3, secure=True)
+    assert not flower_demo.difference(found, expected)
 
 
 def test_the_problem_of_the_guide_ends_with_the_theta_of_one_process(

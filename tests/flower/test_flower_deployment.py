@@ -114,10 +114,11 @@ def left_behind(mark: Path) -> list[str]:
     return found
 
 
-def demo(directory: Path) -> subprocess.Popen[str]:
+def demo(directory: Path, *flags: str) -> subprocess.Popen[str]:
     """The demo, started there; all that it starts is marked by that directory."""
     environment = {**os.environ, "TMPDIR": str(directory), "PYTHONPATH": str(ROOT)}
     program = [sys.executable, str(ROOT / "scripts" / "flower_demo.py"), "--rounds=2"]
+    program += flags
     return subprocess.Popen(
         program,
         cwd=directory,
@@ -128,10 +129,11 @@ def demo(directory: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.parametrize("flags", [(), ("--secure",)])
 def test_the_demo_ends_with_the_theta_of_one_process_and_nothing_left_behind(
-    tmp_path: Path,
+    tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
-    process = demo(tmp_path)
+    process = demo(tmp_path, *flags)
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, output
     assert "round 2 of 2: loss" in output

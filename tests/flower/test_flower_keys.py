@@ -2,7 +2,9 @@
 
 import importlib
 import os
+import shutil
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,7 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
     load_ssh_public_key,
 )
-from flower_keys import main, server_certificate, site_key
+from flower_keys import identity, main, server_certificate, site_key
+
+from fedsciml.secure import keys
+from fedsciml.secure.identity import listed, read
 
 
 @pytest.fixture
@@ -75,6 +80,7 @@ def test_private_halves_are_their_owner_s_alone(tmp_path: Path) -> None:
     for public, private in (
         server_certificate(tmp_path, ["localhost"]),
         site_key(tmp_path / "site"),
+        identity(tmp_path / "identity"),
     ):
         assert private.stat().st_mode & 0o777 == 0o600
         assert public.stat().st_mode & 0o777 == 0o644
@@ -133,6 +139,32 @@ def test_the_program_prints_what_it_made(
     with pytest.raises(SystemExit):
         main(["site", str(tmp_path / "a")])
     assert "not replaced" in capsys.readouterr().err
+
+
+def test_an_identity_in_the_list_is_that_of_its_private_half(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private = tmp_path / "a"
+    main(["identity", str(private)])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[:2] == [f"{private}.pub", str(private)]
+    other, _ = identity(tmp_path / "b")
+    everyone = tmp_path / "all"
+    everyone.write_text(f"# sites\n\n{other.read_text()}{shown[2]} hospital a\n")
+    known = listed(everyone)
+    assert list(known) == [0, 1]
+    signature = keys.signed(read(private), b"text")
+    assert keys.verified(known[1], b"text", signature)
+    assert not keys.verified(known[0], b"text", signature)
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs OpenSSH")
+def test_an_identity_may_be_made_by_ssh_keygen(tmp_path: Path) -> None:
+    private = tmp_path / "a"
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(private)]
+    subprocess.run(make, check=True)
+    public = listed(private.with_suffix(".pub"))[0]
+    assert keys.verified(public, b"text", keys.signed(read(private), b"text"))
 
 
 def test_without_what_comes_with_flower_the_program_says_how_to_install_it(

@@ -148,7 +148,7 @@ class Secure(Wrapped):
         """Around the bound method, with a seat for every client."""
         if problem.clients < self.least:
             raise ValueError(
-                f"Secure sums in {self.count} group(s) need {self.least} clients, "
+                f"Secure sums in {self.count} group(s) need at least {self.least} clients, "
                 f"{FEWEST} in each; here are {problem.clients}. Of fewer, one learns "
                 "from the sum what another told."
             )

@@ -1,4 +1,4 @@
-r"""Differential privacy of sums: what a point may weigh, what noise hides it, what is left.
+r"""Differential privacy of sums: what a point may weigh, and what noise hides it.
 
 **Who is hidden.** Two sets of data are neighbours if one has a point more than the
 other: one point of one term of one client, with all its residuals, its position and its
@@ -81,10 +81,10 @@ class Privacy:
 
     epsilon: float
     delta: float
-    clip: float = 2.0
-    releases: int = 10
+    clip: float = 1.5
+    releases: int = 40
     residual: float = 1.0
-    follow: float = 2.0
+    follow: float = 2.5
     gramian: float = 0.0
     told: float = 0.01
     points: int | None = None

@@ -247,10 +247,10 @@ class Private(Shared):
         info = merged.info
         assert info.basis is not None
         bounds = self._bounds(state, info.basis)
-        # A loss that is hardly more than its noise tells that it is not larger.
         error = privacy.multiplier * scales(privacy, bounds).loss
-        loss = max(info.loss, error)
-        most = privacy.follow * (2 * loss / self._count) ** 0.5
+        most = privacy.follow * (2 * max(info.loss, error) / self._count) ** 0.5
+        if info.loss < error:  # which is no reason for a wider bound
+            most = min(most, bounds.residual)
         info = replace(
             info,
             loss=max(info.loss, 0.0),

@@ -3,13 +3,18 @@ r"""Levenberg-Marquardt without probes: a step is judged in the next round, by i
 Every answer at a candidate is one more release of the clients' data, so under
 differential privacy nothing is probed. The loss where the next round starts tells
 whether the last step was worth its model: with rho = actual / predicted decrease the
-damping becomes mu / 4 where rho > 3/4, 4 mu where rho < 1/4, and stays between
-(Marquardt, J. SIAM 11, 1963; Fletcher, AERE-R 6799, 1971). A step is never taken back.
+damping becomes mu / 4 where rho > 1/2, 4 mu where rho < 1/4, and stays between
+(Marquardt, J. SIAM 11, 1963; Fletcher, AERE-R 6799, 1971). Where the loss rose
+threefold the step is taken back, and that of 16 mu goes from where it started. Less is
+tolerated: on the way down from a plateau a Gauss-Newton step often leads up first.
 """
 
 from dataclasses import dataclass, replace
 from math import inf
 from typing import ClassVar
+
+import torch
+from torch import Tensor
 
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.policies._base import (
@@ -24,8 +29,11 @@ from fedsciml.policies._base import (
 FACTOR = 4.0
 """By which the damping changes."""
 
-GOOD, POOR = 0.75, 0.25
+GOOD, POOR = 0.5, 0.25
 """Bounds of rho."""
+
+ROSE = 3.0
+"""Factor by which the loss must rise for a step to be taken back."""
 
 HIGHEST = 1e10
 """Bound of mu / s_1^2."""
@@ -40,12 +48,17 @@ class State:
         loss: Where the last step started; infinite if not known.
         predicted: By how much it should have fallen.
         reach: Relative singular value that sketches keep in the round.
+        instead: From where it led to where a shorter one leads, shape [p]; None where
+            there is none.
+        less: What that one promised.
     """
 
     mu: float
     loss: float
     predicted: float
     reach: float
+    instead: Tensor | None = None
+    less: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,25 +87,36 @@ class Hindsight:
 
     def start(self, eps: float) -> State:
         """mu is not known before the first sketch, as it is relative to s_1^2."""
-        return State(0.0, inf, 0.0, self._reach(self.damping))
+        return State(0.0, inf, 0.0, self._margin(self.damping**0.5))
 
     def renewed(self, state: State, eps: float) -> State:
         """With the damping, without the loss."""
-        return replace(state, loss=inf)
+        return replace(state, loss=inf, instead=None)
 
     def reach(self, state: State) -> float:
         """``MARGIN`` times the least relative sqrt(mu), at most a tenth."""
         return state.reach
 
     def propose(self, spectrum: Spectrum, state: State) -> Candidates:
-        """Steps with less damping than the last, with the same and with more."""
+        """Steps with less damping than the last, the same and more; the way back."""
         top = spectrum.top**2
         mu, least = state.mu or self.damping * top, self.floor**2 * top
         dampings = [
             min(max(factor * mu, least), HIGHEST * top)
             for factor in (1 / FACTOR, 1.0, FACTOR)
         ]
-        return proposal(spectrum, dampings, [0.0] * 3, [self.length])
+        found = proposal(spectrum, dampings, [0.0] * 3, [self.length])
+        if state.instead is None:
+            return found
+        nothing = torch.zeros_like(found.coordinates[:1])
+        back = state.instead / self.length
+        return Candidates(
+            torch.cat([found.coordinates, nothing]),
+            [*dampings, FACTOR**2 * mu],
+            [0.0] * 4,
+            [self.length],
+            torch.cat([back.new_zeros(3, len(back)), back[None]]),
+        )
 
     def choose(
         self,
@@ -103,20 +127,37 @@ class Hindsight:
         state: State,
     ) -> tuple[Choice | None, State]:
         """The one that the loss speaks for."""
+        fell = state.loss - loss
+        if state.instead is not None and loss > ROSE * state.loss:
+            mu = candidates.dampings[-1]
+            after = replace(state, mu=mu, predicted=state.less, instead=None)
+            return Choice(3, 0), replace(after, reach=self._reach(spectrum, mu))
         which = 1
         if state.loss < inf:
-            fell = state.loss - loss
             which = 0 if fell > GOOD * state.predicted else 1
             which = 2 if fell < POOR * state.predicted else which
-        step = self.length * candidates.coordinates[which]
-        mu, top = candidates.dampings[which], spectrum.top**2
-        predicted = max(float(spectrum.decrease(step)), 0.0)
-        reach = self._reach(mu / top if top else self.damping)
-        return Choice(which, 0), State(mu, loss, predicted, reach)
+        mu, step = candidates.dampings[which], candidates.coordinates[which]
+        shorter = spectrum.inverse(FACTOR**2 * mu) * spectrum.c
+        after = State(
+            mu,
+            loss,
+            self._promised(spectrum, step),
+            self._reach(spectrum, mu),
+            self.length * (shorter - step) @ spectrum.basis,
+            self._promised(spectrum, shorter),
+        )
+        return Choice(which, 0), after
 
-    def _reach(self, relative: float) -> float:
-        """From a damping relative to s_1^2, which may be a factor less next time."""
-        return min(0.1, MARGIN * max(self.floor, (relative / FACTOR) ** 0.5))
+    def _promised(self, spectrum: Spectrum, step: Tensor) -> float:
+        return max(float(spectrum.decrease(self.length * step)), 0.0)
+
+    def _reach(self, spectrum: Spectrum, mu: float) -> float:
+        """For a damping that may be a factor less next time."""
+        relative = mu**0.5 / spectrum.top if spectrum.top else self.damping**0.5
+        return self._margin(relative)
+
+    def _margin(self, relative: float) -> float:
+        return min(0.1, MARGIN * max(self.floor, relative / FACTOR**0.5))
 
 
 make = Hindsight

@@ -16,7 +16,7 @@ from torch import Tensor
 from fedsciml.linalg.basis import Basis, gramian, summed, symmetric
 from fedsciml.methods import _fipa
 from fedsciml.methods._anchored import PRODUCTS, Anchored, State, Whole
-from fedsciml.methods._base import Answers, Field, Method, Parts
+from fedsciml.methods._base import Answers, Field, Method, Parts, Said
 from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._privacy import Bounds, Privacy, clipped, longest, scales
 from fedsciml.methods._records import Record
@@ -196,7 +196,7 @@ class Private(Shared):
         found = {"target": like.new_full((k,), z * h), "loss": like.new_tensor(z * s)}
         if self.privacy.gramian:
             rows, columns = torch.triu_indices(k, k, device=like.device)
-            off = torch.where(rows == columns, 1.0, 0.5**0.5).to(like)
+            off = like.new_tensor([0.5**0.5, 1.0])[(rows == columns).long()]
             found["gramian"] = z * g * off
         return found
 
@@ -288,6 +288,17 @@ class Private(Shared):
         )
         return answer, Answered(released + 1)
 
+    def objection(
+        self,
+        problem: Problem,
+        state: Any,  # noqa: ANN401
+        client: int,
+        said: Said,
+        unit: float = 0.0,
+    ) -> ValueError | None:
+        """None: nobody sees the answer of one client."""
+        return None
+
     @property
     def client(self) -> Parts:
         """The bounded sums."""
@@ -312,7 +323,8 @@ def private(method: Method, privacy: Privacy) -> Private:
     """
     if not isinstance(method, Fipa) or method.pooled:
         raise ValueError(
-            f"Differential privacy is there for fipa with upload sums; got {method.name}."
+            "Differential privacy is there for fipa with upload sums, not for "
+            f"{method.name}."
         )
     options = {f.name: getattr(method, f.name) for f in fields(Fipa)}
     upload = method.upload if isinstance(method, Shared) else "rows"

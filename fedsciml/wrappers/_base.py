@@ -121,6 +121,20 @@ class Wrapped(Method):
         """The method's."""
         return self.method.objection(problem, state.inner, client, said, unit)
 
+    @property
+    def silent(self) -> bool:
+        """As the method."""
+        return self.method.silent
+
+    def interrupted(self, state: Any) -> Any:  # noqa: ANN401
+        """The method's."""
+        inner = self.method.interrupted(state.inner)
+        return state if inner is state.inner else replace(state, inner=inner)
+
+    def finished(self, state: Any) -> str | None:  # noqa: ANN401
+        """As the method."""
+        return self.method.finished(state.inner)
+
     def renewed(self, state: Any) -> Any:  # noqa: ANN401
         """Of the method; what the wrapper knows stays."""
         return replace(state, inner=self.method.renewed(state.inner))

@@ -50,7 +50,6 @@ that of Balle and Wang (ICML 2018, arXiv 1805.06530); ``dp_accounting`` has it.
 
 import math
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -207,9 +206,10 @@ def _accounting() -> Any:  # noqa: ANN401
         ModuleNotFoundError: If it is not installed.
     """
     try:
-        return import_module("dp_accounting")
+        import dp_accounting
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Differential privacy needs the package dp-accounting: pip install "
-            "'fedsciml[dp]'."
+            "Differential privacy needs the extra dp: pip install 'fedsciml[dp]' "
+            f"({error})."
         ) from error
+    return dp_accounting

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fedsciml.linalg.basis import Basis, gramian, summed, symmetric
+from fedsciml.linalg.basis import CHECKS, Basis, gramian, summed, symmetric
 from fedsciml.methods import _fipa
+from fedsciml.methods._agree import differs
 from fedsciml.methods._anchored import PRODUCTS, Anchored, State, Whole
-from fedsciml.methods._base import Answers, Field, Method, Parts, Said
+from fedsciml.methods._base import Answers, Expected, Field, Method, Parts, Said
 from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._privacy import Bounds, Privacy, clipped, longest, scales
 from fedsciml.methods._records import Record
@@ -58,6 +59,22 @@ class Bounded(Anchored):
         return Bounds(self.row, self.residual)
 
 
+class Bare(Record):
+    """What is told of a client's points, all of which gets noise but ``check``.
+
+    Attributes:
+        target: -A^T r, shape [k].
+        loss: 1/2 |r|^2.
+        check: By which the bases are compared, shape [CHECKS].
+        gramian: As of ``Sums``; None where it is not told.
+    """
+
+    target: Tensor
+    loss: float
+    check: Tensor
+    gramian: Tensor | None = None
+
+
 class Answered(Record):
     """What a client remembers: how many sums with its points were released."""
 
@@ -75,11 +92,6 @@ class Noisy(BySums):
 
     privacy: Privacy
     points: int
-
-    def fields(self, method: Fipa, k: int) -> dict[str, Field]:
-        """As without noise; no gramian if it is not told."""
-        found = super().fields(method, k)
-        return found if self.privacy.gramian else {**found, "gramian": Field((0,))}
 
     def whole(self, method: Fipa, basis: Basis, answers: Answers) -> Whole:
         """From the noisy sum.
@@ -106,7 +118,7 @@ class Private(Shared):
 
     Args:
         privacy: What may be told of a point.
-        points: N, of all clients and terms; ``bound`` counts them.
+        total: N, points of all clients and terms; ``bound`` counts them.
         safe: Whether the sums get their noise; see ``noised``.
 
     Raises:
@@ -114,7 +126,7 @@ class Private(Shared):
     """
 
     privacy: Privacy = field(default_factory=lambda: Privacy(1.0, 1e-5))
-    points: int | None = None
+    total: int | None = None
     safe: bool = False
 
     _first: ClassVar[type[_fipa.State]] = PrivateState
@@ -161,7 +173,7 @@ class Private(Shared):
                     "agreed: points=N of the privacy."
                 )
             points = sum(len(rows.points) for rows in problem.pooled().rows)
-        return Shared.bound(replace(self, points=points), problem, device, dtype)
+        return Shared.bound(replace(self, total=points), problem, device, dtype)
 
     def scaled(self, factors: tuple[float, ...]) -> Method:
         """Not possible.
@@ -218,12 +230,12 @@ class Private(Shared):
 
     @property
     def _count(self) -> int:
-        if self.points is None:
+        if self.total is None:
             raise ValueError(
                 "Bounds need the number of points: run the method by fedsciml.run, or "
                 "take method.bound(problem)."
             )
-        return self.points
+        return self.total
 
     def _bounds(self, state: PrivateState, k: int) -> Bounds:
         first = self.privacy.residual / self._count**0.5
@@ -264,7 +276,7 @@ class Private(Shared):
 
     def _bounded(
         self, system: System, ask: Bounded, memory: Answered | None
-    ) -> tuple[Sums, Answered]:
+    ) -> tuple[Bare, Answered]:
         """A client's sums, no point beyond the bounds."""
         if not self.safe:
             raise ValueError(
@@ -279,14 +291,29 @@ class Private(Shared):
             )
         basis = self._anchors.basis(ask.theta, ask.span)
         rows, residual = bounded(system, ask.theta, basis, ask.bounds)
-        answer = Sums(
-            gramian(rows if self.privacy.gramian else rows[:, :0]),
+        answer = Bare(
             -(residual @ rows),
             float(residual @ residual) / 2,
             basis.check(generator(ask.seed, ask.round, -1)),
-            residual.new_zeros(2, PRODUCTS),
+            gramian(rows) if self.privacy.gramian else None,
         )
         return answer, Answered(released + 1)
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """What gets noise, and check numbers."""
+        assert isinstance(ask, Bounded)
+        k = ask.span.size
+        fields = {"target": Field((k,)), "loss": Field(), "check": Field((CHECKS,))}
+        if self.privacy.gramian:
+            fields["gramian"] = Field((k * (k + 1) // 2,))
+        return Expected(Bare, fields)
+
+    def summed(self, ask: Record, total: Any, clients: int) -> Any:  # noqa: ANN401
+        """The sums, of whose outside part nothing is known."""
+        target, loss, check = total.target, total.loss, total.check / clients
+        nothing = target.new_zeros(2, PRODUCTS)
+        gram = target[:0] if total.gramian is None else total.gramian
+        return Sums(gram, target, loss, check, nothing)
 
     def objection(
         self,
@@ -296,8 +323,11 @@ class Private(Shared):
         said: Said,
         unit: float = 0.0,
     ) -> ValueError | None:
-        """None: nobody sees the answer of one client."""
-        return None
+        """To another basis; nothing else of a sum with noise can be checked."""
+        ask, told = said[-1]
+        assert isinstance(ask, Bounded)
+        basis = self._anchors.basis(ask.theta, ask.span)
+        return differs(basis, ask, told.check)
 
     @property
     def client(self) -> Parts:
@@ -307,7 +337,7 @@ class Private(Shared):
     @property
     def kinds(self) -> tuple[type, ...]:
         """The messages, the state and the memory."""
-        own = (PrivateState, Bounded, Answered, Span, Sums)
+        own = (PrivateState, Bounded, Bare, Answered, Span)
         return (*own, *self.policy.kinds)
 
 

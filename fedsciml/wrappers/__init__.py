@@ -106,9 +106,9 @@ def load(
         ModuleNotFoundError: With ``secure``, if its extra is not installed.
     """
     if dp is not None:
-        around = {"balance": balance, "resample": resample, "warmup": warmup}
-        around |= {"compress": compress, "groups": None if groups == 1 else groups}
-        used = [key for key, x in around.items() if x not in ("none", None)]
+        around: dict[str, object] = {"balance": balance, "compress": compress}
+        around |= {"resample": resample, "warmup": warmup, "groups": groups}
+        used = [key for key, x in around.items() if x not in ("none", None, 1)]
         if used:
             raise ValueError(
                 f"Differential privacy cannot be had with {', '.join(used)}: it would "

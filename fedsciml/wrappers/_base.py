@@ -127,13 +127,13 @@ class Wrapped(Method):
         return self.method.silent
 
     def interrupted(self, state: Any) -> Any:  # noqa: ANN401
-        """The method's."""
-        inner = self.method.interrupted(state.inner)
+        """The method's, once it has begun."""
+        inner = state.inner and self.method.interrupted(state.inner)
         return state if inner is state.inner else replace(state, inner=inner)
 
     def finished(self, state: Any) -> str | None:  # noqa: ANN401
-        """As the method."""
-        return self.method.finished(state.inner)
+        """The method's, once it has begun."""
+        return self.method.finished(state.inner) if state.inner else None
 
     def renewed(self, state: Any) -> Any:  # noqa: ANN401
         """Of the method; what the wrapper knows stays."""

@@ -60,7 +60,8 @@ class Trusted(Wrapped):
         def up(ask: Record, answers: Answers) -> Answers:
             noise = self.method.noise(ask, size)
             random = generator(self.seed, ask.round, -3)  # type: ignore[attr-defined]
-            return {0: noisy(answers, noise, random, self.factor)}
+            told = noisy(answers, noise, random, self.factor)
+            return {0: self.method.summed(ask, told, len(answers))}
 
         inner, info = yield from relayed(self.method, state.inner, lambda a: a, up)
         return Around(inner.theta, inner), info
@@ -73,7 +74,7 @@ def noisy(
     factor: float = 1.0,
 ) -> Any:  # noqa: ANN401
     """The sum of answers with noise of these standard deviations, by field."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"check": added(a.check for a in answers.values())}
     for name, deviation in noise.items():
         parts = [getattr(answer, name) for answer in answers.values()]
         like = deviation.double().cpu()

@@ -189,7 +189,7 @@ def _guess(
             surplus = _units(told, name, deviation) - _units(base, name, deviation)
             score += float(surplus @ moved)
             square += float(moved @ moved)
-        return {0: told}
+        return {0: bound.summed(ask, told, len(answers))}
 
     for _ in range(AUDITED.releases):
         state, _ = conclude(bound.round(state), released)

@@ -1,5 +1,6 @@
 """Differential privacy of sums: what a point moves, what it costs, when it ends."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -12,15 +13,15 @@ from cases import sampled, small, system
 from exchanges import connect, play
 from experiments._noise import Trusted, noisy
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 from torch import Generator, Tensor
 
 from fedsciml import methods, run, wrappers
 from fedsciml.federation.loop import Result
 from fedsciml.linalg.basis import gramian, symmetric
-from fedsciml.methods import Method
+from fedsciml.methods import Method, Record
 from fedsciml.methods._privacy import Bounds, Privacy, Scales, clipped, scales
-from fedsciml.methods._private import Bounded, Private, bounded, private
+from fedsciml.methods._private import Bare, Bounded, Private, bounded, private
 from fedsciml.methods._shared import Shared
 from fedsciml.methods._summed import Sums
 from fedsciml.policies.hindsight import Hindsight
@@ -184,13 +185,13 @@ def test_without_noise_and_with_wide_bounds_it_is_the_step_of_the_sums() -> None
     bound, plain = made(wide).bound(sine()).noised(), Shared(Hindsight(), upload="sums")
     theta = sine().network.init(Generator().manual_seed(0), torch.float64)
     clients = connect(sine(), bound)
-    played = play(
-        bound,
-        bound.start(theta, 0),
-        lambda ask: {
-            0: noisy(clients.exchange(ask), bound.noise(ask, 1), Generator(), 0)
-        },
-    )
+
+    def answer(ask: Record) -> dict[int, Record]:
+        told = clients.exchange(ask)
+        total = noisy(told, bound.noise(ask, 1), Generator(), 0)
+        return {0: bound.summed(ask, total, len(told))}
+
+    played = play(bound, bound.start(theta, 0), answer)
     known = plain.bound(sine())
     other = play(known, known.start(theta, 0), connect(sine(), known).exchange)
     a, b = played.exchanges[0].answers[0], other.exchanges[0].answers
@@ -198,11 +199,33 @@ def test_without_noise_and_with_wide_bounds_it_is_the_step_of_the_sums() -> None
     for name in ("gramian", "target"):
         whole = sum(getattr(m, name) for m in b.values())
         assert torch.allclose(getattr(a, name), whole, rtol=1e-10, atol=1e-16)
-    # The gramian is below the level of the noise that it would have.
-    k = played.info.basis
-    assert k is not None
-    assert symmetric(a.gramian, k).trace() > 0
+    loss = sum(m.loss for m in b.values())
+    assert played.info.loss == pytest.approx(loss, rel=1e-12)
     assert played.info.epsilon == pytest.approx(wide.spent(1))
+
+
+def test_a_gramian_counts_above_its_noise_alone() -> None:
+    method = made().bound(sine()).noised()
+    assert isinstance(method, Private)
+    theta = sine().network.init(Generator().manual_seed(0), torch.float64)
+    ask = next(method.round(method.start(theta, 0)))
+    assert isinstance(ask, Bounded)
+    basis = method._anchors.basis(theta, ask.span)
+    k, noise = basis.size, method.noise(ask, len(theta))
+    level = (2 * k) ** 0.5 * float(noise["gramian"].max())
+    # Of noise alone nothing is above, but for the tail (Tracy, Widom); of what is well
+    # above all is.
+    drawn = noise["gramian"] * torch.randn(
+        len(noise["gramian"]), generator=Generator().manual_seed(0), dtype=theta.dtype
+    )
+    assert torch.linalg.eigvalsh(symmetric(drawn, k)).abs().max() < 1.1 * level
+    target = torch.ones(k, dtype=theta.dtype)
+    for size in (0.0, 100 * level):
+        gram = gramian((max(size, 1e-300) ** 0.5) * torch.eye(k, dtype=theta.dtype))
+        told = Sums(gram, target, 1.0, target, target)
+        whole = method._form.whole(method, basis, {0: told}).problem
+        step = basis.scales @ ((whole.inverse() * whole.c) @ whole.basis)
+        assert torch.allclose(step, target / max(size, level), rtol=1e-8)
 
 
 def test_a_run_ends_where_its_budget_is_spent_and_says_so(tmp_path: Path) -> None:
@@ -242,6 +265,38 @@ def test_a_round_that_was_cut_short_is_paid_for(tmp_path: Path) -> None:
     rest = trained(9, Trusted(made()), out=tmp_path, resume=True)
     assert len(rest.history) == BUDGET.releases - 1
     assert rest.history[1].epsilon == pytest.approx(BUDGET.spent(3))
+
+
+def test_behind_masks_every_round_is_one_sum_with_the_noise_that_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[tuple[Bounded, Bare, int]]()
+    summed = Private.summed
+
+    def kept(self: Private, ask: Bounded, total: Bare, clients: int) -> object:
+        asked.append((ask, total, clients))
+        return summed(self, ask, total, clients)
+
+    monkeypatch.setattr(Private, "summed", kept)
+    word = "epsilon=3,delta=1e-5,releases=3,gramian=0.3"
+    found = trained(9, wrappers.load("fipa", dp=word), out=tmp_path)
+    assert len(found.history) == len(asked) == 3
+    assert found.history[-1].epsilon == pytest.approx(3, rel=1e-6)
+    assert "is spent after 3 releases" in "".join(found.warnings)
+    options = json.loads((tmp_path / "run.json").read_text())["method_options"]
+    assert '"epsilon": 3' in json.dumps(options)
+    method = made(Privacy(3, 1e-5, releases=3, gramian=0.3)).bound(sine()).noised()
+    systems = [System(sine(), shard) for shard in sine().shards()]
+    square, count = 0.0, 0
+    for ask, total, clients in asked:
+        assert clients == len(systems)
+        told = [method.part(ask)(system, ask, None)[0] for system in systems]
+        for name, deviation in method.noise(ask, len(ask.theta)).items():
+            plain = sum(torch.as_tensor(getattr(one, name)) for one in told)
+            parts = (getattr(total, name) - plain) / deviation
+            square, count = square + float(parts.square().sum()), count + parts.numel()
+    # Fresh noise every time: wrong in one run of 1e9.
+    assert chi2.ppf(1e-9, count) < square < chi2.ppf(1 - 1e-9, count)
 
 
 def test_clients_answer_nobody_who_adds_no_noise() -> None:

@@ -122,6 +122,14 @@ class Privacy:
             self.epsilon, self.delta
         )
 
+    @property
+    def needed(self) -> float:
+        """Points of which the loss is as large as its noise, from the second round on.
+
+        With C_r^2 = follow^2 2 loss / N the noise z s is the loss for this N.
+        """
+        return self.multiplier * self.follow**2 / self.told**0.5
+
     def spent(self, releases: int) -> float:
         """Epsilon, at this delta, of so many releases."""
         if not releases:

@@ -165,15 +165,31 @@ class Private(Shared):
                 "Differential privacy needs a basis from public points, and there are "
                 f"no anchors: {wrong}"
             )
-        points = self.privacy.points
+        points = self._counted(problem)
         if points is None:
-            if problem.partial:
-                raise ValueError(
-                    "How many points all clients have is not known here. Give it as "
-                    "agreed: points=N of the privacy."
-                )
-            points = sum(len(rows.points) for rows in problem.pooled().rows)
+            raise ValueError(
+                "How many points all clients have is not known here. Give it as "
+                "agreed: points=N of the privacy."
+            )
         return Shared.bound(replace(self, total=points), problem, device, dtype)
+
+    def _counted(self, problem: Problem) -> int | None:
+        """N; None where it is not known."""
+        if self.privacy.points is not None or problem.partial:
+            return self.privacy.points
+        return sum(len(rows.points) for rows in problem.pooled().rows)
+
+    def advice(self, problem: Problem) -> list[str]:
+        """That there is more noise than there are data, if so."""
+        points, needed = self._counted(problem), self.privacy.needed
+        if points is None or points >= needed:
+            return []
+        return [
+            f"Of {points} points the noise drowns what they tell: with epsilon "
+            f"{self.privacy.epsilon:g} in {self.privacy.releases} releases even the "
+            f"loss needs {needed:.0f}, and a step far more. Take more points, fewer "
+            "releases, or a larger epsilon."
+        ]
 
     def scaled(self, factors: tuple[float, ...]) -> Method:
         """Not possible.
@@ -260,12 +276,13 @@ class Private(Shared):
         assert info.basis is not None
         bounds = self._bounds(state, info.basis)
         error = privacy.multiplier * scales(privacy, bounds).loss
-        most = privacy.follow * (2 * max(info.loss, error) / self._count) ** 0.5
+        loss = max(info.loss, error)  # what is below its noise may be anything
+        most = privacy.follow * (2 * loss / self._count) ** 0.5
         if info.loss < error:  # which is no reason for a wider bound
             most = min(most, bounds.residual)
         info = replace(
             info,
-            loss=max(info.loss, 0.0),
+            loss=loss,
             losses={},
             outside=None,
             epsilon=privacy.spent(spent),

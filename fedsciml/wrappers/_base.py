@@ -98,10 +98,6 @@ class Wrapped(Method):
         """The method's."""
         return self.method.noise(bare(ask), size)
 
-    def finished(self, state: Any) -> str | None:  # noqa: ANN401
-        """The method's."""
-        return self.method.finished(state.inner)
-
     def moved(self, state: Any, theta: Tensor) -> Any:  # noqa: ANN401
         """Around the method's."""
         return replace(state, theta=theta, inner=self.method.moved(state.inner, theta))

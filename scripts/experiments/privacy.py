@@ -42,14 +42,14 @@ DELTA = 1e-5
 SETTINGS: dict[str, dict[str, object]] = {
     "sine4, 1e4 points": {"points": 6.25},
     "sine4, 1e5 points": {"points": 62.5},
-    "terrain, 1e5 points": {"measurements": 100_000},
+    "terrain, 3e4 points": {"measurements": 30_000},
     "heat_inverse, 2e4 points": {
         "measurements": 10_000,
         "points": 10_000,
         "noise": 0.01,
     },
 }
-FLOORS = {"terrain, 1e5 points": 1e-2}
+FLOORS = {"terrain, 3e4 points": 1e-2}
 """Of the damping, where the default takes 600 directions, which noise does not pay."""
 
 FEW: list[float | None] = [1.0, 3.0, 10.0, None]

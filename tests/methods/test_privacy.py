@@ -200,7 +200,7 @@ def test_without_noise_and_with_wide_bounds_it_is_the_step_of_the_sums() -> None
         whole = sum(getattr(m, name) for m in b.values())
         assert torch.allclose(getattr(a, name), whole, rtol=1e-10, atol=1e-16)
     loss = sum(m.loss for m in b.values())
-    assert played.info.loss == pytest.approx(loss, rel=1e-12)
+    assert a.loss == pytest.approx(loss, rel=1e-12)
     assert played.info.epsilon == pytest.approx(wide.spent(1))
 
 
@@ -297,6 +297,18 @@ def test_behind_masks_every_round_is_one_sum_with_the_noise_that_is_due(
             square, count = square + float(parts.square().sum()), count + parts.numel()
     # Fresh noise every time: wrong in one run of 1e9.
     assert chi2.ppf(1e-9, count) < square < chi2.ppf(1 - 1e-9, count)
+
+
+def test_too_few_points_for_the_budget_are_told_of() -> None:
+    (told,) = made().advice(sine())
+    points = sum(len(rows.points) for rows in sine().pooled().rows)
+    assert f"Of {points} points the noise drowns" in told
+    many = replace(BUDGET, points=math.ceil(BUDGET.needed))
+    assert not made(many).advice(sine())
+    # At this number the loss of the bounds that follow it is its noise.
+    bounds = Bounds(1.0, BUDGET.follow * (2 * 0.1 / BUDGET.needed) ** 0.5)
+    noise = BUDGET.multiplier * scales(BUDGET, bounds).loss
+    assert noise == pytest.approx(0.1)
 
 
 def test_clients_answer_nobody_who_adds_no_noise() -> None:

@@ -46,6 +46,13 @@ denser in some places than the anchors.
 what came before, compose exactly: k of multiplier z are one of z / sqrt k (Dong, Roth,
 Su, J. R. Stat. Soc. B 84, 2022, arXiv 1905.02383). Its curve of (epsilon, delta) is
 that of Balle and Wang (ICML 2018, arXiv 1805.06530); ``dp_accounting`` has it.
+
+**What is assumed.** Who has j points is hidden as by a multiplier z / j. Each of M
+clients adds its share of the noise, and knows it: c of them who tell theirs leave the
+others what sqrt(1 - c / M) z hides. Not counted are what rounding does (numbers in the
+ring are rounded to 2^-20 of a standard deviation, normal ones are floating-point), time,
+and what is told of a study in one process: errors at test points, and the hash of the
+data in its record.
 """
 
 import math

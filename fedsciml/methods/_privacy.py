@@ -40,7 +40,8 @@ which a hundredth is enough: its error is then 5 z C_r^2, a part 10 z follow^2 /
 the loss. G has k^2 / 2 entries whose noise, sqrt(2 k) z g in the spectral norm, must be
 small beside 1, and the anchors' own gramian in whitened coordinates is 1 and public. So
 it is not released (p_G = 0) unless that is asked for: where clients' points are far
-denser in some places than the anchors.
+denser in some places than the anchors. (sine4 with 1e4 points at epsilon 1: errors of
+1e-3 without it, of 3e-3 to 7e-2 with p_G = 0.3.)
 
 **The budget.** Gaussian mechanisms one after the other, each of which may depend on
 what came before, compose exactly: k of multiplier z are one of z / sqrt k (Dong, Roth,
@@ -50,9 +51,9 @@ that of Balle and Wang (ICML 2018, arXiv 1805.06530); ``dp_accounting`` has it.
 **What is assumed.** Who has j points is hidden as by a multiplier z / j. Each of M
 clients adds its share of the noise, and knows it: c of them who tell theirs leave the
 others what sqrt(1 - c / M) z hides. Not counted are what rounding does (numbers in the
-ring are rounded to 2^-20 of a standard deviation, normal ones are floating-point), time,
-and what is told of a study in one process: errors at test points, and the hash of the
-data in its record.
+ring are rounded to 2^-20 of a standard deviation, normal ones are floating-point),
+time, and what is told of a study in one process: errors at test points, and the hash of
+the data in its record.
 """
 
 import math

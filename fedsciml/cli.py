@@ -27,7 +27,11 @@ METAVARS = {
     "warmup": "METHOD:K0[,OPTION=VALUE...]",
     "resample": "EVERY[,power=K,offset=C]",
     "compress": "DTYPE[,feedback]",
+    "dp": "epsilon=E,delta=D[,clip=C,...]",
 }
+
+AROUND = ("resample", "warmup", "compress", "secure", "groups", "dp")
+"""What ``wrappers.load`` puts around a method, beside its options."""
 
 EDGES = Option(Sequence[float])
 
@@ -67,6 +71,8 @@ class Command:
             feedback as changes since the round before.
         secure: The server is told sums over at least three clients and of none its own.
         groups: With secure: groups of clients, of which it is told a sum each.
+        dp: Differential privacy of each point, for the whole run: sums alone, with
+            noise; also releases=K, residual, follow, gramian, told.
         backend: What carries the messages: function calls, or Flower's records between
             a ServerApp and ClientApps in this process.
     """
@@ -86,6 +92,7 @@ class Command:
     compress: str = "none"
     secure: bool = False
     groups: int = 1
+    dp: str | None = None
     backend: Literal["inprocess", "flower-local"] = "inprocess"
 
     def check(self) -> None:
@@ -120,8 +127,7 @@ class Command:
                 "or take a federated method."
             )
         problem = problems.load(self.problem, **self.parameters)
-        names = "resample", "warmup", "compress", "secure", "groups"
-        around = {key: getattr(self, key) for key in names}
+        around = {key: getattr(self, key) for key in AROUND}
         method = wrappers.load(self.method, **around, **self.options)
         if self.resample is not None:  # complain now if no point can be drawn again
             wrappers.chosen(problem, everywhere=method.pooled)
@@ -269,6 +275,8 @@ def command(
     asked |= {key: value for key, value in vars(given).items() if key in known}
     method = asked.get("method", Command.method)
     options = {k: option.default for k, option in wrappers.options(method).items()}
+    if "dp" in asked:
+        options |= {k: v for k, v in wrappers.PRIVATE.items() if k in options}
     options |= method_options(given, given.problem, method, tuned)
     return Command(parameters=parameters(given), options=options, **asked)
 

@@ -205,6 +205,7 @@ def summary(result: Result, todo: cli.Command, out: Path) -> dict[str, Any]:
         "warmup": todo.warmup,
         "resample": todo.resample,
         "compress": todo.compress,
+        "dp": todo.dp,
         "clients": configuration["clients"],
         "rounds": todo.rounds,
         "seed": todo.seed,
@@ -280,6 +281,8 @@ def _sentence(content: Mapping[str, Any]) -> str:
         method += f", points drawn again every {content['resample']} rounds"
     if content["compress"] != "none":
         method += f", uploads in {content['compress']}"
+    if content["dp"] is not None:
+        method += f", private with {content['dp']}"
     given = ", ".join(f"{cli.flag(k)} {v}" for k, v in _changed(content).items())
     text = (
         f"{content['problem']}, {method}{f' ({given})' if given else ''}, "

@@ -137,6 +137,7 @@ def test_the_library_needs_few_packages() -> None:
     allowed = {"torch", "numpy", "scipy", "safetensors", "fedsciml"}
     homes = {"matplotlib": "plot", "deepxde": "deepxde", "flwr": "flower"}
     homes |= {"docstring_parser": "registry", "cryptography": "secure"}
+    homes["dp_accounting"] = "_privacy"
     for path in LIBRARY:
         top = {module.partition(".")[0] for module in imports(path)}
         extra = top - allowed - set(sys.stdlib_module_names)

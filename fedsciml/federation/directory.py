@@ -217,6 +217,11 @@ class RunDirectory:
         data = save({"theta": theta.detach().cpu()}, {"format": "fedsciml theta"})
         replace_file(self.directory / "model.safetensors", data)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.directory / "model.safetensors").exists()
+
     def fail(self, error: BaseException) -> None:
         """Write why the run ended before its last round."""
         content = {"error": type(error).__name__, "message": str(error)}

@@ -54,7 +54,8 @@ class Result:
     Attributes:
         problem: What was trained.
         theta: The trained parameters, shape [p].
-        loss: Loss at theta, summed over the clients but those in ``absent``.
+        loss: Loss at theta, summed over the clients but those in ``absent``; where they
+            do not tell it, under differential privacy, that of the last round.
         history: One record per round.
         out: The run directory, if the run was recorded.
         absent: Clients that did not tell their loss in the end, and why.
@@ -179,6 +180,11 @@ def run(
             "gn_gap compares with the step on all rows, but here are not those of all "
             "clients; leave it out."
         )
+    if gn_gap and method.silent:
+        raise ValueError(
+            "gn_gap tells of all rows what differential privacy is to hide; leave out "
+            "one of them."
+        )
     device = torch.device(device)
     bound = method.bound(problem, device, dtype)
     clients = (backend or InProcess()).connect(problem, bound, device, dtype)
@@ -207,35 +213,50 @@ def run(
     warnings = unsuitable(problem, problem.pooled()) + method.advice(problem)
     for warning in warnings:
         log.warning("%s", warning)
+    ended = list[str]()
     with ExitStack() as held:
         record = None
         if out is not None:
             configuration["problem_sha256"] = fingerprint(problem, seed, device)
             record = held.enter_context(RunDirectory.opened(out, configuration, resume))
+            finished = record.finished
             latest = record.load((*kinds, *clients.kinds), device) or latest
             latest = latest._replace(state=bound.again(latest.state))
             history = _rewound(record, latest.round, rounds)
+            if resume and not finished:
+                state = bound.interrupted(latest.state)
+                if state is not latest.state:
+                    latest = latest._replace(state=state)
+                    record.save(latest)
         # ``latest`` is what to continue from if the run is interrupted: the last round
         # that is complete and in the history.
         saved = time.monotonic()
         try:
             while latest.round < rounds and not (stop and history and stop(history)):
+                if spent := bound.finished(latest.state):
+                    if not history:
+                        raise ValueError(spent)
+                    ended.append(spent)
+                    break
                 line, reached = _round(federation, latest, whole, clock)
                 history.append(line)
                 if record:
                     record.append(line)
                 latest = reached
-                due = clients.remote or time.monotonic() - saved >= CHECKPOINT_SECONDS
-                if record and due:
+                # What is lost of a private run is spent all the same.
+                due = clients.remote or bound.silent
+                if record and (due or time.monotonic() - saved >= CHECKPOINT_SECONDS):
                     record.save(latest)
                     saved = time.monotonic()
                 if progress:
                     progress(line)
             theta = latest.state.theta
-            told, absent = federation.loss(latest)
-            loss = history[-1].loss if told is None else told
+            loss, absent, held_out = history[-1].loss, dict[str, str](), None
+            if not bound.silent:
+                told, absent = federation.loss(latest)
+                loss = loss if told is None else told
+                held_out, _ = federation.held_out(latest)
             federation.check(latest.round, loss, theta)
-            held_out, _ = federation.held_out(latest)
             if record:
                 record.save(latest)
                 record.finish(theta)
@@ -245,7 +266,7 @@ def run(
             raise
     directory = record.directory if record else None
     dropped = any(line.dropped for line in history)
-    ended = review(problem, history, federation.terms if dropped else {})
+    ended += review(problem, history, federation.terms if dropped else {})
     if held_out and held_out.warning:
         ended.append(held_out.warning)
     for warning in ended:
@@ -287,7 +308,7 @@ def _round(
         torch.cuda.synchronize()
     reached = reached._replace(seconds=last.seconds + clock() - begin)
     found, held_out, gap = measure(federation.problem, theta), None, None
-    if reached.round % _interval(reached) == 0:
+    if not federation.method.silent and reached.round % _interval(reached) == 0:
         held_out, traffic = federation.held_out(reached)
         total = map(sum, zip(reached.traffic, traffic, strict=True))
         reached = reached._replace(traffic=Traffic(*total))

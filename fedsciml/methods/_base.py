@@ -377,6 +377,22 @@ class Method:
         """Whether a client's numbers leave it in sums with others' alone."""
         return False
 
+    def noised(self) -> "Method":
+        """The method as it runs where ``noise`` is added; itself without noise.
+
+        Clients of a method whose sums need noise answer no one else.
+        """
+        return self
+
+    @property
+    def silent(self) -> bool:
+        """Whether clients tell no losses outside of rounds, at the end or held out."""
+        return False
+
+    def interrupted(self, state: Any) -> Any:  # noqa: ANN401
+        """The state to go on from where a round after it was begun, and not kept."""
+        return state
+
     def finished(self, state: Any) -> str | None:  # noqa: ANN401
         """Why there can be no further round after this state; None if there can."""
         return None

@@ -110,7 +110,7 @@ class Policy(Protocol[S]):
 
     @property
     def probes(self) -> bool:
-        """Whether the candidates are probed; if not, there must be only one."""
+        """Whether candidates are probed; if not, the loss at theta alone chooses."""
 
     def start(self, eps: float) -> S:
         """The state before the first round.

@@ -9,6 +9,8 @@ from typing import Literal
 from fedsciml import methods
 from fedsciml.methods import Method
 from fedsciml.methods._fipa import Fipa
+from fedsciml.methods._privacy import Privacy
+from fedsciml.methods._private import private
 from fedsciml.registry import Option, Word, check_options, options_of
 from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed
 from fedsciml.wrappers.balance import Balance, Balanced, balanced, factors, traces
@@ -25,6 +27,8 @@ from fedsciml.wrappers.warmup import Warmup
 
 __all__ = [
     "CANDIDATES",
+    "DP",
+    "PRIVATE",
     "RESAMPLE",
     "TINY",
     "TRIES",
@@ -35,6 +39,7 @@ __all__ = [
     "Balanced",
     "Compressed",
     "Precision",
+    "Privacy",
     "Resampled",
     "Warmup",
     "Wrapped",
@@ -45,6 +50,7 @@ __all__ = [
     "first",
     "load",
     "options",
+    "privacy",
     "redrawn",
     "relayed",
     "resampled",
@@ -57,6 +63,12 @@ WARMUP = "METHOD:ROUNDS[,OPTION=VALUE,...], for example fedavg:5"
 RESAMPLE = "EVERY[,power=K,offset=C], for example 20,power=2"
 """What ``resampled`` understands, for messages."""
 
+DP = "epsilon=E,delta=D[,clip=C,releases=K,...], for example epsilon=3,delta=1e-5"
+"""What ``privacy`` understands, for messages."""
+
+PRIVATE = {"basis": "shared", "upload": "sums", "policy": "hindsight"}
+"""Options of FIPA with differential privacy, unless others are given."""
+
 
 def load(
     name: str,
@@ -67,12 +79,14 @@ def load(
     compress: str = "none",
     secure: bool = False,
     groups: int = 1,
+    dp: str | None = None,
     **given: object,
 ) -> Method:
     """A method by name, in the wrappers that are asked for.
 
     From the inside out: scaled rows, points drawn again, warm-up, compression, secure
-    sums.
+    sums. With differential privacy the last alone, which hides what the noise of each
+    client does not; the others would tell more than is paid for.
 
     Args:
         name: One of ``methods.names()``.
@@ -83,12 +97,25 @@ def load(
         secure: Whether the server is told sums over the clients alone; FIPA's clients
             then send sums in a shared basis, if nothing else is said.
         groups: Of clients, of which it is told a sum each.
+        dp: epsilon=E,delta=D[,...], see ``Privacy``; for FIPA, with the options
+            ``PRIVATE`` where no others are given. None for no noise.
         given: Values for the method's options.
 
     Raises:
         ValueError: If there is no such method or option, or a value does not suit.
         ModuleNotFoundError: With ``secure``, if its extra is not installed.
     """
+    if dp is not None:
+        around: dict[str, object] = {"balance": balance, "compress": compress}
+        around |= {"resample": resample, "warmup": warmup, "groups": groups}
+        used = [key for key, x in around.items() if x not in ("none", None, 1)]
+        if used:
+            raise ValueError(
+                f"Differential privacy cannot be had with {', '.join(used)}: it would "
+                "tell of the data what the budget does not pay for. Leave one out."
+            )
+        known, secure = options(name), True
+        given = {key: v for key, v in PRIVATE.items() if key in known} | given
     if groups != 1 and not secure:
         raise ValueError(f"{groups} groups of clients are for secure sums; say secure.")
     if secure and "upload" in options(name) and given.get("basis") is None:
@@ -96,6 +123,8 @@ def load(
     asked = given if balance == "none" else {**given, "balance": balance}
     check_options("method", name, asked, options(name))
     method = balanced(methods.load(name, **given), balance)
+    if dp is not None:
+        method = private(method, privacy(dp)).noised()
     if resample is not None:
         method = resampled(method, resample)
     if warmup is not None:
@@ -159,3 +188,16 @@ def resampled(method: Method, text: str) -> Method:
     """
     word = Word("resampling", text, RESAMPLE, named=False)
     return Resampled(method, **word.values(options_of(Resampled), positional=1))
+
+
+def privacy(text: str) -> Privacy:
+    """What a run may tell of a point, from a word.
+
+    Args:
+        text: epsilon=E,delta=D[,...]; see ``Privacy``.
+
+    Raises:
+        ValueError: If the word is something else, or a number is out of range.
+    """
+    word = Word("privacy", text, DP, named=False)
+    return Privacy(**word.values(options_of(Privacy)))

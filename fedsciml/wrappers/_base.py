@@ -98,10 +98,6 @@ class Wrapped(Method):
         """The method's."""
         return self.method.noise(bare(ask), size)
 
-    def finished(self, state: Any) -> str | None:  # noqa: ANN401
-        """The method's."""
-        return self.method.finished(state.inner)
-
     def moved(self, state: Any, theta: Tensor) -> Any:  # noqa: ANN401
         """Around the method's."""
         return replace(state, theta=theta, inner=self.method.moved(state.inner, theta))
@@ -125,6 +121,20 @@ class Wrapped(Method):
     ) -> ValueError | None:
         """The method's."""
         return self.method.objection(problem, state.inner, client, said, unit)
+
+    @property
+    def silent(self) -> bool:
+        """As the method."""
+        return self.method.silent
+
+    def interrupted(self, state: Any) -> Any:  # noqa: ANN401
+        """The method's, once it has begun."""
+        inner = state.inner and self.method.interrupted(state.inner)
+        return state if inner is state.inner else replace(state, inner=inner)
+
+    def finished(self, state: Any) -> str | None:  # noqa: ANN401
+        """The method's, once it has begun."""
+        return self.method.finished(state.inner) if state.inner else None
 
     def renewed(self, state: Any) -> Any:  # noqa: ANN401
         """Of the method; what the wrapper knows stays."""

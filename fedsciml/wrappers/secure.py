@@ -148,8 +148,8 @@ class Secure(Wrapped):
         """Around the bound method, with a seat for every client."""
         if problem.clients < self.least:
             raise ValueError(
-                f"Secure sums in {self.count} group(s) need at least {self.least} clients, "
-                f"{FEWEST} in each; here are {problem.clients}. Of fewer, one learns "
+                f"Secure sums in {self.count} group(s) need at least {self.least} "
+                f"clients, {FEWEST} in each; here are {problem.clients}. Of fewer, one learns "
                 "from the sum what another told."
             )
         bound = self.method.bound(problem, device, dtype)

@@ -287,6 +287,7 @@ def test_help_lists_problems_methods_and_their_options(
             ["no option 'powr'", "Did you mean 'power'?"],
         ),
         ((*SMALL, "--compress", "float16"), ["float32, bfloat16", "'float16'"]),
+        ((*SMALL, "--dp", "epsilon=3"), ["delta is missing", "epsilon=E,delta=D"]),
         ((*SMALL, "--resample", "0"), ["at least 1 round, got every = 0"]),
         (
             ("terrain", "--resample", "5"),
@@ -354,6 +355,7 @@ def test_numbers_that_are_not_finite_can_be_said() -> None:
     content |= {
         "resample": None,
         "compress": "none",
+        "dp": None,
         "absent": {},
         "dropped": 0,
         "unknowns": {},
@@ -396,6 +398,19 @@ def test_uploads_are_compressed_on_demand(capsys: pytest.CaptureFixture[str]) ->
     options = content["method_options"]
     assert (options["dtype"], options["feedback"]) == ("bfloat16", True)
     assert options["method"]["local"]["epochs"] == 3
+
+
+def test_sums_get_noise_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    private = ("--clients", "3", "--dp", "epsilon=1e4,delta=1e-5,releases=1")
+    found = result(capsys, *SMALL, *private)
+    assert found["dp"] == private[-1]
+    options = {"basis": "shared", "upload": "sums", "policy": "hindsight"}
+    assert options.items() <= found["options"].items()
+    assert "is spent after 1 releases" in found["warnings"][-1]
+    lines = (Path(str(found["out"])) / "history.jsonl").read_text().splitlines()
+    (line,) = map(json.loads, lines)
+    assert line["epsilon"] == pytest.approx(1e4, rel=1e-6)
+    assert line["delta"] == 1e-5
 
 
 @pytest.mark.parametrize(

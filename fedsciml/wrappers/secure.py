@@ -149,8 +149,8 @@ class Secure(Wrapped):
         if problem.clients < self.least:
             raise ValueError(
                 f"Secure sums in {self.count} group(s) need at least {self.least} "
-                f"clients, {FEWEST} in each; here are {problem.clients}. Of fewer, one learns "
-                "from the sum what another told."
+                f"clients, {FEWEST} in each; here are {problem.clients}. Of fewer, one "
+                "learns from the sum what another told."
             )
         bound = self.method.bound(problem, device, dtype)
         if bound.apart:

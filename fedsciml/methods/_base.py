@@ -393,6 +393,11 @@ class Method:
         """The state to go on from where a round after it was begun, and not kept."""
         return state
 
+    @property
+    def releases(self) -> int | None:
+        """Sums with noise that a budget of privacy pays for; None without noise."""
+        return None
+
     def finished(self, state: Any) -> str | None:  # noqa: ANN401
         """Why there can be no further round after this state; None if there can."""
         return None

@@ -228,6 +228,11 @@ class Private(Shared):
             found["gramian"] = z * g * off
         return found
 
+    @property
+    def releases(self) -> int | None:
+        """As the budget is divided."""
+        return self.privacy.releases
+
     def finished(self, state: Any) -> str | None:  # noqa: ANN401
         """That the budget is spent, if so."""
         if state.spent < self.privacy.releases:

@@ -34,7 +34,8 @@ from fedsciml.secure.roster import FEWEST, Advert, Roster, threshold
 LETTER = shamir.SHARE + keys.TAG
 """Bytes of a sealed share."""
 
-_MADE, _KEY, _SEEN, _ROSTER, _SUM = "made", "key", "seen", "roster", "sum."
+_MADE, _KEY, _SEEN, _ROSTER = "made", "key", "seen", "roster"
+_SUM, _RELEASES = "sum.", "releases."
 
 
 class ServerError(SiteError):
@@ -177,7 +178,13 @@ class Seat:
         return len(found.members)
 
     def masked(
-        self, name: bytes, about: bytes, numbers: Numbers, points: Tensor, size: float
+        self,
+        name: bytes,
+        about: bytes,
+        numbers: Numbers,
+        points: Tensor,
+        size: float,
+        releases: int | None = None,
     ) -> Masked:
         """This site's part of a sum.
 
@@ -189,6 +196,8 @@ class Seat:
             numbers: What the site adds, shape [N, 2].
             points: At which it was computed, shape [n, p].
             size: |theta|.
+            releases: Sums with noise, of which this is one, that the site opens of a
+                run; None for a sum without noise.
 
         Raises:
             ServerError: If it was masked before, or its difference to an earlier sum
@@ -209,7 +218,8 @@ class Seat:
         seed, count = token_bytes(shamir.SECRET), len(numbers)
         shares = shamir.shared(seed, len(members), threshold(len(members)))
         mine = shares[members.index(self.number)]
-        self._vault[key] = json.dumps([mine.hex(), written(products), about.hex()])
+        kept = mine.hex(), written(products), about.hex(), releases
+        self._vault[key] = json.dumps(kept)
         purpose = session, name, about
         total = ring.added(numbers, keys.stream(self_key(seed, session), count))
         letters = []
@@ -234,14 +244,13 @@ class Seat:
 
         Raises:
             ServerError: If the site did not mask such a sum in this session, or
-                another sum was opened near its points since, or a letter is no
-                member's.
+                a letter is no member's, or the budget of privacy is spent.
         """
         _, members, session, pairs = self._session()
         key = _SUM + name.hex()
         if key not in self._vault:
             raise self._refusal("to open a sum of which it has masked none")
-        own, points, about = json.loads(self._vault[key])
+        own, points, about, releases = json.loads(self._vault[key])
         if len(letters) != len(members):
             raise self._refusal("to open a sum without the shares of all sites in it")
         purpose, found = (session, name, bytes.fromhex(about)), list[bytes]()
@@ -257,9 +266,23 @@ class Seat:
                 )
             found.append(share)
         if points:
+            self._release(releases)
             self._ledger.opened(members, read(points))
-            self._vault[key] = json.dumps([own, "", about])
+            self._vault[key] = json.dumps([own, "", about, None])
         return found
+
+    def _release(self, most: int | None) -> None:
+        """Count a sum with noise, by runs of the same configuration."""
+        if most is None:
+            return
+        key = _RELEASES + keys.digest(self._common).hex()
+        before = int(self._vault.get(key, "0"))
+        if before >= most:
+            raise self._refusal(
+                f"for more than the {most} sums with noise that the budget of privacy "
+                "pays for"
+            )
+        self._vault[key] = str(before + 1)
 
     def normal(self, count: int) -> Floats:
         """Numbers of a standard normal distribution that nobody else can know."""

@@ -132,6 +132,11 @@ class Wrapped(Method):
         inner = state.inner and self.method.interrupted(state.inner)
         return state if inner is state.inner else replace(state, inner=inner)
 
+    @property
+    def releases(self) -> int | None:
+        """The method's."""
+        return self.method.releases
+
     def finished(self, state: Any) -> str | None:  # noqa: ANN401
         """The method's, once it has begun."""
         return self.method.finished(state.inner) if state.inner else None

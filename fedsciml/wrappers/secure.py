@@ -23,7 +23,7 @@ where the set changes the model is first moved by ``STEP`` times that distance, 
 direction that is drawn: some digits are lost, and found again.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,6 +90,7 @@ class State(Around):
         sizes: Exponent of the last sum of each field.
         sets: Group of each client in the last sums, -1 for none, shape [clients].
         doubted: Clients one of which lies; empty if none does.
+        why: What was wrong with their sum.
     """
 
     seed: int
@@ -98,6 +99,7 @@ class State(Around):
     sizes: Mapping[str, int] | None = None
     sets: Tensor | None = None
     doubted: Tensor | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,14 +197,14 @@ class Secure(Wrapped):
         inner, like = self._moved(state, sets), state.theta
         summing = Summing(self.method, len(like), session, known, state.sizes)
         exchanges, said = self.method.round(inner), dict[int, list[tuple[Any, Any]]]()
-        ask, bad, opening = next(exchanges), set[int](), True
+        ask, bad, opening = next(exchanges), dict[int, str](), True
         while True:
             sums = yield from summing.ask(ask, like)
             known_bad = len(bad)
             for g, told in sums.items():
                 said.setdefault(g, []).append((ask, told))
-                if told is None or (g not in bad and self._objection(inner, said[g])):
-                    bad.add(g)
+                if g not in bad and (wrong := self._wrong(inner, said[g])):
+                    bad[g] = wrong
             good = {g: told for g, told in sums.items() if g not in bad}
             if opening and not good:
                 found = [told.loss for told in sums.values() if told is not None]
@@ -226,6 +228,7 @@ class Secure(Wrapped):
             summing.sizes,
             sets,
             _integers([] if refuted else doubts),
+            next(iter(bad.values()), ""),
         )
         members = {int(g): of.numbers.tolist() for g, of in session.items()}
         info = replace(
@@ -268,9 +271,11 @@ class Secure(Wrapped):
             count = len(members) // FEWEST
             if count < 2:
                 raise Inconsistent(
-                    "the sum of the clients' answers breaks a law that every honest "
-                    f"sum obeys, and of {len(members)} clients it cannot be found who "
-                    f"lies: that takes two groups of {FEWEST}"
+                    f"The sum over {len(members)} clients breaks a law that every sum "
+                    f"of honest answers obeys: {state.why}. Who lies is found where "
+                    f"they are {2 * FEWEST} or more, in two groups. Run without secure "
+                    "sums, where each answer is checked by itself, or look at the "
+                    "clients' data and versions."
                 )
             random = generator(state.seed, state.round, -3)
             first = [m for m in members if m in doubted]
@@ -286,13 +291,13 @@ class Secure(Wrapped):
         }
 
     def _doubts(
-        self, doubted: list[int], session: Mapping[str, Members], bad: set[int]
+        self, doubted: list[int], session: Mapping[str, Members], bad: Iterable[int]
     ) -> list[int]:
         """Who may lie, after a round with these bad groups: those in all of them."""
         for g in sorted(bad):
             members = session[str(g)].numbers.tolist()
             doubted = [m for m in members if m in doubted] or members
-        return doubted if bad else []
+        return doubted if list(bad) else []
 
     def _sets(self, session: Mapping[str, Members]) -> Tensor:
         """The group of each client, -1 for none."""
@@ -314,10 +319,12 @@ class Secure(Wrapped):
         length = STEP * NEAR * float(theta.norm()) / float(direction.norm())
         return self.method.moved(state.inner, theta + length * direction)
 
-    def _objection(self, inner: Any, said: Said) -> ValueError | None:  # noqa: ANN401
-        """What the method has against a sum: it obeys the laws that clients do."""
+    def _wrong(self, inner: Any, said: Said) -> str:  # noqa: ANN401
+        """What is wrong with a sum, which obeys the laws of clients; or nothing."""
+        if said[-1][1] is None:
+            return "its numbers fit into no unit that was tried"
         assert self.problem is not None
-        return self.method.objection(self.problem, inner, -1, said)
+        return str(self.method.objection(self.problem, inner, -1, said) or "")
 
     def needed(self, ask: Record, clients: int) -> int:
         """All, but for shares; none for a later sum, which the method can do without.
@@ -385,7 +392,8 @@ class Secure(Wrapped):
         name = rows(ask.sum[None])[0]
         weights = repr([row.weight for row in system.shard.rows]).encode()
         about = digest(replace(ask, members=None), earlier, weights)
-        part = seat.masked(name, about, numbers, points, length)
+        releases = self.method.releases if noise else None
+        part = seat.masked(name, about, numbers, points, length, releases)
         return Upload.of(part), Memory(after, before, asked, since)
 
     def _told(self, system: System, ask: Record) -> Record:

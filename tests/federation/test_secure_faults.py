@@ -324,7 +324,7 @@ def test_a_client_with_data_of_another_size_is_no_liar(size: float) -> None:
 
 def test_numbers_that_fit_no_unit_end_the_run_with_what_they_are() -> None:
     method = Secure(lying(plain("gradient_only"), {1: scaled(1e290)}))
-    with pytest.raises(Inconsistent, match=r"Gradient\.loss fit into no unit"):
+    with pytest.raises(Inconsistent, match="fit into no unit"):
         run(cut(3), method, 2)
 
 
@@ -380,7 +380,7 @@ LIES: dict[str, Spoiling] = {
 @pytest.mark.parametrize("name", [name for name in LIES if "too large" not in name])
 def test_of_four_clients_a_liar_ends_the_run(name: str) -> None:
     method = Secure(lying(plain("fipa"), {2: LIES[name]}))
-    with pytest.raises(Inconsistent, match="breaks a law that every honest sum obeys"):
+    with pytest.raises(Inconsistent, match="breaks a law that every sum of honest"):
         run(cut(4), method, 3)
 
 

@@ -434,15 +434,15 @@ def never_objected(
     name: str, seed: int, rounds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edges = replace(sampled(CASES[name]()), partition=strips([0, 0.3, 0.6, 1]))
-    said: list[ValueError] = []
-    objection = Secure._objection
+    said: list[str] = []
+    objection = Secure._wrong
 
-    def kept(self: Secure, inner: Any, told: Any) -> ValueError | None:  # noqa: ANN401
+    def kept(self: Secure, inner: Any, told: Any) -> str:  # noqa: ANN401
         if wrong := objection(self, inner, told):
             said.append(wrong)
         return wrong
 
-    monkeypatch.setattr(Secure, "_objection", kept)
+    monkeypatch.setattr(Secure, "_wrong", kept)
     run(edges, Secure(plain("fipa")), rounds, seed)
     assert not said
 

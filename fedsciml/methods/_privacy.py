@@ -171,9 +171,9 @@ def scales(privacy: Privacy, bounds: Bounds) -> Scales:
     row, residual = bounds
     target = 1 - privacy.gramian - privacy.told
     return Scales(
-        row**2 / privacy.gramian**0.5 if privacy.gramian else math.inf,
+        row * row / privacy.gramian**0.5 if privacy.gramian else math.inf,
         row * residual / target**0.5,
-        residual**2 / 2 / privacy.told**0.5,
+        residual * residual / 2 / privacy.told**0.5,
     )
 
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_bytes
 from time import time_ns
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from scipy.special import ndtri
@@ -283,6 +283,14 @@ class Seat:
                 "pays for"
             )
         self._vault[key] = str(before + 1)
+
+    def refuse(self, what: str) -> NoReturn:
+        """Say what the server asked for.
+
+        Raises:
+            ServerError: Always.
+        """
+        raise self._refusal(what)
 
     def normal(self, count: int) -> Floats:
         """Numbers of a standard normal distribution that nobody else can know."""

@@ -367,6 +367,8 @@ class Secure(Wrapped):
         before, since = memory.inner, memory.asked
         if ask.again:
             before, since = memory.before, memory.asked_before
+        if self.method.silent and type(inner) in OWN:
+            seat.refuse("for losses without noise, which no privacy budget pays for")
         if begins(inner) or type(inner) in OWN:
             since = None  # what is remembered of earlier rounds is each site's own
         earlier = b"" if since is None else rows(since[None])[0]
@@ -382,6 +384,8 @@ class Secure(Wrapped):
         size = points.shape[1]
         layout = Layout.of(expected(self.method, inner, size))
         noise = self.method.noise(inner, size)
+        if not all(bool(std.isfinite().all()) for std in noise.values()):
+            seat.refuse("for a sum whose bounds or noise are not finite")
         fractions = layout.fractions({}, noise)
         for i, each in enumerate(layout.parts):
             if each.name not in noise:

@@ -26,7 +26,7 @@ from fedsciml.residual import System
 from fedsciml.wrappers._masked import At, Keys, Open, Part
 from fedsciml.wrappers.secure import Secure
 
-ROUNDS, BAD = 4, 2
+ROUNDS, BAD = 3, 2
 """Rounds of a run, and the one with a fault."""
 
 RULES = Rules(min_clients=3)
@@ -37,8 +37,12 @@ NAMES: dict[str, dict[str, object]] = {
     "gradient_only": {},
 }
 
-SOME = [(1,), (1, 3)]
+SLOW = pytest.mark.slow
+
+SOME = [pytest.param((1,), marks=SLOW), (1, 3)]
 """Of five clients, those that are gone."""
+
+EACH = ["fipa", *(pytest.param(name, marks=SLOW) for name in NAMES if name != "fipa")]
 
 
 @cache
@@ -114,7 +118,7 @@ def dropped(result: Result) -> dict[int, set[int]]:
     return {x.round: {int(m) for m in x.dropped} for x in result.history if x.dropped}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("missing", SOME)
 @pytest.mark.parametrize("number", [1, 2])
 def test_clients_that_are_gone_after_masking_cost_nothing(
@@ -129,9 +133,9 @@ def test_clients_that_are_gone_after_masking_cost_nothing(
     assert [x.loss for x in result.history] == [x.loss for x in clean(name).history]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("missing", SOME)
-@pytest.mark.parametrize("kind", [Keys, Part])
+@pytest.mark.parametrize("kind", [pytest.param(Keys, marks=SLOW), Part])
 def test_clients_that_are_gone_before_are_not_in_the_sum(
     name: str, missing: tuple[int, ...], kind: type[Record]
 ) -> None:
@@ -160,7 +164,7 @@ def test_clients_that_are_gone_before_are_not_in_the_sum(
     assert not result.absent
 
 
-@pytest.mark.parametrize("name", ["fipa", "gradient_only"])
+@pytest.mark.parametrize("name", ["fipa", pytest.param("gradient_only", marks=SLOW)])
 @pytest.mark.parametrize("missing", SOME)
 def test_clients_that_are_gone_at_the_candidates_end_the_round(
     name: str, missing: tuple[int, ...]
@@ -187,7 +191,7 @@ def test_the_run_ends_where_all_are_needed_and_one_is_gone() -> None:
         trained(Late("fipa", (1,), Part, 1), rules=Rules())
 
 
-@pytest.mark.parametrize("kind", [Keys, Part, Open])
+@pytest.mark.parametrize("kind", [pytest.param(Keys, marks=SLOW), Part, Open])
 def test_patience_waits_for_who_is_gone_and_loses_nothing(kind: type[Record]) -> None:
     first = 1 if kind is Keys else BAD
     missing = (1, 2, 4) if kind is Open else (1,)
@@ -211,7 +215,9 @@ def test_patience_waits_for_who_is_gone_and_loses_nothing(kind: type[Record]) ->
     assert torch.equal(reached.state.theta, clean("fipa").theta)
 
 
-@pytest.mark.parametrize("rounds", [range(2, 4), range(2, 99)])
+@pytest.mark.parametrize(
+    "rounds", [range(2, 4), pytest.param(range(2, 99), marks=SLOW)]
+)
 def test_a_client_may_be_away_and_come_back(rounds: range) -> None:
     method = Secure(plain("fipa")).bound(cut(5))
     clients = Faulty(cut(5), method, away={1: rounds, 3: rounds})
@@ -297,8 +303,10 @@ def alike(found: Result, expected: Result, far: float) -> None:
     assert (found.theta - expected.theta).norm() <= far * expected.theta.norm()
 
 
-@pytest.mark.parametrize("answers", [0, 3])
-@pytest.mark.parametrize("factor", [1e30, 1e12, 1e-30, 0.0])
+@pytest.mark.parametrize("answers", [pytest.param(0, marks=SLOW), 3])
+@pytest.mark.parametrize(
+    "factor", [1e30, *(pytest.param(x, marks=SLOW) for x in (1e12, 1e-30, 0.0))]
+)
 @pytest.mark.parametrize("name", ["gradient_only", "fedavg"])
 def test_numbers_of_another_size_are_added_as_they_are(
     name: str, factor: float, answers: int
@@ -311,7 +319,7 @@ def test_numbers_of_another_size_are_added_as_they_are(
     alike(found, expected, 1e-9)  # measured 2e-13
 
 
-@pytest.mark.parametrize("size", [1e6, 1e15])
+@pytest.mark.parametrize("size", [pytest.param(1e6, marks=SLOW), 1e15])
 def test_a_client_with_data_of_another_size_is_no_liar(size: float) -> None:
     pde, ends = cut(5).terms
 
@@ -328,7 +336,7 @@ def test_numbers_that_fit_no_unit_end_the_run_with_what_they_are() -> None:
         run(cut(3), method, 2)
 
 
-@pytest.mark.parametrize("bad", [math.inf, math.nan])
+@pytest.mark.parametrize("bad", [math.inf, pytest.param(math.nan, marks=SLOW)])
 def test_a_candidate_that_one_client_cannot_use_is_not_taken(bad: float) -> None:
     def fault(answer: Any) -> Any:  # noqa: ANN401
         if not hasattr(answer, "losses"):
@@ -349,7 +357,7 @@ def test_what_must_be_finite_and_is_not_is_said_by_the_client() -> None:
         run(cut(3), method, 2)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_a_run_in_single_precision_is_the_plain_one_to_its_rounding(name: str) -> None:
     found, expected = (
         run(cut(3), method, 2, dtype=torch.float32)
@@ -359,7 +367,7 @@ def test_a_run_in_single_precision_is_the_plain_one_to_its_rounding(name: str) -
     alike(found, expected, 1e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_sums_that_are_zero_are_zero(name: str) -> None:
     """No unit is fine enough for zero: it is not asked for for ever."""
     zero = scaled(0.0, "loss", "losses", "gradient", "gramian", "target", "products")
@@ -370,14 +378,13 @@ def test_sums_that_are_zero_are_zero(name: str) -> None:
 
 LIES: dict[str, Spoiling] = {
     "a gramian of the other sign": scaled(-1.0, "gramian"),
-    "a gramian that is too large": scaled(1e-6, "loss", "target"),
     "a target that is too long": scaled(1000.0, "target"),
     "a loss below zero": scaled(-1.0, "loss"),
     "everything of the other sign": scaled(-1.0),
 }
 
 
-@pytest.mark.parametrize("name", [name for name in LIES if "too large" not in name])
+@pytest.mark.parametrize("name", LIES)
 def test_of_four_clients_a_liar_ends_the_run(name: str) -> None:
     method = Secure(lying(plain("fipa"), {2: LIES[name]}))
     with pytest.raises(Inconsistent, match="breaks a law that every sum of honest"):
@@ -385,7 +392,7 @@ def test_of_four_clients_a_liar_ends_the_run(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in LIES if "too large" not in name])
+@pytest.mark.parametrize("name", LIES)
 def test_of_nine_clients_a_liar_is_found_and_asked_no_more(name: str) -> None:
     found(name, 4, 12)
 
@@ -411,23 +418,17 @@ def found(name: str, liar: int, rounds: int) -> None:
         assert result.loss < 0.1 * result.history[0].loss
 
 
-HONEST = ["scalar", "system", "inverse"]
-
-
-@pytest.mark.parametrize("name", HONEST[1:2])
-def test_honest_clients_are_never_objected_to(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    never_objected(name, 0, 5, monkeypatch)
+def test_honest_clients_are_never_objected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    never_objected("system", 0, 3, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", CASES)
 def test_honest_clients_are_never_objected_to_in_long_runs(
-    name: str, seed: int, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    never_objected(name, seed, 25, monkeypatch)
+    for seed in range(3):
+        never_objected(name, seed, 8, monkeypatch)
 
 
 def never_objected(
@@ -435,10 +436,10 @@ def never_objected(
 ) -> None:
     edges = replace(sampled(CASES[name]()), partition=strips([0, 0.3, 0.6, 1]))
     said: list[str] = []
-    objection = Secure._wrong
+    law = Secure._wrong
 
     def kept(self: Secure, inner: Any, told: Any) -> str:  # noqa: ANN401
-        if wrong := objection(self, inner, told):
+        if wrong := law(self, inner, told):
             said.append(wrong)
         return wrong
 
@@ -447,7 +448,7 @@ def never_objected(
     assert not said
 
 
-@pytest.mark.parametrize("name", ["fipa", "scaffold"])
+@pytest.mark.parametrize("name", ["fipa", pytest.param("scaffold", marks=SLOW)])
 def test_a_run_that_was_killed_ends_as_if_it_were_not(
     name: str, tmp_path: Path
 ) -> None:

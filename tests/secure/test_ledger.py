@@ -68,15 +68,15 @@ def test_vectors_are_each_site_s_own() -> None:
     assert not (a == b).any()
 
 
-@pytest.mark.parametrize("parties", range(3, 40))
-def test_two_sites_at_least_are_in_one_opened_sum_and_in_no_other(parties: int) -> None:
+def test_two_sites_at_least_are_in_one_opened_sum_and_in_no_other() -> None:
     """So no combination of sums near one point is of a single site.
 
     Whoever opened a sum is in no other one there, and those who did are in it with the
     same factor.
     """
-    assert threshold(parties) >= 2
-    assert 2 * threshold(parties) > parties
+    for parties in range(3, 200):
+        assert threshold(parties) >= 2
+        assert 2 * threshold(parties) > parties
 
 
 def test_a_step_that_leads_back_near_another_sum_is_refused() -> None:
@@ -105,7 +105,7 @@ def test_a_sum_that_was_not_opened_stands_in_nobody_s_way() -> None:
             party.shares(roster, late, [m], b"whole")
 
 
-@pytest.mark.parametrize("sites", [5, 6, 7])
+@pytest.mark.parametrize("sites", [5, 7])
 def test_a_server_that_tells_sites_apart_gets_no_difference_of_one(sites: int) -> None:
     """It opens a sum by as few sites as it can, and tells the others it was given up.
 
@@ -116,7 +116,7 @@ def test_a_server_that_tells_sites_apart_gets_no_difference_of_one(sites: int) -
     masked = party.masked(range(sites), points=x)
     givers = range(threshold(sites))
     party.shares(roster, masked, givers)
-    for count in range(3, sites):
+    for count in (3, sites - 1):
         for some in combinations(range(sites), count):
             if set(some) & set(givers):
                 party.session(some)

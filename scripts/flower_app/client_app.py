@@ -106,6 +106,7 @@ def method_of(run: Config) -> Method:
             "compress": str(run["compression"]),
             "secure": bool(run["secure"]),
             "groups": int(run["groups"]),
+            "dp": str(run["dp"]) or None,
         },
     )
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedsciml.linalg.sketch import Sketch
 from fedsciml.linalg.solve import Spectrum, spectrum
-from fedsciml.policies.hindsight import FACTOR, ROSE, Hindsight, State
+from fedsciml.policies.hindsight import FACTOR, HIGHEST, ROSE, Hindsight, State
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -43,6 +43,8 @@ def test_damping_follows_what_a_step_did_of_what_it_promised(
     step, second = taken(policy, 10.0 - part * first.predicted, first)
     assert second.mu == pytest.approx(factor * first.mu, rel=1e-12)
     assert torch.allclose(step, problem().step(second.mu))
+    _, high = taken(policy, 10.0, replace(first, mu=HIGHEST * problem().top ** 2))
+    assert high.mu == HIGHEST * problem().top ** 2
     least = policy.floor**2 * problem().top ** 2
     _, low = taken(policy, 0.0, replace(first, mu=least, predicted=0.0))
     assert low.mu == least
@@ -50,7 +52,7 @@ def test_damping_follows_what_a_step_did_of_what_it_promised(
 
 @pytest.mark.parametrize("length", [1.0, 0.5])
 def test_after_a_step_that_is_taken_back_stands_the_shorter_one(length: float) -> None:
-    policy = Hindsight(length=length)
+    policy = Hindsight(damping=1e-3, length=length)
     step, first = taken(policy, 1.0, policy.start(EPS))
     back, second = taken(policy, 1.1 * ROSE, first)
     shorter = length * problem().step(FACTOR**2 * first.mu)

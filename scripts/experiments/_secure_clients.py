@@ -120,6 +120,7 @@ class Liars(Patchy):
         honest = self.method
         assert isinstance(honest, Secure)
         own = honest.method
+        assert isinstance(own, Shared)
         kept = {f.name: getattr(own, f.name) for f in fields(own)}
         found: dict[int, Reply | Exception] = {}
         for m, memory in memories.items():

@@ -141,11 +141,11 @@ def wire(problem: Problem, seed: int, games: int) -> Wire:
     own, other = (layout.packed(a, fractions, len(counts), {}) for a in answers[:2])
     seat, right = secure.seats[0] if secure.seats else None, 0
     assert seat is not None
-    random = Generator().manual_seed(seed)
+    random, size_of = Generator().manual_seed(seed), float(theta.norm())
     for _ in range(games):
         truth = int(torch.randint(2, (), generator=random))
         message = seat.masked(
-            token_bytes(WORD), (own, other)[truth], theta[None], float(theta.norm())
+            token_bytes(WORD), b"", (own, other)[truth], theta[None], size_of
         )
         rest = [
             abs(ring.decode(ring.added(message.numbers, ring.negative(x)), 64)).sum()
@@ -256,6 +256,6 @@ def _measure(functions: Tensor, moments: Tensor) -> Tensor:
 
 
 def _grid() -> Tensor:
-    """Points [SIDE^2, 2] of Gauss and Legendre: a smooth function is what it is there."""
+    """Points [SIDE^2, 2] of Gauss and Legendre, which tell all of smooth functions."""
     axis = torch.from_numpy(np.polynomial.legendre.leggauss(SIDE)[0] / 2 + 0.5)
     return torch.cartesian_prod(axis, axis)

@@ -75,7 +75,6 @@ Lie = Callable[[Sums], Sums]
 LIES: dict[str, Lie] = {
     "-G": lambda told: replace(told, gramian=-told.gramian),
     "-t": lambda told: replace(told, target=-told.target),
-    "t times 20": lambda told: replace(told, target=20 * told.target),
     "loss 0": lambda told: replace(told, loss=0.0),
     "G and t times 20": lambda told: replace(
         told, gramian=20 * told.gramian, target=20 * told.target, loss=20 * told.loss

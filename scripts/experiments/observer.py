@@ -68,11 +68,13 @@ def square(n: int, generator: Generator) -> Tensor:
     return uniform(n, [0, 0], [1, 1], generator)
 
 
-def federation(points: int, seed: int, others: int = OTHERS) -> Problem:
-    """Client 0 with so many sensors, and the three others."""
+def federation(
+    points: int, seed: int, others: int = OTHERS, clients: int = 4
+) -> Problem:
+    """Client 0 with so many sensors, and the others."""
     random = Generator().manual_seed(seed)
     places, values = [], []
-    for n in (points, others, others, others):
+    for n in (points, *[others] * (clients - 1)):
         x = square(n, random)
         noise = torch.randn(n, generator=random, dtype=x.dtype)
         places.append(x)
@@ -81,7 +83,7 @@ def federation(points: int, seed: int, others: int = OTHERS) -> Problem:
         "sensors",
         NETWORK,
         [Term("sensors", given, places, values, sample=square)],
-        explicit(4),
+        explicit(clients),
         coordinates="xy",
     )
 
@@ -150,9 +152,9 @@ def measure(points: int, sketch: str, seed: int) -> Entry:
     y = torch.cat(
         [truth.target.flatten() for truth in truths if truth.target is not None]
     )
-    found = _compared(*guessed(seen), x, y)
+    found = compared(*guessed(seen), x, y)
     if sketch in ("default", *SHARED):
-        fits = _compared(*fitted(seen), x, y)
+        fits = compared(*fitted(seen), x, y)
         found |= {f"fitted_{key}": value for key, value in fits.items()}
         found["directions"] = seen.sketch.factor.shape[1]
     error = own_model(seen, own) - field(own)
@@ -165,7 +167,7 @@ def measure(points: int, sketch: str, seed: int) -> Entry:
     }
 
 
-def _compared(guesses: Tensor, values: Tensor, x: Tensor, y: Tensor) -> Entry:
+def compared(guesses: Tensor, values: Tensor, x: Tensor, y: Tensor) -> Entry:
     """Share of the points x that guesses are near to, and errors."""
     distance, nearest = (x[:, None] - guesses).norm(dim=-1).min(1)
     hit = distance <= NEAR

@@ -120,7 +120,7 @@ def _seat(
         )
     try:
         private = identity.read(Path(str(node["identity"])))
-        return Seat(client, private, known, vault, common)
+        return Seat(client, private, known, vault, common, bool(node.get("one-set")))
     except SiteError:
         raise
     except ValueError as error:

@@ -10,7 +10,7 @@ sum takes part in sums over another set only where its points are farther than `
 That holds against a server that asks where its method leads. One that chooses points
 finds others, far away, at which sums say the same: with the units of a layer in another
 order the network is the same function. Against it only sums over one set help, from the
-first to the last.
+first to the last: then the size of theta is given as infinite.
 
 Points are kept as products with ``PRODUCTS`` random vectors that the site alone knows:
 |P (x - y)|^2 / PRODUCTS is |x - y|^2 to a quarter or so (Johnson, Lindenstrauss 1984).

@@ -17,6 +17,7 @@ turns its other memories back does not turn back this.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from secrets import token_bytes
 from time import time_ns
 from typing import NamedTuple, NoReturn
@@ -87,6 +88,8 @@ class Seat:
         common: What all sites were told alike of the run. Where it is not the same, the
             masks do not cancel, and the sites do not open: of one that the server told
             something else, such as that its rows do not count, it would learn the rest.
+        faithful: Whether the site takes part in sums over one set of sites for ever,
+            and not only near the points of earlier ones, see ``ledger``.
 
     Raises:
         ValueError: If the site is not among the identities.
@@ -99,8 +102,9 @@ class Seat:
         identities: Mapping[int, bytes],
         vault: Vault | None = None,
         common: bytes = b"",
+        faithful: bool = False,
     ) -> None:
-        self._common = common
+        self._common, self._faithful = common, faithful
         self.number, self._identity = number, identity
         self._identities = dict(identities)
         self._vault: Vault = {} if vault is None else vault
@@ -196,30 +200,31 @@ class Seat:
             numbers: What the site adds, shape [N, 2].
             points: At which it was computed, shape [n, p].
             size: |theta|.
-            releases: Sums with noise, of which this is one, that the site opens of a
+            releases: Sums with noise, of which this is one, that the site masks in a
                 run; None for a sum without noise.
 
         Raises:
-            ServerError: If it was masked before, or its difference to an earlier sum
-                would tell what some of the sites told.
+            ServerError: If it was masked before, its difference to an earlier sum would
+                tell what some of the sites told, or the budget of privacy is spent.
         """
         _, members, session, pairs = self._session()
         key = _SUM + name.hex()
         if key in self._vault:
             raise self._refusal("twice for its part of the same sum")
         products = self._ledger.products(points)
-        other = self._ledger.beside(members, products, size)
+        far = inf if self._faithful else size
+        other = self._ledger.beside(members, products, far)
         if other is not None:
             raise self._refusal(
                 f"for a sum over the sites {members} close to a point where it was "
                 f"given one over {other}: their difference would give sites away. "
                 "Wait for the same sites, or begin another run from another seed"
             )
+        self._release(releases)
         seed, count = token_bytes(shamir.SECRET), len(numbers)
         shares = shamir.shared(seed, len(members), threshold(len(members)))
         mine = shares[members.index(self.number)]
-        kept = mine.hex(), written(products), about.hex(), releases
-        self._vault[key] = json.dumps(kept)
+        self._vault[key] = json.dumps([mine.hex(), written(products), about.hex()])
         purpose = session, name, about
         total = ring.added(numbers, keys.stream(self_key(seed, session), count))
         letters = []
@@ -244,13 +249,13 @@ class Seat:
 
         Raises:
             ServerError: If the site did not mask such a sum in this session, or
-                a letter is no member's, or the budget of privacy is spent.
+                a letter is no member's.
         """
         _, members, session, pairs = self._session()
         key = _SUM + name.hex()
         if key not in self._vault:
             raise self._refusal("to open a sum of which it has masked none")
-        own, points, about, releases = json.loads(self._vault[key])
+        own, points, about = json.loads(self._vault[key])
         if len(letters) != len(members):
             raise self._refusal("to open a sum without the shares of all sites in it")
         purpose, found = (session, name, bytes.fromhex(about)), list[bytes]()
@@ -266,13 +271,15 @@ class Seat:
                 )
             found.append(share)
         if points:
-            self._release(releases)
             self._ledger.opened(members, read(points))
-            self._vault[key] = json.dumps([own, "", about, None])
+            self._vault[key] = json.dumps([own, "", about])
         return found
 
     def _release(self, most: int | None) -> None:
-        """Count a sum with noise, by runs of the same configuration."""
+        """Count a sum with noise, by runs of the same configuration.
+
+        Masked is spent: others may open a sum without asking this site.
+        """
         if most is None:
             return
         key = _RELEASES + keys.digest(self._common).hex()

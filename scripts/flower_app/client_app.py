@@ -18,6 +18,7 @@ The keys of the run config are in pyproject.toml; those of a site's node config 
     identities       list of all sites' public ones, a line each in the order of
                      partition-id
     secure           true: the site takes part in secure sums alone
+    one-set          true: in sums over one set of sites alone, in all runs
 """
 
 from collections.abc import Mapping

@@ -372,7 +372,18 @@ def test_sums_near_one_point_are_over_the_same_sites() -> None:
     assert equal(party.sum(range(4), points=1.1 * POINTS), party.plain(range(4)))
 
 
-@pytest.mark.xfail(strict=True, reason="a site counts the sums that it opens itself")
+def test_a_faithful_site_is_in_sums_over_one_set_for_ever() -> None:
+    party = Party(5)
+    private, public = zip(*(keys.identity() for _ in range(5)), strict=True)
+    identities = dict(enumerate(public))
+    party.seats = [Seat(m, private[m], identities, faithful=True) for m in range(5)]
+    party.sum(range(5))
+    party.sum(range(5), points=1.1 * POINTS)
+    party.session(range(4))
+    with pytest.raises(ServerError, match="given one over"):
+        party.masked([0], points=-3 * POINTS)
+
+
 def test_no_site_is_in_more_sums_with_noise_than_are_paid_for() -> None:
     """A server opens each sum by other sites: more than half of them are enough."""
     party, sums = Party(4), 0

@@ -63,8 +63,9 @@ def seated(site: Site, context: Context, totals: list[int]) -> Iterator[None]:
     if not isinstance(method, Secure) or method.seats:
         yield
         return
-    told = sorted(context.run_config.items()), totals
-    common = keys.digest(json.dumps(told).encode())
+    # A run that is resumed is the same run, also where the site counts its releases.
+    told = {**context.run_config, "resume": False}
+    common = keys.digest(json.dumps([sorted(told.items()), totals]).encode())
     with ExitStack() as held:
         vault = _vault(context, site.client, held)
         clients = site.problem.clients

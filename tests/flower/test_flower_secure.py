@@ -347,12 +347,12 @@ class Partial(FaultyGrid):
                 if self.what == "totals":
                     order["totals"] = [10**9, 10**9]
                 else:
-                    self.contexts[2].run_config["learning-rate"] = 1e-9
+                    self.contexts[2].run_config[self.what] = True
             sent += super().push_messages([message])
         return sent
 
 
-@pytest.mark.parametrize("what", ["totals", "run config"])
+@pytest.mark.parametrize("what", ["totals", "method-options"])
 def test_no_sum_is_opened_where_a_site_was_told_something_else(
     what: str, tmp_path: Path
 ) -> None:
@@ -365,3 +365,12 @@ def test_no_sum_is_opened_where_a_site_was_told_something_else(
     with pytest.raises(RuntimeError, match="site [0-4] did not write"):
         federation.advance(federation.start(theta(problem()), 0))
     assert not list(tmp_path.glob("memory*/vault-*/ledger.points*"))
+
+
+def test_a_resumed_run_is_the_same_run(tmp_path: Path) -> None:
+    grid = Partial(problem(), secure("gradient_only"), configs=nodes(tmp_path))
+    grid.what = "resume"
+    local, before, _ = sound("gradient_only")
+    federation = Federation(problem(), local.method, grid.connected())
+    found = advanced(federation, theta(problem()))
+    assert torch.equal(found.state.theta, before.state.theta)

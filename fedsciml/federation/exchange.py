@@ -291,25 +291,21 @@ class _Asking:
 
     def evaluated(self, held_out: bool) -> list[float] | None:
         """Sums of losses at the model, where no client tells its own; or None."""
-        begun = self.since.state
-        for state in (begun, self.method.again(begun)):
-            exchanges = self.method.evaluation(state, held_out)
-            assert exchanges is not None
-            members = self.here()
-            sizes: dict[int, dict[str, int]] = {m: {} for m in members}
-            try:
-                ask = next(exchanges)
-                while True:
-                    came = self.came(ask, state, members, sizes)
-                    asked = sum(reaches(ask, m) for m in members)
-                    if len(came) < self.method.needed(ask, asked):
-                        break
-                    ask = exchanges.send(came)
-            except StopIteration as end:
-                found: list[float] | None = end.value
-                if found is not None:
-                    return found
-        return None
+        state, members = self.since.state, self.here()
+        exchanges = self.method.evaluation(state, held_out)
+        assert exchanges is not None
+        sizes: dict[int, dict[str, int]] = {m: {} for m in members}
+        try:
+            ask = next(exchanges)
+            while True:
+                came = self.came(ask, state, members, sizes)
+                asked = sum(reaches(ask, m) for m in members)
+                if len(came) < self.method.needed(ask, asked):
+                    return None
+                ask = exchanges.send(came)
+        except StopIteration as end:
+            found: list[float] | None = end.value
+            return found
 
     def came(
         self,

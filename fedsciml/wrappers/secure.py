@@ -23,7 +23,7 @@ where the set changes the model is first moved by ``STEP`` times that distance, 
 direction that is drawn: some digits are lost, and found again.
 """
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -291,13 +291,13 @@ class Secure(Wrapped):
         }
 
     def _doubts(
-        self, doubted: list[int], session: Mapping[str, Members], bad: Iterable[int]
+        self, doubted: list[int], session: Mapping[str, Members], bad: Mapping[int, str]
     ) -> list[int]:
         """Who may lie, after a round with these bad groups: those in all of them."""
         for g in sorted(bad):
             members = session[str(g)].numbers.tolist()
             doubted = [m for m in members if m in doubted] or members
-        return doubted if list(bad) else []
+        return doubted if bad else []
 
     def _sets(self, session: Mapping[str, Members]) -> Tensor:
         """The group of each client, -1 for none."""

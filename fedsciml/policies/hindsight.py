@@ -41,7 +41,7 @@ decides whether they kept it: without this bound two of five starts of sine4 at 
 2 stayed where they were."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class State:
     """The damping, and what the last step promised.
 

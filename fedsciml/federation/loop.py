@@ -23,7 +23,7 @@ from fedsciml.federation.exchange import Federation
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.participation import Rules
-from fedsciml.federation.review import review
+from fedsciml.federation.review import exposed, review
 from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Method, payload, unique
 from fedsciml.network.jet import Jet
@@ -267,6 +267,8 @@ def run(
     directory = record.directory if record else None
     dropped = any(line.dropped for line in history)
     ended += review(problem, history, federation.terms if dropped else {})
+    if bound.sums_only:
+        ended += exposed(history, bound.least)
     if held_out and held_out.warning:
         ended.append(held_out.warning)
     for warning in ended:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from fedsciml.federation.history import Round
 from fedsciml.methods import EARLY
@@ -57,6 +58,28 @@ def review(
         *_outside(history),
         *_unlike(history),
         *_standing(history),
+    ]
+
+
+def exposed(history: Sequence[Round], least: int) -> list[str]:
+    """Whom secure sums give away: their difference tells what few clients told.
+
+    Args:
+        history: Of a run of secure sums.
+        least: Fewest clients whose sum may be known.
+    """
+    found = set[str]()
+    for before, after in pairwise(history):
+        changed = before.dropped.keys() ^ after.dropped.keys()
+        if 0 < len(changed) < least:
+            found |= changed
+    if not found:
+        return []
+    return [
+        f"Client(s) {', '.join(sorted(found, key=int))} left or came back alone: from "
+        "the sums before and after a curious server can work out what they told. Where "
+        "that matters, run again with all of them from another seed, with patience, or "
+        "with differential privacy."
     ]
 
 

@@ -228,6 +228,14 @@ def test_a_client_may_be_away_and_come_back(rounds: range) -> None:
     assert not {*result.absent} - {"1", "3"}
 
 
+def test_who_leaves_alone_is_told_to_be_given_away() -> None:
+    result = trained(Late("fedavg", (1,), Part, 1))
+    told = [text for text in result.warnings if "left or came back alone" in text]
+    assert len(told) == 1
+    assert told[0].startswith("Client(s) 1 left")
+    assert not any("left or came back" in text for text in clean("fedavg").warnings)
+
+
 def test_a_client_that_is_gone_at_the_end_leaves_the_last_known_loss() -> None:
     method = Secure(plain("fipa")).bound(cut(5))
 

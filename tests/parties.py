@@ -59,10 +59,9 @@ class Party:
         about: Mapping[int, bytes] | None = None,
     ) -> dict[int, Masked]:
         """The parts of these sites."""
-        size = float(points.norm(dim=1).min())
         return {
             m: self.seats[m].masked(
-                name, (about or {}).get(m, ABOUT), self.truth[m], points, size
+                name, (about or {}).get(m, ABOUT), self.truth[m], points
             )
             for m in members
         }

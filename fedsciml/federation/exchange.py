@@ -113,6 +113,12 @@ class Federation:
                 f"With staleness {staleness} a sketch stands in for an absent client, "
                 f"but all {clients} are needed; allow fewer, or leave staleness out."
             )
+        blind = self.rules.outlier < math.inf or self.rules.drop_suspects
+        if blind and self.method.sums_only:
+            raise ValueError(
+                "Of secure sums no client's upload is seen, so that none can be held "
+                "against the others': leave out outlier and drop_suspects."
+            )
         if staleness and not self.method.stands_in:
             raise ValueError(
                 f"Method {self.method.name} as it is here cannot stand in for an "

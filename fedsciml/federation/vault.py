@@ -31,8 +31,9 @@ class Vault(MutableMapping[str, str]):
             raise KeyError(key) from None
         except UnicodeDecodeError as error:
             raise SiteError(
-                f"{key}{_END}, in the site's vault, is damaged. Put back the vault as "
-                "it was, or begin anew with another identity and an empty one."
+                f"{key}{_END}, in the site's vault, is damaged. An older copy "
+                "would forget what the site told: begin anew with another identity and "
+                "an empty vault."
             ) from error
 
     def __setitem__(self, key: str, word: str) -> None:

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
-from flwr.app import ConfigRecord, Context
+from flwr.app import Context
 from flwr.app import UserConfig as Config
 
 from fedsciml.federation.files import locked
@@ -38,10 +37,10 @@ def admitted(method: Method, node: Config, client: int, clients: int) -> Method:
         return method
     if method.seats is not None:
         return method
-    if node.get("secure") and not node.get("memory"):
+    if not node.get("memory"):
         raise SiteError(
-            "With secure=true a site's node config needs memory, a directory: of what "
-            "it told in one run it must know in the next."
+            "For secure sums a site's node config needs memory, a directory: what it "
+            "told in one message or run it must know in the next."
         )
     _seat(node, client, clients, {})
     return replace(method, seats=())
@@ -75,17 +74,13 @@ def seated(site: Site, context: Context, totals: list[int]) -> Iterator[None]:
         yield
 
 
-def _vault(context: Context, client: int, held: ExitStack) -> ledger.Vault:
+def _vault(context: Context, client: int, held: ExitStack) -> Vault:
     """Where the site keeps what it told; of files it is the only user until the end.
 
     Two messages at once could have it mask the same sum twice.
     """
-    memory = context.node_config.get("memory")
-    if not memory:
-        if _VAULT not in context.state:
-            context.state[_VAULT] = ConfigRecord()
-        return cast(ledger.Vault, context.state.config_records[_VAULT])
-    vault = Vault(Path(str(memory), f"{_VAULT}-{client}"))
+    memory = str(context.node_config["memory"])
+    vault = Vault(Path(memory, f"{_VAULT}-{client}"))
     vault.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         held.enter_context(locked(vault.directory))
@@ -121,7 +116,15 @@ def _seat(
         )
     try:
         private = identity.read(Path(str(node["identity"])))
-        return Seat(client, private, known, vault, common, bool(node.get("one-set")))
+        return Seat(
+            client,
+            private,
+            known,
+            vault,
+            common,
+            faithful=bool(node.get("one-set")),
+            fewest=int(node.get("least-sites", clients // 2 + 1)),
+        )
     except SiteError:
         raise
     except ValueError as error:

@@ -1,12 +1,12 @@
 """What methods share whose clients train locally and send how far they came."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from torch import Tensor
 
 from fedsciml.methods._base import (
     LOSS,
+    REMEMBERS,
     SHARE,
     Answers,
     Expected,
@@ -58,13 +58,17 @@ class Averaging(Method):
     pooled: bool = False
 
     kinds = (State, Opening, Update, *CARRIED)
-    apart: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
         if not self.server_step > 0:
             raise ValueError(
                 f"The server step must be positive, got {self.server_step}; try 1.0."
             )
+
+    @property
+    def apart(self) -> str | None:
+        """That clients go on from their own states, if they do."""
+        return REMEMBERS if self.local.keep_state else None
 
     @property
     def client(self) -> Parts:

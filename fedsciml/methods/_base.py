@@ -189,6 +189,12 @@ Said = Sequence[tuple[Record, Any]]
 Exchanges = Generator[Record, Answers, tuple[S, Info]]
 """The server's half of a round."""
 
+REMEMBERS = (
+    "its clients remember from round to round, and one whose memory a server turns "
+    "back could be told from the others"
+)
+"""Why a method cannot do with sums."""
+
 Evaluation = Generator[Record, Answers, list[float] | None]
 """Exchanges by which losses are known; None in the end if they are not."""
 

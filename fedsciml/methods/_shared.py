@@ -49,6 +49,7 @@ from fedsciml.methods._anchored import (
 )
 from fedsciml.methods._base import (
     LOSS,
+    REMEMBERS,
     Answers,
     ClientPart,
     Expected,
@@ -154,6 +155,8 @@ class Shared(Fipa):
     @property
     def apart(self) -> str | None:
         """Rows are of one client; so are the sketches that may be fallen back to."""
+        if self.local is not None:
+            return REMEMBERS
         if self.upload == "sums" and not self.fallback:
             return None
         return (

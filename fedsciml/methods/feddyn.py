@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.methods._averaging import Averaging, Update
-from fedsciml.methods._base import Exchanges, Opening, Parts
+from fedsciml.methods._base import REMEMBERS, Exchanges, Opening, Parts
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._local import CARRIED, Carried, Local, train
 from fedsciml.methods._records import Record
@@ -63,6 +63,7 @@ class FedDyn(Averaging):
     name: str = "feddyn"
 
     kinds = (State, Opening, Update, Memory, *CARRIED)
+    apart = REMEMBERS
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fedsciml.methods import _averaging, fedavg
 from fedsciml.methods._averaging import Averaging
-from fedsciml.methods._base import Exchanges, Expected, Field, Parts
+from fedsciml.methods._base import REMEMBERS, Exchanges, Expected, Field, Parts
 from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._local import CARRIED, Carried, minimise
@@ -70,6 +70,7 @@ class Scaffold(Averaging):
     name: str = "scaffold"
 
     kinds = (State, Opening, Update, Memory, *CARRIED)
+    apart = REMEMBERS
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,12 +5,12 @@ what m alone told; at a theta close by it is nearly that. A rule that allows set
 differ by t sites is not enough: a sum over seven sites less two sums over three of them
 each is the seventh's, and no site can know of all three. So a site that has opened a
 sum takes part in sums over another set only where its points are farther than ``NEAR``
-|theta| from all those of the first one.
+times their norm from all those of the first one.
 
 That holds against a server that asks where its method leads. One that chooses points
 finds others, far away, at which sums say the same: with the units of a layer in another
 order the network is the same function. Against it only sums over one set help, from the
-first to the last: then the size of theta is given as infinite.
+first to the last.
 
 Points are kept as products with ``PRODUCTS`` random vectors that the site alone knows:
 |P (x - y)|^2 / PRODUCTS is |x - y|^2 to a quarter or so (Johnson, Lindenstrauss 1984).
@@ -65,27 +65,31 @@ class Ledger:
         """Keep the points of a sum over these sites."""
         name = _name(members)
         number = sum(1 for _ in self._keys(name))
-        self._vault[_SET + name] = json.dumps(list(members))
         self._vault[f"{_POINTS}{name}.{number}"] = written(products)
+        self._vault[_SET + name] = json.dumps(list(members))
 
     def beside(
-        self, members: Sequence[int], products: Tensor, size: float
+        self, members: Sequence[int], products: Tensor, anywhere: bool = False
     ) -> list[int] | None:
         """Another set over which a sum was opened near one of the points, or None.
 
         Args:
             members: Of the sum that is asked for.
             products: Of its points.
-            size: |theta|.
+            anywhere: Not near a point alone.
         """
+        asked = products.double()
         for key in [k for k in self._vault if k.startswith(_SET)]:
             other: list[int] = json.loads(self._vault[key])
             if other == list(members):
                 continue
-            known = torch.cat([read(self._vault[k]) for k in self._keys(_name(other))])
-            distance = torch.cdist(known.double(), products.double()) / PRODUCTS**0.5
-            if bool((distance <= NEAR * size).any()):
-                return other
+            for word in [self._vault[k] for k in self._keys(_name(other))]:
+                known = read(word).double()
+                size = torch.maximum(known.norm(dim=1)[:, None], asked.norm(dim=1))
+                # Also of what is not a number nothing shows that it is far.
+                far = torch.cdist(known, asked) > NEAR * size
+                if anywhere or not bool(far.all()):
+                    return other
         return None
 
     def _keys(self, name: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ below the size of a quantity and 40 above it, so it need not be known well.
 """
 
 import math
+from secrets import token_bytes
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,12 @@ def added(*terms: Numbers) -> Numbers:
         low = low + term[:, 0]
         high = high + term[:, 1] + (low < term[:, 0])
     return np.stack([low, high], axis=-1)
+
+
+def uniform(count: int) -> Numbers:
+    """Elements that nobody can know, shape [count, 2]."""
+    data = np.frombuffer(token_bytes(count * BYTES), "<u8")
+    return data.astype(np.uint64).reshape(count, 2)
 
 
 def negative(numbers: Numbers) -> Numbers:

@@ -17,7 +17,6 @@ turns its other memories back does not turn back this.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from secrets import token_bytes
 from time import time_ns
 from typing import NamedTuple, NoReturn
@@ -90,6 +89,8 @@ class Seat:
             something else, such as that its rows do not count, it would learn the rest.
         faithful: Whether the site takes part in sums over one set of sites for ever,
             and not only near the points of earlier ones, see ``ledger``.
+        fewest: Fewest sites of a sum, at least ``FEWEST``. The server says who they
+            are, and may choose those that tell it all.
 
     Raises:
         ValueError: If the site is not among the identities.
@@ -103,8 +104,10 @@ class Seat:
         vault: Vault | None = None,
         common: bytes = b"",
         faithful: bool = False,
+        fewest: int = FEWEST,
     ) -> None:
         self._common, self._faithful = common, faithful
+        self._fewest = max(fewest, FEWEST)
         self.number, self._identity = number, identity
         self._identities = dict(identities)
         self._vault: Vault = {} if vault is None else vault
@@ -139,10 +142,12 @@ class Seat:
         members = roster.members
         if len(set(members)) < len(members):
             raise self._refusal("for a sum that has a site in it twice")
-        if len(members) < FEWEST:
+        if len(members) < self._fewest:
             raise self._refusal(
-                f"for a sum over {len(members)} sites; it takes at least {FEWEST}"
+                f"for a sum over {len(members)} sites; it takes at least {self._fewest}"
             )
+        if members != sorted(members):
+            raise self._refusal("for a sum over sites that are not in their order")
         seen = {int(m): n for m, n in json.loads(self._vault.get(_SEEN, "{}")).items()}
         for advert in roster.adverts:
             known = self._identities.get(advert.number)
@@ -187,7 +192,6 @@ class Seat:
         about: bytes,
         numbers: Numbers,
         points: Tensor,
-        size: float,
         releases: int | None = None,
     ) -> Masked:
         """This site's part of a sum.
@@ -199,7 +203,6 @@ class Seat:
                 is asked for something else than the others would be told apart.
             numbers: What the site adds, shape [N, 2].
             points: At which it was computed, shape [n, p].
-            size: |theta|.
             releases: Sums with noise, of which this is one, that the site masks in a
                 run; None for a sum without noise.
 
@@ -212,8 +215,9 @@ class Seat:
         if key in self._vault:
             raise self._refusal("twice for its part of the same sum")
         products = self._ledger.products(points)
-        far = inf if self._faithful else size
-        other = self._ledger.beside(members, products, far)
+        if not bool(points.isfinite().all()):
+            raise self._refusal("for a sum at a point that is not finite")
+        other = self._ledger.beside(members, products, self._faithful)
         if other is not None:
             raise self._refusal(
                 f"for a sum over the sites {members} close to a point where it was "

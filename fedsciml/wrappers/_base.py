@@ -146,6 +146,19 @@ class Wrapped(Method):
         return replace(state, inner=self.method.renewed(state.inner))
 
 
+def check_inner(method: Method) -> None:
+    """Refuse what a wrapper cannot stand around.
+
+    Raises:
+        ValueError: If it is a method of secure sums.
+    """
+    if method.sums_only:
+        raise ValueError(
+            "Secure sums stand around all other wrappers, or they would hide nothing: "
+            "write Secure(Warmup(...)), not Warmup(..., Secure(...))."
+        )
+
+
 def bare(ask: Record) -> Record:
     """An ask without a wrapper's around it."""
     return ask.ask if isinstance(ask, AskAround) else ask

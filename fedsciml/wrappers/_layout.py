@@ -1,7 +1,9 @@
 """Answers as numbers of a ring, and their sum as the answer of all.
 
-Beside what adds up stand counters: of each field how many clients have a number there
-that does not fit its unit; where the field is about candidate steps, of each of them.
+Beside what adds up stand marks: of each field, or of each candidate step that it is
+about, zero where the numbers of all clients fit their unit. A client whose number does
+not fit adds uniform ones, to the mark and in place of the field: its size shows that it
+is too large, and neither whose it is nor what the others told.
 Losses of candidates are there in a fine unit and in a coarse one: in one round some are
 1e-27 and some 1e2, and a step may be taken across the second to reach the first.
 """
@@ -35,6 +37,9 @@ DEEPER = 120
 
 ENOUGH = 30
 """Bits of a sum that need not be asked for again in a finer unit."""
+
+MOST = 900
+"""Fraction bits, at most, and at least with the other sign: what doubles can have."""
 
 NOISE = 20
 """Bits of a number below the size of noise that is added to it."""
@@ -120,7 +125,7 @@ class Layout(NamedTuple):
             bits = BELOW - sizes[part.key] if part.key in sizes else FIRST
             if part.name in noise:
                 bits = NOISE - _exponent(float(noise[part.name].max()))
-            found.append(bits - COARSE * part.coarse)
+            found.append(min(max(bits - COARSE * part.coarse, -MOST), MOST))
         return found
 
     def packed(
@@ -152,7 +157,13 @@ class Layout(NamedTuple):
             numbers = ring.encode(kept.reshape(-1), bits)
             if part.name in noise:
                 numbers = ring.added(numbers, ring.encode(noise[part.name], bits))
-            found += [ring.encode(np.where(fits, 0.0, 1.0), 0), numbers]
+            marks = ring.encode(np.zeros(part.rows), 0)
+            if not fits.all():
+                # Zeros would leave the sum of the others, and so tell of this client.
+                marks[~fits] = ring.uniform(int((~fits).sum()))
+                lost = np.repeat(~fits, part.length // part.rows)
+                numbers[lost] = ring.uniform(int(lost.sum()))
+            found += [marks, numbers]
         return np.concatenate(found)
 
     def unpacked(
@@ -168,7 +179,7 @@ class Layout(NamedTuple):
         found, over, start = dict[str, Any](), set[str](), 0
         for part, bits in zip(self.parts, fractions, strict=True):
             middle, end = start + part.rows, start + part.rows + part.length
-            wrong = ring.decode(numbers[start:middle], 0) > 0
+            wrong = np.asarray(numbers[start:middle].any(axis=1))
             values = ring.decode(numbers[middle:end], bits).reshape(part.rows, -1)
             start = end
             if part.field.finite:
@@ -219,8 +230,8 @@ def finer(size: int | None, fraction: int) -> int | None:
         size: Exponent of the sum; None if it is zero.
         fraction: Its fraction bits.
     """
-    if size is None:
-        return BELOW - fraction - DEEPER
+    if size is None:  # a sum that is zero is asked for again once in a run
+        return BELOW - fraction - DEEPER if fraction < DEEPER else None
     return size if size + fraction < ENOUGH else None
 
 

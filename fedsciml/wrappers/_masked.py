@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsciml.methods import Opening, Record, flatten
+from fedsciml.methods import Record, flatten
 from fedsciml.secure import keys
 from fedsciml.secure.roster import Advert, Roster
 from fedsciml.secure.seat import Masked
@@ -176,11 +176,6 @@ class Losses(Record):
     trained: float
     fresh: float
     disturbed: float
-
-
-def begins(ask: Record) -> bool:
-    """Whether it is the first of a round, also in what wrappers ask."""
-    return begins(ask.ask) if isinstance(ask, AskAround) else isinstance(ask, Opening)
 
 
 def digest(record: Record, *further: bytes) -> bytes:

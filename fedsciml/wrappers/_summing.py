@@ -2,13 +2,13 @@
 
 from collections.abc import Generator, Mapping
 from secrets import token_bytes
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fedsciml.methods import LOSS, Addressed, Answers, Expected, Method, Record
-from fedsciml.secure.opening import opened
+from fedsciml.secure.opening import UnopenedError, opened
 from fedsciml.secure.seat import Masked
 from fedsciml.wrappers._layout import Layout, finer, wider
 from fedsciml.wrappers._masked import (
@@ -27,6 +27,8 @@ from fedsciml.wrappers._masked import (
 TRIES = 4
 """Sums that are asked for until all numbers fit."""
 
+LARGE = "its numbers fit into no unit that was tried"
+
 WORD = 16
 """Bytes of the name of a sum."""
 
@@ -35,6 +37,16 @@ OWN: dict[type[Record], Expected] = {
     Between: Expected(Losses, dict.fromkeys(("trained", "fresh", "disturbed"), LOSS)),
 }
 """What is asked for besides the method's asks, and what the answers are."""
+
+
+class Lost(NamedTuple):
+    """A sum that is not known, though all clients answered.
+
+    Attributes:
+        why: What is wrong, for a sentence: one of its clients lies.
+    """
+
+    why: str
 
 
 class Summing:
@@ -49,7 +61,7 @@ class Summing:
 
     Attributes:
         sizes: With those of the sums since.
-        asked: Sums that were opened.
+        answered: Asks of which the sum is known.
     """
 
     def __init__(
@@ -62,18 +74,14 @@ class Summing:
     ) -> None:
         self.method, self.size, self.session = method, size, session
         self.rosters = {g: members.roster for g, members in session.items()}
-        self.sizes, self.asked, self._known = dict(sizes or {}), 0, known
+        self.sizes, self.answered, self._known = dict(sizes or {}), 0, known
 
     def ask(
         self, ask: Record, like: Tensor
     ) -> Generator[Record, Answers, dict[int, Any]]:
         """The sum of each group, by its number; none at all if a client is gone.
 
-        None stands for a sum of numbers that are far larger than those of the other
-        groups, or than any unit that was tried: a client of the group lies.
-
-        Raises:
-            UnopenedError: If the clients' shares do not open a sum.
+        A sum may be ``Lost``.
         """
         layout = Layout.of(expected(self.method, ask, self.size))
         noise, before = self.method.noise(ask, self.size), self.sizes
@@ -86,20 +94,24 @@ class Summing:
             masked = {m: upload.masked for m, upload in sent.items()}
             answers = yield self._opens(name, masked)
             shares = {m: rows(answer.shares) for m, answer in answers.items()}
-            self._known, self.asked = True, self.asked + 1
+            self._known = True
             sizes, over = dict[str, int](), list[set[str]]()
             for g, roster in self.rosters.items():
                 given = {m: shares[m] for m in roster.members if m in shares}
-                numbers = opened(roster, masked, given)
+                try:
+                    numbers = opened(roster, masked, given)
+                except UnopenedError as error:
+                    found[int(g)] = Lost(str(error))
+                    continue
                 total, wrong = layout.unpacked(numbers, fractions, like)
                 total = self.method.summed(ask, total, len(roster.members))
-                found[int(g)] = None if wrong else total
+                found[int(g)] = Lost(LARGE) if wrong else total
                 over.append(wrong)
                 for key, size in layout.sizes(total).items():
                     if key not in wrong:
                         sizes[key] = min(size, sizes.get(key, size))
-            if noise:  # asked for again, it would be one more release
-                return found
+            if noise or not over:  # asked for again, noise would be one more release
+                break
             again = dict[str, int]()
             for part, bits in zip(layout.parts, fractions, strict=True):
                 if part.coarse:
@@ -111,10 +123,12 @@ class Summing:
                     again[part.key] = wanted
             if again.keys() <= fine and not all(over):
                 self.sizes = self.sizes | sizes
-                return found
+                break
             self.sizes = self.sizes | sizes | again
             fine |= {key for key in again if not all(key in wrong for wrong in over)}
-        self.sizes = before
+        else:
+            self.sizes = before
+        self.answered += 1
         return found
 
     def _parts(
@@ -122,7 +136,7 @@ class Summing:
     ) -> Addressed:
         """The ask of a sum, to each client."""
         bits = torch.tensor(fractions, dtype=torch.int32, device="cpu")
-        later, again = int(self.asked > 0), int(attempt > 0)
+        later, again = int(self.answered > 0), int(attempt > 0)
         parts: dict[str, Record] = {}
         for g, roster in self.rosters.items():
             members = None if self._known else self.session[g]

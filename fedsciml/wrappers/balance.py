@@ -38,7 +38,7 @@ from fedsciml.methods import (
 from fedsciml.methods import State as _State
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.wrappers._base import AskAround, Wrapped, relayed, unwrapped
+from fedsciml.wrappers._base import AskAround, Wrapped, check_inner, relayed, unwrapped
 
 Balance = Literal["none", "terms", "clients"]
 """What gets the same weight."""
@@ -148,6 +148,7 @@ class Balanced(Wrapped):
     apart = "its rows are scaled by what every client tells of its own"
 
     def __post_init__(self) -> None:
+        check_inner(self.method)
         if self.by not in get_args(Balance):
             raise ValueError(
                 f"Rows are balanced by one of {', '.join(get_args(Balance))}; got "

@@ -53,7 +53,7 @@ from fedsciml.methods._summed import Sums
 from fedsciml.problem import Problem
 from fedsciml.registry import Word, options_of
 from fedsciml.residual import System
-from fedsciml.wrappers._base import Around, Wrapped, relayed
+from fedsciml.wrappers._base import Around, Wrapped, check_inner, relayed
 
 Precision = Literal["float32", "bfloat16"]
 """What numbers are rounded to."""
@@ -107,6 +107,7 @@ class Compressed(Wrapped):
     apart = "uploads under masks cannot be rounded; leave the compression out"
 
     def __post_init__(self) -> None:
+        check_inner(self.method)
         if self.dtype not in get_args(Precision):
             raise ValueError(
                 f"Uploads are rounded to one of {', '.join(get_args(Precision))}; got "

@@ -33,7 +33,14 @@ from fedsciml.methods import (
 )
 from fedsciml.problem import Problem, Rows, Shard, Term
 from fedsciml.residual import System
-from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed, unwrapped
+from fedsciml.wrappers._base import (
+    Around,
+    AskAround,
+    Wrapped,
+    check_inner,
+    relayed,
+    unwrapped,
+)
 
 CANDIDATES = 10
 """Candidates for every new point, in a client's own part."""
@@ -205,12 +212,15 @@ class Resampled(Wrapped):
             lie in a client's part.
     """
 
+    apart = "its clients draw points of their own, and remember them"
+
     every: int = 20
     power: float = 1.0
     offset: float = 1.0
     terms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_inner(self.method)
         if self.every < 1:
             raise ValueError(f"Points last at least 1 round, got every = {self.every}.")
         if not (0 <= self.power < math.inf and 0 <= self.offset < math.inf):

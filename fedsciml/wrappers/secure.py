@@ -16,7 +16,8 @@ one. The sum of the integers is exact, so masks change no bit of theta.
 What cannot be checked of one upload is checked of the sum, which obeys the same laws.
 Where it breaks one, the clients are asked in groups, drawn anew in each round, until
 the bad sums have one client in common, which is asked no more. The price: for these
-rounds the server knows sums over three clients and a few.
+rounds the server knows sums over three clients and a few. One that lies is found so;
+two that lie together may have it thought of a third.
 
 Sites give no sums over different sets of clients near one point (``secure.ledger``). So
 where the set changes the model is first moved by ``STEP`` times that distance, in a
@@ -68,13 +69,12 @@ from fedsciml.wrappers._masked import (
     Part,
     Shares,
     Upload,
-    begins,
     digest,
     packed,
     rows,
     stacked,
 )
-from fedsciml.wrappers._summing import OWN, Summing, expected
+from fedsciml.wrappers._summing import OWN, Lost, Summing, expected
 
 STEP = 2.0
 """Distance by which a model is moved, in those at which sites refuse."""
@@ -89,8 +89,9 @@ class State(Around):
         session: Keys of each group, by its number; None where new ones are needed.
         sizes: Exponent of the last sum of each field.
         sets: Group of each client in the last sums, -1 for none, shape [clients].
-        doubted: Clients one of which lies; empty if none does.
-        why: What was wrong with their sum.
+        doubted: Clients one of which lied; empty if none did.
+        why: What was wrong with the last sum, if something was.
+        lost: Loss of the last round.
     """
 
     seed: int
@@ -100,6 +101,7 @@ class State(Around):
     sets: Tensor | None = None
     doubted: Tensor | None = None
     why: str = ""
+    lost: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,8 @@ class Secure(Wrapped):
 
     def round(self, state: State) -> Exchanges[State]:
         """The method's, on sums."""
-        doubted = [] if state.doubted is None else state.doubted.tolist()
+        doubts = [] if state.doubted is None else state.doubted.tolist()
+        doubted = doubts if state.why else []
         session, known = state.session, True
         if session is None or doubted:
             session, known = (yield from self._gathered(state, doubted)), False
@@ -198,50 +201,45 @@ class Secure(Wrapped):
         summing = Summing(self.method, len(like), session, known, state.sizes)
         exchanges, said = self.method.round(inner), dict[int, list[tuple[Any, Any]]]()
         ask, bad, opening = next(exchanges), dict[int, str](), True
+        missed = False
         while True:
             sums = yield from summing.ask(ask, like)
-            known_bad = len(bad)
             for g, told in sums.items():
                 said.setdefault(g, []).append((ask, told))
                 if g not in bad and (wrong := self._wrong(inner, said[g])):
                     bad[g] = wrong
-            good = {g: told for g, told in sums.items() if g not in bad}
+                    # Of steps a lie tells as little as no answer does.
+                    missed = missed or not opening
+            missed = missed or not sums
+            good = {} if missed else {g: x for g, x in sums.items() if g not in bad}
             if opening and not good:
-                found = [told.loss for told in sums.values() if told is not None]
-                info = Info(sum(found), step=0.0)
+                losses = [x.loss for x in sums.values() if not isinstance(x, Lost)]
+                info = Info(sum(losses, 0.0) or state.lost, step=0.0)
                 break
             try:
-                # A lie about steps tells as much of them as no answer does.
-                ask = exchanges.send(good if opening or len(bad) == known_bad else {})
+                ask = exchanges.send(good)
             except StopIteration as end:
                 inner, info = end.value
                 break
             opening = False
-        doubts = self._doubts(doubted, session, bad)
+        doubts = self._doubts(doubts, session, bad)
         refuted = tuple(doubts) if len(doubts) == 1 else ()
         after = State(
             inner.theta,
             inner,
             state.seed,
             state.round + 1,
-            session,
+            None if doubted else session,
             summing.sizes,
-            sets,
+            # Where nobody told of the steps, it may be since sites refuse near a point.
+            torch.full_like(sets, -1) if missed else sets,
             _integers([] if refuted else doubts),
             next(iter(bad.values()), ""),
+            info.loss,
         )
-        members = {int(g): of.numbers.tolist() for g, of in session.items()}
-        info = replace(
-            info,
-            losses={},
-            gradients={},
-            suspects={m: x for g, x in info.suspects.items() for m in members[g]},
-            against=tuple(m for g in info.against for m in members[g])
-            if len(members) > 1
-            else (),
-            refuted=refuted,
-        )
-        return after, info
+        # What is true of a group is not of each of its clients.
+        nobody: dict[str, Any] = {"losses": {}, "gradients": {}, "suspects": {}}
+        return after, replace(info, **nobody, against=(), refuted=refuted)
 
     def evaluation(self, state: State, held_out: bool) -> Evaluation:
         """The sum of losses at theta, over the clients of the last sums."""
@@ -251,11 +249,10 @@ class Secure(Wrapped):
         ask = Between(state.theta) if held_out else At(state.theta)
         summing = Summing(self.method, len(state.theta), session, known, None)
         sums = yield from summing.ask(ask, state.theta)
-        if not sums or None in sums.values():
+        if not sums or any(isinstance(told, Lost) for told in sums.values()):
             return None
         names = OWN[type(ask)].fields
-        told = [sum(getattr(of, name) for of in sums.values()) for name in names]
-        return told
+        return [sum(getattr(of, name) for of in sums.values()) for name in names]
 
     def _gathered(
         self, state: State, doubted: list[int]
@@ -293,11 +290,11 @@ class Secure(Wrapped):
     def _doubts(
         self, doubted: list[int], session: Mapping[str, Members], bad: Mapping[int, str]
     ) -> list[int]:
-        """Who may lie, after a round with these bad groups: those in all of them."""
+        """Who may lie: those in all bad groups, of this round and of earlier ones."""
         for g in sorted(bad):
             members = session[str(g)].numbers.tolist()
             doubted = [m for m in members if m in doubted] or members
-        return doubted if bad else []
+        return doubted
 
     def _sets(self, session: Mapping[str, Members]) -> Tensor:
         """The group of each client, -1 for none."""
@@ -310,7 +307,7 @@ class Secure(Wrapped):
 
     def _moved(self, state: State, sets: Tensor) -> Any:  # noqa: ANN401
         """The method's state, away from where sums over other sets were told."""
-        if state.sets is None or torch.equal(state.sets, sets):
+        if state.sets is None or state.sets.tolist() == sets.tolist():
             return state.inner
         theta = state.theta
         word = int.from_bytes(keys.digest(repr(sets.tolist()).encode())[:4], "big")
@@ -321,8 +318,8 @@ class Secure(Wrapped):
 
     def _wrong(self, inner: Any, said: Said) -> str:  # noqa: ANN401
         """What is wrong with a sum, which obeys the laws of clients; or nothing."""
-        if said[-1][1] is None:
-            return "its numbers fit into no unit that was tried"
+        if isinstance(said[-1][1], Lost):
+            return said[-1][1].why
         assert self.problem is not None
         return str(self.method.objection(self.problem, inner, -1, said) or "")
 
@@ -369,7 +366,7 @@ class Secure(Wrapped):
             before, since = memory.before, memory.asked_before
         if self.method.silent and type(inner) in OWN:
             seat.refuse("for losses without noise, which no privacy budget pays for")
-        if begins(inner) or type(inner) in OWN:
+        if not ask.later or type(inner) in OWN:
             since = None  # what is remembered of earlier rounds is each site's own
         earlier = b"" if since is None else rows(since[None])[0]
         asked = since
@@ -392,12 +389,11 @@ class Secure(Wrapped):
                 fractions[i] = int(ask.fractions[i])
         added = layout.noise(noise, parties, seat.normal)
         numbers = layout.packed(answer, fractions, parties, added)
-        length = float(points.norm(dim=1).min())
         name = rows(ask.sum[None])[0]
         weights = repr([row.weight for row in system.shard.rows]).encode()
         about = digest(replace(ask, members=None), earlier, weights)
         releases = self.method.releases if noise else None
-        part = seat.masked(name, about, numbers, points, length, releases)
+        part = seat.masked(name, about, numbers, points, releases)
         return Upload.of(part), Memory(after, before, asked, since)
 
     def _told(self, system: System, ask: Record) -> Record:

@@ -18,7 +18,14 @@ from fedsciml.methods import (
 )
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.wrappers._base import Around, AskAround, bare, relayed, unwrapped
+from fedsciml.wrappers._base import (
+    Around,
+    AskAround,
+    bare,
+    check_inner,
+    relayed,
+    unwrapped,
+)
 
 
 class State(Around):
@@ -83,6 +90,8 @@ class Warmup(Method):
         return [*self.first.advice(problem), *self.then.advice(problem)]
 
     def __post_init__(self) -> None:
+        check_inner(self.first)
+        check_inner(self.then)
         if self.rounds < 1:
             raise ValueError(f"A warm-up needs at least 1 round, got {self.rounds}.")
         if self.first.pooled != self.then.pooled:

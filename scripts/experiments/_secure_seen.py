@@ -141,12 +141,10 @@ def wire(problem: Problem, seed: int, games: int) -> Wire:
     own, other = (layout.packed(a, fractions, len(counts), {}) for a in answers[:2])
     seat, right = secure.seats[0] if secure.seats else None, 0
     assert seat is not None
-    random, size_of = Generator().manual_seed(seed), float(theta.norm())
+    random = Generator().manual_seed(seed)
     for _ in range(games):
         truth = int(torch.randint(2, (), generator=random))
-        message = seat.masked(
-            token_bytes(WORD), b"", (own, other)[truth], theta[None], size_of
-        )
+        message = seat.masked(token_bytes(WORD), b"", (own, other)[truth], theta[None])
         rest = [
             abs(ring.decode(ring.added(message.numbers, ring.negative(x)), 64)).sum()
             for x in (own, other)

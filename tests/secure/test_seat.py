@@ -391,7 +391,7 @@ def test_no_site_is_in_more_sums_with_noise_than_are_paid_for() -> None:
         roster, name = party.session(range(4)), bytes([i])
         try:
             masked = {
-                m: seat.masked(name, b"", party.truth[m], POINTS, 2.0, 3)
+                m: seat.masked(name, b"", party.truth[m], POINTS, 3)
                 for m, seat in enumerate(party.seats)
             }
             givers = [m for m in range(4) if m != i]

@@ -41,7 +41,7 @@ ENOUGH = 30
 MOST = 900
 """Fraction bits, at most, and at least with the other sign: what doubles can have."""
 
-NOISE = 20
+NOISE = 40
 """Bits of a number below the size of noise that is added to it."""
 
 

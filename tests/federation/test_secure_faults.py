@@ -456,14 +456,14 @@ def never_objected(
     assert not said
 
 
-@pytest.mark.parametrize("name", ["fipa", pytest.param("scaffold", marks=SLOW)])
+@pytest.mark.parametrize("name", ["fipa", pytest.param("fedavg", marks=SLOW)])
 def test_a_run_that_was_killed_ends_as_if_it_were_not(
     name: str, tmp_path: Path
 ) -> None:
     """Its clients have new identities and keys then: seats live in the process."""
 
     def method() -> Method:
-        options: dict[str, object] = {"tau": 2} if name == "scaffold" else {}
+        options: dict[str, object] = {"tau": 2} if name == "fedavg" else {}
         return wrappers.load(name, secure=True, **options)  # type: ignore[arg-type]
 
     def killed(line: Round) -> None:

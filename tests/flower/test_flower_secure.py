@@ -87,20 +87,16 @@ def test_theta_has_the_same_bytes_as_in_process_also_after_a_resume(
     assert (there.loss, there.held_out) == (here.loss, here.held_out)
 
 
-@pytest.mark.parametrize("memory", ["files", "state"])
 def test_sites_with_keys_of_their_own_have_the_theta_of_one_process(
-    memory: str, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     configs = nodes(tmp_path)
-    if memory == "state":
-        for config in configs.values():
-            del config["memory"], config["secure"]
     method = secure("gradient_only")
     grid = FaultyGrid(problem(), method, configs=configs)
     found = run(problem(), method, 1, backend=grid.backend())
     assert found.theta_sha256() == run(problem(), method, 1).theta_sha256()
     vaults = sorted(tmp_path.glob("memory*/vault-*"))
-    assert len(vaults) == (SITES if memory == "files" else 0)
+    assert len(vaults) == SITES
     assert all(vault.stat().st_mode & 0o777 == 0o700 for vault in vaults)
 
 
@@ -134,7 +130,7 @@ def doubled(config: dict[str, Any], key: str) -> None:
     [
         ("identity", lost, "node config has no identity: identity is the file"),
         ("identities", lost, "has no identities: identity is the file"),
-        ("memory", lost, "With secure=true a site's node config needs memory"),
+        ("memory", lost, "For secure sums a site's node config needs memory"),
         ("identity", another, "identity of site 1 is not the one that the fed"),
         ("identity", damaged, "site1 holds no Ed25519 key without passphrase"),
         ("identities", damaged, "Line 1 of all is no Ed25519 key in OpenSSH's"),
@@ -316,8 +312,6 @@ def test_a_site_that_lost_its_state_is_back_with_the_next_attempt(
 ) -> None:
     local, _, expected = sound("gradient_only")
     configs, waited = nodes(tmp_path), list[float]()
-    for config in configs.values():
-        del config["memory"], config["secure"]
     grid = FaultyGrid(problem(), secure("gradient_only"), configs=configs)
     federation = Federation(
         problem(),
@@ -327,6 +321,8 @@ def test_a_site_that_lost_its_state_is_back_with_the_next_attempt(
         sleep=waited.append,
     )
     began = advanced(federation, theta(problem()))
+    for path in (tmp_path / "memory1" / "vault-1").iterdir():
+        path.unlink()
     grid.move(2, 9)
     found = federation.advance(began).checkpoint
     assert torch.equal(found.state.theta, expected.checkpoint.state.theta)

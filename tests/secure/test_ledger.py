@@ -27,10 +27,10 @@ def test_near_is_near_and_far_is_far(seed: int) -> None:
     ledger.opened([0, 1, 2], ledger.products(x))
     for factor, found in ((0, 1), (1e-9, 1), (0.2, 1), (5, 0), (100, 0)):
         near = ledger.products(x + factor * NEAR * away)
-        other = ledger.beside([0, 1, 2, 3], near, size)
-        # 16 products tell a distance to a third or so.
+        other = ledger.beside([0, 1, 2, 3], near)
+        # 32 products tell a distance to a quarter or so.
         assert other == ([0, 1, 2] if found else None), factor
-        assert ledger.beside([0, 1, 2], near, size) is None
+        assert ledger.beside([0, 1, 2], near) is None
 
 
 def test_one_of_many_points_near_one_of_many_is_enough() -> None:
@@ -38,15 +38,15 @@ def test_one_of_many_points_near_one_of_many_is_enough() -> None:
     for i in range(7):
         ledger.opened([0, 1, 2], ledger.products(x[i : i + 1]))
     asked = torch.cat([points(1, 5), x[4:5], points(2, 3)])
-    assert ledger.beside([1, 2, 3], ledger.products(asked), 6.0) == [0, 1, 2]
-    assert ledger.beside([1, 2, 3], ledger.products(asked[:5]), 6.0) is None
+    assert ledger.beside([1, 2, 3], ledger.products(asked)) == [0, 1, 2]
+    assert ledger.beside([1, 2, 3], ledger.products(asked[:5])) is None
 
 
 def test_what_was_opened_in_another_process_counts() -> None:
     vault: dict[str, str] = {}
     Ledger(vault).opened([0, 1, 2], Ledger(vault).products(points(0)))
     again = Ledger(vault)
-    assert again.beside([0, 1, 3], again.products(points(0)), 6.0) == [0, 1, 2]
+    assert again.beside([0, 1, 3], again.products(points(0))) == [0, 1, 2]
 
 
 def test_sets_are_not_mixed_up_by_their_names() -> None:
@@ -60,7 +60,7 @@ def test_sets_are_not_mixed_up_by_their_names() -> None:
         ([1, 2, 34], 2, [1, 23, 4]),
         ([1, 2, 3], 0, None),
     ):
-        assert ledger.beside(asked, ledger.products(points(seed)), 6.0) == found
+        assert ledger.beside(asked, ledger.products(points(seed))) == found
 
 
 def test_vectors_are_each_site_s_own() -> None:

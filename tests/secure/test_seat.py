@@ -334,8 +334,38 @@ def test_a_site_that_gives_wrong_shares_is_noticed(spoilt: str) -> None:
         wrong = bytearray(shares[1][2])
         wrong[-1] ^= 1
         shares[1][2] = bytes(wrong)
-    with pytest.raises(UnopenedError, match=r"of 0, 1 .* the numbers of client 2"):
+    with pytest.raises(UnopenedError, match="one of them lies of its share"):
         opened(roster, masked, shares)
+
+
+def test_one_wrong_share_of_more_than_are_needed_is_done_without() -> None:
+    party = Party(5)
+    roster = party.session(range(5))
+    masked = party.masked(range(5))
+    shares = party.shares(roster, masked)
+    shares[0] = [bytes(len(share)) for share in shares[0]]
+    assert equal(opened(roster, masked, shares), party.plain(range(5)))
+
+
+@pytest.mark.parametrize("bad", [0.0, float("nan"), float("inf")])
+def test_no_further_point_makes_a_near_one_far(bad: float) -> None:
+    """As if the size of theta were none."""
+    party = Party(5)
+    party.sum(range(5))
+    party.session(range(4))
+    points = torch.cat([POINTS * (1 + 1e-9), torch.full_like(POINTS, bad)])
+    with pytest.raises(ServerError, match="close to a point|not finite"):
+        party.masked([0], points=points)
+
+
+def test_a_site_may_ask_for_more_sites_than_three() -> None:
+    made = [keys.identity() for _ in range(5)]
+    public = {m: key for m, (_, key) in enumerate(made)}
+    party = Party(5)
+    party.seats = [Seat(m, made[m][0], public, fewest=4) for m in range(5)]
+    party.session(range(4))
+    with pytest.raises(ServerError, match="a sum over 3 sites; it takes at least 4"):
+        party.session([0, 1, 2])
 
 
 def test_an_identity_that_the_list_does_not_have_is_refused() -> None:

@@ -13,7 +13,7 @@ order the network is the same function. Against it only sums over one set help, 
 first to the last.
 
 Points are kept as products with ``PRODUCTS`` random vectors that the site alone knows:
-|P (x - y)|^2 / PRODUCTS is |x - y|^2 to a quarter or so (Johnson, Lindenstrauss 1984).
+|P (x - y)|^2 / PRODUCTS is |x - y|^2 to a fifth or so (Johnson, Lindenstrauss 1984).
 """
 
 import json
@@ -33,7 +33,10 @@ Vault = MutableMapping[str, str]
 NEAR = 0.01
 """Distance of points, relative to their norm, up to which sums are much the same."""
 
-PRODUCTS = 32
+USUAL = 0.1
+"""Size of a parameter, as networks begin: what is far smaller is no other point."""
+
+PRODUCTS = 48
 
 _SECRET, _SET, _POINTS = "ledger.secret", "ledger.set.", "ledger.points."
 
@@ -50,16 +53,17 @@ class Ledger:
         self._vectors: Tensor | None = None
 
     def products(self, points: Tensor) -> Tensor:
-        """Of points [N, p] with the random vectors, shape [N, PRODUCTS], float32."""
+        """Of points [N, p] with the random vectors, and sizes, [N, PRODUCTS + 1]."""
         if _SECRET not in self._vault:
             self._vault[_SECRET] = str(randbits(62))
-        size = points.shape[1], PRODUCTS
-        if self._vectors is None or self._vectors.shape != size:
+        shape = points.shape[1], PRODUCTS
+        if self._vectors is None or self._vectors.shape != shape:
             random = Generator("cpu").manual_seed(int(self._vault[_SECRET]))
             self._vectors = torch.randn(
-                size, generator=random, dtype=torch.float64, device="cpu"
+                shape, generator=random, dtype=torch.float64, device="cpu"
             )
-        return (points.detach().double().cpu() @ self._vectors).float()
+        points = points.detach().double().cpu()
+        return torch.cat([points @ self._vectors, size(points)[:, None]], 1).float()
 
     def opened(self, members: Sequence[int], products: Tensor) -> None:
         """Keep the points of a sum over these sites."""
@@ -85,9 +89,9 @@ class Ledger:
                 continue
             for word in [self._vault[k] for k in self._keys(_name(other))]:
                 known = read(word).double()
-                size = torch.maximum(known.norm(dim=1)[:, None], asked.norm(dim=1))
+                distance = torch.cdist(known[:, :-1], asked[:, :-1]) / PRODUCTS**0.5
                 # Also of what is not a number nothing shows that it is far.
-                far = torch.cdist(known, asked) > NEAR * size
+                far = distance > NEAR * torch.maximum(known[:, -1:], asked[:, -1])
                 if anywhere or not bool(far.all()):
                     return other
         return None
@@ -97,15 +101,20 @@ class Ledger:
         return (key for key in list(self._vault) if key.startswith(start))
 
 
+def size(points: Tensor) -> Tensor:
+    """What distances of points [..., p] are held against, shape [...]."""
+    return points.norm(dim=-1).clamp(min=USUAL * points.shape[-1] ** 0.5)
+
+
 def written(products: Tensor) -> str:
-    """Products [N, PRODUCTS] as a word."""
+    """Products [N, PRODUCTS + 1] as a word."""
     return b64encode(products.numpy().tobytes()).decode()
 
 
 def read(word: str) -> Tensor:
     """What was ``written``."""
     data = np.frombuffer(b64decode(word), np.float32)
-    return torch.from_numpy(data.copy()).view(-1, PRODUCTS)
+    return torch.from_numpy(data.copy()).view(-1, PRODUCTS + 1)
 
 
 def _name(members: Sequence[int]) -> str:

@@ -51,7 +51,7 @@ from fedsciml.problem import Problem, SiteError
 from fedsciml.residual import System
 from fedsciml.residual.held_out import Fresh
 from fedsciml.secure import keys, shamir
-from fedsciml.secure.ledger import NEAR
+from fedsciml.secure.ledger import NEAR, size
 from fedsciml.secure.roster import FEWEST, dealt
 from fedsciml.secure.seat import LETTER, Seat, seats
 from fedsciml.wrappers._base import Around, Wrapped
@@ -313,7 +313,7 @@ class Secure(Wrapped):
         word = int.from_bytes(keys.digest(repr(sets.tolist()).encode())[:4], "big")
         random = generator(state.seed, state.round, -4 - word)
         (direction,) = gaussian(1, len(theta), random, theta)
-        length = STEP * NEAR * float(theta.norm()) / float(direction.norm())
+        length = STEP * NEAR * float(size(theta) / direction.norm())
         return self.method.moved(state.inner, theta + length * direction)
 
     def _wrong(self, inner: Any, said: Said) -> str:  # noqa: ANN401

@@ -28,9 +28,17 @@ def test_near_is_near_and_far_is_far(seed: int) -> None:
     for factor, found in ((0, 1), (1e-9, 1), (0.2, 1), (5, 0), (100, 0)):
         near = ledger.products(x + factor * NEAR * away)
         other = ledger.beside([0, 1, 2, 3], near)
-        # 32 products tell a distance to a quarter or so.
+        # 48 products tell a distance to a fifth or so.
         assert other == ([0, 1, 2] if found else None), factor
         assert ledger.beside([0, 1, 2], near) is None
+
+
+def test_points_near_zero_are_near_each_other() -> None:
+    ledger, x = Ledger({}), points(0)
+    ledger.opened([0, 1, 2, 3], ledger.products(1e-6 * x))
+    for factor in (0, 1e-9, 3e-6, -1e-5):
+        asked = ledger.products(factor * x)
+        assert ledger.beside([0, 1, 2], asked) == [0, 1, 2, 3]
 
 
 def test_one_of_many_points_near_one_of_many_is_enough() -> None:

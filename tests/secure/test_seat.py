@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 from parties import POINTS, Party, drawn, unmasked
 
 from fedsciml.secure import keys, ring

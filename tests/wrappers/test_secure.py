@@ -38,9 +38,7 @@ RUNS: dict[str, dict[str, object]] = {
 }
 """Methods whose server only adds up, with little local training."""
 
-AROUND: dict[str, dict[str, object]] = {
-    "fipa warmed up": {"warmup": "fedavg:2,tau=2"},
-}
+AROUND: dict[str, dict[str, object]] = {"fipa warmed up": {"warmup": "fedavg:2,tau=2"}}
 ALL = {**RUNS, **AROUND}
 ROUNDS = 3
 

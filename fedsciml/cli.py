@@ -275,8 +275,11 @@ def command(
     asked |= {key: value for key, value in vars(given).items() if key in known}
     method = asked.get("method", Command.method)
     options = {k: option.default for k, option in wrappers.options(method).items()}
-    if "dp" in asked:
+    if asked.get("dp"):
+        asked["secure"] = True  # its noise is added there
         options |= {k: v for k, v in wrappers.PRIVATE.items() if k in options}
+    elif asked.get("secure"):
+        options |= {k: v for k, v in wrappers.SUMS.items() if k in options}
     options |= method_options(given, given.problem, method, tuned)
     return Command(parameters=parameters(given), options=options, **asked)
 

@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
                 said.append(f"Continue with: {_again(out)}")
             print("run.py: failed:", *said, file=sys.stderr)
             return 1
-        if isinstance(error, (ValueError, OSError)):
+        if isinstance(error, (ValueError, OSError, ModuleNotFoundError)):
             reader.error("\n".join([str(error), *_noted(error, "")]))
         raise
     finally:
@@ -205,15 +205,19 @@ def summary(result: Result, todo: cli.Command, out: Path) -> dict[str, Any]:
         "warmup": todo.warmup,
         "resample": todo.resample,
         "compress": todo.compress,
+        "secure": todo.secure,
+        "groups": todo.groups,
         "dp": todo.dp,
+        "epsilon": last.epsilon,
+        "delta": last.delta,
         "clients": configuration["clients"],
-        "rounds": todo.rounds,
+        "rounds": len(result.history),
         "seed": todo.seed,
         "parameters": configuration["parameters"],
         "loss": result.loss,
         "relative_l2": relative_l2,
         "mse": mse,
-        "unknowns": _unknowns(result, each),
+        "unknowns": _unknowns(result, each, todo.dp is not None),
         "bytes_up": last.bytes_up,
         "bytes_down": last.bytes_down,
         "messages": last.messages,
@@ -240,17 +244,20 @@ def summary(result: Result, todo: cli.Command, out: Path) -> dict[str, Any]:
 
 
 def _unknowns(
-    result: Result, each: Mapping[str, float]
+    result: Result, each: Mapping[str, float], private: bool
 ) -> dict[str, dict[str, object]]:
     """The unknown numbers found, and what is known of their errors.
 
     Standard deviations where sensors tell them, relative errors where the truth is, and
-    whether all rows determine a number, or with what it is mixed; null where not known.
+    whether all rows determine a number, or with what it is mixed; null where not known,
+    or where the run was ``private``.
     """
     problem = result.problem
     deviation: dict[str, float] = {}
     mixed: dict[str, tuple[str, ...]] | None = None
-    if problem.unknowns and any(term.name == SENSORS for term in problem.terms):
+    if private:  # what all rows tell of their errors is not paid for
+        mixed = {}
+    elif problem.unknowns and any(term.name == SENSORS for term in problem.terms):
         with suppress(ValueError):  # too few measurements to know their noise
             known = laplace(problem, result.theta)
             deviation, mixed = known.deviation, known.mixed
@@ -261,7 +268,7 @@ def _unknowns(
             "value": value,
             "deviation": _finite(deviation.get(name, math.inf)),
             "error": _finite(each[name]),
-            "determined": None if mixed is None else name not in mixed,
+            "determined": None if mixed is None or private else name not in mixed,
             "mixed_with": list((mixed or {}).get(name, ())),
         }
         for name, value in result.unknowns().items()
@@ -281,8 +288,11 @@ def _sentence(content: Mapping[str, Any]) -> str:
         method += f", points drawn again every {content['resample']} rounds"
     if content["compress"] != "none":
         method += f", uploads in {content['compress']}"
+    if content["secure"]:
+        method += ", secure sums"
     if content["dp"] is not None:
-        method += f", private with {content['dp']}"
+        spent = f"epsilon {content['epsilon']:.3g}, delta {content['delta']:.1g}"
+        method += f", private ({spent} spent)"
     given = ", ".join(f"{cli.flag(k)} {v}" for k, v in _changed(content).items())
     text = (
         f"{content['problem']}, {method}{f' ({given})' if given else ''}, "

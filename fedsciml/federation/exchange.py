@@ -60,6 +60,19 @@ LONGEST = 500
 """Letters of what is told of a client."""
 
 
+class Spent(RuntimeError):
+    """There can be no further round: what it would tell is not paid for.
+
+    Args:
+        why: In a sentence.
+        since: What the run ends with.
+    """
+
+    def __init__(self, why: str, since: Checkpoint) -> None:
+        super().__init__(why)
+        self.since = since
+
+
 class Outcome(NamedTuple):
     """A round that is done.
 
@@ -103,6 +116,12 @@ class Federation:
     def __post_init__(self) -> None:
         check_smooth(self.problem)
         clients, staleness = len(self.holders), self.rules.staleness
+        least, given = self.method.least, self.rules.min_clients
+        if given is not None and given < least:
+            raise ValueError(
+                f"Secure sums need {least} clients in every round, 3 in each group; "
+                f"got min_clients {given}. Give {least} or more, or fewer groups."
+            )
         if self.need > clients:
             raise ValueError(
                 f"A round of {self.need} clients was asked for, but {clients} have "
@@ -146,6 +165,13 @@ class Federation:
         }
 
     @property
+    def points(self) -> int | None:
+        """Of all clients and terms; None if not known here."""
+        if self.problem.partial:
+            return None
+        return sum(sum(self.problem.counts(m)) for m in range(self.problem.clients))
+
+    @property
     def need(self) -> int:
         """Fewest clients of a round."""
         return max(self.rules.min_clients or len(self.holders), self.method.least)
@@ -160,6 +186,7 @@ class Federation:
 
         Raises:
             TooFewClients: If ``min_clients`` are not there within ``patience``.
+            Spent: If the method's budget of privacy is spent.
             FloatingPointError: If theta or the loss is not finite.
             Exception: Where all clients are needed and one fails, what it raised.
         """
@@ -278,7 +305,8 @@ class _Asking:
             word = "round" if len(rounds) == 1 else "rounds"
             self.dropped[m] = Inconsistent(
                 f"Client {m} is asked no more: its answers contradicted each other, or "
-                f"the other clients', in {word} {' and '.join(map(str, rounds))}."
+                f"the other clients', in {word} {' and '.join(map(str, rounds))}. To "
+                "go on without it allow fewer clients (min_clients)."
             )
         return [m for m in holders if m not in self.dropped]
 
@@ -305,8 +333,8 @@ class _Asking:
             ask = next(exchanges)
             while True:
                 came = self.came(ask, state, members, sizes)
-                asked = sum(reaches(ask, m) for m in members)
-                if len(came) < self.method.needed(ask, asked):
+                whole = len(came) == sum(reaches(ask, m) for m in members)
+                if not (whole or self.method.enough(ask, came)):
                     return None
                 ask = exchanges.send(came)
         except StopIteration as end:
@@ -424,18 +452,23 @@ class _Conversation(_Asking):
         members = [m for m in holders if m in here or self._can_stand_in(m)]
         if self.tried or before is None or members != before.members:
             since = since._replace(state=self.method.again(since.state))
+            self.since = since
         state, fresh, self.tried = since.state, before is None, True
         if before and not set(before.members) <= set(members) and self.method.compares:
             state, fresh = self.method.renewed(state), True
         while len([m for m in members if m in here]) >= self.need:
             self.stale = {m: self._age(m) for m in members if m not in here}
             self.memories = list(since.memories)
+            if spent := self.method.finished(state):
+                raise Spent(spent, since)
             found, members = self._attempt(state, members, fresh)
             here = [m for m in members if m not in self.stale]
             if found is not None:
                 return self._done(*found, members, here)
+            since = since._replace(state=self.method.interrupted(since.state))
             fresh = not self._comparable(members)
             state = self.method.renewed(since.state) if fresh else since.state
+            self.since = since
         return None
 
     def _done(
@@ -489,13 +522,13 @@ class _Conversation(_Asking):
         ask = next(exchanges)
         while True:
             answers = self._exchange(ask, state, members, sizes, said)
-            left, needed = list(answers), self.method.needed(ask, len(members))
-            if needed == len(members):
+            left, enough = list(answers), self.method.enough(ask, answers)
+            if enough is None:
                 agree = fresh or self._comparable(left) if opening else left == members
                 if not agree or len(left) - len(self.stale) < self.need:
                     return None, left
                 members, opening = left, False
-            elif len(left) < needed:
+            elif not enough:
                 return None, left
             try:
                 ask = exchanges.send(answers)

@@ -72,7 +72,8 @@ class LocalClients:
         def answer(m: int) -> Reply:
             own = addressed(ask, m)
             part, theta = self.method.part(own), getattr(own, "theta", None)
-            if m not in self._begun and theta is not None:
+            fresh = m not in self._begun and not self.method.silent
+            if fresh and theta is not None:
                 check_finite(self.systems[m], theta, tell_point=True)
                 self._begun.add(m)
             return Reply(*part(self.systems[m], own, memories[m]))

@@ -19,7 +19,7 @@ from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure
 from fedsciml.federation.backend import Backend
 from fedsciml.federation.checkpoint import Checkpoint
 from fedsciml.federation.directory import RunDirectory
-from fedsciml.federation.exchange import Federation
+from fedsciml.federation.exchange import Federation, Spent
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.participation import Rules
@@ -210,7 +210,9 @@ def run(
     latest, history = federation.start(theta, seed), list[Round]()
     whole = System(problem, problem.pooled(), device, dtype) if gn_gap else None
     kinds = unique(bound.kinds)
-    warnings = unsuitable(problem, problem.pooled()) + method.advice(problem)
+    warnings = method.advice(problem)
+    if not bound.silent:  # what they say of points is not paid for
+        warnings = unsuitable(problem, problem.pooled()) + warnings
     for warning in warnings:
         log.warning("%s", warning)
     ended = list[str]()
@@ -233,12 +235,14 @@ def run(
         saved = time.monotonic()
         try:
             while latest.round < rounds and not (stop and history and stop(history)):
-                if spent := bound.finished(latest.state):
+                try:
+                    line, reached = _round(federation, latest, whole, clock)
+                except Spent as spent:
                     if not history:
-                        raise ValueError(spent)
-                    ended.append(spent)
+                        raise ValueError(str(spent)) from spent
+                    latest = latest._replace(state=spent.since.state)
+                    ended.append(str(spent))
                     break
-                line, reached = _round(federation, latest, whole, clock)
                 history.append(line)
                 if record:
                     record.append(line)
@@ -267,8 +271,8 @@ def run(
     directory = record.directory if record else None
     dropped = any(line.dropped for line in history)
     ended += review(problem, history, federation.terms if dropped else {})
-    if bound.sums_only:
-        ended += exposed(history, bound.least)
+    if bound.sums_only and not bound.silent:
+        ended += exposed(history, bound.least, federation.points)
     if held_out and held_out.warning:
         ended.append(held_out.warning)
     for warning in ended:

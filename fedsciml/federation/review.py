@@ -35,6 +35,10 @@ it is 1 to 1e5 where anchors look like the clients' points."""
 ROUNDING = 1e-16
 """Part of the greatest loss below which gradients are mostly rounding."""
 
+FEW = 4
+"""Points for each direction of a sum below which it gives most of them away: of 80
+points in 92 directions 92 % were found, of 400 in 95 no more than by chance."""
+
 MANY = 10
 """Rounds after which a run should have come somewhere."""
 
@@ -61,26 +65,33 @@ def review(
     ]
 
 
-def exposed(history: Sequence[Round], least: int) -> list[str]:
-    """Whom secure sums give away: their difference tells what few clients told.
+def exposed(history: Sequence[Round], least: int, points: int | None) -> Iterator[str]:
+    """What secure sums give away all the same.
 
     Args:
         history: Of a run of secure sums.
         least: Fewest clients whose sum may be known.
+        points: Of all clients and terms; None if not known.
     """
     found = set[str]()
+    basis = max((line.basis or 0 for line in history), default=0)
+    if points is not None and points < FEW * basis:
+        yield (
+            f"The sums are over {points} points in up to {basis} directions: of fewer "
+            f"than {FEW} points a direction a curious server can work out many from "
+            "the sum itself. Take more points, or differential privacy."
+        )
     for before, after in pairwise(history):
         changed = before.dropped.keys() ^ after.dropped.keys()
         if 0 < len(changed) < least:
             found |= changed
-    if not found:
-        return []
-    return [
-        f"Client(s) {', '.join(sorted(found, key=int))} left or came back alone: from "
-        "the sums before and after a curious server can work out what they told. Where "
-        "that matters, run again with all of them from another seed, with patience, or "
-        "with differential privacy."
-    ]
+    if found:
+        yield (
+            f"Client(s) {', '.join(sorted(found, key=int))} left or came back alone: "
+            "from the sums before and after a curious server can work out what they "
+            "told. Where that matters, run again with all of them from another seed, "
+            "with patience, or with differential privacy."
+        )
 
 
 def _left_out(history: Sequence[Round]) -> Iterator[str]:

@@ -146,7 +146,8 @@ class Site:
             memory = placed(rebuild(content, self.method.kinds), device)
         part, system = self.method.part(ask), self.system(totals)
         ask = placed(ask, device)
-        if not self._begun and hasattr(ask, "theta"):
+        begins = not self._begun and not self.method.silent
+        if begins and hasattr(ask, "theta"):
             check_finite(system, ask.theta, tell_point=False)
             self._begun = True
         answer, memory = part(system, ask, memory)

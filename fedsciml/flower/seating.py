@@ -16,9 +16,16 @@ from fedsciml.methods import Method
 from fedsciml.problem import SiteError
 from fedsciml.secure import identity, keys, ledger
 from fedsciml.secure.seat import Seat
+from fedsciml.wrappers import Privacy
 from fedsciml.wrappers.secure import Secure
 
 _VAULT = "vault"
+
+_LOOSE = (
+    *("out", "resume", "num-server-rounds", "min-available-nodes", "deadline"),
+    *("patience", "join", "poll", "reply-megabytes", "threads", "staleness"),
+)
+"""Keys of the run config that make no other run."""
 
 
 def admitted(method: Method, node: Config, client: int, clients: int) -> Method:
@@ -29,12 +36,17 @@ def admitted(method: Method, node: Config, client: int, clients: int) -> Method:
             them and the site has not what they need.
     """
     if not isinstance(method, Secure):
-        if node.get("secure"):
+        if node.get("secure") or node.get("dp-epsilon"):
             raise SiteError(
                 "This site takes part in secure sums alone (secure=true in its node "
                 "config), and this run has none. Give the run secure=true."
             )
         return method
+    if node.get("dp-epsilon") and method.budget is None:
+        raise SiteError(
+            "This site takes part in private runs alone (dp-epsilon in its node "
+            'config), and this run has no noise. Give the run dp="epsilon=...".'
+        )
     if method.seats is not None:
         return method
     if not node.get("memory"):
@@ -65,10 +77,14 @@ def seated(site: Site, context: Context, totals: list[int]) -> Iterator[None]:
     # A run that is resumed is the same run, also where the site counts its releases.
     told = {**context.run_config, "resume": False}
     common = keys.digest(json.dumps([sorted(told.items()), totals]).encode())
+    # Of what the server may change at a resume, or from message to message, no run is
+    # another one.
+    of = {key: word for key, word in told.items() if key not in _LOOSE}
+    run = keys.digest(json.dumps(sorted(of.items())).encode())
     with ExitStack() as held:
         vault = _vault(context, site.client, held)
         clients = site.problem.clients
-        seat = _seat(context.node_config, site.client, clients, vault, common)
+        seat = _seat(context.node_config, site.client, clients, vault, common, run)
         held.callback(setattr, site, "method", method)
         site.method = replace(method, seats=(seat,))
         yield
@@ -92,8 +108,22 @@ def _vault(context: Context, client: int, held: ExitStack) -> Vault:
     return vault
 
 
+def _budget(node: Config) -> float | None:
+    """What a site pays for in all runs, 1 / z^2 of one sum that spends it."""
+    epsilon = float(node.get("dp-epsilon", 0.0))
+    if not epsilon:
+        return None
+    whole = Privacy(epsilon, float(node.get("dp-delta", 1e-5)), releases=1)
+    return whole.multiplier**-2
+
+
 def _seat(
-    node: Config, client: int, clients: int, vault: ledger.Vault, common: bytes = b""
+    node: Config,
+    client: int,
+    clients: int,
+    vault: ledger.Vault,
+    common: bytes = b"",
+    run: bytes = b"",
 ) -> Seat:
     """The site's seat; its keys are read.
 
@@ -122,8 +152,10 @@ def _seat(
             known,
             vault,
             common,
-            faithful=bool(node.get("one-set")),
+            faithful=bool(node.get("one-set", True)),
             fewest=int(node.get("least-sites", clients // 2 + 1)),
+            run=run,
+            budget=_budget(node),
         )
     except SiteError:
         raise

@@ -17,7 +17,7 @@ answers are ``Record`` types: a checkpoint, a resumed run and a message on a wir
 no code of their own.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -206,6 +206,19 @@ The memory is None at first.
 
 Parts = Mapping[type[Record], ClientPart]
 """A client's half of a round: a function for each kind of ask."""
+
+
+class Budget(NamedTuple):
+    """What a run costs in privacy.
+
+    Attributes:
+        releases: Sums with noise, at most.
+        each: 1 / z^2 of one of noise multiplier z. They add up over sums and runs:
+            together all are one Gaussian mechanism of multiplier (sum 1 / z^2)^(-1/2).
+    """
+
+    releases: int
+    each: float
 
 
 def conclude(
@@ -400,17 +413,21 @@ class Method:
         return state
 
     @property
-    def releases(self) -> int | None:
-        """Sums with noise that a budget of privacy pays for; None without noise."""
+    def budget(self) -> "Budget | None":
+        """What the sums of a run cost in privacy; None without noise."""
         return None
 
     def finished(self, state: Any) -> str | None:  # noqa: ANN401
         """Why there can be no further round after this state; None if there can."""
         return None
 
-    def needed(self, ask: Record, clients: int) -> int:
-        """Of so many clients, how many must answer this ask for the round to go on."""
-        return clients
+    def enough(self, ask: Record, answered: Collection[int]) -> bool | None:
+        """Whether the round goes on with the answers of these clients to this ask.
+
+        None where it goes on with all answers alone, or begins again without those who
+        gave none.
+        """
+        return None
 
     @property
     def least(self) -> int:

@@ -63,6 +63,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fedsciml.problem import SiteError
+
 
 @dataclass(frozen=True)
 class Privacy:
@@ -158,6 +160,23 @@ class Bounds(NamedTuple):
     residual: float
 
 
+LEAST, MOST = 1e-60, 1e60
+"""Bounds whose products and squares are numbers that noise can be added to."""
+
+
+def check_bounds(bounds: Bounds) -> None:
+    """Refuse bounds that no noise hides.
+
+    Raises:
+        SiteError: If one is not in a range far inside that of the numbers.
+    """
+    if not all(LEAST <= bound <= MOST for bound in bounds):
+        raise SiteError(
+            f"A point's bounds must be from {LEAST:g} to {MOST:g}, the server asks for "
+            f"{bounds.row:g} and {bounds.residual:g}: no noise would hide it."
+        )
+
+
 class Scales(NamedTuple):
     """g, h and s: what a release is divided by to have sensitivity 1."""
 
@@ -197,12 +216,13 @@ def clipped(
     """
     count = int(points.max()) + 1 if len(points) else 0
 
-    def factors(squares: Tensor, bound: float) -> Tensor:
-        """Of each row, to bring its point to the bound."""
+    def factors(relative: Tensor) -> Tensor:
+        """Of each row, to bring its point to 1, the bound; squares do not underflow."""
+        squares = relative.square().sum(1)
         lengths = squares.new_zeros(count).index_add(0, points, squares).sqrt()
         # A hair shorter, so that rounding takes nothing beyond the bound.
-        bound *= 1 - 16 * torch.finfo(squares.dtype).eps
-        return (bound / lengths.clamp(min=bound))[points]
+        hair = 1 + 16 * torch.finfo(squares.dtype).eps
+        return 1 / (hair * lengths).clamp(min=1)[points]
 
     wrong = ~(rows.isfinite().all(1) & residual.isfinite())
     if wrong.any():
@@ -210,9 +230,9 @@ def clipped(
         kept = kept.index_fill(0, points[wrong], False)[points]
         rows = torch.where(kept[:, None], rows, 0.0)
         residual = torch.where(kept, residual, 0.0)
-    lighter = factors(rows.square().sum(1), bounds.row)
+    lighter = factors(rows / bounds.row)
     rows, residual = lighter[:, None] * rows, lighter * residual
-    return rows, factors(residual.square(), bounds.residual) * residual
+    return rows, factors(residual[:, None] / bounds.residual) * residual
 
 
 def _accounting() -> Any:  # noqa: ANN401
@@ -225,7 +245,7 @@ def _accounting() -> Any:  # noqa: ANN401
         import dp_accounting
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Differential privacy needs the extra dp: pip install 'fedsciml[dp]' "
-            f"({error})."
+            "Differential privacy needs the extras dp and secure: pip install -c "
+            f"constraints.txt -e '.[dp,secure]' ({error})."
         ) from error
     return dp_accounting

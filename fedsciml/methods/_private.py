@@ -17,15 +17,22 @@ from fedsciml.linalg.basis import CHECKS, Basis, gramian, summed, symmetric
 from fedsciml.methods import _fipa
 from fedsciml.methods._agree import differs
 from fedsciml.methods._anchored import PRODUCTS, Anchored, State, Whole
-from fedsciml.methods._base import Answers, Expected, Field, Method, Parts, Said
+from fedsciml.methods._base import Answers, Budget, Expected, Field, Method, Parts, Said
 from fedsciml.methods._fipa import Fipa
-from fedsciml.methods._privacy import Bounds, Privacy, clipped, longest, scales
+from fedsciml.methods._privacy import (
+    Bounds,
+    Privacy,
+    check_bounds,
+    clipped,
+    longest,
+    scales,
+)
 from fedsciml.methods._records import Record
 from fedsciml.methods._shared import Shared
 from fedsciml.methods._sketching import LARGEST_JACOBIAN, generator
 from fedsciml.methods._summed import BySums, Sums
 from fedsciml.methods._sums import added
-from fedsciml.problem import Problem
+from fedsciml.problem import Problem, SiteError
 from fedsciml.residual import System
 from fedsciml.residual.anchors import Span, unusable
 
@@ -73,12 +80,6 @@ class Bare(Record):
     loss: float
     check: Tensor
     gramian: Tensor | None = None
-
-
-class Answered(Record):
-    """What a client remembers: how many sums with its points were released."""
-
-    releases: int
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,18 @@ class Private(Shared):
                 "Differential privacy needs a basis from public points, and there are "
                 f"no anchors: {wrong}"
             )
-        points = self._counted(problem)
+        if dtype != torch.float64:
+            raise ValueError(
+                "Differential privacy needs float64: rounding is as large as noise in "
+                f"{dtype}."
+            )
+        points, given = self._counted(problem), self.privacy.points
+        if given is not None and not problem.partial:
+            known = sum(len(rows.points) for rows in problem.pooled().rows)
+            if known != given:
+                raise ValueError(
+                    f"Privacy was given {given} points, but the clients have {known}."
+                )
         if points is None:
             raise ValueError(
                 "How many points all clients have is not known here. Give it as "
@@ -229,9 +241,9 @@ class Private(Shared):
         return found
 
     @property
-    def releases(self) -> int | None:
-        """As the budget is divided."""
-        return self.privacy.releases
+    def budget(self) -> Budget | None:
+        """As it is divided."""
+        return Budget(self.privacy.releases, self.privacy.multiplier**-2)
 
     def finished(self, state: Any) -> str | None:  # noqa: ANN401
         """That the budget is spent, if so."""
@@ -297,19 +309,19 @@ class Private(Shared):
         return replace(merged, info=info, kept=kept)
 
     def _bounded(
-        self, system: System, ask: Bounded, memory: Answered | None
-    ) -> tuple[Bare, Answered]:
+        self, system: System, ask: Bounded, memory: Record | None
+    ) -> tuple[Bare, Record | None]:
         """A client's sums, no point beyond the bounds."""
+        check_bounds(ask.bounds)
+        if ask.span.beyond is not None:
+            raise SiteError(
+                "The server asks for sums along a direction of its own, which no "
+                "private run does."
+            )
         if not self.safe:
             raise ValueError(
                 "Sums for differential privacy were asked for where nobody adds their "
                 "noise. Run the method in wrappers.Secure, as --dp does."
-            )
-        released = memory.releases if memory else 0
-        if released >= self.privacy.releases:
-            raise ValueError(
-                f"{released} sums with this client's points were released, as many as "
-                f"the budget of epsilon {self.privacy.epsilon:g} pays for."
             )
         basis = self._anchors.basis(ask.theta, ask.span)
         rows, residual = bounded(system, ask.theta, basis, ask.bounds)
@@ -319,7 +331,7 @@ class Private(Shared):
             basis.check(generator(ask.seed, ask.round, -1)),
             gramian(rows) if self.privacy.gramian else None,
         )
-        return answer, Answered(released + 1)
+        return answer, memory
 
     def expects(self, ask: Record, size: int) -> Expected:
         """What gets noise, and check numbers."""
@@ -359,7 +371,7 @@ class Private(Shared):
     @property
     def kinds(self) -> tuple[type, ...]:
         """The messages, the state and the memory."""
-        own = (PrivateState, Bounded, Bare, Answered, Span)
+        own = (PrivateState, Bounded, Bare, Span)
         return (*own, *self.policy.kinds)
 
 

@@ -35,7 +35,7 @@ LETTER = shamir.SHARE + keys.TAG
 """Bytes of a sealed share."""
 
 _MADE, _KEY, _SEEN, _ROSTER = "made", "key", "seen", "roster"
-_SUM, _RELEASES = "sum.", "releases."
+_SUM, _RELEASES, _SPENT = "sum.", "releases.", "spent"
 
 
 class ServerError(SiteError):
@@ -91,6 +91,8 @@ class Seat:
             and not only near the points of earlier ones, see ``ledger``.
         fewest: Fewest sites of a sum, at least ``FEWEST``. The server says who they
             are, and may choose those that tell it all.
+        run: Of what run sums with noise are counted.
+        budget: Sum of 1 / z^2 over those of all runs, at most; None for no limit.
 
     Raises:
         ValueError: If the site is not among the identities.
@@ -105,9 +107,12 @@ class Seat:
         common: bytes = b"",
         faithful: bool = False,
         fewest: int = FEWEST,
+        run: bytes = b"",
+        budget: float | None = None,
     ) -> None:
         self._common, self._faithful = common, faithful
         self._fewest = max(fewest, FEWEST)
+        self._run, self._budget = run, budget
         self.number, self._identity = number, identity
         self._identities = dict(identities)
         self._vault: Vault = {} if vault is None else vault
@@ -193,6 +198,7 @@ class Seat:
         numbers: Numbers,
         points: Tensor,
         releases: int | None = None,
+        cost: float = 0.0,
     ) -> Masked:
         """This site's part of a sum.
 
@@ -205,6 +211,7 @@ class Seat:
             points: At which it was computed, shape [n, p].
             releases: Sums with noise, of which this is one, that the site masks in a
                 run; None for a sum without noise.
+            cost: 1 / z^2 of it, with the noise multiplier z.
 
         Raises:
             ServerError: If it was masked before, its difference to an earlier sum would
@@ -224,7 +231,8 @@ class Seat:
                 f"given one over {other}: their difference would give sites away. "
                 "Wait for the same sites, or begin another run from another seed"
             )
-        self._release(releases)
+        if releases is not None:
+            self._release(releases, cost)
         seed, count = token_bytes(shamir.SECRET), len(numbers)
         shares = shamir.shared(seed, len(members), threshold(len(members)))
         mine = shares[members.index(self.number)]
@@ -279,21 +287,25 @@ class Seat:
             self._vault[key] = json.dumps([own, "", about])
         return found
 
-    def _release(self, most: int | None) -> None:
-        """Count a sum with noise, by runs of the same configuration.
+    def _release(self, most: int, cost: float) -> None:
+        """Count a sum with noise, in the run and in all runs.
 
         Masked is spent: others may open a sum without asking this site.
         """
-        if most is None:
-            return
-        key = _RELEASES + keys.digest(self._common).hex()
+        key = _RELEASES + keys.digest(self._run).hex()
         before = int(self._vault.get(key, "0"))
         if before >= most:
             raise self._refusal(
                 f"for more than the {most} sums with noise that the budget of privacy "
                 "pays for"
             )
-        self._vault[key] = str(before + 1)
+        spent = float(self._vault.get(_SPENT, "0")) + cost
+        if self._budget is not None and spent > self._budget * (1 + 1e-9):
+            raise self._refusal(
+                "for a sum with noise that the site's budget of privacy for all runs "
+                "does not pay for"
+            )
+        self._vault[_SPENT], self._vault[key] = repr(spent), str(before + 1)
 
     def refuse(self, what: str) -> NoReturn:
         """Say what the server asked for.

@@ -30,6 +30,7 @@ __all__ = [
     "DP",
     "PRIVATE",
     "RESAMPLE",
+    "SUMS",
     "TINY",
     "TRIES",
     "WARMUP",
@@ -66,7 +67,10 @@ RESAMPLE = "EVERY[,power=K,offset=C], for example 20,power=2"
 DP = "epsilon=E,delta=D[,clip=C,releases=K,...], for example epsilon=3,delta=1e-5"
 """What ``privacy`` understands, for messages."""
 
-PRIVATE = {"basis": "shared", "upload": "sums", "policy": "hindsight"}
+SUMS = {"basis": "shared", "upload": "sums"}
+"""Options of FIPA with secure sums, unless others are given."""
+
+PRIVATE = {**SUMS, "policy": "hindsight"}
 """Options of FIPA with differential privacy, unless others are given."""
 
 
@@ -119,7 +123,7 @@ def load(
     if groups != 1 and not secure:
         raise ValueError(f"{groups} groups of clients are for secure sums; say secure.")
     if secure and "upload" in options(name) and given.get("basis") is None:
-        given = {**given, "basis": "shared", "upload": "sums"}
+        given = {**SUMS, **{k: v for k, v in given.items() if k != "basis"}}
     asked = given if balance == "none" else {**given, "balance": balance}
     check_options("method", name, asked, options(name))
     method = balanced(methods.load(name, **given), balance)
@@ -136,8 +140,8 @@ def load(
         from fedsciml.wrappers.secure import Secure
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"Secure sums need the extra secure: pip install 'fedsciml[secure]' "
-            f"({error})."
+            "Secure sums need the extra secure: pip install -c constraints.txt -e "
+            f"'.[secure]' ({error})."
         ) from error
     return Secure(method, groups)
 

@@ -7,7 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsciml.methods import Answers, Expected, Info, Method, Record, Said, State
+from fedsciml.methods import (
+    Answers,
+    Budget,
+    Expected,
+    Info,
+    Method,
+    Record,
+    Said,
+    State,
+)
 from fedsciml.problem import Problem
 
 
@@ -133,9 +142,9 @@ class Wrapped(Method):
         return state if inner is state.inner else replace(state, inner=inner)
 
     @property
-    def releases(self) -> int | None:
+    def budget(self) -> Budget | None:
         """The method's."""
-        return self.method.releases
+        return self.method.budget
 
     def finished(self, state: Any) -> str | None:  # noqa: ANN401
         """The method's, once it has begun."""

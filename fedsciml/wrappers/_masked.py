@@ -138,12 +138,14 @@ class Open(Record):
     Attributes:
         sum: Name of the sum.
         letters: Of each member to the client, shape [n, LETTER], bytes.
-        need: How many clients must answer.
+        need: How many clients of the group must answer.
+        group: Its number.
     """
 
     sum: Tensor
     letters: Tensor
     need: int
+    group: int
 
 
 class Shares(Record):

@@ -146,13 +146,12 @@ class Summing:
         return Addressed(parts)
 
     def _opens(self, name: bytes, masked: Mapping[int, Masked]) -> Addressed:
-        """To each client the letters of the others, and how many must answer."""
-        spare = min(len(r.members) - r.threshold for r in self.rosters.values())
+        """To each client the letters of the others of its group."""
         opens: dict[str, Record] = {}
-        for roster in self.rosters.values():
+        for g, roster in self.rosters.items():
             for i, m in enumerate(roster.members):
                 letters = stacked([masked[n].letters[i] for n in roster.members])
-                opens[str(m)] = Open(packed(name), letters, len(masked) - spare)
+                opens[str(m)] = Open(packed(name), letters, roster.threshold, int(g))
         return Addressed(opens)
 
 

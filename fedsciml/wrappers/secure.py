@@ -24,7 +24,8 @@ where the set changes the model is first moved by ``STEP`` times that distance, 
 direction that is drawn: some digits are lost, and found again.
 """
 
-from collections.abc import Generator, Mapping
+from collections import Counter
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -323,15 +324,18 @@ class Secure(Wrapped):
         assert self.problem is not None
         return str(self.method.objection(self.problem, inner, -1, said) or "")
 
-    def needed(self, ask: Record, clients: int) -> int:
-        """All, but for shares; none for a later sum, which the method can do without.
+    def enough(self, ask: Record, answered: Collection[int]) -> bool | None:
+        """For shares the threshold of each group; to a later sum none need answer.
 
         It must be over the same clients as the first one, or not be.
         """
-        part = next(iter(ask.parts.values())) if isinstance(ask, Addressed) else ask
-        if isinstance(part, Open):
-            return part.need
-        return 0 if isinstance(part, Part) and part.later else clients
+        parts = ask.parts if isinstance(ask, Addressed) else {}
+        opens = {int(m): part for m, part in parts.items() if isinstance(part, Open)}
+        if opens:
+            given = Counter(opens[m].group for m in answered)
+            return all(given[part.group] >= part.need for part in opens.values())
+        later = any(isinstance(part, Part) and part.later for part in parts.values())
+        return True if later else None
 
     @property
     def client(self) -> Parts:
@@ -381,8 +385,10 @@ class Secure(Wrapped):
         size = points.shape[1]
         layout = Layout.of(expected(self.method, inner, size))
         noise = self.method.noise(inner, size)
-        if not all(bool(std.isfinite().all()) for std in noise.values()):
-            seat.refuse("for a sum whose bounds or noise are not finite")
+        if not all(
+            bool((std > 0).all() & std.isfinite().all()) for std in noise.values()
+        ):
+            seat.refuse("for a sum whose noise is none, or not finite")
         fractions = layout.fractions({}, noise)
         for i, each in enumerate(layout.parts):
             if each.name not in noise:
@@ -392,8 +398,8 @@ class Secure(Wrapped):
         name = rows(ask.sum[None])[0]
         weights = repr([row.weight for row in system.shard.rows]).encode()
         about = digest(replace(ask, members=None), earlier, weights)
-        releases = self.method.releases if noise else None
-        part = seat.masked(name, about, numbers, points, releases)
+        budget = self.method.budget if noise else None
+        part = seat.masked(name, about, numbers, points, *(budget or ()))
         return Upload.of(part), Memory(after, before, asked, since)
 
     def _told(self, system: System, ask: Record) -> Record:

@@ -18,7 +18,11 @@ The keys of the run config are in pyproject.toml; those of a site's node config 
     identities       list of all sites' public ones, a line each in the order of
                      partition-id
     secure           true: the site takes part in secure sums alone
-    one-set          true: in sums over one set of sites alone, in all runs
+    one-set          false: also in sums over other sets of sites, far from the points
+                     of the first; a server may then work out what one told that left
+    least-sites      fewest sites of a sum; more than half of all if it is not given
+    dp-epsilon       what all private runs together may spend of the site's points, with
+                     dp-delta, 1e-5 if it is not given; the site refuses all others
 """
 
 from collections.abc import Mapping

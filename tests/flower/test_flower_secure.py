@@ -67,6 +67,7 @@ def nodes(directory: Path) -> dict[int, Any]:
             "identities": str(listed),
             "memory": str(directory / f"memory{m}"),
             "secure": True,
+            "one-set": False,
         }
         for m, (_, private) in enumerate(made)
     }

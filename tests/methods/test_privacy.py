@@ -17,6 +17,7 @@ from scipy.stats import chi2, norm
 from torch import Generator, Tensor
 
 from fedsciml import methods, run, wrappers
+from fedsciml.federation.inprocess import LocalClients
 from fedsciml.federation.loop import Result
 from fedsciml.linalg.basis import gramian, symmetric
 from fedsciml.methods import Method, Record
@@ -316,15 +317,27 @@ def test_clients_answer_nobody_who_adds_no_noise() -> None:
         trained(2, made())
 
 
-def test_clients_do_not_answer_beyond_the_budget_whatever_the_server_says() -> None:
-    method = made().bound(sine()).noised()
-    theta = sine().network.init(Generator().manual_seed(0), torch.float64)
-    ask, memory = next(method.round(method.start(theta, 0))), None
-    part, mine = method.part(ask), System(sine(), sine().shards()[0])
-    for _ in range(BUDGET.releases):
-        _, memory = part(mine, ask, memory)
-    with pytest.raises(ValueError, match="4 sums with this client's points"):
-        part(mine, ask, memory)
+@pytest.mark.parametrize("tiny", [1e-30, 1e-58])
+def test_bounds_hold_where_squares_underflow(tiny: float) -> None:
+    rows, residual = torch.tensor([[1e-160], [2.0]]), torch.tensor([3e-163, 1.0])
+    points, bounds = torch.arange(2), Bounds(tiny, tiny)
+    a, r = clipped(rows.double(), residual.double(), points, bounds)
+    assert (a.abs() <= tiny).all()
+    assert (r.abs() <= tiny).all()
+
+
+def test_a_site_says_nothing_of_points_at_which_it_is_not_finite() -> None:
+    """The server chooses theta: an error would tell on which side a point lies."""
+    told = dict[bool, str]()
+    for private_ in (True, False):
+        method = made().noised() if private_ else methods.load("fedavg")
+        clients = LocalClients(sine(), method.bound(sine()))
+        theta = sine().network.init(Generator().manual_seed(0), torch.float64)
+        ask = next(clients.method.round(clients.method.start(theta, 0)))
+        far = replace(ask, theta=torch.full_like(theta, 1.7e308))  # type: ignore[type-var]
+        told[private_] = str(clients.ask(far, {0: None}, 1)[0])
+    assert "row" in told[False]  # what others say
+    assert "row" not in told[True]
 
 
 @pytest.mark.parametrize(

@@ -356,6 +356,7 @@ def test_numbers_that_are_not_finite_can_be_said() -> None:
         "resample": None,
         "compress": "none",
         "dp": None,
+        "secure": False,
         "absent": {},
         "dropped": 0,
         "unknowns": {},

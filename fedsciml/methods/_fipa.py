@@ -414,6 +414,11 @@ class Fipa(Method):
         return Found(losses, targets), replace(memory, basis=None)
 
     @property
+    def apart(self) -> str | None:
+        """A sketch is of one client."""
+        return "a client's own sketch is read by itself; take upload sums"
+
+    @property
     def client(self) -> Parts:
         """The sketch; then losses and targets at the candidates."""
         return {Opening: self._sketch, Probe: self._probe}

@@ -192,15 +192,24 @@ class Private(Shared):
         return sum(len(rows.points) for rows in problem.pooled().rows)
 
     def advice(self, problem: Problem) -> list[str]:
-        """That there is more noise than there are data, if so."""
+        """That there is more noise than there are data, or a large delta, if so."""
         points, needed = self._counted(problem), self.privacy.needed
-        if points is None or points >= needed:
+        if points is None:
             return []
+        told = []
+        if self.privacy.delta > 1 / points:
+            told.append(
+                f"Delta {self.privacy.delta:g} is more than one over the number of "
+                f"points, {points}: of so many one might be told in full. Take less."
+            )
+        if points >= needed:
+            return told
         return [
+            *told,
             f"Of {points} points the noise drowns what they tell: with epsilon "
             f"{self.privacy.epsilon:g} in {self.privacy.releases} releases even the "
             f"loss needs {needed:.0f}, and a step far more. Take more points, fewer "
-            "releases, or a larger epsilon."
+            "releases, or a larger epsilon.",
         ]
 
     def scaled(self, factors: tuple[float, ...]) -> Method:

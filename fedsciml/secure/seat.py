@@ -155,6 +155,8 @@ class Seat:
             raise self._refusal("for a sum over sites that are not in their order")
         seen = {int(m): n for m, n in json.loads(self._vault.get(_SEEN, "{}")).items()}
         for advert in roster.adverts:
+            if not 0 <= advert.made < 2**63:
+                raise self._refusal("for a sum with a key that has no number")
             known = self._identities.get(advert.number)
             if known is None:
                 raise self._refusal(
@@ -343,11 +345,13 @@ class Seat:
             )
             others = {a.number: a.public for a in roster.adverts}
             del others[self.number]
+            try:
+                agreed = keys.agreed(bytes.fromhex(self._vault[_KEY]), others)
+            except ValueError as error:
+                raise self._refusal("for a sum with a key that is none") from error
             secrets = {
                 m: keys.derived(secret, b"common", self._common)
-                for m, secret in keys.agreed(
-                    bytes.fromhex(self._vault[_KEY]), others
-                ).items()
+                for m, secret in agreed.items()
             }
             self._last = _Session(word, roster.members, roster.name, secrets)
         return self._last

@@ -359,6 +359,15 @@ def test_no_further_point_makes_a_near_one_far(bad: float) -> None:
         party.masked([0], points=points)
 
 
+@pytest.mark.parametrize("made", [-1, 2**63, 2**80])
+def test_a_key_without_a_number_is_refused(made: int) -> None:
+    party = Party(3)
+    adverts = party.adverts(range(3))
+    wrong = Roster.of([adverts[0]._replace(made=made), adverts[1], adverts[2]])
+    with pytest.raises(ServerError, match="a key that has no number"):
+        party.seats[1].join(wrong)
+
+
 def test_a_site_may_ask_for_more_sites_than_three() -> None:
     made = [keys.identity() for _ in range(5)]
     public = {m: key for m, (_, key) in enumerate(made)}

@@ -34,6 +34,9 @@ from fedsciml.residual import System
 
 Direction = Literal["lbfgs", "steepest"]
 
+SMALL = 1e3
+"""Smallest numbers from which on a gradient has a direction."""
+
 LONGEST = 4.0
 """The longest step tried, over the one expected; each next one is half as long."""
 
@@ -222,7 +225,9 @@ class GradientOnly(Method):
         """The lengths probed, the longest first."""
         expected = 1.0 if len(s) else state.length
         if expected == 0:
-            expected = 1 / max(float(gradient.norm()), torch.finfo(s.dtype).tiny)
+            size = float(gradient.norm())
+            # Of a gradient that is next to nothing no length makes a step of norm 1.
+            expected = 1 / size if size > SMALL * torch.finfo(s.dtype).tiny else 1.0
         halvings = -torch.arange(self.lengths, device=s.device).to(gradient)
         return LONGEST * expected * 2**halvings
 

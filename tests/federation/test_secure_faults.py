@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import CASES, sampled, scalar
+from cases import CASES, sampled, scalar, theta
 from faults import Connected, Faulty, advanced, gone
 
 from fedsciml import methods, run, wrappers
@@ -424,6 +424,25 @@ def found(name: str, liar: int, rounds: int) -> None:
     assert result.loss == pytest.approx(exact, rel=1e-12)
     if rounds > 10:
         assert result.loss < 0.1 * result.history[0].loss
+
+
+def test_who_lied_once_has_all_in_one_sum_again() -> None:
+    """Two rounds in groups: the bad one, and the one that finds nobody."""
+    count = [0]
+
+    def once(answer: Any) -> Any:  # noqa: ANN401
+        count[0] += 1
+        return LIES["a target that is too long"](answer) if count[0] == 3 else answer
+
+    method = Secure(lying(plain("fipa"), {4: once})).bound(cut(9))
+    clients = LocalClients(cut(9), method)
+    federation = Federation(cut(9), method, clients, Rules(min_clients=6))
+    reached = federation.start(theta(cut(9)), 0)
+    groups = []
+    for _ in range(5):
+        reached = federation.advance(reached).checkpoint
+        groups.append(len(set(reached.state.sets.tolist())))  # type: ignore[attr-defined]
+    assert groups == [1, 1, 3, 1, 1]
 
 
 def test_honest_clients_are_never_objected_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,24 @@ def test_a_sum_is_that_of_floats_to_their_rounding() -> None:
     assert torch.allclose(found.vector, expected, rtol=1e-15, atol=1e-16)
 
 
+def test_what_does_not_fit_leaves_nothing_of_what_the_others_told() -> None:
+    """A sum with zeros there, less one in a wider unit, would be that of one site."""
+    layout = Layout.of(TOLD)
+    bits = layout.fractions({}, {})
+    large = Told(tensor(1e30, 1.0, 1.0, 1.0), 1.0)
+    others = [Told(tensor(1.0, 2.0, 3.0, float(i)), 1.0) for i in range(2)]
+    seen = [
+        ring.added(*(layout.packed(a, bits, 3, {}) for a in (large, *others)))
+        for _ in range(50)
+    ]
+    vectors = np.stack([numbers[1:5] for numbers in seen])
+    assert len(np.unique(vectors)) == vectors.size  # never the same word twice
+    ones = np.unpackbits(vectors.view(np.uint8)).mean()
+    assert abs(ones - 0.5) < 5 * 0.5 / (8 * vectors.nbytes) ** 0.5
+    loss, _ = Layout.of(TOLD).unpacked(seen[0], bits, LIKE)
+    assert loss.loss == 3.0  # of what fits nothing is lost
+
+
 @pytest.mark.parametrize("bad", [1e30, -1e30, 1e300])
 def test_a_number_that_does_not_fit_is_told_and_does_not_wrap(bad: float) -> None:
     good = Told(tensor(1, 2, 3, 4), 1.0)

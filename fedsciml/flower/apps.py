@@ -26,9 +26,10 @@ good once a client has forgotten its own, and so do solvers that keep their stat
 For secure sums (``fedsciml.wrappers.secure``) a site's node config has ``identity``,
 the file of its private key, and ``identities``, the list of all sites' public ones, see
 ``fedsciml.secure.identity``. What the site must not forget of these sums is under
-``memory``, beside what it remembers, for all later runs; without that directory it
-knows of one run alone. With ``secure``, true, the site refuses every run that is not of
-secure sums: the run config, which is the server's, chooses the method.
+``memory``, which is needed, beside what it remembers, for all later runs. With
+``secure``, true, the site refuses every run that is not of secure sums: the run config,
+which is the server's, chooses the method. ``one-set``, ``least-sites``, ``dp-epsilon``
+and ``dp-delta`` bound further what the site takes part in, see docs/deploy.md.
 
 Of an error at a site the server is told what ``outward`` says; all of it is in the
 site's own log.

@@ -19,7 +19,7 @@ import problems
 from fedsciml import Result, cli, run, wrappers
 from fedsciml.analysis.laplace import SENSORS, laplace
 from fedsciml.analysis.metrics import measure
-from fedsciml.federation.directory import UNSAVED, environment
+from fedsciml.federation.directory import UNSAVED, RunDirectory, environment
 from fedsciml.methods import Method
 
 EXAMPLES = """examples:
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
                 out = given.resume
             else:
                 out = made = _common.new_directory(f"{todo.problem}-{todo.method}")
-            done = (out / "model.safetensors").exists() and "rounds" not in given
+            done = RunDirectory(out, {}).finished and "rounds" not in given
             quiet = "quiet" in given or done
             label = f"{todo.problem} {todo.method}"
             with _common.progress(label, todo.rounds, quiet) as show:

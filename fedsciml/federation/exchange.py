@@ -165,13 +165,6 @@ class Federation:
         }
 
     @property
-    def points(self) -> int | None:
-        """Of all clients and terms; None if not known here."""
-        if self.problem.partial:
-            return None
-        return sum(sum(self.problem.counts(m)) for m in range(self.problem.clients))
-
-    @property
     def need(self) -> int:
         """Fewest clients of a round."""
         return max(self.rules.min_clients or len(self.holders), self.method.least)
@@ -204,7 +197,7 @@ class Federation:
             Exception: As ``advance``.
         """
         asking = _Asking(self, since)
-        if self.method.evaluation(since.state, held_out=False) is not None:
+        if self.method.sums_only:
             told = asking.evaluated(held_out=False)
             return told[0] if told else None, asking.reasons()
         found = asking.patiently(lambda: asking.loss(since.state.theta))
@@ -216,7 +209,7 @@ class Federation:
         None if a client that is needed does not tell, or tells what cannot be: no round
         fails or waits for this.
         """
-        if self.method.evaluation(since.state, held_out=True) is not None:
+        if self.method.sums_only:
             asking = _Asking(self, since)
             sums = asking.evaluated(held_out=True)
             return HeldOut(*sums) if sums else None, asking.traffic
@@ -327,7 +320,6 @@ class _Asking:
         """Sums of losses at the model, where no client tells its own; or None."""
         state, members = self.since.state, self.here()
         exchanges = self.method.evaluation(state, held_out)
-        assert exchanges is not None
         sizes: dict[int, dict[str, int]] = {m: {} for m in members}
         try:
             ask = next(exchanges)
@@ -546,7 +538,6 @@ class _Conversation(_Asking):
         """What is merged, by client, in their order."""
         there = [m for m in members if m not in self.stale]
         answers = self.came(ask, state, there, sizes)
-        expected = self.method.expects(ask, len(state.theta))
         for m, answer in list(answers.items()):
             said[m].append((ask, answer))
             problem = self.federation.problem
@@ -554,6 +545,7 @@ class _Conversation(_Asking):
                 self.drop(m, wrong)
                 del answers[m]
         if self.rules.outlier < math.inf:
+            expected = self.method.expects(ask, len(state.theta))
             least = max(3, (len(self.federation.holders) + 1) // 2)
             self.norms = usual(answers, expected, self.norms, least)
             strange = outliers(answers, expected, self.norms, self.rules.outlier)

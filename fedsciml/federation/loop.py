@@ -272,7 +272,7 @@ def run(
     dropped = any(line.dropped for line in history)
     ended += review(problem, history, federation.terms if dropped else {})
     if bound.sums_only and not bound.silent:
-        ended += exposed(history, bound.least, federation.points)
+        ended += exposed(history, bound.least, problem.total)
     if held_out and held_out.warning:
         ended.append(held_out.warning)
     for warning in ended:

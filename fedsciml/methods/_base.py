@@ -374,22 +374,18 @@ class Method:
         """The state at another theta [p], with no losses of before."""
         return replace(self.renewed(state), theta=theta)
 
-    def evaluation(
-        self,
-        state: Any,  # noqa: ANN401
-        held_out: bool,
-    ) -> Evaluation | None:
-        """How the losses of the model are asked for where not client by client.
+    def evaluation(self, state: Any, held_out: bool) -> Evaluation:  # noqa: ANN401
+        """How the losses of the model are asked for where they are told in sums alone.
 
         Args:
             state: Whose theta is the model.
             held_out: Whether at points that are not trained on.
 
         Returns:
-            Exchanges that end with the sums, ``[loss]`` or ``HeldOut``'s numbers; None
-            where every client may be asked for its own.
+            Exchanges that end with the sums, ``[loss]`` or ``HeldOut``'s numbers; with
+            None where they are not known.
         """
-        return None
+        raise NotImplementedError
 
     @property
     def sums_only(self) -> bool:

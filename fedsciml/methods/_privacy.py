@@ -62,6 +62,7 @@ the data in its record.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -129,7 +130,7 @@ class Privacy:
                 f"must leave something for the target; got {parts[0]} and {parts[1]}."
             )
 
-    @property
+    @cached_property
     def multiplier(self) -> float:
         """Noise multiplier z of each release."""
         return self.releases**0.5 * _accounting().get_sigma_gaussian(

@@ -172,12 +172,11 @@ class Private(Shared):
                 f"{dtype}."
             )
         points, given = self._counted(problem), self.privacy.points
-        if given is not None and not problem.partial:
-            known = sum(len(rows.points) for rows in problem.pooled().rows)
-            if known != given:
-                raise ValueError(
-                    f"Privacy was given {given} points, but the clients have {known}."
-                )
+        known = problem.total
+        if given is not None and known is not None and known != given:
+            raise ValueError(
+                f"Privacy was given {given} points, but the clients have {known}."
+            )
         if points is None:
             raise ValueError(
                 "How many points all clients have is not known here. Give it as "
@@ -187,9 +186,7 @@ class Private(Shared):
 
     def _counted(self, problem: Problem) -> int | None:
         """N; None where it is not known."""
-        if self.privacy.points is not None or problem.partial:
-            return self.privacy.points
-        return sum(len(rows.points) for rows in problem.pooled().rows)
+        return problem.total if self.privacy.points is None else self.privacy.points
 
     def advice(self, problem: Problem) -> list[str]:
         """That there is more noise than there are data, or a large delta, if so."""

@@ -142,6 +142,13 @@ class Problem(Outlined):
         own = [self._owners(term) == client for term in self.terms]
         return self._shard(client, own, totals)
 
+    @property
+    def total(self) -> int | None:
+        """Points of all clients and terms; None where not all of them are here."""
+        if self.partial:
+            return None
+        return sum(len(rows.points) for rows in self.pooled().rows)
+
     def counts(self, client: int) -> list[int]:
         """Number of points of each term that a client holds.
 

@@ -129,7 +129,7 @@ class Upload(Record):
     def masked(self) -> Masked:
         """As the server adds it."""
         numbers = self.numbers.cpu().numpy().view(np.uint64)
-        return Masked(numbers, rows(self.letters), rows(self.proof[None])[0])
+        return Masked(numbers, rows(self.letters), unpacked(self.proof))
 
 
 class Open(Record):
@@ -196,6 +196,11 @@ def digest(record: Record, *further: bytes) -> bytes:
 def packed(data: bytes) -> Tensor:
     """Bytes as a tensor."""
     return torch.from_numpy(np.frombuffer(data, np.uint8).copy())
+
+
+def unpacked(tensor: Tensor) -> bytes:
+    """The bytes that were ``packed``."""
+    return tensor.cpu().numpy().tobytes()
 
 
 def stacked(of: Sequence[bytes]) -> Tensor:

@@ -74,6 +74,7 @@ from fedsciml.wrappers._masked import (
     packed,
     rows,
     stacked,
+    unpacked,
 )
 from fedsciml.wrappers._summing import OWN, Lost, Summing, expected
 
@@ -194,9 +195,7 @@ class Secure(Wrapped):
         """The method's, on sums."""
         doubts = [] if state.doubted is None else state.doubted.tolist()
         doubted = doubts if state.why else []
-        session, known = state.session, True
-        if session is None or doubted:
-            session, known = (yield from self._gathered(state, doubted)), False
+        session, known = yield from self._session(state, doubted)
         sets = self._sets(session)
         inner, like = self._moved(state, sets), state.theta
         summing = Summing(self.method, len(like), session, known, state.sizes)
@@ -244,9 +243,7 @@ class Secure(Wrapped):
 
     def evaluation(self, state: State, held_out: bool) -> Evaluation:
         """The sum of losses at theta, over the clients of the last sums."""
-        session, known = state.session, True
-        if session is None:
-            session, known = (yield from self._gathered(state, [])), False
+        session, known = yield from self._session(state, [])
         ask = Between(state.theta) if held_out else At(state.theta)
         summing = Summing(self.method, len(state.theta), session, known, None)
         sums = yield from summing.ask(ask, state.theta)
@@ -254,6 +251,14 @@ class Secure(Wrapped):
             return None
         names = OWN[type(ask)].fields
         return [sum(getattr(of, name) for of in sums.values()) for name in names]
+
+    def _session(
+        self, state: State, doubted: list[int]
+    ) -> Generator[Record, Answers, tuple[Mapping[str, Members], bool]]:
+        """That which goes on, or a new one; and whether the clients know of it."""
+        if state.session is None or doubted:
+            return (yield from self._gathered(state, doubted)), False
+        return state.session, True
 
     def _gathered(
         self, state: State, doubted: list[int]
@@ -364,7 +369,7 @@ class Secure(Wrapped):
         seat, inner, memory = self._seat(system), ask.ask, memory or Memory()
         if ask.members is not None:
             seat.join(ask.members.roster)
-        parties = seat.begin(rows(ask.session[None])[0])
+        parties = seat.begin(unpacked(ask.session))
         before, since = memory.inner, memory.asked
         if ask.again:
             before, since = memory.before, memory.asked_before
@@ -372,7 +377,7 @@ class Secure(Wrapped):
             seat.refuse("for losses without noise, which no privacy budget pays for")
         if not ask.later or type(inner) in OWN:
             since = None  # what is remembered of earlier rounds is each site's own
-        earlier = b"" if since is None else rows(since[None])[0]
+        earlier = b"" if since is None else unpacked(since)
         asked = since
         if type(inner) in OWN:
             answer, after = self._told(system, inner), before
@@ -395,7 +400,7 @@ class Secure(Wrapped):
                 fractions[i] = int(ask.fractions[i])
         added = layout.noise(noise, parties, seat.normal)
         numbers = layout.packed(answer, fractions, parties, added)
-        name = rows(ask.sum[None])[0]
+        name = unpacked(ask.sum)
         weights = repr([row.weight for row in system.shard.rows]).encode()
         about = digest(replace(ask, members=None), earlier, weights)
         budget = self.method.budget if noise else None
@@ -412,7 +417,7 @@ class Secure(Wrapped):
     def _open(
         self, system: System, ask: Open, memory: Record | None
     ) -> tuple[Shares, Record | None]:
-        name, letters = rows(ask.sum[None])[0], rows(ask.letters)
+        name, letters = unpacked(ask.sum), rows(ask.letters)
         return Shares(stacked(self._seat(system).opened(name, letters))), memory
 
     def expects(self, ask: Record, size: int) -> Expected:

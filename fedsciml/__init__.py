@@ -17,7 +17,7 @@ from fedsciml.network import MLP, ModuleNetwork, Parallel
 from fedsciml.problem import Problem, Term, load_points
 
 if TYPE_CHECKING:
-    from fedsciml import wrappers
+    from fedsciml import problems, wrappers
     from fedsciml.analysis.laplace import laplace
     from fedsciml.wrappers import Balanced, Compressed, Resampled, Warmup
 
@@ -40,6 +40,7 @@ __all__ = [
     "load_points",
     "methods",
     "policies",
+    "problems",
     "run",
     "wrappers",
 ]
@@ -49,8 +50,8 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     """What is exported and takes a while to import."""
-    if name == "wrappers":
-        return import_module("fedsciml.wrappers")
+    if name in ("problems", "wrappers"):
+        return import_module(f"fedsciml.{name}")
     if name == "laplace":
         return import_module("fedsciml.analysis.laplace").laplace
     if name in __all__:

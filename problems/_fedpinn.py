@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.collocation import Partition, pieces
-from problems import _suite
+from fedsciml.problems import _suite
 
 
 class Options(_suite.Options, total=False):

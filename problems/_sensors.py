@@ -17,7 +17,7 @@ from fedsciml.network import PointFunction
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Residual, Term
 from fedsciml.problem.datafiles import DataFile, Points, load_points
-from problems._suite import given
+from fedsciml.problems._suite import given
 
 
 @dataclass(frozen=True)

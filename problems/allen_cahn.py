@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row
-from problems._suite import Options, dirichlet
+from fedsciml.problems._suite import Options, dirichlet
 
 
 def pde(u: Jet, row: Row) -> Tensor:

@@ -17,8 +17,8 @@ from torch import Tensor
 from fedsciml.collocation import in_box
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._fedpinn import Options, setting
-from problems._suite import grid
+from fedsciml.problems._fedpinn import Options, setting
+from fedsciml.problems._suite import grid
 
 DIFFUSIVITY = 0.001
 TABLE = Path(__file__).with_name("data") / "allen_cahn_time.npz"

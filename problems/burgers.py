@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from fedsciml.collocation import in_box
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, setting
+from fedsciml.problems._suite import Options, setting
 
 NU = 0.01 / pi
 LOWER, UPPER = [-1.0, 0.0], [1.0, 1.0]

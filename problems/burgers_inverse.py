@@ -15,8 +15,8 @@ from fedsciml.network import MLP
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import DataFile, Problem, Row
-from problems._sensors import Setting, inverse
-from problems.burgers import solution
+from fedsciml.problems._sensors import Setting, inverse
+from fedsciml.problems.burgers import solution
 
 START = 0.1
 """Of nu in the training."""
@@ -24,7 +24,7 @@ START = 0.1
 VISCOSITIES = (0.0031, 0.3)
 """Of data that are made: above the first, up to the second.
 
-In between ``problems.burgers.solution`` errs by at most 2e-8; at 0.5 by 4e-7, at 1 by
+In between ``burgers.solution`` errs by at most 2e-8; at 0.5 by 4e-7, at 1 by
 6e-6. 0.01 / pi is the sharpest front that it is checked for.
 """
 

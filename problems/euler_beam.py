@@ -12,8 +12,8 @@ from torch import Tensor
 from fedsciml.collocation import in_box, on_faces
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._fedpinn import Options, setting
-from problems._suite import grid
+from fedsciml.problems._fedpinn import Options, setting
+from fedsciml.problems._suite import grid
 
 
 def beam(u: Jet, row: Row) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.problem import Problem
-from problems._suite import Options, square
+from fedsciml.problems._suite import Options, square
 
 BUMPS = (
     (1.40, 0.18, 0.28, 0.06, 0.05),

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fedsciml.collocation import in_box
 from fedsciml.problem import Problem, Term
-from problems._fedpinn import Options, setting
-from problems._suite import given, grid, sinpi
+from fedsciml.problems._fedpinn import Options, setting
+from fedsciml.problems._suite import given, grid, sinpi
 
 
 def solution(points: Tensor) -> Tensor:

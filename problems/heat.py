@@ -14,7 +14,7 @@ from fedsciml.collocation import boundary, in_box, interior, on_faces, uniform
 from fedsciml.deepxde import deepxde
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, given, setting
+from fedsciml.problems._suite import Options, given, setting
 
 NU = 0.1
 

@@ -13,8 +13,8 @@ from fedsciml.network import MLP
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import DataFile, Problem, Row
-from problems._sensors import Setting, inverse
-from problems.heat import NU, solution
+from fedsciml.problems._sensors import Setting, inverse
+from fedsciml.problems.heat import NU, solution
 
 START = 1.0
 """Of nu in the training."""

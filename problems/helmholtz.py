@@ -14,8 +14,8 @@ from torch import Tensor
 from fedsciml.collocation import in_box
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._fedpinn import Options, hammersley, setting
-from problems._suite import grid, sinpi
+from fedsciml.problems._fedpinn import Options, hammersley, setting
+from fedsciml.problems._suite import grid, sinpi
 
 K = 4 * pi
 

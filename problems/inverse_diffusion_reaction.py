@@ -17,9 +17,9 @@ from fedsciml.collocation import in_box
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
-from problems._chebyshev import collocation
-from problems._fedpinn import Options, setting
-from problems._suite import grid
+from fedsciml.problems._chebyshev import collocation
+from fedsciml.problems._fedpinn import Options, setting
+from fedsciml.problems._suite import grid
 
 DIFFUSIVITY = 0.01
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from fedsciml.collocation import in_box, on_faces, uniform
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, faces, setting
+from fedsciml.problems._suite import Options, faces, setting
 
 RE = 40.0
 LAMBDA = RE / 2 - sqrt(RE**2 / 4 + 4 * pi**2)

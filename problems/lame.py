@@ -18,7 +18,7 @@ from torch import Tensor
 from fedsciml.collocation import in_box, on_faces, uniform
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, all_given, faces, setting
+from fedsciml.problems._suite import Options, all_given, faces, setting
 
 LAMBDA, MU = 1.0, 0.5
 

@@ -7,7 +7,7 @@ Source: Chang, He, Hao, FIPA (2026), arXiv 2601.13608.
 from typing import Unpack
 
 from fedsciml.problem import Problem
-from problems._suite import Options, poisson
+from fedsciml.problems._suite import Options, poisson
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:

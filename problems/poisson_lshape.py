@@ -15,9 +15,9 @@ from torch import Tensor
 from fedsciml.collocation import SLACK, boundary, in_box, interior, on_polygon
 from fedsciml.deepxde import deepxde
 from fedsciml.problem import Problem, Term
-from problems._suite import Options, given, only, setting
-from problems.poisson_square import poisson, source
-from problems.poisson_square import solution as smooth
+from fedsciml.problems._suite import Options, given, only, setting
+from fedsciml.problems.poisson_square import poisson, source
+from fedsciml.problems.poisson_square import solution as smooth
 
 VERTICES = ((0, 0), (1, 0), (1, 1), (-1, 1), (-1, -1), (0, -1))
 """Of the L-shape, from the corner on."""

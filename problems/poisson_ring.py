@@ -14,9 +14,9 @@ from torch import Generator, Tensor
 from fedsciml.collocation import SLACK, boundary, in_box, interior, uniform
 from fedsciml.deepxde import deepxde
 from fedsciml.problem import Problem, Term
-from problems._suite import Options, given, only, setting
-from problems.poisson_square import poisson, source
-from problems.poisson_square import solution as smooth
+from fedsciml.problems._suite import Options, given, only, setting
+from fedsciml.problems.poisson_square import poisson, source
+from fedsciml.problems.poisson_square import solution as smooth
 
 
 def solution(points: Tensor) -> Tensor:

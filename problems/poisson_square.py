@@ -15,7 +15,7 @@ from torch import Tensor
 from fedsciml.collocation import in_box, on_faces, uniform
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, given, setting
+from fedsciml.problems._suite import Options, given, setting
 
 
 def poisson(u: Jet, row: Row) -> Tensor:

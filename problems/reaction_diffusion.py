@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row
-from problems._suite import Options, dirichlet, sinpi
+from fedsciml.problems._suite import Options, dirichlet, sinpi
 
 
 def pde(u: Jet, row: Row) -> Tensor:

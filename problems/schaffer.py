@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fedsciml.collocation import in_box
 from fedsciml.problem import Problem, Term
-from problems._fedpinn import Options, hammersley, setting
-from problems._suite import given, grid
+from fedsciml.problems._fedpinn import Options, hammersley, setting
+from fedsciml.problems._suite import given, grid
 
 
 def solution(points: Tensor) -> Tensor:

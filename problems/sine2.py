@@ -7,7 +7,7 @@ Source: Chang, He, Hao, FIPA (2026), arXiv 2601.13608.
 from typing import Unpack
 
 from fedsciml.problem import Problem
-from problems._suite import Options, sine
+from fedsciml.problems._suite import Options, sine
 
 EDGES = (0.0, 0.5, 1.0)
 

@@ -23,8 +23,8 @@ from torch import Tensor
 from fedsciml.collocation import in_box, on_faces, uniform
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
-from problems._suite import Options, faces, setting
-from problems.kovasznay import OUTFLOW, SIDES, pressure, velocity
+from fedsciml.problems._suite import Options, faces, setting
+from fedsciml.problems.kovasznay import OUTFLOW, SIDES, pressure, velocity
 
 NU = 0.01
 

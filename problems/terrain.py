@@ -22,7 +22,7 @@ from torch import Tensor
 from fedsciml.collocation import in_box, strips
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Term
-from problems._suite import given
+from fedsciml.problems._suite import given
 
 BASE, SCALE = 500.0, 150.0
 """In metres: u = (elevation - BASE) / SCALE."""

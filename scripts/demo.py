@@ -7,8 +7,7 @@ from pathlib import Path
 import _common  # before torch, see there
 import torch
 
-import problems
-from fedsciml import Result, methods, run
+from fedsciml import Result, methods, problems, run
 
 PROBLEMS = ("sine2", "allen_cahn")
 METHODS = ("fipa", "fedavg", "gauss_newton")

@@ -23,10 +23,9 @@ from _keys import INSTALL, identity
 from safetensors.torch import load_file
 from torch import Tensor
 
-import problems
-from fedsciml import run, wrappers
+from fedsciml import problems, run, wrappers
 from fedsciml.federation.directory import RunDirectory
-from problems._sensors import write
+from fedsciml.problems._sensors import write
 
 APP = Path(__file__).parent / "flower_app"
 PROBLEM, SITES = "heat_inverse", 3

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from fedsciml.federation.files import replace_file
-from problems import allen_cahn_time
-from problems._chebyshev import collocation
+from fedsciml.problems import allen_cahn_time
+from fedsciml.problems._chebyshev import collocation
 
 Table = dict[str, np.ndarray]
 

@@ -15,8 +15,7 @@ from typing import Any
 import _common  # before torch, see there
 import torch
 
-import problems
-from fedsciml import Result, cli, run, wrappers
+from fedsciml import Result, cli, problems, run, wrappers
 from fedsciml.analysis.laplace import SENSORS, laplace
 from fedsciml.analysis.metrics import measure
 from fedsciml.federation.directory import UNSAVED, RunDirectory, environment

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import _common  # before torch, see there
 
-import problems
-from problems._sensors import write
+from fedsciml import problems
+from fedsciml.problems._sensors import write
 
 INVERSE = ("burgers_inverse", "heat_inverse")
 

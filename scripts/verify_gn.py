@@ -39,8 +39,7 @@ from experiments._table import Table
 from torch import Tensor
 from tqdm import tqdm
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.federation.files import replace_file
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.solve import Spectrum

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-import problems
+from fedsciml import problems
 from fedsciml.collocation import strips, uniform
 from fedsciml.network import MLP, ModuleNetwork
 from fedsciml.network.jet import Jet

@@ -108,7 +108,7 @@ def exact_targets(problem: Problem) -> list[Extended]:
     """The same in extended precision; constants such as pi stay those of the code."""
     exact: Any = problem.exact
     source = getattr(
-        import_module(f"problems.{problem.name}"),
+        import_module(f"fedsciml.problems.{problem.name}"),
         "source",
         lambda x: math.pi**2 * exact(x),  # Poisson's
     )

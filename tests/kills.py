@@ -18,8 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import problems
-from fedsciml import Result, methods, run
+from fedsciml import Result, methods, problems, run
 from fedsciml.federation import loop
 
 ROUNDS = 60

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import problems
-from fedsciml import methods
+from fedsciml import methods, problems
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "fedsciml").rglob("*.py"))
@@ -87,6 +86,7 @@ def test_there_is_something_to_read() -> None:
 
 def test_the_library_imports_no_problem() -> None:
     assert not importers("problems", LIBRARY)
+    assert importers("fedsciml.problems", LIBRARY) <= {"fedsciml"}  # when asked for
     assert not importers("scripts", LIBRARY)
 
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import problems
-from fedsciml import methods, policies, wrappers
+from fedsciml import methods, policies, problems, wrappers
 from fedsciml.linalg import ranks
 from fedsciml.registry import (
     REQUIRED,
@@ -112,7 +111,7 @@ def test_what_only_python_can_give_is_passed_on(
     def make(clients: int, where: Path, more=None) -> object:  # noqa: ANN001
         return clients, where, more
 
-    monkeypatch.setattr("problems.heat.make", make)
+    monkeypatch.setattr("fedsciml.problems.heat.make", make)
     assert problems.options("heat") == {"clients": Option(int)}
     found: object = problems.load("heat", clients=2, where=Path("x"), more=3)
     assert found == (2, Path("x"), 3)

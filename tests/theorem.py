@@ -19,7 +19,7 @@ from experiments._trajectories import (
 from scipy.stats import linregress, t
 from torch import Tensor
 
-import problems
+from fedsciml import problems
 from fedsciml.collocation import strips, uniform
 from fedsciml.linalg.ranks import Published
 from fedsciml.linalg.sketch import from_jacobian

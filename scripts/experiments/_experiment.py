@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import problems
 from experiments._drawing import Drawing
 from experiments._record import DATA, Entry, read, text
 from experiments._table import Table
+from fedsciml import problems
 
 Case = tuple[Any, ...]
 """The values of the key of a run."""

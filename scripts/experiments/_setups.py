@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-import problems
-from fedsciml import MLP, Problem, Term, collocation, methods, run
+from fedsciml import MLP, Problem, Term, collocation, methods, problems, run
 from fedsciml import deepxde as federated
 from fedsciml.deepxde import deepxde
 from fedsciml.network.jet import Jet

@@ -31,7 +31,7 @@ from torch import Generator, Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-import problems
+from fedsciml import problems
 from fedsciml.analysis.metrics import errors
 from fedsciml.deepxde import deepxde
 from fedsciml.deepxde.package import double_precision

@@ -11,13 +11,12 @@ core.
 
 from collections.abc import Sequence
 
-import problems
 from experiments._absent import CLIENTS
 from experiments._experiment import Experiment
 from experiments._lies import ABSENT, ATTACKS, CONTROLS, NOBODY, Lying
 from experiments._record import Entry, grouped, select, short
 from experiments._table import Cell, Table
-from fedsciml import methods
+from fedsciml import methods, problems
 from fedsciml.federation.history import Round
 from fedsciml.federation.participation import Rules
 

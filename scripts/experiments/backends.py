@@ -20,12 +20,11 @@ import torch
 from _common import size
 from torch import Generator, Tensor
 
-import problems
 from experiments._drawing import Drawing, chosen
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._table import Cell, Table
-from fedsciml import methods, plot
+from fedsciml import methods, plot, problems
 from fedsciml.federation.backend import Clients
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.methods import Method, Record, conclude, flatten, payload

@@ -19,7 +19,6 @@ from statistics import mean
 import _common
 from _common import LINES
 
-import problems
 from experiments._basis_figure import by_bytes
 from experiments._basis_tables import AVERAGING, TOGETHER, tables
 from experiments._drawing import Drawing
@@ -28,7 +27,7 @@ from experiments._record import Entry, short
 from experiments._runs import root
 from experiments._suites import options_of, setting_of
 from experiments._turns import Apart, Turns, in_turns, parties
-from fedsciml import methods
+from fedsciml import methods, problems
 from fedsciml.federation.history import Round
 
 KEY = ("problem", "run", "seed", "rounds")

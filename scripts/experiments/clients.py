@@ -22,13 +22,12 @@ from statistics import median
 import _common
 import torch
 
-import problems
 from experiments._drawing import Drawing, error_axis, methods_of, styled
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._runs import mean_rank, root
 from experiments._suites import options_of
-from fedsciml import methods, plot, run
+from fedsciml import methods, plot, problems, run
 from fedsciml.collocation import heterogeneity
 from fedsciml.plot import Curve, Panel
 

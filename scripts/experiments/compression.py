@@ -12,14 +12,13 @@ from statistics import mean, median
 
 import _common
 
-import problems
 from experiments._drawing import Drawing, chosen, error_axis, spread
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._runs import first, mean_rank, reached, root
 from experiments._suites import options_of
 from experiments._table import Cell, Table, megabytes
-from fedsciml import methods, plot, run
+from fedsciml import methods, plot, problems, run
 from fedsciml.plot import Curve, Panel
 from fedsciml.wrappers.compress import compressed
 

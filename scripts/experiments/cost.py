@@ -22,12 +22,11 @@ from statistics import median
 
 import torch
 
-import problems
 from experiments._drawing import Drawing
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._rounds import Rounds
-from fedsciml import methods, plot
+from fedsciml import methods, plot, problems
 from fedsciml.plot import Curve, Panel
 from fedsciml.problem import Problem
 

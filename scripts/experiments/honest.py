@@ -17,13 +17,12 @@ from typing import NamedTuple
 
 import torch
 
-import problems
 from experiments._absent import NOBODY, Patchy, away
 from experiments._experiment import Experiment
 from experiments._record import Entry, short
 from experiments._setups import SETUPS
 from experiments._table import Table
-from fedsciml import methods, policies, run, wrappers
+from fedsciml import methods, policies, problems, run, wrappers
 from fedsciml.federation.history import Round
 from fedsciml.federation.participation import Rules
 from fedsciml.methods import Method

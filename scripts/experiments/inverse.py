@@ -19,12 +19,11 @@ from typing import NamedTuple
 from scipy.stats import binomtest, t
 from torch import Tensor
 
-import problems
 from experiments._drawing import Drawing, chosen, look, methods_of
 from experiments._experiment import Case, Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._table import Table
-from fedsciml import methods, plot, run
+from fedsciml import methods, plot, problems, run
 from fedsciml.analysis.laplace import laplace
 from fedsciml.methods._fipa import Fipa, State
 from fedsciml.plot import Curve, Panel

@@ -13,12 +13,11 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-import problems
 from experiments._drawing import Drawing, chosen
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, short
 from experiments._table import Table
-from fedsciml import plot
+from fedsciml import plot, problems
 from fedsciml.collocation import heterogeneity
 from fedsciml.plot import Curve, Panel
 

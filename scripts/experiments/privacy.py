@@ -23,14 +23,13 @@ import torch
 from scipy.stats import beta, norm
 from torch import Tensor
 
-import problems
 from experiments._drawing import Drawing, chosen, error_axis
 from experiments._experiment import Experiment
 from experiments._noise import Trusted, noisy
 from experiments._record import Entry, grouped, select, short
 from experiments._runs import root, spread
 from experiments._table import Cell, Table
-from fedsciml import plot, run
+from fedsciml import plot, problems, run
 from fedsciml.methods import Record, conclude, generator
 from fedsciml.methods._privacy import Privacy
 from fedsciml.methods._private import Private

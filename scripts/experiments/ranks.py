@@ -14,13 +14,12 @@ from statistics import mean, median
 import _common
 import numpy as np
 
-import problems
 from experiments._drawing import Drawing, chosen, error_axis, spread
 from experiments._experiment import Case, Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._runs import first, reached, root
 from experiments._table import Cell, Table
-from fedsciml import plot, run
+from fedsciml import plot, problems, run
 from fedsciml.linalg import ranks
 from fedsciml.methods._fipa import Fipa
 from fedsciml.plot import Curve, Panel

@@ -19,7 +19,6 @@ import _common
 import torch
 from torch import Tensor
 
-import problems
 from experiments import _secure_seen, basis, observer
 from experiments._absent import Patchy
 from experiments._drawing import Drawing
@@ -32,7 +31,7 @@ from experiments._secure_figure import both
 from experiments._secure_tables import BOTH, METHODS, read_words, reading, tables
 from experiments._suites import options_of, setting_of
 from experiments._turns import Turns, in_turns
-from fedsciml import methods
+from fedsciml import methods, problems
 from fedsciml.federation.history import Round
 from fedsciml.federation.participation import Rules
 from fedsciml.methods import Method

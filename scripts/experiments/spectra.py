@@ -16,12 +16,11 @@ import torch
 from scipy.linalg import subspace_angles
 from torch import Tensor
 
-import problems
 from experiments._drawing import Drawing, chosen
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped
 from experiments._trajectories import openings, short
-from fedsciml import plot
+from fedsciml import plot, problems
 from fedsciml.linalg.sketch import Sketch, from_jacobian
 from fedsciml.methods._fipa import Fipa
 from fedsciml.plot import Curve, Panel

@@ -24,12 +24,11 @@ import torch
 from torch import Generator, Tensor
 from torch.func import grad_and_value, hessian, jvp, vmap
 
-import problems
 from experiments._experiment import Experiment
 from experiments._record import ROOT, Entry, grouped
 from experiments._rounds import PHASES, Clock, Rounds
 from experiments._table import Cell, Table, time_of
-from fedsciml import MLP, Problem, Term, methods
+from fedsciml import MLP, Problem, Term, methods, problems
 from fedsciml.collocation import strips, uniform
 from fedsciml.residual import System
 

@@ -18,13 +18,12 @@ import _common
 import torch
 from _common import SUITE
 
-import problems
 from experiments._drawing import Drawing
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select
 from experiments._runs import longest, mean_rank, root
 from experiments._table import Cell, Table
-from fedsciml import plot, policies, run
+from fedsciml import plot, policies, problems, run
 from fedsciml.federation.history import Round
 from fedsciml.methods._fipa import Fipa
 from fedsciml.policies import Policy

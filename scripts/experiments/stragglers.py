@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
-import problems
 from experiments._absent import CLIENTS, NOBODY, ROUNDS, SCENARIOS, Patchy, away
 from experiments._drawing import Drawing, chosen, spread
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._table import Table
-from fedsciml import methods, plot
+from fedsciml import methods, plot, problems
 from fedsciml.federation.participation import Rules
 from fedsciml.plot import Curve, Panel
 

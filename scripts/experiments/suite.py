@@ -22,7 +22,6 @@ import _common
 import numpy as np
 import torch
 
-import problems
 from experiments import _suite_tables
 from experiments._drawing import Drawing, chosen, look, methods_of, spread, styled
 from experiments._experiment import Experiment
@@ -40,7 +39,7 @@ from experiments._suites import (
     setting_of,
 )
 from experiments._table import Table
-from fedsciml import methods, plot, run
+from fedsciml import methods, plot, problems, run
 from fedsciml.federation.history import Round
 from fedsciml.plot import Panel
 from fedsciml.problem import Problem

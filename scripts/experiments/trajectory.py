@@ -22,12 +22,11 @@ from math import inf, isfinite
 import torch
 from torch import Tensor
 
-import problems
 from experiments._drawing import Drawing, chosen
 from experiments._experiment import Case, Experiment
 from experiments._record import Entry, grouped, select
 from experiments._trajectories import KEY, LEAST, descended, policy, short, trajectory
-from fedsciml import plot
+from fedsciml import plot, problems
 from fedsciml.collocation import heterogeneity
 from fedsciml.linalg.ranks import AboveCutoff, Schedule
 from fedsciml.linalg.ranks import Fixed as Rank

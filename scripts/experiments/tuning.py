@@ -32,11 +32,10 @@ from statistics import median
 
 from _common import TUNED
 
-import problems
 from experiments._experiment import Case, Experiment, token
 from experiments._record import Entry, select
 from experiments._table import Cell, Table
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.federation.history import Round
 
 SEED = 0

@@ -27,8 +27,7 @@ The keys of the run config are in pyproject.toml; those of a site's node config 
 
 from collections.abc import Mapping
 
-import problems
-from fedsciml import wrappers
+from fedsciml import problems, wrappers
 from fedsciml.flower import client_app
 from fedsciml.methods import Method
 from fedsciml.problem import DataFile, Problem, SiteError

@@ -9,8 +9,7 @@ import torch
 from cases import theta
 from torch import Generator, Tensor
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.analysis import NETWORK, laplace, undetermined
 from fedsciml.collocation import strips
 from fedsciml.network import MLP, Jet, Parallel

@@ -8,8 +8,7 @@ from reference import relative
 from scipy.stats import linregress
 from torch import Generator, Tensor
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.analysis.laplace import laplace
 from fedsciml.collocation import strips
 from fedsciml.network import MLP

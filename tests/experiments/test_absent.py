@@ -7,7 +7,7 @@ import pytest
 from experiments import _absent, stragglers
 from experiments._record import ROOT
 
-import problems
+from fedsciml import problems
 
 
 def test_the_study_s_record_is_within_the_bounds_stated() -> None:

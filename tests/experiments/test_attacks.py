@@ -13,8 +13,7 @@ from experiments._record import ROOT, Entry
 from experiments._setups import SETUPS
 from torch import Generator, Tensor
 
-import problems
-from fedsciml import methods, policies
+from fedsciml import methods, policies, problems
 from fedsciml.federation.history import Round
 from fedsciml.methods import Opening, Record
 from fedsciml.methods._fipa import Found, Probe, Sketched

@@ -8,8 +8,7 @@ from experiments import basis
 from experiments._basis_tables import ahead, tables
 from experiments._turns import Apart, Disturbed, Party, Turns, in_turns, parties
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 
 
 def test_rounds_in_turns_are_those_of_a_run() -> None:

@@ -16,8 +16,7 @@ from experiments.ranks import (
     table,
 )
 
-import problems
-from fedsciml import run
+from fedsciml import problems, run
 from fedsciml.linalg.ranks import parse
 
 FIELDS = (

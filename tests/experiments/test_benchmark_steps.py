@@ -22,8 +22,7 @@ from experiments.steps import (
     measure,
 )
 
-import problems
-from fedsciml import methods, policies, run
+from fedsciml import methods, policies, problems, run
 from fedsciml.federation.history import Round
 
 ROOT = Path(__file__).parents[2]

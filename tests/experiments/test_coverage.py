@@ -7,8 +7,7 @@ import pytest
 from experiments import inverse
 from scipy.stats import norm
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.analysis.laplace import laplace
 
 INVERSE, COVERAGE = inverse.EXPERIMENTS

@@ -11,7 +11,7 @@ from cases import theta
 from experiments import _yardstick as yardstick
 from experiments._yardstick import ADAM, LBFGS, NNCG, Line, Stage, as_a_script, history
 
-import problems
+from fedsciml import problems
 from fedsciml.deepxde import deepxde
 from fedsciml.problem import Problem
 from fedsciml.residual import System

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from experiments.partitions import CASES, EXPERIMENT, KEY
 
-import problems
+from fedsciml import problems
 from fedsciml.collocation import heterogeneity
 
 

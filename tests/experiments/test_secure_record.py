@@ -11,8 +11,7 @@ from experiments._secure_clients import Counted, Death, Killed
 from experiments._secure_tables import read_words, reading, tables
 from experiments._turns import Turns
 
-import problems
-from fedsciml import run
+from fedsciml import problems, run
 from fedsciml.federation.participation import Rules
 from fedsciml.wrappers.secure import Secure
 

@@ -10,8 +10,7 @@ from experiments import clients, cost
 from experiments._rounds import Rounds
 from experiments._runner import completed
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.collocation import heterogeneity
 
 CASE = ("problem", "method", "clients", "partition", "seed", "rounds")

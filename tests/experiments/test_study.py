@@ -17,7 +17,7 @@ from experiments.trajectory import FULL, Inexact, federated
 from scipy.linalg import svdvals
 from theorem import HORIZONS, Scheduled, fitted
 
-import problems
+from fedsciml import problems
 from fedsciml.collocation import explicit
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.linalg.ranks import Published

@@ -14,7 +14,7 @@ from experiments._runs import Runs
 from experiments._suite_tables import against, reached
 from experiments._table import AtMost, Spread, Table
 
-import problems
+from fedsciml import problems
 from fedsciml.federation.history import Round
 
 

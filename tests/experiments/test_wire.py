@@ -5,8 +5,7 @@ import json
 import pytest
 from experiments import backends, compression
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.wrappers.compress import compressed
 
 

@@ -9,8 +9,7 @@ import pytest
 from cases import scalar
 from faults import FAULTS, Connected, Faulty, opening, probing
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.collocation import strips
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import LocalClients

@@ -19,8 +19,7 @@ import flower_demo
 import sensors
 from flwr.app import Context, RecordDict
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.flower import LocalGrid
 from fedsciml.problem import SiteError
 from fedsciml.residual.fingerprint import agreement, contents

@@ -23,8 +23,7 @@ import sensors
 from _deployment import HOST, SUPERLINK, Deployment, free_ports
 
 import fedsciml
-import problems
-from fedsciml import methods
+from fedsciml import methods, problems
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
 

@@ -24,8 +24,7 @@ from hypothesis import strategies as st
 from reference import relative
 from torch import Tensor
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.federation import Federation, Traffic
 from fedsciml.linalg.ranks import AboveCutoff
 from fedsciml.linalg.sketch import BATCH

@@ -11,8 +11,7 @@ from exchanges import answering, begin, opened, play, rounds, second
 from reference import from_gramian, gauss_newton, relative
 from torch import Tensor
 
-import problems
-from fedsciml import methods
+from fedsciml import methods, problems
 from fedsciml.collocation import strips
 from fedsciml.linalg.ranks import Fixed as Rank
 from fedsciml.methods import Local

@@ -10,8 +10,7 @@ import torch
 from cases import scalar, small
 from faults import Connected, Faulty, opening, probing
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.collocation import strips
 from fedsciml.federation import Result, Rules
 from fedsciml.linalg.sketch import Sketch, gather

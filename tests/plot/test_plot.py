@@ -11,8 +11,7 @@ import torch
 from cases import CASES, draw, theta
 from matplotlib.figure import Figure
 
-import problems
-from fedsciml import plot
+from fedsciml import plot, problems
 from fedsciml.federation.history import Round
 from fedsciml.plot import Curve, Panel
 

@@ -12,8 +12,7 @@ from cases import CASES, theta
 from experiments.steps import POLICIES
 from torch import Tensor
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.federation import loop as rounds
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round

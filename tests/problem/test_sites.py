@@ -9,7 +9,7 @@ import torch
 from cases import CASES
 from torch import Tensor
 
-import problems
+from fedsciml import problems
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row
 from fedsciml.problem.datafiles import load_points

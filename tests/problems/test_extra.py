@@ -9,9 +9,9 @@ from cases import draw, small, theta
 from scipy.integrate import solve_ivp
 from torch import Generator, Tensor
 
-import problems
+from fedsciml import problems
 from fedsciml.network.jet import Nested
-from problems import burgers, poisson_lshape, taylor_green
+from fedsciml.problems import burgers, poisson_lshape, taylor_green
 
 BOXES = ("burgers", "heat", "kovasznay", "lame", "taylor_green")
 SHAPES = ("poisson_lshape", "poisson_ring")

@@ -14,10 +14,10 @@ from experiments.partitions import PIECES
 from scipy.integrate import solve_bvp, solve_ivp
 from scipy.stats.qmc import Halton
 
-import problems
+from fedsciml import problems
 from fedsciml.collocation import heterogeneity
-from problems import allen_cahn_time, inverse_diffusion_reaction
-from problems._fedpinn import hammersley
+from fedsciml.problems import allen_cahn_time, inverse_diffusion_reaction
+from fedsciml.problems._fedpinn import hammersley
 
 FEDPINN = tuple(_suites.FEDPINN)
 BLOCKS = ("schaffer", "helmholtz")

@@ -11,8 +11,7 @@ import sensors
 import torch
 from scipy.special import ive
 
-import problems
-from fedsciml import methods, run
+from fedsciml import methods, problems, run
 from fedsciml.problem import Problem
 
 

@@ -18,11 +18,11 @@ from mpmath import mpf
 from reference import EXACT
 from torch import Tensor
 
-import problems
+from fedsciml import problems
 from fedsciml.network import MLP
 from fedsciml.network.jet import channel, layout
+from fedsciml.problems.gaussians2d import BUMPS
 from fedsciml.residual import System
-from problems.gaussians2d import BUMPS
 
 UNIT = torch.finfo(torch.float64).eps
 DIGITS = 50

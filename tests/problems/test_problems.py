@@ -12,7 +12,7 @@ from experiments import _suites
 from reference import jacobian, relative
 from torch import Tensor
 
-import problems
+from fedsciml import problems
 from fedsciml.collocation import heterogeneity
 from fedsciml.network.jet import Jet, Nested
 from fedsciml.problem import Problem, Row, Shard
@@ -249,7 +249,7 @@ def test_argument_that_make_does_not_take_is_refused(
     def make(clients: int = 2, seed: int = 0) -> Problem:
         raise AssertionError
 
-    monkeypatch.setattr("problems.heat.make", make)
+    monkeypatch.setattr("fedsciml.problems.heat.make", make)
     taken = "no option 'edges'; its options are clients, seed"
     with pytest.raises(ValueError, match=taken):
         problems.load("heat", edges=[0, 1])

@@ -7,11 +7,11 @@ import torch
 from cases import small
 from torch import Generator, Tensor
 
-import problems
+from fedsciml import problems
 from fedsciml.problem import Problem, Rows, Shard
+from fedsciml.problems._sensors import write
+from fedsciml.problems.poisson_lshape import strictly
 from fedsciml.residual import System
-from problems._sensors import write
-from problems.poisson_lshape import strictly
 
 SENSORS = {"burgers_inverse", "heat_inverse"}
 NARROW = {*problems.names()} - SENSORS - {"terrain"}

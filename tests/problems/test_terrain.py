@@ -8,8 +8,8 @@ import torch
 from experiments._record import DATA
 from matplotlib.cbook import get_sample_data
 
-import problems
-from problems import terrain
+from fedsciml import problems
+from fedsciml.problems import terrain
 
 
 def test_elevations_are_those_of_matplotlib_in_their_places() -> None:

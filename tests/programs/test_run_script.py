@@ -15,8 +15,7 @@ import pytest
 import run
 from safetensors.torch import load_file
 
-import problems
-from fedsciml import methods, policies
+from fedsciml import methods, policies, problems
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result
@@ -459,7 +458,7 @@ def test_a_problem_that_has_changed_is_not_resumed(
         residual = lambda u, row: pde.residual(u, row) + 1e-3 * u.value  # noqa: E731
         return replace(problem, terms=[replace(pde, residual=residual), edge])
 
-    monkeypatch.setattr("problems.load", changed)
+    monkeypatch.setattr("fedsciml.problems.load", changed)
     assert "The problem is not the one" in refusal(capsys, "--resume", "run")
 
 

@@ -8,8 +8,7 @@ import torch
 from cases import draw, given, scalar, theta
 from torch import Generator, Tensor
 
-import problems
-from fedsciml import MLP, Problem, Term, methods, run
+from fedsciml import MLP, Problem, Term, methods, problems, run
 from fedsciml.collocation import strips, uniform
 from fedsciml.residual import System
 from fedsciml.residual.held_out import Fresh, HeldOut, among

@@ -9,8 +9,7 @@ from cases import scalar
 from torch import Tensor, nn
 from torch.nn import functional
 
-import problems
-from fedsciml import MLP, ModuleNetwork, Parallel, Problem, methods, run
+from fedsciml import MLP, ModuleNetwork, Parallel, Problem, methods, problems, run
 from fedsciml.network import Network
 from fedsciml.residual.smoothness import check_smooth
 

@@ -7,8 +7,7 @@ import torch
 from cases import draw, given, scalar
 from torch import Tensor, nn
 
-import problems
-from fedsciml import MLP, ModuleNetwork, Problem, Term, methods, run
+from fedsciml import MLP, ModuleNetwork, Problem, Term, methods, problems, run
 from fedsciml.collocation import strips
 from fedsciml.federation.site import Order, Site
 from fedsciml.methods import Opening

@@ -12,8 +12,7 @@ from cases import draw, theta
 from exchanges import connect
 from torch import Generator, Tensor
 
-import problems
-from fedsciml import MLP, Problem, Term, methods, run, wrappers
+from fedsciml import MLP, Problem, Term, methods, problems, run, wrappers
 from fedsciml.collocation import explicit, strips, uniform
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import LocalClients

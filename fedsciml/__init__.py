@@ -4,21 +4,19 @@
     result = run(problem, methods.load("fipa"), rounds=50)
     result.solution(points).xx                # u_xx of the trained solution
 
-The wrappers, ``laplace`` and the packages ``wrappers``, ``plot`` (matplotlib),
-``deepxde`` and ``flower`` are imported when asked for.
+What is exported is imported when it is asked for, torch with it: the command line shows
+its help at once, and sets how threads wait before torch reads it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fedsciml import collocation, methods, policies
-from fedsciml.federation import InProcess, Result, Round, Rules, run
-from fedsciml.network import MLP, ModuleNetwork, Parallel
-from fedsciml.problem import Problem, Term, load_points
-
 if TYPE_CHECKING:
-    from fedsciml import problems, wrappers
+    from fedsciml import collocation, methods, policies, problems, wrappers
     from fedsciml.analysis.laplace import laplace
+    from fedsciml.federation import InProcess, Result, Round, Rules, run
+    from fedsciml.network import MLP, ModuleNetwork, Parallel
+    from fedsciml.problem import Problem, Term, load_points
     from fedsciml.wrappers import Balanced, Compressed, Resampled, Warmup
 
 __all__ = [
@@ -47,13 +45,27 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+_HOMES = {
+    "analysis.laplace": ("laplace",),
+    "federation": ("InProcess", "Result", "Round", "Rules", "run"),
+    "network": ("MLP", "ModuleNetwork", "Parallel"),
+    "problem": ("Problem", "Term", "load_points"),
+    "wrappers": ("Balanced", "Compressed", "Resampled", "Warmup"),
+}
+"""Where what is exported is defined; packages are exported as they are."""
+
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """What is exported and takes a while to import."""
-    if name in ("problems", "wrappers"):
-        return import_module(f"fedsciml.{name}")
-    if name == "laplace":
-        return import_module("fedsciml.analysis.laplace").laplace
-    if name in __all__:
-        return getattr(import_module("fedsciml.wrappers"), name)
-    raise AttributeError(f"module 'fedsciml' has no attribute '{name}'")
+    """What is exported, imported now."""
+    if name not in __all__:
+        raise AttributeError(f"module 'fedsciml' has no attribute '{name}'")
+    for home, names in _HOMES.items():
+        if name in names:
+            found = getattr(import_module(f"fedsciml.{home}"), name)
+            globals()[name] = found
+            return found
+    return import_module(f"fedsciml.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -56,6 +56,8 @@ benchmark: $(READY)  ## every method on the 1-D problems, 3 starts; SUITE=fipa f
 
 tune: $(READY)  ## search the baselines' best options; hours, can be interrupted
 	@$(BIN)/python -m scripts.experiments tuning
+	@$(BIN)/python -c 'import json; best = json.load(open("figures/data/tuning.json"))["best"]; \
+	  open("fedsciml/command/tuned.json", "w").write(json.dumps(best, indent=1) + "\n")'
 
 figures: $(READY)  ## draw figures/ from the records in figures/data/
 	@$(BIN)/python scripts/make_figures.py

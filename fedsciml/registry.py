@@ -1,9 +1,10 @@
 """Entries of a package by name, their options, and the words that ask for them.
 
 A module of a package whose name has no leading underscore is an entry of that name: a
-method, a step policy, a problem. Its ``make``, a function or a dataclass, makes the
-entry. The signature of ``make`` is the list of the options, with types and defaults;
-the ``Args:`` of its docstring say what they mean.
+method, a step policy, a problem. So is a file anywhere, by its path, which ends in
+``.py``. Its ``make``, a function or a dataclass, makes the entry. The signature of
+``make`` is the list of the options, with types and defaults; the ``Args:`` of its
+docstring say what they mean.
 
 On a command line an entry is a word, ``NAME`` or ``NAME:VALUE,OPTION=VALUE,...``.
 ``Word`` takes it apart and reads the values by the types of the options.
@@ -11,17 +12,23 @@ On a command line an entry is a word, ``NAME`` or ``NAME:VALUE,OPTION=VALUE,...`
 
 import inspect
 import json
+import sys
+import traceback
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 T = TypeVar("T")
+
+SUFFIX = ".py"
+"""Ends the name of an entry that is a file."""
 
 REQUIRED = inspect.Parameter.empty
 """The default of an option that must be given."""
@@ -40,8 +47,8 @@ class Option(NamedTuple):
     """An option of an entry.
 
     Attributes:
-        kind: Its annotation: ``int``, ``float``, ``bool``, ``str``, ``None``, a
-            ``Literal`` of words, a ``Sequence`` of these, or a union of these.
+        kind: Its annotation: ``int``, ``float``, ``bool``, ``str``, ``Path``, ``None``,
+            a ``Literal`` of words, a ``Sequence`` of these, or a union of these.
         default: What ``make`` takes if the option is not given, or ``REQUIRED``, or
             ``UNSTATED``.
         help: What it means.
@@ -56,6 +63,11 @@ class Option(NamedTuple):
         """The words that it may be; empty if not restricted."""
         literals = [part for part in _parts(self.kind) if get_origin(part) is Literal]
         return tuple(word for part in literals for word in get_args(part))
+
+    @property
+    def kinds(self) -> tuple[object, ...]:
+        """The types that it may be of."""
+        return _parts(self.kind)
 
     @property
     def default_text(self) -> str:
@@ -137,11 +149,13 @@ class Registry(Generic[T]):
         kind: What an entry is, for messages: "method".
         package: Its dotted name.
         form: How ``parse`` wants a word, for messages.
+        result: Type of what ``make`` returns, or None if any will do.
     """
 
     kind: str
     package: str
     form: str = ""
+    result: type | None = None
 
     def names(self) -> list[str]:
         """Names of all entries, sorted."""
@@ -168,12 +182,13 @@ class Registry(Generic[T]):
         """The entry of that name.
 
         Args:
-            name: One of ``names()``.
+            name: One of ``names()``, or the path of a file, ``"sites/rod.py"``.
             options: Values for its ``options(name)``; the others keep their defaults.
                 What ``make`` takes besides is passed on as it is.
 
         Raises:
-            ValueError: If there is no such entry or option, or a value does not suit.
+            ValueError: If there is no such entry or option, a value does not suit, or
+                the file cannot be imported.
         """
         make = self._module(name).make
         known, signature = options_of(make), inspect.signature(make)
@@ -186,6 +201,11 @@ class Registry(Generic[T]):
             what = f"{self.kind.capitalize()} '{name}'"
             raise ValueError(f"{what} cannot be made: {error}.") from error
         made: T = make(**options)
+        if self.result is not None and not isinstance(made, self.result):
+            raise ValueError(
+                f"make() of {self.kind} '{name}' must return a {self.result.__name__}, "
+                f"got {type(made).__name__}."
+            )
         return made
 
     def parse(self, text: str) -> T:
@@ -201,13 +221,65 @@ class Registry(Generic[T]):
         return self.load(word.name, **word.values(self.options(word.name)))
 
     def _module(self, name: str) -> ModuleType:
+        if name.endswith(SUFFIX):
+            return _imported(self.kind, Path(name))
         known = self.names()
         if name not in known:
+            near = f" Did you mean the file {name}{SUFFIX}?"
+            hint = near if Path(name + SUFFIX).is_file() else suggestion(name, known)
             raise ValueError(
                 f"There is no {self.kind} '{name}'; choose one of {', '.join(known)}"
-                f"{self.form and f', as {self.form}'}.{suggestion(name, known)}"
+                f"{self.form and f', as {self.form}'}.{hint}"
             )
         return import_module(f"{self.package}.{name}")
+
+
+def _imported(kind: str, path: Path) -> ModuleType:
+    """The module in a file, by itself: not as part of a package, nor by its bare name.
+
+    It is imported again where the file has changed. Files of the same name in two
+    folders are two modules.
+
+    Raises:
+        ValueError: If the file is not there, cannot be imported, or has no ``make``.
+    """
+    if not path.is_file():
+        near = [other.name for other in path.parent.glob(f"*{SUFFIX}")]
+        raise ValueError(
+            f"There is no {kind} file {path.absolute()}.{suggestion(path.name, near)}"
+        )
+    path = path.resolve()
+    name, source = str(path), path.read_bytes()
+    known = sys.modules.get(name)
+    if known is not None and known.__dict__.get("__source__") == source:
+        return known
+    try:
+        code = compile(source, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ValueError(f"{path}{line} is not Python: {error.args[0]}.") from error
+    if "make" not in code.co_names:  # before a script is run that is something else
+        raise ValueError(
+            f"{path} has no function make(); a {kind} file needs one that returns the "
+            f"{kind}, with its options as arguments: def make(clients: int = 3)."
+        )
+    module = ModuleType(name)
+    module.__dict__.update(__file__=name, __source__=source)
+    sys.modules[name] = module
+    try:
+        exec(code, module.__dict__)
+        if not callable(module.__dict__.get("make")):
+            raise TypeError("make is not a function")
+    except Exception as error:
+        del sys.modules[name]
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f", line {frame.lineno}" for frame in frames if frame.filename == name]
+        missing = " It is imported by itself: install what it needs."
+        raise ValueError(
+            f"{path}{''.join(lines[-1:])} cannot be imported: {type(error).__name__}: "
+            f"{error}.{missing if isinstance(error, ImportError) else ''}"
+        ) from error
+    return module
 
 
 @dataclass(frozen=True)
@@ -320,6 +392,7 @@ _WORDS: Mapping[object, str] = {
     int: "a whole number",
     float: "a number",
     str: "a word",
+    Path: "a path",
     bool: "true or false",
 }
 _FIXED: Mapping[object, dict[str, object]] = {
@@ -351,7 +424,7 @@ def _fits(value: object, kind: Any) -> bool:  # noqa: ANN401
         return all(any(_fits(v, part) for part in parts) for v in value)
     if isinstance(value, bool):  # which Python counts as a number
         return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
+    return isinstance(value, {float: (int, float), Path: (str, Path)}.get(kind, kind))
 
 
 def _read(text: str, kind: Any) -> Any:  # noqa: ANN401

@@ -10,7 +10,7 @@ from fedsciml.registry import Registry
 
 __all__ = ["load", "names", "options", "parse", "summary"]
 
-_PROBLEMS: Registry[Problem] = Registry("problem", __name__)
+_PROBLEMS: Registry[Problem] = Registry("problem", __name__, result=Problem)
 
 names = _PROBLEMS.names
 """Names of all problems, sorted."""

@@ -4,17 +4,19 @@ import argparse
 import sys
 from pathlib import Path
 
-import _common  # before torch, see there
+import _common  # noqa: F401 - before torch, see there
 import torch
 
-from fedsciml import Result, methods, problems, run
+from fedsciml import Result, methods, plot, problems, run
+from fedsciml.command.terminal import new_directory, progress, size, status, terminable
+from fedsciml.command.tuning import tuned
 
 PROBLEMS = ("sine2", "allen_cahn")
 METHODS = ("fipa", "fedavg", "gauss_newton")
 ROUNDS = 50
 
 
-@_common.terminable()
+@terminable()
 def main() -> int:
     """Train, print one table, draw; returns the exit status."""
     try:
@@ -22,13 +24,13 @@ def main() -> int:
     except KeyboardInterrupt as error:
         notes = getattr(error, "__notes__", [])
         print("Interrupted.", *notes, sep="\n", file=sys.stderr)
-        return _common.status(error)
+        return status(error)
     return 0
 
 
 def _demo() -> None:
     torch.set_num_threads(1)  # problems as small as these only wait for a second
-    out = _common.new_directory("demo")
+    out = new_directory("demo")
     results: dict[tuple[str, str], Result] = {}
     for name in PROBLEMS:
         for method in METHODS:
@@ -37,7 +39,7 @@ def _demo() -> None:
     for name in PROBLEMS:
         mine = {method: results[name, method] for method in METHODS}
         histories = {method: result.history for method, result in mine.items()}
-        _common.pictures(mine[METHODS[0]], out, histories, f"{name}-")
+        plot.pictures(mine[METHODS[0]], out, histories, f"{name}-")
     names = ", ".join(sorted(path.name for path in out.glob("*.png")))
     print(
         "\nfedavg runs with the options that a search found best; gauss_newton "
@@ -49,10 +51,10 @@ def _demo() -> None:
 def train(name: str, method: str, out: Path) -> Result:
     """One run, FedAvg and its kin with the options that a search found best."""
     try:
-        options = _common.tuned(name, method)
+        options = tuned(name, method)
     except ValueError:
         options = {}
-    with _common.progress(f"{name:11}{method:13}", ROUNDS, quiet=False) as show:
+    with progress(f"{name:11}{method:13}", ROUNDS, quiet=False) as show:
         return run(
             problems.load(name, clients=2),
             methods.load(method, **options),
@@ -86,8 +88,8 @@ def table(results: dict[tuple[str, str], Result]) -> str:
                 f"{relative_l2:.1e}",
                 f"{mse:.1e}",
                 last.round,
-                _common.size(last.bytes_up) if last.bytes_up else "-",
-                _common.size(last.bytes_down) if last.bytes_down else "-",
+                size(last.bytes_up) if last.bytes_up else "-",
+                size(last.bytes_down) if last.bytes_down else "-",
                 f"{last.seconds:.1f}",
             )
         )

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fedsciml import problems, run, wrappers
+from fedsciml.command.terminal import new_directory
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.problems._sensors import write
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"The demo needs Flower: {INSTALL}.")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
-    out = _common.new_directory("flower-demo")
+    out = new_directory("flower-demo")
     (out / "sites").mkdir()
     write(problems.load(PROBLEM, clients=SITES), out / "sites")
     try:

@@ -24,11 +24,13 @@ FLOORS = (
     ("residual", "secure"),
     ("methods", "analysis"),
     ("wrappers", "federation"),
-    ("flower", "deepxde", "plot", "cli"),
+    ("flower", "deepxde", "plot"),
+    ("problems",),
+    ("command",),
 )
 """The house from the ground up; a floor imports from those below it alone."""
 
-ROOT_MODULES = {"__init__", "registry", "cli"}
+ROOT_MODULES = {"__init__", "registry"}
 
 
 def name(path: Path) -> str:
@@ -86,7 +88,8 @@ def test_there_is_something_to_read() -> None:
 
 def test_the_library_imports_no_problem() -> None:
     assert not importers("problems", LIBRARY)
-    assert importers("fedsciml.problems", LIBRARY) <= {"fedsciml"}  # when asked for
+    who = {room(module) for module in importers("fedsciml.problems", LIBRARY)}
+    assert who <= {"", "command"}  # the package when asked for
     assert not importers("scripts", LIBRARY)
 
 
@@ -112,7 +115,7 @@ def test_nothing_imports_from_its_own_floor_or_upwards() -> None:
 
 def test_every_module_of_the_library_is_on_a_floor() -> None:
     rooms = {room for names in FLOORS for room in names}
-    assert {room(name(path)) for path in LIBRARY} - {""} == rooms
+    assert {room(name(path)) for path in LIBRARY} - {""} == rooms - {"problems"}
     assert {p.stem for p in (ROOT / "fedsciml").glob("*.py")} <= ROOT_MODULES
 
 
@@ -137,7 +140,8 @@ def test_the_library_needs_few_packages() -> None:
     allowed = {"torch", "numpy", "scipy", "safetensors", "fedsciml"}
     homes = {"matplotlib": "plot", "deepxde": "deepxde", "flwr": "flower"}
     homes |= {"docstring_parser": "registry", "cryptography": "secure"}
-    homes["dp_accounting"] = "_privacy"
+    homes |= {"dp_accounting": "_privacy", "cyclopts": "command"}
+    homes |= {"rich": "command", "tqdm": "command"}
     for path in LIBRARY:
         top = {module.partition(".")[0] for module in imports(path)}
         extra = top - allowed - set(sys.stdlib_module_names)
@@ -145,8 +149,10 @@ def test_the_library_needs_few_packages() -> None:
         assert all(homes.get(package) in place for package in extra), (path, extra)
 
 
-def test_the_library_prints_nothing() -> None:
+def test_the_library_prints_nothing_but_in_its_command() -> None:
     for path in LIBRARY:
+        if room(name(path)) == "command":
+            continue
         called = {
             node.func.id
             for node in ast.walk(tree(path))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from math import isnan
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -108,19 +107,19 @@ def test_options_are_the_signature_and_what_the_docstring_says() -> None:
 def test_what_only_python_can_give_is_passed_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def make(clients: int, where: Path, more=None) -> object:  # noqa: ANN001
-        return clients, where, more
+    def make(tau: int, where: slice, more=None) -> object:  # noqa: ANN001
+        return tau, where, more
 
-    monkeypatch.setattr("fedsciml.problems.heat.make", make)
-    assert problems.options("heat") == {"clients": Option(int)}
-    found: object = problems.load("heat", clients=2, where=Path("x"), more=3)
-    assert found == (2, Path("x"), 3)
+    monkeypatch.setattr("fedsciml.methods.adam.make", make)
+    assert methods.options("adam") == {"tau": Option(int)}
+    found: object = methods.load("adam", tau=2, where=slice(9), more=3)
+    assert found == (2, slice(9), 3)
     with pytest.raises(
-        ValueError, match="'heat' cannot be made: missing a re.*'where'"
+        ValueError, match="'adam' cannot be made: missing a re.*'where'"
     ):
-        problems.load("heat", clients=2)
-    with pytest.raises(ValueError, match="no option 'wher'; its options are clients"):
-        problems.load("heat", clients=2, wher=Path("x"))
+        methods.load("adam", tau=2)
+    with pytest.raises(ValueError, match="no option 'wher'; its options are tau"):
+        methods.load("adam", tau=2, wher=slice(9))
 
 
 @given(st.integers(), st.floats())

@@ -9,7 +9,13 @@ from fedsciml.analysis.laplace import (
     evidence,
     laplace,
 )
-from fedsciml.analysis.metrics import Errors, errors, gauss_newton_gap, measure
+from fedsciml.analysis.metrics import (
+    Errors,
+    errors,
+    gauss_newton_gap,
+    measure,
+    quantity,
+)
 
 __all__ = [
     "NETWORK",
@@ -23,5 +29,6 @@ __all__ = [
     "gauss_newton_gap",
     "laplace",
     "measure",
+    "quantity",
     "undetermined",
 ]

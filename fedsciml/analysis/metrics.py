@@ -8,8 +8,8 @@ from torch import Tensor
 
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
-from fedsciml.problem import Problem
-from fedsciml.residual import System
+from fedsciml.problem import Problem, Shard
+from fedsciml.residual import JetBlock, System
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +54,16 @@ def errors(problem: Problem, theta: Tensor) -> tuple[float, float]:
     """Relative L2 error and mean squared error of theta [p], see ``Errors``."""
     found = measure(problem, theta)
     return found.relative_l2, found.mse
+
+
+def quantity(problem: Problem) -> str:
+    """The error that is usual: ``mse`` of a regression, else ``relative_l2``."""
+    one = tuple(  # row of each term tells what its residual reads
+        rows.part(slice(1)) for rows in problem.pooled().rows
+    )
+    blocks = System(problem, Shard(0, one, 1.0)).blocks
+    data = all(isinstance(b, JetBlock) and b.layout.order == 0 for b in blocks)
+    return "mse" if data else "relative_l2"
 
 
 def gauss_newton_gap(

@@ -10,6 +10,7 @@ from fedsciml.plot.curves import convergence, profile
 from fedsciml.plot.images import maps
 from fedsciml.plot.layout import Curve, Panel, panels
 from fedsciml.plot.owners import partition
+from fedsciml.plot.pictures import pictures
 from fedsciml.plot.style import COLOURS, COLUMN, DASHES, MARKERS, PAGE, QUANTITIES, save
 from fedsciml.plot.trained import solution
 
@@ -27,6 +28,7 @@ __all__ = [
     "maps",
     "panels",
     "partition",
+    "pictures",
     "profile",
     "save",
     "solution",

@@ -5,21 +5,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import _common
-
 from experiments._drawing import draw
 from experiments._experiment import Experiment
 from experiments._record import FIGURES, ROOT
 from experiments._registry import experiments
 from experiments._runner import chosen, completed, fitting, recorded
 from experiments._table import publish
+from fedsciml.command.terminal import status, terminable
 
 PROGRAM = "python -m scripts.experiments"
 SHOWN = 8
 """Values of a field that are listed."""
 
 
-@_common.terminable()
+@terminable()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an experiment, or list them; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _experiment(known[words[0]], words[1:])
         except KeyboardInterrupt as error:
             print("Interrupted; the same command goes on.", file=sys.stderr)
-            return _common.status(error)
+            return status(error)
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Run what a record of figures/data lacks, and write and print its "

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
 
-from _common import SINES, SUITE, tuned
+from _common import SINES, SUITE
+
+from fedsciml.command.tuning import tuned
 
 
 @dataclass(frozen=True)

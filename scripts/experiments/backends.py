@@ -17,7 +17,6 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from _common import size
 from torch import Generator, Tensor
 
 from experiments._drawing import Drawing, chosen
@@ -25,6 +24,7 @@ from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._table import Cell, Table
 from fedsciml import methods, plot, problems
+from fedsciml.command.terminal import size
 from fedsciml.federation.backend import Clients
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.methods import Method, Record, conclude, flatten, payload

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from itertools import product
 from statistics import mean
 
-import _common
 from _common import LINES
 
 from experiments._basis_figure import by_bytes
@@ -27,7 +26,7 @@ from experiments._record import Entry, short
 from experiments._runs import root
 from experiments._suites import options_of, setting_of
 from experiments._turns import Apart, Turns, in_turns, parties
-from fedsciml import methods, problems
+from fedsciml import analysis, methods, problems
 from fedsciml.federation.history import Round
 
 KEY = ("problem", "run", "seed", "rounds")
@@ -109,7 +108,7 @@ def measure(problem: str, run: str, seed: int, rounds: int) -> list[Entry]:
         apart = Apart(parties(run, made.clients))
         runs = {way: Turns(made, ways[way], seed, apart) for way in ("rows", "sums")}
     setting = setting_of(problem)
-    quantity = setting.sought if setting and setting.sought else _common.quantity(made)
+    quantity = setting.sought if setting and setting.sought else analysis.quantity(made)
     return [
         {
             "way": way,

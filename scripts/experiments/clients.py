@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import median
 
-import _common
 import torch
 
 from experiments._drawing import Drawing, error_axis, methods_of, styled
@@ -27,7 +26,7 @@ from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._runs import mean_rank, root
 from experiments._suites import options_of
-from fedsciml import methods, plot, problems, run
+from fedsciml import analysis, methods, plot, problems, run
 from fedsciml.collocation import heterogeneity
 from fedsciml.plot import Curve, Panel
 
@@ -92,7 +91,7 @@ def measure(
         options = {**options, "tau": min(tau, EPOCHS // (rounds * clients))}
     loaded = methods.load(method, **options)
     history = run(made, loaded, rounds, seed, clock=time.process_time).history
-    quantity = _common.quantity(made)
+    quantity = analysis.quantity(made)
     found = [short(root(line, quantity)) for line in history]
     rank, last = mean_rank(history), history[-1]
     points = [shard.rows[0].points for shard in made.shards()]

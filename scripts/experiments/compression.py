@@ -10,15 +10,13 @@ import time
 from collections.abc import Sequence
 from statistics import mean, median
 
-import _common
-
 from experiments._drawing import Drawing, chosen, error_axis, spread
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._runs import first, mean_rank, reached, root
 from experiments._suites import options_of
 from experiments._table import Cell, Table, megabytes
-from fedsciml import methods, plot, problems, run
+from fedsciml import analysis, methods, plot, problems, run
 from fedsciml.plot import Curve, Panel
 from fedsciml.wrappers.compress import compressed
 
@@ -49,7 +47,7 @@ def measure(
 ) -> Entry:
     """One run, round by round, to four digits."""
     made = problems.load(problem)
-    quantity = _common.quantity(made)
+    quantity = analysis.quantity(made)
     options = options_of(problem, method)
     if method == "fipa":
         options = {**options, "basis": "own"}

@@ -18,7 +18,6 @@ from dataclasses import replace
 from math import exp, log, sqrt
 from statistics import median
 
-import _common
 import torch
 from scipy.stats import beta, norm
 from torch import Tensor
@@ -29,7 +28,7 @@ from experiments._noise import Trusted, noisy
 from experiments._record import Entry, grouped, select, short
 from experiments._runs import root, spread
 from experiments._table import Cell, Table
-from fedsciml import plot, problems, run
+from fedsciml import analysis, plot, problems, run
 from fedsciml.methods import Record, conclude, generator
 from fedsciml.methods._privacy import Privacy
 from fedsciml.methods._private import Private
@@ -74,7 +73,7 @@ def method(privacy: Privacy, floor: float = Hindsight.floor) -> Private:
 def measure(setting: str, epsilon: float | None, seed: int) -> Entry:
     """One run; without an epsilon, without noise but within the same bounds."""
     made = problems.load(setting.partition(",")[0], **SETTINGS[setting])
-    quantity, privacy = _common.quantity(made), Privacy(epsilon or 3.0, DELTA)
+    quantity, privacy = analysis.quantity(made), Privacy(epsilon or 3.0, DELTA)
     private = method(privacy, FLOORS.get(setting, Hindsight.floor))
     noise = Trusted(private, seed, 0.0 if epsilon is None else 1.0)
     found = run(made, noise, privacy.releases, seed, clock=time.process_time)

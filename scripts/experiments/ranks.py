@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, product
 from statistics import mean, median
 
-import _common
 import numpy as np
 
 from experiments._drawing import Drawing, chosen, error_axis, spread
@@ -19,7 +18,7 @@ from experiments._experiment import Case, Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._runs import first, reached, root
 from experiments._table import Cell, Table
-from fedsciml import plot, problems, run
+from fedsciml import analysis, plot, problems, run
 from fedsciml.linalg import ranks
 from fedsciml.methods._fipa import Fipa
 from fedsciml.plot import Curve, Panel
@@ -76,7 +75,7 @@ def cases() -> Iterator[Case]:
 def measure(problem: str, schedule: str, seed: int, rounds: int) -> Entry:
     """One run, round by round, to four digits."""
     made = problems.load(problem)
-    quantity, p = _common.quantity(made), made.network.size
+    quantity, p = analysis.quantity(made), made.network.size
     fipa = method(schedule, p)
     history = run(made, fipa, rounds, seed, clock=time.process_time).history
     return {

@@ -15,7 +15,6 @@ from itertools import pairwise, product
 from statistics import median
 from typing import Any
 
-import _common
 import torch
 from torch import Tensor
 
@@ -31,7 +30,7 @@ from experiments._secure_figure import both
 from experiments._secure_tables import BOTH, METHODS, read_words, reading, tables
 from experiments._suites import options_of, setting_of
 from experiments._turns import Turns, in_turns
-from fedsciml import methods, problems
+from fedsciml import analysis, methods, problems
 from fedsciml.federation.history import Round
 from fedsciml.federation.participation import Rules
 from fedsciml.methods import Method
@@ -120,7 +119,7 @@ def errors(problem: str, word: str, seed: int, rounds: int) -> list[Entry]:
     made = problems.parse(problem)
     setting = setting_of(problem)
     sought = setting.sought if setting and setting.sought else ""
-    quantity = sought or _common.quantity(made)
+    quantity = sought or analysis.quantity(made)
     runs = {
         "plain": Turns(made, sums(), seed),
         "secure": Turns(made, Secure(sums()), seed),

@@ -14,7 +14,6 @@ from math import inf
 from statistics import mean, median
 from typing import Any
 
-import _common
 import torch
 from _common import SUITE
 
@@ -23,7 +22,7 @@ from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select
 from experiments._runs import longest, mean_rank, root
 from experiments._table import Cell, Table
-from fedsciml import plot, policies, problems, run
+from fedsciml import analysis, plot, policies, problems, run
 from fedsciml.federation.history import Round
 from fedsciml.methods._fipa import Fipa
 from fedsciml.policies import Policy
@@ -107,7 +106,7 @@ def measure(problem: str, policy: str, setting: str, seed: int, rounds: int) -> 
     made = problems.load(problem, **({} if central else {"clients": int(setting)}))
     steps, balance = parsed(policy)
     method = balanced(Fipa(steps, pooled=central), balance)
-    quantity = _common.quantity(made)
+    quantity = analysis.quantity(made)
     history = run(
         made, method, rounds, seed, stop=lambda history: finished(history, quantity)
     ).history

@@ -39,7 +39,7 @@ from experiments._suites import (
     setting_of,
 )
 from experiments._table import Table
-from fedsciml import methods, plot, problems, run
+from fedsciml import analysis, methods, plot, problems, run
 from fedsciml.federation.history import Round
 from fedsciml.plot import Panel
 from fedsciml.problem import Problem
@@ -58,7 +58,7 @@ def measure(problem: str, method: str, seed: int, rounds: int, budget: float) ->
     """One run and what tables and figures need of it."""
     made, setting = problems.parse(problem), setting_of(problem)
     # The other suites know one measure.
-    quantity = "relative_l2" if setting else _common.quantity(made)
+    quantity = "relative_l2" if setting else analysis.quantity(made)
     sought = setting.sought if setting else ""
     alone = method == "local_only"
     parts = [made.alone(m) for m in range(made.clients)] if alone else [made]

@@ -16,8 +16,8 @@ points itself (in the baselines' favour), as the median of the last five rounds:
 7. the best of each, and FedPM's two best, for all rounds.
 
 In two and more dimensions the kin take FedAvg's options and their defaults, see
-``_common.tuned``; FedPM is left out. FedPM's local steps are not Adam's; with the whole
-gramian a round costs as much as 200 epochs, so only tau = 1 is tried.
+``fedsciml.command.tuning``; FedPM is left out. FedPM's local steps are not Adam's; with
+the whole gramian a round costs as much as 200 epochs, so only tau = 1 is tried.
 
 The record is every setting tried, with its error, and the best of those that ran for
 all rounds. Hours.

@@ -8,7 +8,7 @@ from pathlib import Path
 from zlib import crc32
 
 import pytest
-from _common import TUNED, TUNING, tuned
+from _common import TUNED
 from experiments._command import main
 from experiments._experiment import token
 from experiments._record import Entry
@@ -29,6 +29,7 @@ from experiments.tuning import (
 )
 
 from fedsciml import methods
+from fedsciml.command.tuning import BEST, tuned
 
 KIN = [name for name, plan in PLANS.items() if plan.kin]
 """The problems in one dimension."""
@@ -37,7 +38,7 @@ KIN = [name for name, plan in PLANS.items() if plan.kin]
 @pytest.fixture(scope="module")
 def record() -> list[Entry]:
     """The search in the repository."""
-    return unpack(TUNING.read_bytes())
+    return unpack(EXPERIMENT.path.read_bytes())
 
 
 @pytest.mark.parametrize("problem", KIN)
@@ -49,12 +50,18 @@ def test_every_stage_of_the_search_was_run(record: list[Entry], problem: str) ->
 
 
 def test_what_was_tried_and_is_best_was_measured(record: list[Entry]) -> None:
-    best = json.loads(TUNING.read_text())["best"]
+    best = json.loads(EXPERIMENT.path.read_text())["best"]
     for problem in KIN:
         for method in TUNED:
             errors = ranked(record, problem, method, PLANS[problem].rounds)
             assert best[problem][method] == errors[0][1]
             assert errors[0][0] == min(error for error, _ in errors)
+
+
+def test_the_package_holds_what_the_search_found_best() -> None:
+    """Copied by ``make tune``."""
+    best = json.loads(EXPERIMENT.path.read_text())["best"]
+    assert json.loads(BEST.read_text()) == best
 
 
 @pytest.mark.parametrize("method", OWN)

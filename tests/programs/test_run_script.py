@@ -10,12 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import _common
 import pytest
 import run
 from safetensors.torch import load_file
 
 from fedsciml import methods, policies, problems
+from fedsciml.analysis import quantity
+from fedsciml.command import execution, terminal, tuning
+from fedsciml.command.outcome import sentence
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result
@@ -139,7 +141,7 @@ def test_runs_without_out_get_directories_of_their_own(
 
 
 def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    with _common.progress("a label", 2, quiet=False) as show:
+    with terminal.progress("a label", 2, quiet=False) as show:
         for k in (1, 2):
             show(Round(k, loss=1e-3, relative_l2=0.5, ranks=(3, 4)))
     output = capsys.readouterr()
@@ -171,9 +173,9 @@ def test_precision_and_threads_are_as_asked_for(
 def test_tuned_options_come_from_the_search_and_flags_go_before_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    best = {"best": {"allen_cahn": {"fedavg": {"tau": 4, "learning_rate": 0.5}}}}
-    (tmp_path / "tuning.json").write_text(json.dumps(best))
-    monkeypatch.setattr(_common, "TUNING", tmp_path / "tuning.json")
+    best = {"allen_cahn": {"fedavg": {"tau": 4, "learning_rate": 0.5}}}
+    (tmp_path / "tuned.json").write_text(json.dumps(best))
+    monkeypatch.setattr(tuning, "BEST", tmp_path / "tuned.json")
     found = result(capsys, *FEDAVG, "--tuned")
     content = json.loads((Path(str(found["out"])) / "run.json").read_text())
     options = content["command"]["options"]
@@ -186,14 +188,14 @@ def test_methods_like_fedavg_take_its_options_where_they_were_not_searched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     searched = {"fedavg": {"tau": 4}, "fedadam": {"tau": 5}}
-    best = {"best": {"sine2": searched}}
-    (tmp_path / "tuning.json").write_text(json.dumps(best))
-    monkeypatch.setattr(_common, "TUNING", tmp_path / "tuning.json")
-    assert _common.tuned("sine2", "fedadam") == {"tau": 5}
-    assert _common.tuned("sine2", "feddyn") == {"tau": 4}
+    best = {"sine2": searched}
+    (tmp_path / "tuned.json").write_text(json.dumps(best))
+    monkeypatch.setattr(tuning, "BEST", tmp_path / "tuned.json")
+    assert tuning.tuned("sine2", "fedadam") == {"tau": 5}
+    assert tuning.tuned("sine2", "feddyn") == {"tau": 4}
     for problem, method in (("sine2", "fedpm"), ("sine4", "feddyn")):
         with pytest.raises(ValueError, match=f"'{method}' for problem '{problem}'"):
-            _common.tuned(problem, method)
+            tuning.tuned(problem, method)
 
 
 def test_help_lists_problems_methods_and_their_options(
@@ -361,7 +363,7 @@ def test_numbers_that_are_not_finite_can_be_said() -> None:
         "unknowns": {},
     }
     content |= {"loss": None, "relative_l2": 0.5, "mse": None}
-    line = run._sentence(content)
+    line = sentence(content)
     assert "loss not finite, relative L2 error 5.00e-01;" in line
 
 
@@ -493,7 +495,7 @@ def test_a_run_whose_pictures_fail_is_still_good(
     def fail(*arguments: object) -> None:
         raise ValueError("no ink")
 
-    monkeypatch.setattr(_common, "pictures", fail)
+    monkeypatch.setattr("fedsciml.plot.pictures", fail)
     arguments = [word for word in FEDAVG if word != "--no-plots"]
     assert status(*arguments, "--json") == 0
     output = capsys.readouterr()
@@ -534,7 +536,7 @@ def test_the_usual_error_is_the_mean_square_of_regressions(name: str) -> None:
     sines = {"sine2", "sine4", "sine8"}
     regression = {*sines, "gaussians2d", "gramacy_lee", "schaffer", "terrain"}
     expected = "mse" if name in regression else "relative_l2"
-    assert _common.quantity(problems.load(name)) == expected
+    assert quantity(problems.load(name)) == expected
 
 
 def test_a_finished_run_is_printed_again(capsys: pytest.CaptureFixture[str]) -> None:
@@ -633,13 +635,13 @@ def test_a_run_is_resumed_under_the_rules_that_are_asked_for(
 ) -> None:
     result(capsys, *FEDAVG, "--outlier", "inf", "--patience", "2", "--out", "run")
     rules: list[Rules] = []
-    train = run.run
+    train = execution.run
 
     def told(problem: Problem, method: Method, *counts: int, **others: Any) -> Result:  # noqa: ANN401
         rules.append(others["rules"])
         return train(problem, method, *counts, **others)
 
-    monkeypatch.setattr(run, "run", told)
+    monkeypatch.setattr(execution, "run", told)
     result(capsys, "--resume", "run")
     result(capsys, "--resume", "run", "--min-clients", "1", "--outlier", "9")
     inherited = Rules(patience=2.0, outlier=float("inf"))

@@ -1,0 +1,149 @@
+"""One run: train a problem with a method and record it."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
+from inspect import Parameter
+from pathlib import Path
+
+import torch
+
+from fedsciml.command import asked
+from fedsciml.command.arguments import Caller, read
+from fedsciml.command.order import Order
+from fedsciml.command.outcome import sentence, summary
+from fedsciml.command.terminal import new_directory, progress, status, terminable
+from fedsciml.command.tuning import tuned
+from fedsciml.federation import Result, RunDirectory, run
+from fedsciml.federation.directory import UNSAVED
+from fedsciml.methods import Method
+
+
+@terminable()
+def execute(
+    words: Sequence[str], arguments: Callable[[], Sequence[Parameter]], caller: Caller
+) -> int:
+    """Run what the words of a command line ask for; returns the exit status.
+
+    Args:
+        words: Without the program's name.
+        arguments: Gives those that there are.
+        caller: The program.
+    """
+    out: Path | None = None
+    made: Path | None = None
+    try:
+        given = read(words, arguments())
+        # Whatever is printed on the way must not get between the lines of --json.
+        with redirect_stdout(sys.stderr):
+            if "resume" in given and "out" in given:
+                raise ValueError("--resume DIR writes to DIR; leave --out away.")
+            resumed = "resume" in given
+            known_best = tuned if "tuned" in given else None
+            if resumed:
+                todo, known = asked.recorded(given, caller, known_best)
+            else:
+                todo, known = asked.new(given, caller, known_best), {}
+            rules = asked.rules(given, known)
+            todo.check()
+            torch.set_num_threads(todo.threads)
+            problem, method = todo.made(asked.moved(given))
+            train = _trainer(todo.backend, method)
+            if "out" in given:
+                out = given["out"]
+            elif resumed:
+                out = Path(given["resume"])
+            else:
+                out = made = new_directory(todo.label)
+            done = RunDirectory(out, {}).finished and "rounds" not in given
+            quiet = "quiet" in given or done
+            with progress(todo.label, todo.rounds, quiet) as show:
+                result = train(
+                    problem,
+                    method,
+                    todo.rounds,
+                    todo.seed,
+                    out=out,
+                    resume=resumed,
+                    rules=rules,
+                    device=todo.device,
+                    dtype=getattr(torch, todo.dtype),
+                    gn_gap=todo.gn_gap,
+                    progress=show,
+                    notes={"command": todo.record},
+                )
+        content = summary(result, todo, out)
+        lines = [f"warning: {text}" for text in result.warnings]
+        told = "\n".join([sentence(content), *lines])
+        print(json.dumps(content) if "json" in given else told)
+        if "no_plots" not in given:
+            _draw(result, todo, out, caller)
+    except KeyboardInterrupt as error:
+        if out and (out / "run.json").exists():
+            said = ["Interrupted.", *_noted(error, UNSAVED)]
+            again = f"Continue with: {caller.again.format(out)}"
+            print(*said, again, file=sys.stderr)
+        return status(error)
+    except Exception as error:
+        if kept := _noted(error, "Record kept in "):  # not before it began
+            said = [str(error), *kept, *_noted(error, UNSAVED)]
+            if not isinstance(error, FloatingPointError):
+                traceback.print_exc()
+                said.append(f"Continue with: {caller.again.format(out)}")
+            print(f"{caller.name}: failed:", *said, file=sys.stderr)
+            return 1
+        if isinstance(error, (ValueError, OSError, ModuleNotFoundError)):
+            said = [str(error), *_noted(error, "")]
+            print(f"{caller.name}: error:", "\n".join(said), file=sys.stderr)
+            return 2
+        raise
+    finally:
+        if made:  # whatever was refused leaves no empty directory
+            with suppress(OSError):
+                os.removedirs(made)
+    return 0
+
+
+def _noted(error: BaseException, start: str) -> list[str]:
+    """The notes on an error that begin so."""
+    return [n for n in getattr(error, "__notes__", []) if n.startswith(start)]
+
+
+def _trainer(backend: str, method: Method) -> Callable[..., Result]:
+    """``fedsciml.run``, or what does the same over Flower."""
+    trainers = {"inprocess": lambda: run, "flower-local": _flower}
+    if method.pooled and trainers[backend] is _flower:
+        raise ValueError(
+            f"Method {method.name} is centralised and has no clients; leave out "
+            f"--backend {backend}."
+        )
+    return trainers[backend]()
+
+
+def _flower() -> Callable[..., Result]:
+    try:
+        from fedsciml import flower  # an extra, and it takes a while
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "--backend flower-local needs Flower: pip install 'fedsciml[flower]' "
+            f"({error})."
+        ) from error
+    return flower.run
+
+
+def _draw(result: Result, todo: Order, out: Path, caller: Caller) -> None:
+    """The pictures; without them the run is as good, so trouble is only told."""
+    try:
+        with redirect_stdout(sys.stderr):
+            from fedsciml import plot  # matplotlib takes a while
+
+            plot.pictures(result, out, {todo.method: result.history})
+    except Exception as error:
+        print(
+            f"{caller.name}: warning: the run is complete but its pictures are not: "
+            f"{error!r}",
+            file=sys.stderr,
+        )

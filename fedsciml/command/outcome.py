@@ -1,0 +1,160 @@
+"""What a run came to: as plain data, and as a sentence."""
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fedsciml import wrappers
+from fedsciml.analysis import SENSORS, laplace, measure
+from fedsciml.command.arguments import flag
+from fedsciml.command.order import Order
+from fedsciml.command.terminal import size
+from fedsciml.federation import Result
+
+
+def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
+    """The result as plain data; numbers that are not finite become None."""
+    last = result.history[-1]
+    found = measure(result.problem, result.theta)
+    ranks = [rank for line in result.history for rank in line.ranks]
+    configuration = json.loads((out / "run.json").read_text())
+    content: dict[str, Any] = {
+        "problem": order.problem,
+        "method": order.method,
+        "options": order.options,
+        "warmup": order.warmup,
+        "resample": order.resample,
+        "compress": order.compress,
+        "secure": order.secure,
+        "groups": order.groups,
+        "dp": order.dp,
+        "epsilon": last.epsilon,
+        "delta": last.delta,
+        "clients": configuration["clients"],
+        "rounds": len(result.history),
+        "seed": order.seed,
+        "parameters": configuration["parameters"],
+        "loss": result.loss,
+        "relative_l2": found.relative_l2,
+        "mse": found.mse,
+        "unknowns": _unknowns(result, found.each, order.dp is not None),
+        "bytes_up": last.bytes_up,
+        "bytes_down": last.bytes_down,
+        "messages": last.messages,
+        "absent": result.absent,
+        "held_out": result.held_out,
+        "warnings": result.warnings,
+        "dropped": sum(len(line.dropped) for line in result.history),
+        "seconds": last.seconds,
+        "max_rank": max(ranks, default=None),
+        "basis": last.basis,
+        "outside": last.outside,
+        "mean_rank": sum(ranks) / len(ranks) if ranks else None,
+        "backend": configuration["backend"],
+        "device": order.device,
+        "dtype": order.dtype,
+        "threads": order.threads,
+        "theta_sha256": result.theta_sha256(),
+        "out": str(out),
+    }
+    return {
+        key: None if isinstance(v, float) and not math.isfinite(v) else v
+        for key, v in content.items()
+    }
+
+
+def sentence(content: Mapping[str, Any]) -> str:
+    """A summary for people, in a line."""
+    method = Path(str(content["method"])).stem
+    if content["warmup"] is not None:
+        method += f" after {content['warmup']}"
+    if content["resample"] is not None:
+        method += f", points drawn again every {content['resample']} rounds"
+    if content["compress"] != "none":
+        method += f", uploads in {content['compress']}"
+    if content["secure"]:
+        method += ", secure sums"
+    if content["dp"] is not None:
+        spent = f"epsilon {content['epsilon']:.3g}, delta {content['delta']:.1g}"
+        method += f", private ({spent} spent)"
+    given = ", ".join(f"{flag(k)} {v}" for k, v in _changed(content).items())
+    text = (
+        f"{Path(str(content['problem'])).stem}, "
+        f"{method}{f' ({given})' if given else ''}, "
+        f"{content['clients']} client(s), {content['rounds']} rounds, "
+        f"{content['dtype']}: loss {_number(content['loss'])}"
+    )
+    if content["relative_l2"] is not None:
+        text += f", relative L2 error {_number(content['relative_l2'])}"
+    if content["mse"] is not None:
+        text += f", MSE {_number(content['mse'])}"
+    for name, number in content["unknowns"].items():
+        text += f", {name} = {number['value']:.6g}"
+        if number["determined"] is False:
+            text += " not determined"
+            if number["mixed_with"]:
+                text += f" (mixed with {', '.join(number['mixed_with'])})"
+        if number["deviation"] is not None:
+            text += f" +- {number['deviation']:.1e}"
+        if number["error"] is not None:
+            text += f" (relative error {number['error']:.1e})"
+    if content["absent"]:
+        text += f", without the loss of client(s) {', '.join(content['absent'])}"
+    if content["dropped"]:
+        text += f", {content['dropped']} uploads dropped (see history.jsonl)"
+    up, down = size(content["bytes_up"]), size(content["bytes_down"])
+    text += f"; {content['seconds']:.1f} s, {up} up, {down} down"
+    return f"{text}; {content['out']}"
+
+
+def _unknowns(
+    result: Result, each: Mapping[str, float], private: bool
+) -> dict[str, dict[str, object]]:
+    """The unknown numbers found, and what is known of their errors.
+
+    Standard deviations where sensors tell them, relative errors where the truth is, and
+    whether all rows determine a number, or with what it is mixed; null where not known,
+    or where the run was ``private``.
+    """
+    problem = result.problem
+    deviation: dict[str, float] = {}
+    mixed: dict[str, tuple[str, ...]] | None = None
+    if private:  # what all rows tell of their errors is not paid for
+        mixed = {}
+    elif problem.unknowns and any(term.name == SENSORS for term in problem.terms):
+        with suppress(ValueError):  # too few measurements to know their noise
+            known = laplace(problem, result.theta)
+            deviation, mixed = known.deviation, known.mixed
+    if mixed is None and problem.unknowns and not problem.partial:
+        mixed = result.undetermined()
+    return {
+        name: {
+            "value": value,
+            "deviation": _finite(deviation.get(name, math.inf)),
+            "error": _finite(each[name]),
+            "determined": None if mixed is None or private else name not in mixed,
+            "mixed_with": list((mixed or {}).get(name, ())),
+        }
+        for name, value in result.unknowns().items()
+    }
+
+
+def _changed(content: Mapping[str, Any]) -> dict[str, object]:
+    """The method's options that are not the default ones."""
+    known = wrappers.options(content["method"])
+    return {
+        key: value
+        for key, value in content["options"].items()
+        if key not in known or value != known[key].default
+    }
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.2e}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -18,6 +18,7 @@ import torch
 from fedsciml import Result, cli, problems, run, wrappers
 from fedsciml.analysis.laplace import SENSORS, laplace
 from fedsciml.analysis.metrics import measure
+from fedsciml.extras import install
 from fedsciml.federation.directory import UNSAVED, RunDirectory, environment
 from fedsciml.methods import Method
 
@@ -184,8 +185,7 @@ def _trainer(backend: str, method: Method) -> Callable[..., Result]:
         from fedsciml import flower  # an extra, and it takes a while
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"--backend {backend} needs Flower: pip install -c constraints.txt -e "
-            f"'.[flower]' ({error})."
+            f"--backend {backend} needs Flower: {install('flower')} ({error})."
         ) from error
     return flower.run
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-INSTALL = "pip install -c constraints.txt -e '.[flower]'"
+from fedsciml.extras import install
+
+INSTALL = install("flower")
 
 try:
     from cryptography import x509

@@ -17,6 +17,7 @@ from fedsciml.command.order import Order
 from fedsciml.command.outcome import sentence, summary
 from fedsciml.command.terminal import new_directory, progress, status, terminable
 from fedsciml.command.tuning import tuned
+from fedsciml.extras import install
 from fedsciml.federation import Result, RunDirectory, run
 from fedsciml.federation.directory import UNSAVED
 from fedsciml.methods import Method
@@ -128,8 +129,7 @@ def _flower() -> Callable[..., Result]:
         from fedsciml import flower  # an extra, and it takes a while
     except ModuleNotFoundError as error:
         raise ValueError(
-            "--backend flower-local needs Flower: pip install 'fedsciml[flower]' "
-            f"({error})."
+            f"--backend flower-local needs Flower: {install('flower')} ({error})."
         ) from error
     return flower.run
 

@@ -1,7 +1,7 @@
 """The same run over Flower (https://flower.ai), for sites that keep their data.
 
 Flower carries messages between a server and *nodes*, one per site, and starts on both
-the two programs of an *app*. Needs ``pip install "fedsciml[flower]"``; nothing else in
+the two programs of an *app*. Needs ``pip install 'fedsciml[flower]'``; nothing else in
 the library imports Flower.
 
     server   ServerApp   ``server_app``: the problem without data, the method's server
@@ -24,9 +24,12 @@ Tensors are ``Array`` in the record ``arrays``, exact; numbers are in ``config``
 pickle. All else, who is late, who sends nonsense, is the business of ``federation``.
 """
 
-from fedsciml.flower.apps import client_app, server_app
-from fedsciml.flower.backend import Flower
-from fedsciml.flower.codec import decode, encode
-from fedsciml.flower.grid import LocalGrid, run
+from fedsciml.extras import needed
+
+with needed("fedsciml.flower needs", "flower"):
+    from fedsciml.flower.apps import client_app, server_app
+    from fedsciml.flower.backend import Flower
+    from fedsciml.flower.codec import decode, encode
+    from fedsciml.flower.grid import LocalGrid, run
 
 __all__ = ["Flower", "LocalGrid", "client_app", "decode", "encode", "run", "server_app"]

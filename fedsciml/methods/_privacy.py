@@ -68,6 +68,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fedsciml.extras import needed
 from fedsciml.problem import SiteError
 
 
@@ -246,11 +247,6 @@ def _accounting() -> Any:  # noqa: ANN401
     Raises:
         ModuleNotFoundError: If it is not installed.
     """
-    try:
+    with needed("Differential privacy needs", "dp", "secure"):
         import dp_accounting
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Differential privacy needs the extras dp and secure: pip install -c "
-            f"constraints.txt -e '.[dp,secure]' ({error})."
-        ) from error
     return dp_accounting

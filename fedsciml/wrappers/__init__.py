@@ -7,6 +7,7 @@ module ``secure``, which needs the extra of that name.
 from typing import Literal
 
 from fedsciml import methods
+from fedsciml.extras import needed
 from fedsciml.methods import Method
 from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._privacy import Privacy
@@ -136,13 +137,8 @@ def load(
     method = compressed(method, compress)
     if not secure:
         return method
-    try:
+    with needed("Secure sums need", "secure"):
         from fedsciml.wrappers.secure import Secure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Secure sums need the extra secure: pip install -c constraints.txt -e "
-            f"'.[secure]' ({error})."
-        ) from error
     return Secure(method, groups)
 
 

@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY
 READY := $(VENV)/ready
 
 .PHONY: help install demo flower-demo test test-slow lint verify study benchmark tune
-.PHONY: figures speed steps ranks clean
+.PHONY: figures speed steps ranks docs links clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -71,6 +71,13 @@ ranks: $(READY)  ## error against bytes of the rank schedules; an hour
 speed: $(READY)  ## where the time goes, beside other ways to get a Jacobian
 	@$(BIN)/python -m scripts.experiments speed --fresh --threads 2
 
+docs: $(READY)  ## build docs/_build/html and run the tutorials, 4 minutes; strict
+	@$(BIN)/python -m sphinx -W --keep-going -j auto docs docs/_build/html
+	@$(BIN)/python docs/_check.py docs/_build/html
+
+links: $(READY)  ## ask the servers elsewhere whether what the documentation links is there
+	@$(BIN)/python -m sphinx -b linkcheck docs docs/_build/links
+
 clean:  ## remove .venv and caches; keep runs/
-	rm -rf $(VENV) *.egg-info build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) *.egg-info build dist docs/_build docs/generated .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

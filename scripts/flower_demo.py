@@ -26,6 +26,7 @@ from torch import Tensor
 from fedsciml import problems, run, wrappers
 from fedsciml.command.terminal import new_directory
 from fedsciml.federation.directory import RunDirectory
+from fedsciml.problem import Problem
 from fedsciml.problems._sensors import write
 
 APP = Path(__file__).parent / "flower_app"
@@ -81,8 +82,12 @@ def over_processes(out: Path, rounds: int, secure: bool = False) -> Tensor:
 def in_process(sites: Path, rounds: int, secure: bool = False) -> Tensor:
     """Theta [p] of the same run here, on all files of a directory."""
     torch.set_num_threads(1)  # as the processes: the last bits depend on it
-    problem = problems.load(PROBLEM, clients=SITES, data=str(sites))
-    return run(problem, wrappers.load("fipa", secure=secure), rounds).theta
+    return run(problem(sites), wrappers.load("fipa", secure=secure), rounds).theta
+
+
+def problem(sites: Path) -> Problem:
+    """With the data of all sites."""
+    return problems.load(PROBLEM, clients=SITES, data=str(sites))
 
 
 def node_configs(

@@ -15,6 +15,8 @@ from fedsciml.methods import Method, Opening, Record, flatten, mapped
 from fedsciml.methods import _fipa as fipa
 from fedsciml.methods._averaging import Update
 from fedsciml.problem import Problem
+from fedsciml.residual import System
+from fedsciml.residual.held_out import Fresh
 from fedsciml.wrappers.balance import Weighed
 
 Fault = Callable[[Any], object]
@@ -75,6 +77,53 @@ class Faulty(LocalClients):
                 except Exception as error:
                     replies[m] = error
         return replies
+
+
+class Late(LocalClients):
+    """Clients of whom nobody knows what they hold before they come.
+
+    Args:
+        problem: Gives the shards.
+        method: Whose ``client`` parts are run.
+        comes: The round in which each of them comes.
+    """
+
+    def __init__(
+        self, problem: Problem, method: Method, comes: Mapping[int, int]
+    ) -> None:
+        super().__init__(problem, method)
+        self.problem, self.comes = problem, dict(comes)
+        self.counts = [problem.counts(m) for m in range(problem.clients)]
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Weigh rows by the points of those who have come."""
+        self.uncounted = {
+            m: f"Client {m} has not come. When it does the weights of all rows change."
+            for m in sorted(self.comes)
+        }
+        known = [own for m, own in enumerate(self.counts) if m not in self.comes]
+        totals = [sum(column) for column in zip(*known, strict=True)]
+        for m in range(len(self.counts)):
+            if m not in self.comes:
+                shard = self.problem.shard(m, totals)
+                self.systems[m] = System(self.problem, shard)
+                self._fresh[m] = Fresh(self.systems[m])
+                self.shares[m] = shard.share
+            else:
+                self.shares[m] = 0.0
+
+    def here(self, number: int) -> list[int]:
+        """Those who have come."""
+        return [m for m in super().here(number) if m not in self.comes]
+
+    def joined(self, number: int) -> dict[int, list[int]]:
+        """Those who come now."""
+        now = [m for m, first in self.comes.items() if first <= number]
+        for m in now:
+            del self.comes[m]
+        self._weigh()
+        return {m: self.counts[m] for m in now}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,10 @@ class Clients(Protocol):
 
     Attributes:
         name: Of the way to them, for the record.
-        shares: Each client's part of all rows, as many as there are clients.
+        shares: Each client's part of all rows that are counted, as many as there are
+            clients.
+        uncounted: Clients of whom nobody knows how many rows they have, and why they
+            take no part.
         remote: Whether clients live on when this process ends; the run is then
             checkpointed after every round, so they need keep only the last memory.
         kinds: Types of their memories, if they are not the method's.
@@ -43,12 +46,21 @@ class Clients(Protocol):
 
     name: str
     shares: list[float]
+    uncounted: Mapping[int, str]
     remote: bool
     kinds: tuple[type, ...]
     notes: Mapping[str, object]
 
     def here(self, number: int) -> list[int]:
         """Clients that can be asked in round ``number``, in their order; at once."""
+
+    def joined(self, number: int) -> Mapping[int, Sequence[int]]:
+        """Count in those of ``uncounted`` who have come, from round ``number`` on.
+
+        Returns:
+            Points of each term of each. The weights of all rows have changed if there
+            are any.
+        """
 
     def ask(
         self,

@@ -6,11 +6,17 @@
     remember      what clients keep; what may have to stand in for them
     stand in      for members that are absent
     begin again   where the set of clients changed
+    count in      clients whose points nobody knew before
 
 A method whose server compares losses over the rounds cannot compare those of different
 clients: where clients left or came, it begins the round again from what still holds,
 its ``renewed`` state. So with a client gone the server solves the least-squares problem
 of the others, and with all of them back, that of the whole.
+
+The weights of rows come from how many points all clients have. A client of which that
+is known may come at any time. With one of which it is not known they change: losses,
+gradients and what clients remember of them are not those of before, so that from then
+on the run is, bit for bit, one that starts at the model of the last round.
 """
 
 import math
@@ -81,12 +87,14 @@ class Outcome(NamedTuple):
         info: What the round was.
         dropped: Why clients are not in it, by their numbers, in a line each.
         stale: Clients whose last sketch stood in for them, and its age in rounds.
+        joined: Points of each term of clients that were not counted before.
     """
 
     checkpoint: Checkpoint
     info: Info
     dropped: dict[str, str]
     stale: dict[int, int]
+    joined: dict[int, Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,7 @@ class Federation:
         rules: Which rounds count.
         clock: Seconds.
         sleep: Waits so many seconds.
+        seed: Of the run, for where it starts again.
 
     Raises:
         ValueError: If the rules do not suit the method or the number of clients, or
@@ -112,6 +121,7 @@ class Federation:
     rules: Rules = field(default_factory=Rules)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    seed: int = 0
 
     def __post_init__(self) -> None:
         check_smooth(self.problem)
@@ -173,6 +183,12 @@ class Federation:
         """Before the first round."""
         memories: list[Record | None] = [None] * len(self.clients.shares)
         return Checkpoint(0, self.method.start(theta, seed), memories)
+
+    def restarted(self, since: Checkpoint) -> Checkpoint:
+        """Before a first round, at the model that there is."""
+        theta, done = since.state.theta, since.round
+        begun = self.start(theta, self.seed)
+        return begun._replace(round=done, traffic=since.traffic, seconds=since.seconds)
 
     def advance(self, since: Checkpoint) -> Outcome:
         """The next round: exchanges until the server has taken its step.
@@ -301,6 +317,8 @@ class _Asking:
                 f"the other clients', in {word} {' and '.join(map(str, rounds))}. To "
                 "go on without it allow fewer clients (min_clients)."
             )
+        for m, why in self.clients.uncounted.items():
+            self.dropped[m] = ConnectionError(why)
         return [m for m in holders if m not in self.dropped]
 
     def loss(self, theta: Tensor) -> float | None:
@@ -393,9 +411,10 @@ class _Asking:
 
     def _failure(self) -> Exception:
         """Why the round cannot be."""
-        clients = len(self.federation.holders)
+        holders = self.federation.holders
+        clients, gone = len(holders), [m for m in self.dropped if m in holders]
         if self.need == clients:
-            m, error = next(iter(self.dropped.items()))
+            m, error = gone[0], self.dropped[gone[0]]
             error.add_note(
                 f"Raised by client {m} in round {self.number} of {self.label} (backend "
                 f"{self.clients.name})."
@@ -407,7 +426,7 @@ class _Asking:
         ]
         return TooFewClients(
             f"Round {self.number} of {self.label} needs {self.need} of {clients} "
-            f"clients, {clients - len(self.dropped)} are left. {'; '.join(reasons)}. "
+            f"clients, {clients - len(gone)} are left. {'; '.join(reasons)}. "
             "Mend them and resume the run, or allow fewer clients."
         )
 
@@ -420,6 +439,7 @@ class _Conversation(_Asking):
         heard: What may have to stand in for a client.
         norms: What is usual.
         tried: Whether there was an attempt before.
+        joined: Points of each term of clients that were not counted before.
     """
 
     def __init__(self, federation: Federation, since: Checkpoint) -> None:
@@ -429,6 +449,7 @@ class _Conversation(_Asking):
         self.heard: dict[int, Heard] = {}
         self.norms: dict[str, float] = {}
         self.tried = False
+        self.joined: dict[int, Sequence[int]] = {}
 
     def outcome(self) -> Outcome:
         """The round, as soon as enough clients are there."""
@@ -436,6 +457,9 @@ class _Conversation(_Asking):
 
     def _with_whoever_is_here(self) -> Outcome | None:
         """The round; None if they are too few."""
+        if joined := self.clients.joined(self.number):
+            self.joined.update(joined)
+            self.since = self.federation.restarted(self.since)
         since, before = self.since, self.since.participation
         here, self.stale = self.here(), {}
         self.heard = dict(before.heard) if before else {}
@@ -488,7 +512,7 @@ class _Conversation(_Asking):
             self.since.seconds,
             Participation(members, stale, self.heard, self.norms, self.strikes),
         )
-        return Outcome(checkpoint, info, self.reasons(), self.stale)
+        return Outcome(checkpoint, info, self.reasons(), self.stale, self.joined)
 
     def _comparable(self, members: list[int]) -> bool:
         """Whether losses of these clients can be compared with those of before.

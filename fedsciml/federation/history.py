@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -42,6 +42,9 @@ class Round:
         seconds: Until the end of the round.
         dropped: Clients whose uploads were not merged, and why.
         stale: Clients for whom an earlier sketch stood in, and its age in rounds.
+        joined: Clients whose points were not counted before, and how many of each term
+            they have. The rows' weights changed with them, and the round began as a
+            first one does, at the model of the last.
         basis: Directions of the basis that all parties share; None without one.
         outside: Part of the gradient that lies outside of it, in [0, 1].
         condition: Of the sum of whitened gramians; NaN if it is not finite.
@@ -76,6 +79,7 @@ class Round:
     against: tuple[int, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
     stale: Mapping[str, int] = field(default_factory=dict)
+    joined: Mapping[str, Sequence[int]] = field(default_factory=dict)
     basis: int | None = None
     outside: float | None = None
     condition: float | None = None

@@ -36,6 +36,7 @@ class LocalClients:
 
     name = "inprocess"
     remote = False
+    uncounted: Mapping[int, str] = {}
     kinds: tuple[type, ...] = ()
     notes: Mapping[str, object] = {}
 
@@ -59,6 +60,10 @@ class LocalClients:
     def here(self, number: int) -> list[int]:
         """All clients."""
         return list(range(len(self.systems)))
+
+    def joined(self, number: int) -> Mapping[int, Sequence[int]]:
+        """Nobody: all are counted."""
+        return {}
 
     def ask(
         self,

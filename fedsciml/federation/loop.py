@@ -188,7 +188,7 @@ def run(
     device = torch.device(device)
     bound = method.bound(problem, device, dtype)
     clients = (backend or InProcess()).connect(problem, bound, device, dtype)
-    federation = Federation(problem, bound, clients, rules or Rules())
+    federation = Federation(problem, bound, clients, rules or Rules(), seed=seed)
     configuration = {
         "problem": problem.name,
         "problem_parameters": problem.parameters,
@@ -308,7 +308,7 @@ def _round(
 ) -> tuple[Round, Checkpoint]:
     """One round, from the last one's checkpoint to the next."""
     begin = clock()
-    reached, info, dropped, stale = federation.advance(last)
+    reached, info, dropped, stale, joined = federation.advance(last)
     theta = reached.state.theta
     if theta.is_cuda:
         torch.cuda.synchronize()
@@ -337,6 +337,7 @@ def _round(
         seconds=reached.seconds,
         dropped=dropped,
         stale={str(m): age for m, age in stale.items()},
+        joined={str(m): list(own) for m, own in joined.items()},
         held_out=held_out.known if held_out else None,
         gn_gap=gap,
     )

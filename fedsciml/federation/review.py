@@ -57,6 +57,7 @@ def review(
         return []
     return [
         *_left_out(history),
+        *_joined(history),
         *_unmerged(problem, history, holders),
         *_suspected(history),
         *_outside(history),
@@ -103,6 +104,17 @@ def _left_out(history: Sequence[Round]) -> Iterator[str]:
             yield (
                 f"Client {m} was left out of {count} of {len(history)} rounds: the "
                 f"model hardly knows its data. At first: {why}"
+            )
+
+
+def _joined(history: Sequence[Round]) -> Iterator[str]:
+    """Clients that changed the weights of all rows."""
+    for line in history:
+        if line.joined:
+            yield (
+                f"Client(s) {', '.join(line.joined)} came in round {line.round}, and "
+                "the weights of all rows changed with their points: the run began "
+                "again at the model that it had. Losses before are of other sums."
             )
 
 
@@ -184,7 +196,9 @@ def _unlike(history: Sequence[Round]) -> Iterator[str]:
 
 
 def _standing(history: Sequence[Round]) -> Iterator[str]:
-    """Runs that came nowhere."""
+    """Runs that came nowhere, since the rows have their weights."""
+    began = max((k for k, line in enumerate(history) if line.joined), default=0)
+    history = history[began:]
     first, last, count = history[0], history[-1], len(history)
     stood = sum(line.step == 0 for line in history)
     if last.loss > ROSE * first.loss:

@@ -49,6 +49,7 @@ from flwr.app import UserConfig as Config
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
+from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result, run
 from fedsciml.federation.participation import Rules
@@ -87,6 +88,7 @@ def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
         try:
             here = site(context)
             told |= {"agreement": here.agreement, "counts": here.counts}
+            told["one-set"] = bool(context.node_config.get("one-set", True))
             examples = sum(here.counts)
         except Exception as error:
             told["error"] = outward(error)
@@ -264,9 +266,12 @@ def _totals(order: ConfigRecord) -> list[int]:
 
 
 def _began(out: Path) -> dict[str, Any]:
-    """Name and counts of the run that a directory holds."""
+    """Name and counts of the run that a directory holds, and who joined it."""
     try:
         found: dict[str, Any] = json.loads((out / "run.json").read_text())["flower"]
+        since = [line.joined for line in RunDirectory(out, {}).history()]
+        joined = {int(m): own for line in since for m, own in line.items()}
+        found = {**found, "joined": joined}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"No run over Flower to resume in {out}: {error!r}. Leave resume out, or "

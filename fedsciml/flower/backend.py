@@ -1,7 +1,7 @@
 """The server's side: clients that are nodes of Flower."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
@@ -25,10 +25,10 @@ class Flower:
     Args:
         grid: Flower's way to the nodes.
         run: Name of the run, the same after a resume; letters and digits.
-        counts: Points of each term at each client, where the run began before. It then
-            goes on without clients that do not answer.
-        need: Fewest clients that the run begins with; None for all. Those that do not
-            answer the first hello then take no part in it.
+        counts: Points of each term at each client, where the run began before, and 0 of
+            those that were not there. It goes on without clients that do not answer.
+        joined: Points of each term of clients that came since.
+        need: Fewest clients that the run begins with; None for all.
         join: Seconds that the clients have for a hello.
         poll: Seconds between two looks for replies.
         reply_megabytes: Largest reply that is read.
@@ -37,6 +37,7 @@ class Flower:
     grid: Grid
     run: str
     counts: Sequence[Sequence[int]] = ()
+    joined: Mapping[int, Sequence[int]] = field(default_factory=dict)
     need: int | None = None
     join: float = 300.0
     poll: float = 0.1
@@ -56,18 +57,23 @@ class Flower:
             ValueError: If a site cannot make its problem, made another one than the
                 server, or is there twice; the message names it.
         """
-        messenger = Messenger(self.grid, self.poll)
+        messenger, everyone = Messenger(self.grid, self.poll), range(problem.clients)
+        known = {**dict(enumerate(self.counts)), **self.joined}
         membership = Membership(
             messenger,
             problem.clients,
             len(problem.terms),
             agreement(problem),
             self.join,
-            self.counts,
+            {m: own for m, own in known.items() if any(own)},
+            [] if problem.partial else [problem.counts(m) for m in everyone],
+            method.sums_only or method.silent,
         )
         membership.gather(self.need)
+        none = [0] * len(problem.terms)
+        began = self.counts or [membership.counts.get(m, none) for m in everyone]
         most = self.reply_megabytes
-        return Nodes(self.run, method, messenger, membership, device, most)
+        return Nodes(self.run, method, messenger, membership, began, device, most)
 
 
 class Stamp(Record):
@@ -79,20 +85,22 @@ class Stamp(Record):
 class Nodes:
     """The nodes that are there.
 
-    The run begins when all clients have answered a hello. One that does not answer
+    The run begins when enough clients have answered a hello. One that does not answer
     later, or is gone, is not waited for: it gets another hello, as nodes do that are
-    new, and takes part again in the round after it has answered.
+    new, and takes part in the round after it has answered.
 
     Args:
         run: Name of the run.
         method: What is run.
         messenger: Way to the nodes.
         membership: Which node is which client.
+        began: Points of each term at each client when the run began.
         device: Where the answers are needed.
         most: Largest reply that is read, in megabytes.
 
     Attributes:
-        counts: Points of each term at each client.
+        counts: Points of each term at each client; 0 if nobody knows.
+        totals: Of all clients.
     """
 
     name = "flower"
@@ -105,36 +113,62 @@ class Nodes:
         method: Method,
         messenger: Messenger,
         membership: Membership,
+        began: Sequence[Sequence[int]],
         device: torch.device | str,
         most: float = REPLY_MEGABYTES,
     ) -> None:
         self._most = most
         self.run, self.method, self.device = run, method, device
         self._messenger, self._membership = messenger, membership
-        self.counts = [own for _, own in sorted(membership.counts.items())]
-        self.notes: Mapping[str, object] = {
-            "flower": {"run": run, "counts": self.counts}
-        }
-        self.totals = [sum(column) for column in zip(*self.counts, strict=True)]
+        self.notes: Mapping[str, object] = {"flower": {"run": run, "counts": began}}
+        self._none = [0] * len(began[0])
+        self._count()
         if not sum(self.totals):
             raise ValueError("No client has any rows; there is nothing to train on.")
-        self.shares = [sum(own) / sum(self.totals) for own in self.counts]
         self._round, self._exchange = -1, 0
         self._keep: dict[int, str] = {}
-        for m, (own, share) in enumerate(zip(self.counts, self.shares, strict=True)):
-            if share:
-                told = "Client %d has %s points of the terms, %.1f %% of all rows."
-                log.info(told, m, own, 100 * share)
-            else:
-                log.warning("Client %d has no rows here; it takes no part.", m)
+        for m, own in sorted(membership.counts.items()):
+            self._tell(m, own)
+
+    def _count(self) -> None:
+        """What the weights of the rows are, from what the clients have."""
+        known = self._membership.counts
+        self.uncounted: Mapping[int, str] = self._membership.uncounted
+        everyone = range(len(known) + len(self.uncounted))
+        self.counts = [known.get(m, self._none) for m in everyone]
+        self.totals = [sum(column) for column in zip(*self.counts, strict=True)]
+        all_rows = max(sum(self.totals), 1)
+        self.shares = [sum(own) / all_rows for own in self.counts]
+
+    def _tell(self, m: int, own: Sequence[int]) -> None:
+        """What a client says that it has."""
+        if any(own):
+            told = "Client %d has %s points of the terms, %.1f %% of all rows."
+            log.info(told, m, list(own), 100 * self.shares[m])
+        else:
+            log.warning("Client %d has no rows here; it takes no part.", m)
 
     def here(self, number: int) -> list[int]:
         """Clients that answered their last hello; others get one."""
+        self._greet()
+        return sorted(self._membership.nodes)
+
+    def joined(self, number: int) -> dict[int, list[int]]:
+        """Those whose points were not counted before, and how many they have."""
+        self._greet()
+        joined = self._membership.counted_in()
+        self._count()
+        for m, own in joined.items():
+            self._tell(m, own)
+            told = "It takes part from round %d on; the weights of all rows change."
+            log.warning(told, number)
+        return joined
+
+    def _greet(self) -> None:
         try:
             self._membership.greet()
         except Refused as error:
             log.warning("%s", error)
-        return sorted(self._membership.nodes)
 
     def ask(
         self,

@@ -88,7 +88,7 @@ def test_a_client_that_left_and_came_is_merged_again() -> None:
     federation = Federation(problem, method, clients, OTHERS)
     reached = federation.start(theta(problem), 0)
     for number in range(1, 8):
-        reached, info, dropped, _ = federation.advance(reached)
+        reached, info, dropped, *_ = federation.advance(reached)
         assert len(info.ranks) == (2 if number in range(3, 6) else 3)
         assert list(dropped) == (["1"] if number in range(3, 6) else [])
 
@@ -337,7 +337,7 @@ def test_a_stand_in_for_the_probe_alone_is_forgotten_too() -> None:
     whole = LocalClients(problem, method)
     reached = federation.start(theta(problem), 0)
     for number in range(1, 6):
-        reached, _, _, stale = federation.advance(reached)
+        reached, _, _, stale, _ = federation.advance(reached)
         memory = reached.memories[GONE]
         assert isinstance(memory, fipa.Memory)
         assert (memory.basis is None) == (number != 3)  # of a sketch that was merged

@@ -21,11 +21,13 @@ pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
 import flower_demo
 import sensors
 from _deployment import HOST, SUPERLINK, Deployment, free_ports
+from faults import Connected, Late
 
 import fedsciml
 from fedsciml import methods, problems
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
+from fedsciml.federation.participation import Rules
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -201,6 +203,34 @@ def test_the_others_go_on_without_a_site_that_is_killed_for_good(
     assert "client 0" in second.dropped["0"]
     theta = load_file(tmp_path / "run" / "model.safetensors")["theta"]
     assert torch.isfinite(theta).all()
+
+
+def test_a_site_that_is_started_after_the_run_takes_part_as_in_one_process(
+    tmp_path: Path,
+) -> None:
+    rounds = 4
+    with federation(tmp_path) as deployment:
+        deployment.start_superlink()
+        for m in range(3):
+            deployment.register(m)
+        for m in (0, 1):
+            deployment.start_site(m)
+        deployment.wait("two sites", lambda: online(deployment) == 2)
+        config = {"min_available_nodes": 2, "join": 45.0, "deadline": DEADLINE}
+        run = begin(deployment, tmp_path, num_server_rounds=rounds, **config)
+        deployment.wait("a round", lambda: bool(history(tmp_path)), SECONDS)
+        deployment.start_site(2)
+        finish(deployment, run)
+    lines = history(tmp_path)
+    (came,) = (line.round for line in lines if "2" in line.joined)
+    assert [line.round for line in lines if "2" in line.dropped] == [*range(1, came)]
+    torch.set_num_threads(1)
+    problem, method = flower_demo.problem(tmp_path / "sites"), methods.load("fipa")
+    clients = Connected(Late(problem, method, {2: came}))
+    given = {"backend": clients, "rules": Rules(min_clients=2)}
+    expected = fedsciml.run(problem, method, rounds, **given)
+    found = load_file(tmp_path / "run" / "model.safetensors")["theta"]
+    assert not flower_demo.difference(found, expected.theta)
 
 
 def test_a_run_whose_server_is_killed_in_a_round_is_resumed_to_the_same_theta(

@@ -12,16 +12,17 @@ pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
 
 from _keys import identity
 from cases import draw, given, theta
-from faults import Faulty, advanced
+from faults import Connected, Faulty, advanced
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
-from grids import FaultyGrid
+from grids import GONE, NODE, FaultyGrid
 from torch import Tensor
 
 from fedsciml import MLP, Problem, Term, flower, run, wrappers
 from fedsciml.collocation import equal, in_box, on_faces, strips
 from fedsciml.federation.exchange import Federation
 from fedsciml.federation.files import locked
+from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
 from fedsciml.federation.participation import Rules
 from fedsciml.flower.codec import decode, encode
@@ -284,6 +285,46 @@ def test_the_others_make_the_round_where_sites_are_gone_before_masking(
     assert found.participation is not None
     assert found.participation.members == [0, 1, 3]
     assert torch.equal(found.state.theta, expected.state.theta)
+
+
+def test_a_late_site_takes_part_with_new_keys_where_all_allow_other_sets(
+    tmp_path: Path,
+) -> None:
+    method, rules = secure("fedavg", tau=2), Rules(min_clients=3)
+    away = Faulty(problem(), method.bound(problem()), away={GONE: [1]})
+    expected = run(problem(), method, 2, backend=Connected(away), rules=rules)
+    grid = FaultyGrid(problem(), method, configs=nodes(tmp_path))
+    grid.faults.away.add(NODE)
+    backend = grid.backend(need=4, join=0.05)
+
+    def watch(line: Round) -> None:
+        grid.faults.away.clear()
+
+    given: dict[str, Any] = {"rules": rules, "progress": watch}
+    found = run(problem(), method, 2, backend=backend, **given)
+    assert found.theta_sha256() == expected.theta_sha256()
+    assert [bool(line.dropped) for line in found.history] == [True, False]
+
+
+def test_a_late_site_is_refused_where_a_site_is_for_sums_over_one_set(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    configs, method = nodes(tmp_path), secure("gradient_only")
+    del configs[4]["one-set"]
+    grid = FaultyGrid(problem(), method, configs=configs)
+    grid.faults.away.add(NODE)
+    backend = grid.backend(need=4, join=0.05)
+
+    def watch(line: Round) -> None:
+        grid.faults.away.clear()
+
+    given: dict[str, Any] = {"rules": Rules(min_clients=4), "progress": watch}
+    found = run(problem(), method, 2, backend=backend, **given)
+    assert f"No answer within 0.05 s: Client {GONE} was not there" in caplog.text
+    assert f"began without client {GONE} (node 2)" in caplog.text
+    assert [[*line.dropped] for line in found.history] == 2 * [[str(GONE)]]
+    assert "over one set of sites" in found.history[0].dropped[str(GONE)]
+    assert any("left out of 2 of 2 rounds" in told for told in found.warnings)
 
 
 def test_a_site_that_starts_again_remembers_what_it_masked(tmp_path: Path) -> None:

@@ -105,14 +105,19 @@ def options_of(make: Callable[..., object]) -> dict[str, Option]:
     """
     from docstring_parser.google import parse  # takes 10 ms
 
-    described = parse(inspect.getdoc(make) or "").params
-    help_ = {p.arg_name: " ".join((p.description or "").split()) for p in described}
-    hints, found = typing.get_type_hints(make), {}
-    for key, parameter in inspect.signature(make).parameters.items():
+    def meanings(of: object) -> dict[str, str]:
+        told = parse(inspect.getdoc(of) or "").params
+        return {p.arg_name: " ".join((p.description or "").split()) for p in told}
+
+    hints, parameters = typing.get_type_hints(make), inspect.signature(make).parameters
+    packed = [get_args(h)[0] for h in hints.values() if get_origin(h) is typing.Unpack]
+    help_ = {k: text for of in (*packed, make) for k, text in meanings(of).items()}
+    found = dict[str, Option]()
+    for key, parameter in parameters.items():
         kind = hints.get(key)
         if get_origin(kind) is typing.Unpack:
             more = typing.get_type_hints(get_args(kind)[0]).items()
-            found.update({k: Option(kind, UNSTATED) for k, kind in more})
+            found |= {k: Option(hint, UNSTATED, help_.get(k, "")) for k, hint in more}
         elif kind is not None and _known(kind):
             found[key] = Option(kind, parameter.default, help_.get(key, ""))
     return found

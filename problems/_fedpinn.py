@@ -18,21 +18,28 @@ from fedsciml.problems import _suite
 
 
 class Options(_suite.Options, total=False):
-    """What ``make`` takes besides ``clients``; see ``Setting``."""
+    """What ``make`` takes besides ``clients``, with defaults; checked by ``Setting``.
+
+    Args:
+        clients: Number of clients M.
+        seed: Changes nothing, as no point is drawn.
+        partition: "pieces", the published kind (default); "pieces:K" is ``piece=K``;
+            "strips", "slabs" and "boxes" are equal ones.
+        edges: Of the strips or slabs, M + 1 numbers (default equal ones).
+        points: Factor of the published numbers of points (default 1).
+        width: Of the hidden layers (default the published one).
+        activation: tanh, sin, sigmoid, swish or relu (default the published one).
+        initialisation: Of the weights, fan_in or glorot (default glorot).
+        piece: Pieces per client, see ``collocation.pieces`` (default the fewest that
+            leave no client without one: 1 for the published numbers of clients).
+    """
 
     piece: int | None
 
 
 @dataclass(frozen=True)
 class Setting(_suite.Setting):
-    """What a problem of the suite is made with; and see ``_suite.Setting``.
-
-    Args:
-        partition: None or "pieces", the published kind; "pieces:K" is ``piece=K``;
-            "strips", "slabs" and "boxes" are equal ones.
-        initialisation: As for ``MLP``; ``glorot`` is the published one.
-        piece: Pieces per client, see ``collocation.pieces``; None is the fewest that
-            leave no client without one: 1 for the published numbers of clients.
+    """What a problem of the suite is made with, see ``Options``.
 
     Raises:
         ValueError: If a value is out of range, or pieces are counted for a partition

@@ -19,28 +19,21 @@ from fedsciml.problem import Problem, Residual, Term
 from fedsciml.problem.datafiles import DataFile, Points, load_points
 from fedsciml.problems._suite import given
 
+Data = Path | str | Sequence[DataFile | str | None] | None
+"""Where the sites' data are; None where they are made."""
+
+SITES = 4
+"""Where data are made."""
+
 
 @dataclass(frozen=True)
 class Setting:
-    """What an inverse problem is made with.
+    """What an inverse problem is made with; see ``make`` of ``heat_inverse``."""
 
-    Args:
-        clients: Number of sites, equal strips along x.
-        seed: Of the points and of the measurements' errors.
-        noise: Standard deviation of made measurements over the root mean square of the
-            exact ones.
-        data: Directory with the sites' files, one ``.csv`` or ``.npz`` each, taken in
-            the order of their names, with the columns x, t and u; or a list of the
-            files, with null for a file that is elsewhere; None makes data.
-        measurements: Number of made ones, of all sites together.
-        points: Where the equation is asked for.
-        weight: Of the measurements in the loss; that of the equation is 1.
-    """
-
-    clients: int
+    clients: int | None
     seed: int
     noise: float
-    data: str | Sequence[DataFile | str | None] | None
+    data: Data
     measurements: int
     points: int
     weight: float
@@ -71,26 +64,27 @@ def inverse(
     Raises:
         ValueError: If the setting makes no sense, or as ``readings`` and ``files``.
     """
-    if made.clients < 1:
+    if made.clients is not None and made.clients < 1:
         raise ValueError(f"Sensors need at least 1 site, got {made.clients}.")
-    (left, _), (right, _) = corners
-    sample = in_box(*corners)
-    sites = strips(equal(left, right, made.clients))
-    generator = Generator().manual_seed(made.seed)
-    inside = uniform(made.points, *corners, generator)
-    test = uniform(1000, *corners, generator)
-    if made.data is None:
-        where = uniform(made.measurements, *corners, generator)
-        data = readings(where, solution, sites, made.noise, generator)
-    elif made.noise:
+    if made.data is not None and made.noise:
         raise ValueError(
             f"Noise {made.noise} is for data that are made, but {made.data} has data; "
             "leave out one of them."
         )
-    else:
-        data = files(made.data, made.clients, "xt")
-    known = made.data is None
-    listed = not (known or isinstance(made.data, str))
+    (left, _), (right, _) = corners
+    sample = in_box(*corners)
+    measured = None if made.data is None else files(made.data, made.clients, "xt")
+    clients = made.clients or (len(measured.points) if measured else SITES)
+    sites = strips(equal(left, right, clients))
+    generator = Generator().manual_seed(made.seed)
+    inside = uniform(made.points, *corners, generator)
+    test = uniform(1000, *corners, generator)
+    where = uniform(made.measurements, *corners, generator)
+    data = measured or readings(where, solution, sites, made.noise, generator)
+    known = measured is None
+    place: dict[str, object] = {}
+    if isinstance(made.data, (str, Path)):  # a folder with the data of all
+        place["data"] = str(Path(made.data).absolute())
     return Problem(
         name,
         network,
@@ -104,8 +98,8 @@ def inverse(
         test_points=test if known else None,
         truth=truth if known else {},
         domain=corners,
-        parameters={**asdict(made), **(parameters or {})},
-        partial=listed,
+        parameters={**asdict(made), "clients": clients, **place, **(parameters or {})},
+        partial=not (known or place),
     )
 
 
@@ -135,25 +129,22 @@ def readings(
 
 
 def files(
-    data: str | Sequence[DataFile | str | None],
-    clients: int,
+    data: Path | str | Sequence[DataFile | str | None],
+    clients: int | None,
     coordinates: Sequence[str],
 ) -> Points:
-    """The sites' data, a file each: those of a directory by name, or as listed.
+    """The sites' data, a file each: those of a folder by name, or as listed.
 
     Raises:
         ValueError: If there are not as many files as clients, or as ``load_points``.
     """
-    paths: Sequence[DataFile | Path | str | None] = data
-    if isinstance(data, str):
-        every = sorted(Path(data).glob("*"))
-        paths = [path for path in every if path.suffix.lower() in (".csv", ".npz")]
-    if len(paths) != clients:
+    found = load_points(data, list(coordinates), ["u"])
+    if clients not in (None, len(found.points)):
         raise ValueError(
-            f"{data} holds {len(paths)} .csv and .npz files, but there are "
-            f"{clients} clients; give one file per client."
+            f"There are {len(found.points)} data files, but {clients} clients were "
+            "asked for; give one file per client, or leave the number of clients out."
         )
-    return load_points(paths, list(coordinates), ["u"])
+    return found
 
 
 def write(problem: Problem, directory: Path) -> None:

@@ -38,7 +38,22 @@ LIMITS = {"clients": 10**6, "points": 10**4, "width": 10**5}
 
 
 class Options(TypedDict, total=False):
-    """What ``make`` takes besides ``clients``; see ``Setting``."""
+    """What ``make`` takes besides ``clients``, with defaults; checked by ``Setting``.
+
+    Args:
+        clients: Number of clients M.
+        seed: Of the points (default 0).
+        partition: "strips" along the first axis; "slabs" along the last, which is time
+            where there is one; "boxes" over the first two, as square as M allows;
+            "pieces:K", see ``collocation.pieces``; "sectors" by angle, where the
+            problem has a centre (default the published kind).
+        edges: Of the strips or slabs, M + 1 numbers (default the published ones for
+            the published M, equal strips for another).
+        points: Factor of the published numbers of points (default 1).
+        width: Of the hidden layers (default the published one).
+        activation: tanh, sin, sigmoid, swish or relu (default tanh).
+        initialisation: Of the weights, fan_in or glorot (default the published one).
+    """
 
     seed: int
     partition: str | None
@@ -60,21 +75,9 @@ class Counts(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a problem is made with; "published" is the problem's own, where it is ours.
+    """What a problem is made with, see ``Options``; None stands for what is published.
 
-    Args:
-        clients: Number of clients M.
-        seed: Of the points.
-        partition: "strips" along the first axis; "slabs" along the last, which is time
-            where there is one; "boxes" over the first two, as square as M allows;
-            "pieces:K", see ``collocation.pieces``; "sectors" by angle, where the
-            problem has a centre. None is the published kind.
-        edges: Of the strips or slabs, M + 1 numbers. None is the published ones for the
-            published M, equal strips for another.
-        points: Factor of the published numbers of points.
-        width: Of the hidden layers; None is the published one.
-        activation: As for ``MLP``.
-        initialisation: As for ``MLP``; ``fan_in`` is the published one.
+    "Published" is the problem's own, where it is ours.
 
     Raises:
         ValueError: If a value is out of range or the partition is not one of these.

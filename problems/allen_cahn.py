@@ -32,5 +32,5 @@ def source(x: Tensor) -> Tensor:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._suite.Setting`` for the options."""
+    """The problem; see ``problems._suite.Options``."""
     return dirichlet("allen_cahn", pde, solution, source, clients, options)

@@ -51,7 +51,7 @@ def reference() -> tuple[Tensor, Tensor]:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._fedpinn.Setting`` for the options."""
+    """The problem; see ``problems._fedpinn.Options``."""
     made = setting(clients, options)
     domain = [-1.0, 0.0], [1.0, 1.0]
     points, values = reference()

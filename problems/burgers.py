@@ -66,7 +66,7 @@ def crowded(n: int, generator: Generator) -> Tensor:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem in equal strips along x; see ``problems._suite.Setting``."""
+    """The problem in equal strips along x; see ``problems._suite.Options``."""
     made = setting(clients, options)
     generator = made.generator()
     return Problem(

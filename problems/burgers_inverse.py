@@ -5,7 +5,6 @@ and the viscosity nu is found with it. Data that are made start from -sin(pi x) 
 t = 0, by the formula of Cole and Hopf, see problem ``burgers``.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from math import pi
 
@@ -14,8 +13,8 @@ from torch import Tensor
 from fedsciml.network import MLP
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
-from fedsciml.problem import DataFile, Problem, Row
-from fedsciml.problems._sensors import Setting, inverse
+from fedsciml.problem import Problem, Row
+from fedsciml.problems._sensors import Data, Setting, inverse
 from fedsciml.problems.burgers import solution
 
 START = 0.1
@@ -35,18 +34,30 @@ def burgers(u: Jet, row: Row) -> Tensor:
 
 
 def make(
-    clients: int = 4,
+    clients: int | None = None,
     seed: int = 0,
     noise: float = 0.0,
-    data: str | Sequence[DataFile | str | None] | None = None,
+    data: Data = None,
     measurements: int = 400,
     points: int = 1000,
     weight: float = 1.0,
     viscosity: float = 0.05 / pi,
 ) -> Problem:
-    """The problem; see ``problems._sensors.Setting`` for the arguments.
+    """The problem.
 
-    ``viscosity`` is that of data that are made.
+    Args:
+        clients: Number of sites, equal strips along x; as many as there are data files,
+            4 where data are made.
+        seed: Of the points and of the errors of made measurements.
+        noise: Standard deviation of made measurements over the root mean square of the
+            exact ones.
+        data: Folder with the sites' files, one .csv or .npz each, with the columns x, t
+            and u; or a list of the files, with null for a file that is elsewhere. Data
+            are made if it is not given.
+        measurements: Number of made ones, of all sites together.
+        points: Where the equation is asked for.
+        weight: Of the measurements in the loss; that of the equation is 1.
+        viscosity: Of data that are made.
 
     Raises:
         ValueError: If the viscosity is not in ``VISCOSITIES``.

@@ -33,7 +33,7 @@ def solution(points: Tensor) -> Tensor:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._fedpinn.Setting`` for the options."""
+    """The problem; see ``problems._fedpinn.Options``."""
     made = setting(clients, options)
     domain = [0.0], [1.0]
     points = grid(made.count(50), *domain)

@@ -35,5 +35,5 @@ def solution(points: Tensor) -> Tensor:
 
 
 def make(clients: int = 9, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._suite.Setting`` for the options."""
+    """The problem; see ``problems._suite.Options``."""
     return square("gaussians2d", solution, 3, clients, options)

@@ -31,7 +31,7 @@ def solution(points: Tensor) -> Tensor:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem in equal strips along x; see ``problems._suite.Setting``."""
+    """The problem in equal strips along x; see ``problems._suite.Options``."""
     made = setting(clients, options)
     geometry = deepxde().geometry
     rod = geometry.GeometryXTime(geometry.Interval(0, 1), geometry.TimeDomain(0, 1))

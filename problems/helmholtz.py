@@ -36,7 +36,7 @@ def source(points: Tensor) -> Tensor:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._fedpinn.Setting`` for the options."""
+    """The problem; see ``problems._fedpinn.Options``."""
     made = setting(clients, options, activation="sin")
     domain = [0.0, 0.0], [1.0, 1.0]
     inside = hammersley(made.count(24**2))

@@ -57,7 +57,7 @@ def state(points: Tensor, degree: int = 64) -> Tensor:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._fedpinn.Setting``. k has the width of u."""
+    """The problem; see ``problems._fedpinn.Options``. k has the width of u."""
     made = setting(clients, options)
     domain = [0.0], [1.0]
     u = made.network(1, 3, 20, distance=lambda x: torch.tanh(x) * torch.tanh(1 - x))

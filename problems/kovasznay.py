@@ -58,7 +58,7 @@ def solution(points: Tensor) -> Tensor:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem in equal strips along x; see ``problems._suite.Setting``."""
+    """The problem in equal strips along x; see ``problems._suite.Options``."""
     made = setting(clients, options)
     generator = made.generator()
     lower, upper = [-0.5, -0.5], [1.0, 1.5]

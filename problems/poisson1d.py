@@ -11,5 +11,5 @@ from fedsciml.problems._suite import Options, poisson
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._suite.Setting`` for the options."""
+    """The problem; see ``problems._suite.Options``."""
     return poisson(1, clients, options, interior=400, boundary=20, weight=10.0)

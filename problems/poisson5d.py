@@ -11,7 +11,7 @@ from fedsciml.problems._suite import Options, poisson
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._suite.Setting`` for the options."""
+    """The problem; see ``problems._suite.Options``."""
     return poisson(
         5, clients, options, interior=4000, boundary=1000, weight=100.0, test=20000
     )

@@ -46,7 +46,13 @@ def inside(points: Tensor) -> Tensor:
 def make(
     clients: int = 3, singular: bool = False, **options: Unpack[Options]
 ) -> Problem:
-    """The problem; see ``problems._suite.Setting``. Three sectors are the squares."""
+    """The problem; see ``problems._suite.Options``. Three sectors are the squares.
+
+    Args:
+        clients: Number of clients M.
+        singular: Whether u is the function with a singular corner, not a smooth one.
+        options: See there.
+    """
     made = setting(clients, options)
     geometry = deepxde().geometry
     # The part that is cut away sticks out: DeepXDE would keep its sides on the square's

@@ -38,7 +38,7 @@ def source(points: Tensor) -> Tensor:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._fedpinn.Setting`` for the options."""
+    """The problem; see ``problems._fedpinn.Options``."""
     made = setting(clients, options)
     domain = [0.0], [pi]
     network = made.network(

@@ -40,7 +40,7 @@ def on_circles(n: int, generator: Generator) -> Tensor:
 
 
 def make(clients: int = 4, **options: Unpack[Options]) -> Problem:
-    """The problem in equal sectors; see ``problems._suite.Setting``."""
+    """The problem in equal sectors; see ``problems._suite.Options``."""
     made = setting(clients, options)
     geometry = deepxde().geometry
     ring = geometry.Disk([0, 0], 1) - geometry.Disk([0, 0], 0.25)

@@ -34,7 +34,7 @@ def source(points: Tensor) -> Tensor:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._suite.Setting``. ``points`` scales grid lines."""
+    """The problem; see ``problems._suite.Options``. ``points`` scales grid lines."""
     made = setting(clients, options)
     domain = [0.0, 0.0], [1.0, 1.0]
     side = made.count(30)

@@ -31,7 +31,7 @@ def source(x: Tensor) -> Tensor:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._suite.Setting`` for the options."""
+    """The problem; see ``problems._suite.Options``."""
     return dirichlet(
         "reaction_diffusion",
         pde,

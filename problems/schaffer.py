@@ -24,7 +24,7 @@ def solution(points: Tensor) -> Tensor:
 
 
 def make(clients: int = 3, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._fedpinn.Setting`` for the options."""
+    """The problem; see ``problems._fedpinn.Options``."""
     made = setting(clients, options, activation="relu")
     domain = [0.0, 0.0], [1.0, 1.0]
     return Problem(

@@ -13,5 +13,5 @@ EDGES = (0.0, 0.5, 1.0)
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._suite.Setting`` for the options."""
+    """The problem; see ``problems._suite.Options``."""
     return sine(2, EDGES, clients, options)

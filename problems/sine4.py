@@ -13,5 +13,5 @@ EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def make(clients: int = 4, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._suite.Setting`` for the options."""
+    """The problem; see ``problems._suite.Options``."""
     return sine(4, EDGES, clients, options)

@@ -13,5 +13,5 @@ EDGES = (0.0, 0.1, 0.3, 0.5, 0.6, 0.7, 0.85, 0.9, 1.0)
 
 
 def make(clients: int = 8, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._suite.Setting`` for the options."""
+    """The problem; see ``problems._suite.Options``."""
     return sine(8, EDGES, clients, options)

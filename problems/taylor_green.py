@@ -63,7 +63,7 @@ def since(points: Tensor) -> Tensor:
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem in equal strips along x; see ``problems._suite.Setting``."""
+    """The problem in equal strips along x; see ``problems._suite.Options``."""
     made = setting(clients, options)
     generator = made.generator()
     lower, upper = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]

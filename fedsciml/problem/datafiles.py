@@ -21,7 +21,7 @@ from torch import Tensor
 from fedsciml.problem._csv import read_csv
 from fedsciml.problem._npz import read_npz
 from fedsciml.problem._table import MOST_ROWS, Form, Table, fault
-from fedsciml.problem.outward import SiteError
+from fedsciml.problem.folder import MissingFileError, in_folder
 
 log = getLogger(__name__)
 
@@ -69,12 +69,8 @@ class DataFile:
     missing: tuple[str, ...] = ()
 
 
-class MissingFileError(SiteError, FileNotFoundError):
-    """A data file that is not there."""
-
-
 def load_points(
-    paths: Sequence[Path | str | DataFile | None],
+    paths: Path | str | Sequence[Path | str | DataFile | None],
     coordinates: Sequence[str],
     targets: Sequence[str] = (),
     *,
@@ -86,9 +82,10 @@ def load_points(
     """Read each client's points and measured values from its own file.
 
     Args:
-        paths: One file per client, in the order of the clients; ``.csv`` or ``.npz``.
-            None for a client whose file is elsewhere, or who has none: it has no rows
-            here. A ``DataFile`` has a form of its own.
+        paths: A folder with one file per client, ``.csv`` or ``.npz``, taken in the
+            order of their names; or a list of the files. In a list None is for a client
+            whose file is elsewhere, or who has none: it has no rows here; and a
+            ``DataFile`` has a form of its own.
         coordinates: Columns of the points, in the order of ``Problem.coordinates``.
         targets: Columns of the known values, if any.
         delimiter: As all that follow, of files that are given by their paths; see
@@ -104,13 +101,17 @@ def load_points(
 
     Raises:
         FileNotFoundError: If a file is not there.
-        ValueError: If a file is of another kind, damaged, too large or without rows, a
-            column is missing, rows or columns differ in length, or a value is not a
-            finite number; the message names file, row and column, and no value.
+        ValueError: If a folder is not there or holds anything else, a file is of
+            another kind, damaged, too large or without rows, a column is missing, rows
+            or columns differ in length, or a value is not a finite number; the message
+            names file, row and column, and no value.
     """
-    if isinstance(paths, (str, Path)) or len(paths) == 0:
+    if isinstance(paths, (str, Path)):
+        paths = in_folder(Path(paths))
+    if len(paths) == 0:
         raise ValueError(
-            f"load_points needs a list with one file per client, got {paths!r}."
+            f"load_points needs a folder or a list with one file per client, got "
+            f"{paths!r}."
         )
     if isinstance(coordinates, str) or isinstance(targets, str) or not coordinates:
         raise ValueError(

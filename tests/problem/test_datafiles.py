@@ -282,3 +282,39 @@ def test_string_instead_of_a_list_is_refused(tmp_path: Path) -> None:
         load_points("a.csv", ["x"])
     with pytest.raises(ValueError, match="lists of column names"):
         load_points(["a.csv"], "x")
+
+
+def test_a_folder_is_the_list_of_its_files_by_number(tmp_path: Path) -> None:
+    for number in (10, 9, 1):
+        csv(tmp_path / f"site{number}.csv", f"x\n{number}\n")
+    (tmp_path / ".DS_Store").write_bytes(b"\x00")
+    found = load_points(str(tmp_path), ["x"]).points
+    assert [float(points) for points in found] == [1, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "holds no data files; put in one .csv or .npz file per client"),
+        (("a.csv", "b.xlsx"), r"holds b\.xlsx\. Is that a client's\?"),
+        (("a.csv", "old.csv/b.csv"), r"holds old\.csv\. Is that"),
+        (
+            ("1.txt", "2.txt", "3.txt", "4.txt", "5.txt", "6.txt"),
+            r"5\.txt, \.\.\.",
+        ),
+    ],
+)
+def test_a_folder_of_something_else_is_refused(
+    tmp_path: Path, names: tuple[str, ...], message: str
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        csv(tmp_path / name, "x\n1\n")
+    with pytest.raises(SiteError, match=message):
+        load_points(tmp_path, ["x"])
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="There is no folder gone with") as told:
+        load_points(tmp_path / "gone", ["x"])
+    assert str(tmp_path) not in str(told.value)

@@ -13,6 +13,7 @@ from scipy.special import ive
 
 from fedsciml import methods, problems, run
 from fedsciml.problem import Problem
+from fedsciml.problems._sensors import write
 
 
 def measured(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,7 +122,7 @@ def test_the_script_says_what_two_measurements_do_not_determine(
         ({"clients": 0}, "at least 1 site, got 0"),
         ({"noise": -0.1}, "at least 0; got -0.1"),
         ({"noise": float("nan")}, "at least 0; got nan"),
-        ({"data": "nowhere"}, "nowhere holds 0 .csv and .npz files, but there are 4"),
+        ({"data": "nowhere"}, "There is no folder nowhere with data"),
         ({"data": "nowhere", "noise": 0.1}, "leave out one of them"),
     ],
 )
@@ -165,3 +166,17 @@ def test_made_data_are_of_the_bessel_fourier_series(
     slope = -(n * pi * wave * np.sin(n * pi * x)).sum(0)
     # Measured at 3000 points: 1.7e-11 and 1.7e-8, the quadrature's.
     assert np.abs(values.numpy() + 2 * viscosity * slope / phi).max() < error
+
+
+def test_a_folder_gives_as_many_sites_as_it_has_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sites").mkdir()
+    write(problems.load("heat_inverse", clients=3), tmp_path / "sites")
+    monkeypatch.chdir(tmp_path)
+    problem = problems.load("heat_inverse", data=Path("sites"))
+    assert problem.clients == 3
+    assert problem.parameters["data"] == str(tmp_path / "sites")
+    assert problem.parameters["clients"] == 3
+    with pytest.raises(ValueError, match="There are 3 data files, but 4 clients were"):
+        problems.load("heat_inverse", data="sites", clients=4)

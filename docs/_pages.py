@@ -38,20 +38,20 @@ LISTED = {
         "Methods by name",
         methods.names,
         methods.options,
-        "``methods.load(\"fipa\", rank=\"20\")``, or ``--method fipa --rank 20``.",
+        '``methods.load("fipa", rank="20")``, or ``--method fipa --rank 20``.',
     ),
     "policies": Listed(
         "Step policies by name",
         policies.names,
         policies.options,
-        "``methods.load(\"fipa\", policy=\"line_search:memory=5\")``, or "
+        '``methods.load("fipa", policy="line_search:memory=5")``, or '
         "``--policy line_search:memory=5``.",
     ),
     "problems": Listed(
         "Problems by name",
         problems.names,
         problems.options,
-        "``problems.load(\"heat\", clients=4)``, or ``heat --set clients=4``.",
+        '``problems.load("heat", clients=4)``, or ``heat --set clients=4``.',
     ),
 }
 
@@ -111,7 +111,15 @@ def module_page(module: str) -> str:
             f".. automodule:: {module}",
             "   :no-members:",
             "",
-            *_table([*rows, *((f":doc:`{n} <fedsciml.{n}>`", _summary(f"{module}.{n}")) for n in others)]),
+            *_table(
+                [
+                    *rows,
+                    *(
+                        (f":doc:`{n} <fedsciml.{n}>`", _summary(f"{module}.{n}"))
+                        for n in others
+                    ),
+                ]
+            ),
             *_toctree(name.page for name in mine),
         ]
     )

@@ -167,13 +167,21 @@ class Registry(Generic[T]):
         modules = iter_modules(import_module(self.package).__path__)
         return sorted(m.name for m in modules if not m.name.startswith("_"))
 
+    def about(self, name: str) -> str:
+        """An entry's description.
+
+        Raises:
+            ValueError: If there is no such entry.
+        """
+        return inspect.getdoc(self._module(name)) or ""
+
     def summary(self, name: str) -> str:
         """The first line of an entry's description.
 
         Raises:
             ValueError: If there is no such entry.
         """
-        return (inspect.getdoc(self._module(name)) or "").partition("\n")[0]
+        return self.about(name).partition("\n")[0]
 
     def options(self, name: str) -> dict[str, Option]:
         """The options of an entry, in the order of its ``make``.
@@ -200,6 +208,9 @@ class Registry(Generic[T]):
         free = signature.parameters.keys() - known
         checked = {k: value for k, value in options.items() if k not in free}
         check_options(self.kind, name, checked, known)
+        for key, value in checked.items():  # a path may be given as a word
+            if isinstance(value, str) and {Path, str} & {*known[key].kinds} == {Path}:
+                options[key] = Path(value)
         try:
             signature.bind(**options)
         except TypeError as error:

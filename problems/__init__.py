@@ -8,12 +8,15 @@ Modules whose names start with an underscore are machinery.
 from fedsciml.problem import Problem
 from fedsciml.registry import Registry
 
-__all__ = ["load", "names", "options", "parse", "summary"]
+__all__ = ["about", "load", "names", "options", "parse", "summary"]
 
 _PROBLEMS: Registry[Problem] = Registry("problem", __name__, result=Problem)
 
 names = _PROBLEMS.names
 """Names of all problems, sorted."""
+
+about = _PROBLEMS.about
+"""A problem's description."""
 
 summary = _PROBLEMS.summary
 """The first line of a problem's description."""

@@ -1,5 +1,4 @@
-"""
-My first federation
+"""My first federation
 ===================
 
 Two parties share an equation and one network, but not their points. This tutorial

@@ -1,5 +1,4 @@
-"""
-From three CSV files to a plot
+"""From three CSV files to a plot
 ==============================
 
 Three sites have measured the temperature of the same rod, each in its own third, and

@@ -1,5 +1,4 @@
-"""
-My own PDE
+"""My own PDE
 ==========
 
 Viscous Burgers, u_t + u u_x = nu u_xx on x in (-1, 1), t in (0, 1), from the equation to

@@ -1,5 +1,4 @@
-"""
-Bring a DeepXDE model
+"""Bring a DeepXDE model
 =====================
 
 A `DeepXDE <https://github.com/lululxvi/deepxde>`_ script (PyTorch backend) stays as it

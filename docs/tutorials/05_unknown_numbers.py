@@ -1,5 +1,4 @@
-"""
-Unknown numbers with uncertainty
+"""Unknown numbers with uncertainty
 ================================
 
 Four sites measure the temperature of a rod, u_t = nu u_xx, and nobody knows the

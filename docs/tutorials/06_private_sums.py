@@ -1,5 +1,4 @@
-"""
-Private sums across three sites
+"""Private sums across three sites
 ===============================
 
 From what a site sends by default, the server could work out the site's points. With
@@ -51,7 +50,9 @@ results = {
 }
 for name, result in results.items():
     last = result.history[-1]
-    print(f"{name:6} relative L2 error {last.relative_l2:.1e}, {last.sent / 1e6:.1f} MB")
+    print(
+        f"{name:6} relative L2 error {last.relative_l2:.1e}, {last.sent / 1e6:.1f} MB"
+    )
     assert last.relative_l2 < 1e-10
 
 # %%

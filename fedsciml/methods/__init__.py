@@ -70,6 +70,7 @@ __all__ = [
     "Solver",
     "State",
     "Trained",
+    "about",
     "addressed",
     "conclude",
     "flatten",
@@ -94,6 +95,9 @@ _METHODS: Registry[Method] = Registry("method", __name__)
 
 names = _METHODS.names
 """Names of all methods, sorted."""
+
+about = _METHODS.about
+"""A method's description."""
 
 summary = _METHODS.summary
 """What the method of a name is, in one line."""

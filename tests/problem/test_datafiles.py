@@ -298,10 +298,7 @@ def test_a_folder_is_the_list_of_its_files_by_number(tmp_path: Path) -> None:
         ((), "holds no data files; put in one .csv or .npz file per client"),
         (("a.csv", "b.xlsx"), r"holds b\.xlsx\. Is that a client's\?"),
         (("a.csv", "old.csv/b.csv"), r"holds old\.csv\. Is that"),
-        (
-            ("1.txt", "2.txt", "3.txt", "4.txt", "5.txt", "6.txt"),
-            r"5\.txt, \.\.\.",
-        ),
+        (("1.txt", "2.txt", "3.txt", "4.txt", "5.txt", "6.txt"), r"5\.txt, \.\.\."),
     ],
 )
 def test_a_folder_of_something_else_is_refused(

@@ -12,11 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedsciml import collocation, methods, policies, problems, wrappers
+    from fedsciml import callbacks, collocation, methods, policies, problems, wrappers
     from fedsciml.analysis.laplace import laplace
     from fedsciml.federation import InProcess, Result, Round, Rules, run
     from fedsciml.network import MLP, ModuleNetwork, Parallel
     from fedsciml.problem import Problem, Term, load_points
+    from fedsciml.saved import load
     from fedsciml.wrappers import Balanced, Compressed, Resampled, Warmup
 
 __all__ = [
@@ -33,8 +34,10 @@ __all__ = [
     "Rules",
     "Term",
     "Warmup",
+    "callbacks",
     "collocation",
     "laplace",
+    "load",
     "load_points",
     "methods",
     "policies",
@@ -50,6 +53,7 @@ _HOMES = {
     "federation": ("InProcess", "Result", "Round", "Rules", "run"),
     "network": ("MLP", "ModuleNetwork", "Parallel"),
     "problem": ("Problem", "Term", "load_points"),
+    "saved": ("load",),
     "wrappers": ("Balanced", "Compressed", "Resampled", "Warmup"),
 }
 """Where what is exported is defined; packages are exported as they are."""

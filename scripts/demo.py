@@ -8,7 +8,7 @@ import _common  # noqa: F401 - before torch, see there
 import torch
 
 from fedsciml import Result, methods, plot, problems, run
-from fedsciml.command.terminal import new_directory, progress, size, status, terminable
+from fedsciml.command.terminal import new_directory, size, status, terminable
 from fedsciml.command.tuning import tuned
 
 PROBLEMS = ("sine2", "allen_cahn")
@@ -54,14 +54,13 @@ def train(name: str, method: str, out: Path) -> Result:
         options = tuned(name, method)
     except ValueError:
         options = {}
-    with progress(f"{name:11}{method:13}", ROUNDS, quiet=False) as show:
-        return run(
-            problems.load(name, clients=2),
-            methods.load(method, **options),
-            ROUNDS,
-            out=out,
-            progress=show,
-        )
+    return run(
+        problems.load(name, clients=2),
+        methods.load(method, **options),
+        ROUNDS,
+        out=out,
+        progress=True,
+    )
 
 
 def table(results: dict[tuple[str, str], Result]) -> str:

@@ -109,7 +109,9 @@ class Place:
         self.problem = problem
         self.theta = problem.network.init(generator, torch.float64)
         if rounds:
-            self.theta = run(problem, methods.load("fipa"), rounds).theta
+            self.theta = run(
+                problem, methods.load("fipa"), rounds, progress=False
+            ).theta
         linear = System(problem, problem.pooled()).linearise(self.theta)
         self.jacobian, self.residual = linear.jacobian(), linear.residual
         self.gradient = self.jacobian.mT @ self.residual
@@ -254,7 +256,7 @@ def first_round(name: str) -> Check:
     damping = PROMISED * float(torch.linalg.matrix_norm(at.jacobian, 2)) ** 2
     (exact,) = at.central([damping])
     method = Fipa(Fixed(1.0, damping, 0.0), sketch="svd")
-    result = run(problem, method, 1, gn_gap=True)
+    result = run(problem, method, 1, gn_gap=True, progress=False)
     own = result.history[0].gn_gap
     assert own is not None
     gap = max(relative(result.theta - at.theta, exact), own)

@@ -30,6 +30,7 @@ METAVARS: Mapping[str, str] = {
     "clients": "M",
     "edges": "E0,E1,...",
     "set": "KEY=VALUE",
+    "until": "[QUANTITY=]VALUE",
 }
 """What stands for a value, where its type says too little."""
 

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import torch
 
+from fedsciml.callbacks import Until
 from fedsciml.command import asked
-from fedsciml.command.arguments import Caller, read
+from fedsciml.command.arguments import Caller, Given, read
 from fedsciml.command.order import Order
 from fedsciml.command.outcome import sentence, summary
-from fedsciml.command.terminal import new_directory, progress, status, terminable
+from fedsciml.command.terminal import new_directory, status, terminable
 from fedsciml.command.tuning import tuned
 from fedsciml.extras import install
-from fedsciml.federation import Result, RunDirectory, run
+from fedsciml.federation import Result, run
 from fedsciml.federation.directory import UNSAVED
 from fedsciml.methods import Method
 
@@ -36,6 +37,7 @@ def execute(
     """
     out: Path | None = None
     made: Path | None = None
+    given: Given = {}
     try:
         given = read(words, arguments())
         # Whatever is printed on the way must not get between the lines of --json.
@@ -50,6 +52,9 @@ def execute(
                 todo, known = asked.new(given, caller, known_best), {}
             rules = asked.rules(given, known)
             todo.check()
+            until = given.get("until")
+            callbacks = [] if until is None else [Until.read(until)]
+            notes = {"command": todo.record} | ({"until": until} if until else {})
             torch.set_num_threads(todo.threads)
             problem, method = todo.made(asked.moved(given))
             train = _trainer(todo.backend, method)
@@ -59,41 +64,38 @@ def execute(
                 out = Path(given["resume"])
             else:
                 out = made = new_directory(todo.label)
-            done = RunDirectory(out, {}).finished and "rounds" not in given
-            quiet = "quiet" in given or done
-            with progress(todo.label, todo.rounds, quiet) as show:
-                result = train(
-                    problem,
-                    method,
-                    todo.rounds,
-                    todo.seed,
-                    out=out,
-                    resume=resumed,
-                    rules=rules,
-                    device=todo.device,
-                    dtype=getattr(torch, todo.dtype),
-                    gn_gap=todo.gn_gap,
-                    progress=show,
-                    notes={"command": todo.record},
-                )
+            result = train(
+                problem,
+                method,
+                todo.rounds,
+                todo.seed,
+                out=out,
+                resume=resumed,
+                rules=rules,
+                device=todo.device,
+                dtype=getattr(torch, todo.dtype),
+                gn_gap=todo.gn_gap,
+                progress="quiet" not in given,
+                callbacks=callbacks,
+                notes=notes,
+            )
         content = summary(result, todo, out)
         lines = [f"warning: {text}" for text in result.warnings]
-        told = "\n".join([sentence(content), *lines])
+        told = "\n".join([sentence(content), result.outcome.sentence, *lines])
         print(json.dumps(content) if "json" in given else told)
         if "no_plots" not in given:
             _draw(result, todo, out, caller)
     except KeyboardInterrupt as error:
         if out and (out / "run.json").exists():
             said = ["Interrupted.", *_noted(error, UNSAVED)]
-            again = f"Continue with: {caller.again.format(out)}"
-            print(*said, again, file=sys.stderr)
+            print(*said, _again(caller, out, given), file=sys.stderr)
         return status(error)
     except Exception as error:
         if kept := _noted(error, "Record kept in "):  # not before it began
             said = [str(error), *kept, *_noted(error, UNSAVED)]
             if not isinstance(error, FloatingPointError):
                 traceback.print_exc()
-                said.append(f"Continue with: {caller.again.format(out)}")
+                said.append(_again(caller, out, given))
             print(f"{caller.name}: failed:", *said, file=sys.stderr)
             return 1
         if isinstance(error, (ValueError, OSError, ModuleNotFoundError)):
@@ -106,6 +108,12 @@ def execute(
             with suppress(OSError):
                 os.removedirs(made)
     return 0
+
+
+def _again(caller: Caller, out: Path | None, given: Given) -> str:
+    """How a run goes on that was ended."""
+    until = f" --until {given['until']}" if "until" in given else ""
+    return f"Continue with: {caller.again.format(out)}{until}"
 
 
 def _noted(error: BaseException, start: str) -> list[str]:

@@ -46,6 +46,8 @@ def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
         "messages": last.messages,
         "absent": result.absent,
         "held_out": result.held_out,
+        "terms": result.terms,
+        "outcome": result.outcome._asdict(),
         "warnings": result.warnings,
         "dropped": sum(len(line.dropped) for line in result.history),
         "seconds": last.seconds,

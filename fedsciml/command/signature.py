@@ -31,6 +31,8 @@ class Output:
     Args:
         out: Run directory, new or empty; runs/PROBLEM-METHOD-N if not given.
         json: Print one JSON object instead of a line.
+        until: End the run where its loss is as small as this, or relative_l2, mse or
+            held_out. Resumed without it, it goes on to its rounds.
         quiet: No progress bar.
         no_plots: Draw no pictures.
         tuned: Begin with the best options that a search found for the method on this
@@ -38,6 +40,7 @@ class Output:
     """
 
     out: Path | None = None
+    until: str | None = None
     json: bool = False
     quiet: bool = False
     no_plots: bool = False
@@ -100,7 +103,7 @@ def of_run(words: Sequence[str], script: bool = False) -> list[Argument]:
 def of_resume() -> list[Argument]:
     """The arguments of a run that goes on."""
     output = options_of(Output)
-    few = {key: output[key] for key in ("json", "quiet", "no_plots")}
+    few = {key: output[key] for key in ("until", "json", "quiet", "no_plots")}
     few["rounds"] = Option(int, None, "So many in all; as before if not given.")
     few["problem"] = Option(str, None, MOVED)
     return [

@@ -1,20 +1,16 @@
-"""What the programs share: how they end, where they write, a progress bar, numbers."""
+"""What the programs share: how they end, where they write, numbers, columns."""
 
 import inspect
 import re
 import signal
-import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import get_terminal_size
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
-
-if TYPE_CHECKING:
-    from fedsciml.federation import Round
+from typing import NoReturn
 
 WIDEST = 100
 """Characters of a line that is still easy to read."""
@@ -65,33 +61,6 @@ def new_directory(stem: str) -> Path:
             number += 1
         else:
             return directory
-
-
-@contextmanager
-def progress(
-    label: str, rounds: int, quiet: bool
-) -> Iterator[Callable[["Round"], None]]:
-    """A bar on stderr that is told each line of a history."""
-    from tqdm import tqdm
-
-    with tqdm(
-        total=rounds,
-        desc=label,
-        unit="round",
-        disable=quiet,
-        delay=0.5,
-        mininterval=0.1 if sys.stderr.isatty() else 10.0,  # a log needs fewer
-    ) as bar:
-
-        def show(line: "Round") -> None:
-            numbers = {"error": line.relative_l2, "loss": line.loss}
-            shown = {key: f"{value:.1e}" for key, value in numbers.items()}
-            if ranks := line.ranks:
-                shown["rank"] = "/".join(map(str, ranks))
-            bar.set_postfix(shown, refresh=False)
-            bar.update(line.round - bar.n)
-
-        yield show
 
 
 def size(number: float) -> str:

@@ -166,8 +166,8 @@ class _Steps:
 
     def warning(self) -> str | None:
         """What there is to say of the residual at points that are not trained on."""
-        held_out, _ = self._federation.held_out(self._reached)
-        return held_out.warning if held_out is not None else None
+        told, _ = self._federation.breakdown(self._reached)
+        return told.held_out.warning if told is not None else None
 
     def outdated(self) -> bool:
         """Whether somebody else has changed the model since."""

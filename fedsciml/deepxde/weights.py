@@ -9,7 +9,7 @@ from torch.nn import Linear, Module, ModuleList
 
 from fedsciml.deepxde.general import General
 from fedsciml.deepxde.package import deepxde
-from fedsciml.federation.loop import Result
+from fedsciml.federation.result import Result
 from fedsciml.network import MLP, Network
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.parallel import Parallel

@@ -7,8 +7,9 @@ from fedsciml.federation.exchange import Federation
 from fedsciml.federation.files import replace_file
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.loop import Result, run
+from fedsciml.federation.loop import run
 from fedsciml.federation.participation import Rules, TooFewClients
+from fedsciml.federation.result import Result
 from fedsciml.federation.traffic import Traffic
 
 __all__ = [

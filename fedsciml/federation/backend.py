@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedsciml.methods import Method, Record
 from fedsciml.problem import Problem
-from fedsciml.residual.held_out import HeldOut
+from fedsciml.residual.held_out import Breakdown
 
 
 class Reply(NamedTuple):
@@ -36,6 +36,7 @@ class Clients(Protocol):
         name: Of the way to them, for the record.
         shares: Each client's part of all rows that are counted, as many as there are
             clients.
+        counts: Points of each term at each client; zeros where nobody knows them.
         uncounted: Clients of whom nobody knows how many rows they have, and why they
             take no part.
         remote: Whether clients live on when this process ends; the run is then
@@ -46,6 +47,7 @@ class Clients(Protocol):
 
     name: str
     shares: list[float]
+    counts: list[list[int]]
     uncounted: Mapping[int, str]
     remote: bool
     kinds: tuple[type, ...]
@@ -86,10 +88,13 @@ class Clients(Protocol):
     ) -> dict[int, float | Exception]:
         """Each client's loss at theta [p], or why it is not known."""
 
-    def held_out(
+    def breakdown(
         self, theta: Tensor, clients: Sequence[int], deadline: float | None
-    ) -> dict[int, HeldOut | Exception]:
-        """Each client's losses at points that it does not train on, at theta [p]."""
+    ) -> dict[int, Breakdown | Exception]:
+        """Each client's losses at points that it does not train on, and by term.
+
+        At theta [p].
+        """
 
 
 class Backend(Protocol):

@@ -3,7 +3,7 @@
     run.json                configuration, seed, versions, threads
     history.jsonl           one line per round
     checkpoint.safetensors  all that is needed to continue after its round
-    model.safetensors       theta, written when the run is finished
+    model.safetensors       the result, written when the run is finished
     failure.json            why a run ended before that, if it was not killed
     run.lock                there while a run writes
 
@@ -20,14 +20,14 @@ help: that needs a key.)
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from fedsciml.federation.checkpoint import Checkpoint, flat, pack, rebuilt, unpack
@@ -35,7 +35,11 @@ from fedsciml.federation.files import LOCK, locked, replace_file
 from fedsciml.federation.history import Round
 from fedsciml.federation.journal import Journal
 
-FREE = ("rounds", "rules", "environment")
+MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+
+T = TypeVar("T")
+
+FREE = ("rounds", "rules", "until", "environment")
 """Of a run.json, what need not be the same when its run goes on."""
 
 UNSAVED = "What came last could not be saved: "
@@ -137,6 +141,8 @@ class RunDirectory:
                 f"{value!r}. Resume it without that argument, or start another run "
                 "in a new directory."
             )
+        if configuration is not None:
+            found["until"] = given.get("until")
         return cls(directory, found)
 
     def history(self, rounds: int | None = None) -> list[Round]:
@@ -159,12 +165,17 @@ class RunDirectory:
         return history
 
     def aim(self, rounds: int) -> None:
-        """Say that the run goes on, to so many rounds; it is not finished any more."""
+        """Say that the run goes on, to so many rounds; it is not finished any more.
+
+        What else is free in a run that is resumed, ``until``, is now as given.
+        """
         found = _run_json(self.directory)
-        if found.get("rounds") != rounds:
-            found["rounds"] = self.configuration["rounds"] = rounds
-            replace_file(self.directory / "run.json", _text(found))
-        (self.directory / "model.safetensors").unlink(missing_ok=True)
+        self.configuration["rounds"] = rounds
+        now = {"rounds": rounds, "until": self.configuration.get("until")}
+        if any(found.get(key) != value for key, value in now.items()):
+            now = {k: v for k, v in (found | now).items() if v is not None}
+            replace_file(self.directory / "run.json", _text(now))
+        (self.directory / MODEL).unlink(missing_ok=True)
 
     def append(self, line: Round) -> None:
         """Add a round to the history."""
@@ -177,7 +188,8 @@ class RunDirectory:
             "configuration": self._configuration_sha256(),
             "history": self._journal.digest(checkpoint.round),
         }
-        replace_file(self._checkpoint, pack({**flat(checkpoint), **run}))
+        data = pack({**flat(checkpoint), **run})
+        replace_file(self.directory / CHECKPOINT, data)
 
     def load(
         self, kinds: Sequence[type], device: torch.device | str = "cpu"
@@ -191,12 +203,36 @@ class RunDirectory:
         Raises:
             ValueError: If its file is damaged, or of a run of another configuration.
         """
-        path = self._checkpoint
+        found = self._unpacked(lambda content: rebuilt(content, kinds), device)
+        if found is None:
+            return None
+        checkpoint, content = found
+        self._wanted = {checkpoint.round: str(content.get("history"))}
+        return checkpoint
+
+    def reached(self) -> tuple[int, Tensor] | None:
+        """Rounds and model of the checkpoint, or None before the first.
+
+        Whatever the method, of whose records nothing else is read.
+
+        Raises:
+            ValueError: As ``load``.
+        """
+        found = self._unpacked(
+            lambda content: (int(content["round"]), content["state/theta"])
+        )
+        return found and found[0]
+
+    def _unpacked(
+        self, read: Callable[[dict[str, Any]], T], device: torch.device | str = "cpu"
+    ) -> tuple[T, dict[str, Any]] | None:
+        """What is read of the checkpoint's content, and this; None if there is none."""
+        path = self.directory / CHECKPOINT
         if not path.exists():
             return None
         try:
             content = unpack(path, device)
-            found = rebuilt(content, kinds)
+            found = read(content)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is damaged: {error}. Remove it to do the run again from its "
@@ -209,18 +245,16 @@ class RunDirectory:
                 "remove the checkpoint to do the run again from its first round, or "
                 "start another run in a new directory."
             )
-        self._wanted = {found.round: str(content.get("history"))}
-        return found
+        return found, content
 
-    def finish(self, theta: Tensor) -> None:
-        """Write the trained parameters."""
-        data = save({"theta": theta.detach().cpu()}, {"format": "fedsciml theta"})
-        replace_file(self.directory / "model.safetensors", data)
+    def finish(self, model: bytes) -> None:
+        """Write the trained model, as ``saving.packed``."""
+        replace_file(self.directory / MODEL, model)
 
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
-        return (self.directory / "model.safetensors").exists()
+        return (self.directory / MODEL).exists()
 
     def fail(self, error: BaseException) -> None:
         """Write why the run ended before its last round."""
@@ -248,10 +282,6 @@ class RunDirectory:
             )
         for note in notes:
             error.add_note(note)
-
-    @property
-    def _checkpoint(self) -> Path:
-        return self.directory / "checkpoint.safetensors"
 
     def _configuration_sha256(self) -> str:
         fixed = {k: v for k, v in self.configuration.items() if k not in FREE}

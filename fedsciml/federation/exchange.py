@@ -52,7 +52,7 @@ from fedsciml.methods import (
 )
 from fedsciml.problem import Problem
 from fedsciml.problem.outward import line
-from fedsciml.residual.held_out import HeldOut
+from fedsciml.residual.held_out import Breakdown, HeldOut
 from fedsciml.residual.smoothness import check_smooth
 
 log = getLogger(__name__)
@@ -79,7 +79,7 @@ class Spent(RuntimeError):
         self.since = since
 
 
-class Outcome(NamedTuple):
+class Done(NamedTuple):
     """A round that is done.
 
     Attributes:
@@ -165,12 +165,9 @@ class Federation:
 
     @property
     def terms(self) -> dict[int, list[int]]:
-        """By term, the clients that hold rows of it; empty if not known here."""
-        if self.problem.partial or self.method.pooled:
-            return {}
-        counts = [self.problem.counts(m) for m in range(self.problem.clients)]
+        """By term, the clients that hold rows of it."""
         return {
-            t: [m for m, of in enumerate(counts) if of[t]]
+            t: [m for m, of in enumerate(self.clients.counts) if of[t]]
             for t in range(len(self.problem.terms))
         }
 
@@ -190,7 +187,7 @@ class Federation:
         begun = self.start(theta, self.seed)
         return begun._replace(round=done, traffic=since.traffic, seconds=since.seconds)
 
-    def advance(self, since: Checkpoint) -> Outcome:
+    def advance(self, since: Checkpoint) -> Done:
         """The next round: exchanges until the server has taken its step.
 
         Raises:
@@ -214,36 +211,39 @@ class Federation:
         """
         asking = _Asking(self, since)
         if self.method.sums_only:
-            told = asking.evaluated(held_out=False)
+            told = asking.evaluated()
             return told[0] if told else None, asking.reasons()
         found = asking.patiently(lambda: asking.loss(since.state.theta))
         return found, asking.reasons()
 
-    def held_out(self, since: Checkpoint) -> tuple[HeldOut | None, Traffic]:
-        """Losses at points that are not trained on, and what crossed to know them.
+    def breakdown(self, since: Checkpoint) -> tuple[Breakdown | None, Traffic]:
+        """The model's loss in parts, and what crossed to know them.
 
         None if a client that is needed does not tell, or tells what cannot be: no round
-        fails or waits for this.
+        fails or waits for this. In secure sums without terms where a client has no rows
+        of one: what the others tell of it could be of a single one.
         """
+        terms = len(self.problem.terms)
         if self.method.sums_only:
-            asking = _Asking(self, since)
-            sums = asking.evaluated(held_out=True)
-            return HeldOut(*sums) if sums else None, asking.traffic
+            asking, everybody = _Asking(self, since), self.holders
+            apart = all(of == everybody for of in self.terms.values())
+            sums = asking.evaluated(True, terms if apart else 0)
+            n = len(HeldOut._fields)
+            found = Breakdown(HeldOut(*sums[:n]), tuple(sums[n:])) if sums else None
+            return found, asking.traffic
         asked, theta = _Asking(self, since).here(), since.state.theta
-        answers = self.clients.held_out(theta, asked, self.rules.deadline)
+        answers = self.clients.breakdown(theta, asked, self.rules.deadline)
         known = [
             told
             for told in answers.values()
-            if isinstance(told, HeldOut) and all(0 <= x < math.inf for x in told)
+            if isinstance(told, Breakdown) and told.told(terms)
         ]
         traffic = Traffic()
         if not self.method.pooled:
             down = len(asked) * payload(Opening(theta))
-            up = 8 * len(HeldOut._fields) * len(known)
+            up = 8 * (len(HeldOut._fields) + terms) * len(known)
             traffic = Traffic(up, down, len(asked) + len(known))
-        if len(known) < self.need:
-            return None, traffic
-        return HeldOut(*map(sum, zip(*known, strict=True))), traffic
+        return Breakdown.total(known) if len(known) >= self.need else None, traffic
 
     def check(self, number: int, loss: float, theta: Tensor) -> None:
         """Refuse to go on with, or to end at, what is not finite.
@@ -334,10 +334,10 @@ class _Asking:
                 known.append(answer)
         return sum(known) if len(known) >= self.need else None
 
-    def evaluated(self, held_out: bool) -> list[float] | None:
+    def evaluated(self, held_out: bool = False, terms: int = 0) -> list[float] | None:
         """Sums of losses at the model, where no client tells its own; or None."""
         state, members = self.since.state, self.here()
-        exchanges = self.method.evaluation(state, held_out)
+        exchanges = self.method.evaluation(state, held_out, terms)
         sizes: dict[int, dict[str, int]] = {m: {} for m in members}
         try:
             ask = next(exchanges)
@@ -451,11 +451,11 @@ class _Conversation(_Asking):
         self.tried = False
         self.joined: dict[int, Sequence[int]] = {}
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> Done:
         """The round, as soon as enough clients are there."""
         return self.patiently(self._with_whoever_is_here)
 
-    def _with_whoever_is_here(self) -> Outcome | None:
+    def _with_whoever_is_here(self) -> Done | None:
         """The round; None if they are too few."""
         if joined := self.clients.joined(self.number):
             self.joined.update(joined)
@@ -489,7 +489,7 @@ class _Conversation(_Asking):
 
     def _done(
         self, state: State, info: Info, members: list[int], here: list[int]
-    ) -> Outcome:
+    ) -> Done:
         """Of clients of whom nothing was merged the memory stays what it was."""
         merged = {*here, *(m for m, age in self.stale.items() if age == 0)}
         memories = [
@@ -512,7 +512,7 @@ class _Conversation(_Asking):
             self.since.seconds,
             Participation(members, stale, self.heard, self.norms, self.strikes),
         )
-        return Outcome(checkpoint, info, self.reasons(), self.stale, self.joined)
+        return Done(checkpoint, info, self.reasons(), self.stale, self.joined)
 
     def _comparable(self, members: list[int]) -> bool:
         """Whether losses of these clients can be compared with those of before.

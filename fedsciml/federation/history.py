@@ -48,12 +48,16 @@ class Round:
         basis: Directions of the basis that all parties share; None without one.
         outside: Part of the gradient that lies outside of it, in [0, 1].
         condition: Of the sum of whitened gramians; NaN if it is not finite.
+        promised: Part of the loss that the best of the round's steps would remove if
+            the residual were linear, in [0, 1]; None where no step is computed so.
         epsilon: Privacy spent until the end of the round, of the run's (epsilon,
             delta); None in a run without noise.
         delta: Likewise.
         held_out: Loss of the model at points that are not trained on, summed over the
             clients, of the terms that have such points; None in rounds in which it was
             not asked for.
+        terms: Loss of the model by the terms' names, summed over the clients; empty in
+            rounds in which it was not asked for.
         gn_gap: Distance of the step from the centralised Gauss-Newton step, relative;
             None where it was not asked for.
     """
@@ -83,9 +87,11 @@ class Round:
     basis: int | None = None
     outside: float | None = None
     condition: float | None = None
+    promised: float | None = None
     epsilon: float | None = None
     delta: float | None = None
     held_out: float | None = None
+    terms: Mapping[str, float] = field(default_factory=dict)
     gn_gap: float | None = None
 
     __hash__ = None  # type: ignore[assignment]

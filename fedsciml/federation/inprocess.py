@@ -12,7 +12,7 @@ from fedsciml.federation.backend import Reply
 from fedsciml.methods import Method, Record, addressed
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.residual.held_out import Fresh, HeldOut
+from fedsciml.residual.held_out import Breakdown, Fresh
 from fedsciml.residual.start import check_finite
 
 Answer = TypeVar("Answer")
@@ -52,6 +52,7 @@ class LocalClients:
         self.method = method
         self.systems = [System(problem, shard, device, dtype) for shard in shards]
         self.shares = [shard.share for shard in shards]
+        self.counts = [[len(rows.points) for rows in s.rows] for s in shards]
         self._begun: set[int] = set()
         self._fresh = [Fresh(system) for system in self.systems]
         self.memories: dict[int, Record | None] = dict.fromkeys(range(len(shards)))
@@ -105,11 +106,13 @@ class LocalClients:
         """Each client's loss at theta [p]."""
         return self._answers(lambda m: self.systems[m].loss(theta), clients, deadline)
 
-    def held_out(
+    def breakdown(
         self, theta: Tensor, clients: Sequence[int], deadline: float | None = None
-    ) -> dict[int, HeldOut | Exception]:
-        """Each client's losses at points that it does not train on, at theta [p]."""
-        return self._answers(lambda m: self._fresh[m](theta), clients, deadline)
+    ) -> dict[int, Breakdown | Exception]:
+        """Each client's losses at points that it does not train on, and by term."""
+        return self._answers(
+            lambda m: self._fresh[m].breakdown(theta), clients, deadline
+        )
 
     def _answers(
         self,

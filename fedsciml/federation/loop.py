@@ -1,32 +1,32 @@
 """The round loop: broadcast, exchange, aggregate, record, until the rounds are done."""
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from functools import partial
+from dataclasses import asdict
 from logging import getLogger
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
-from fedsciml.analysis.determined import undetermined
-from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure
+from fedsciml.analysis.metrics import gauss_newton_gap, measure
 from fedsciml.federation.backend import Backend
 from fedsciml.federation.checkpoint import Checkpoint
+from fedsciml.federation.description import describe, plain
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.exchange import Federation, Spent
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.outcome import outcome
 from fedsciml.federation.participation import Rules
+from fedsciml.federation.progress import Progress, shown
+from fedsciml.federation.result import Result
 from fedsciml.federation.review import exposed, review
+from fedsciml.federation.saving import packed
 from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Method, payload, unique
-from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import fingerprint
@@ -35,7 +35,8 @@ from fedsciml.residual.start import unsuitable
 log = getLogger(__name__)
 
 HELD_OUT = 10
-"""Every so many rounds the clients are asked for their residual at other points."""
+"""Every so many rounds the clients are asked for their residual at other points, and
+for the loss of each term."""
 
 LITTLE = 0.01
 """Part of all bytes that this may cost; else it is asked for in fewer rounds."""
@@ -43,76 +44,8 @@ LITTLE = 0.01
 CHECKPOINT_SECONDS = 2.0
 """At least so long between checkpoints: what a killed run has to do again."""
 
-SHOWN = 5
-"""Unknown numbers in what is printed of a result."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Result:
-    """A finished run; printed, what is known of it in three lines.
-
-    Attributes:
-        problem: What was trained.
-        theta: The trained parameters, shape [p].
-        loss: Loss at theta, summed over the clients but those in ``absent``; where they
-            do not tell it, under differential privacy, that of the last round.
-        history: One record per round.
-        out: The run directory, if the run was recorded.
-        absent: Clients that did not tell their loss in the end, and why.
-        held_out: Loss at points that are not trained on, of the terms that have such
-            points; None if a client did not tell it.
-        warnings: Why the result may be wrong though the run was completed.
-    """
-
-    problem: Problem
-    theta: Tensor
-    loss: float
-    history: list[Round]
-    out: Path | None = None
-    absent: dict[str, str] = field(default_factory=dict)
-    held_out: float | None = None
-    warnings: list[str] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        rounds, last = len(self.history), self.history[-1]
-        error = "error not known, there is no reference"
-        if not math.isnan(last.mse):
-            error = f"relative L2 error {last.relative_l2:.2e}, MSE {last.mse:.2e}"
-        numbers = [f"{name} = {value:.6g}" for name, value in self.unknowns().items()]
-        found = ", ".join([*numbers[:SHOWN], *["..."][: len(numbers) > SHOWN]])
-        where = f"recorded in {self.out}" if self.out else "not recorded: out=None"
-        if self.warnings:
-            where += f"; {len(self.warnings)} warning(s), see .warnings"
-        return (
-            f"{self.problem.name}: loss {self.loss:.2e} after {rounds} rounds of "
-            f"{self.problem.clients} client(s), {len(self.theta)} parameters\n"
-            f"{error}{f'; {found}' if found else ''}\n"
-            f"{where}"
-        )
-
-    def solution(self, points: Tensor) -> Jet:
-        """The trained u at points [n, d]: ``.value``, ``.x``, ``.xx``, ..."""
-        return self.problem.solution(self.theta, points)
-
-    def errors(self) -> tuple[float, float]:
-        """Relative L2 error and mean squared error on the test points."""
-        return errors(self.problem, self.theta)
-
-    def unknowns(self) -> dict[str, float]:
-        """The unknown numbers found, by name."""
-        return self.problem.numbers(self.theta)
-
-    def undetermined(self) -> dict[str, tuple[str, ...]]:
-        """Unknown numbers that the rows do not determine, and what they are mixed with.
-
-        See ``fedsciml.analysis.undetermined``.
-        """
-        return undetermined(self.problem, self.theta)
-
-    def theta_sha256(self) -> str:
-        """Hash of theta's bytes as little-endian float64."""
-        array = self.theta.detach().cpu().double().numpy().astype("<f8")
-        return hashlib.sha256(array.tobytes()).hexdigest()
+Callback = Callable[[list[Round]], object]
+"""Is given the history; true ends the run."""
 
 
 def run(
@@ -128,7 +61,8 @@ def run(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
     gn_gap: bool = False,
-    progress: Callable[[Round], None] | None = None,
+    progress: Progress = None,
+    callbacks: Sequence[Callback] = (),
     stop: Callable[[list[Round]], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
     notes: dict[str, object] | None = None,
@@ -152,9 +86,13 @@ def run(
         dtype: ``torch.float64`` or ``torch.float32``.
         gn_gap: Compare every step with the centralised Gauss-Newton step. This pools
             the clients' rows: for study, not for use.
-        progress: Called with each line of the history as it comes.
-        stop: Called with the history between rounds; the run ends early where it says
-            yes, also when it is resumed.
+        progress: True draws a bar on stderr, False none, None does where a person looks
+            on, at a terminal or in a notebook. Or a function that is called with each
+            line of the history as it comes.
+        callbacks: Called with the history after each round, and first of all with that
+            of a run that is resumed; the run ends where one returns true. See
+            ``fedsciml.callbacks``.
+        stop: One more of them.
         clock: Gives the history's ``seconds``; ``time.process_time`` counts the work of
             all clients, whatever else the machine does.
         notes: Further configuration for the record.
@@ -201,7 +139,7 @@ def run(
         "dtype": str(dtype).removeprefix("torch."),
         "gn_gap": gn_gap,
         "backend": clients.name,
-        "rules": _plain(asdict(federation.rules)),
+        "rules": plain(asdict(federation.rules)),
         "parameters": problem.network.size,
         **(notes or {}),
         **clients.notes,
@@ -216,6 +154,7 @@ def run(
     for warning in warnings:
         log.warning("%s", warning)
     ended = list[str]()
+    callbacks = [*callbacks, *([stop] if stop else [])]
     with ExitStack() as held:
         record = None
         if out is not None:
@@ -234,7 +173,11 @@ def run(
         # that is complete and in the history.
         saved = time.monotonic()
         try:
-            while latest.round < rounds and not (stop and history and stop(history)):
+            show = held.enter_context(
+                shown(progress, f"{problem.name} {method.name}", rounds)
+            )
+            asked = _asked(callbacks, history)
+            while latest.round < rounds and not asked:
                 try:
                     line, reached = _round(federation, latest, whole, clock)
                 except Spent as spent:
@@ -252,34 +195,50 @@ def run(
                 if record and (due or time.monotonic() - saved >= CHECKPOINT_SECONDS):
                     record.save(latest)
                     saved = time.monotonic()
-                if progress:
-                    progress(line)
+                show(line)
+                asked = _asked(callbacks, history)
             theta = latest.state.theta
-            loss, absent, held_out = history[-1].loss, dict[str, str](), None
+            loss, absent, parts = history[-1].loss, dict[str, str](), None
             if not bound.silent:
                 told, absent = federation.loss(latest)
                 loss = loss if told is None else told
-                held_out, _ = federation.held_out(latest)
+                parts, _ = federation.breakdown(latest)
             federation.check(latest.round, loss, theta)
+            dropped = any(line.dropped for line in history)
+            ended += review(problem, history, federation.terms if dropped else {})
+            if bound.sums_only and not bound.silent:
+                ended += exposed(history, bound.least, problem.total)
+            if parts and parts.held_out.warning:
+                ended.append(parts.held_out.warning)
+            terms = problem.by_term(parts.terms) if parts else {}
+            result = Result(
+                problem,
+                theta,
+                loss,
+                history,
+                record.directory if record else None,
+                absent,
+                parts.held_out.known if parts else None,
+                warnings + ended,
+                terms,
+                outcome(history, loss, torch.finfo(dtype).eps, terms, asked),
+                record.configuration if record else configuration,
+            )
             if record:
                 record.save(latest)
-                record.finish(theta)
+                record.finish(packed(result))
         except BaseException as error:
             if record:
                 record.ended(error, latest)
             raise
-    directory = record.directory if record else None
-    dropped = any(line.dropped for line in history)
-    ended += review(problem, history, federation.terms if dropped else {})
-    if bound.sums_only and not bound.silent:
-        ended += exposed(history, bound.least, problem.total)
-    if held_out and held_out.warning:
-        ended.append(held_out.warning)
     for warning in ended:
         log.warning("%s", warning)
-    warnings += ended
-    fresh = held_out.known if held_out else None
-    return Result(problem, theta, loss, history, directory, absent, fresh, warnings)
+    return result
+
+
+def _asked(callbacks: Sequence[Callback], history: list[Round]) -> list[Callback]:
+    """The callbacks that end the run after this history; all of them are called."""
+    return [asked for asked in callbacks if history and asked(history)]
 
 
 def _rewound(record: RunDirectory, done: int, rounds: int) -> list[Round]:
@@ -313,9 +272,10 @@ def _round(
     if theta.is_cuda:
         torch.cuda.synchronize()
     reached = reached._replace(seconds=last.seconds + clock() - begin)
-    found, held_out, gap = measure(federation.problem, theta), None, None
+    problem = federation.problem
+    found, parts, gap = measure(problem, theta), None, None
     if not federation.method.silent and reached.round % _interval(reached) == 0:
-        held_out, traffic = federation.held_out(reached)
+        parts, traffic = federation.breakdown(reached)
         total = map(sum, zip(reached.traffic, traffic, strict=True))
         reached = reached._replace(traffic=Traffic(*total))
     if whole is not None:
@@ -338,14 +298,15 @@ def _round(
         dropped=dropped,
         stale={str(m): age for m, age in stale.items()},
         joined={str(m): list(own) for m, own in joined.items()},
-        held_out=held_out.known if held_out else None,
+        held_out=parts.held_out.known if parts else None,
+        terms=problem.by_term(parts.terms) if parts else {},
         gn_gap=gap,
     )
     return line, reached
 
 
 def _interval(reached: Checkpoint) -> int:
-    """Rounds from one question for the held-out residual to the next.
+    """Rounds from one question for the parts of the loss to the next.
 
     It costs each client that takes part the bytes of theta.
     """
@@ -354,51 +315,3 @@ def _interval(reached: Checkpoint) -> int:
     cost = payload(reached.state.theta) * len(reached.participation.members)
     a_round = reached.traffic.sent / reached.round
     return HELD_OUT * max(1, math.ceil(cost / a_round / LITTLE / HELD_OUT))
-
-
-_TOLD = ("name", "pooled")
-"""What a record has elsewhere."""
-
-
-def describe(method: object) -> dict[str, object]:
-    """A method's options as plain data, for the record.
-
-    Functions and classes are there by name, other objects as their type's name and
-    their fields, but for those that are made from the problem: not in the ``repr``.
-    """
-    if not is_dataclass(method) or isinstance(method, type):
-        return {}
-    names = [f.name for f in fields(method) if f.repr and f.name not in _TOLD]
-    return {name: _plain(getattr(method, name)) for name in names}
-
-
-def _plain(value: object) -> object:
-    """A value as JSON knows it, the same in every process."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(v) for key, v in value.items()}
-    if isinstance(value, (Tensor, np.ndarray, np.generic)):
-        return _plain(value.tolist())
-    if isinstance(value, (set, frozenset)):
-        return sorted((_plain(v) for v in value), key=repr)
-    if hasattr(value, "__qualname__"):
-        return value.__qualname__
-    if hasattr(value, "_asdict"):  # a named tuple
-        content = value._asdict()
-    elif isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    elif is_dataclass(value):
-        content = {f.name: getattr(value, f.name) for f in fields(value) if f.repr}
-    elif isinstance(value, partial):
-        content = {"function": value.func, "args": value.args, **value.keywords}
-    elif hasattr(value, "__dict__"):
-        content = vars(value)
-    else:
-        content = {}
-    return {
-        "type": type(value).__qualname__,
-        **{key: _plain(v) for key, v in content.items()},
-    }

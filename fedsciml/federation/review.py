@@ -211,8 +211,9 @@ def _standing(history: Sequence[Round]) -> Iterator[str]:
     if stood > OFTEN * count:
         yield f"No step was taken in {stood} of {count} rounds{alone}."
     elif OFTEN * first.loss <= last.loss <= ROSE * first.loss:
+        went = "fell only" if last.loss < first.loss else "rose"
         yield (
-            f"The loss fell from {first.loss:.2e} to {last.loss:.2e} only in {count} "
+            f"The loss {went} from {first.loss:.2e} to {last.loss:.2e} in {count} "
             "rounds. If the start was no solution, this is none either: try another "
             "seed, more rounds, or another policy."
         )

@@ -23,7 +23,7 @@ from fedsciml.methods import Leaf, Method, Record, flatten, placed, rebuild
 from fedsciml.problem import Problem, SiteError
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import agreement, contents
-from fedsciml.residual.held_out import Fresh, HeldOut
+from fedsciml.residual.held_out import Breakdown, Fresh
 from fedsciml.residual.start import check_finite, unsuitable
 
 log = getLogger(__name__)
@@ -166,8 +166,8 @@ class Site:
         self._check_alone()
         return self.system(totals).loss(theta.to(self._how[0]))
 
-    def held_out(self, theta: Tensor, totals: list[int]) -> HeldOut:
-        """Losses of the site's terms at points that it does not train on.
+    def breakdown(self, theta: Tensor, totals: list[int]) -> Breakdown:
+        """Losses of the site's terms, also at points that it does not train on.
 
         Raises:
             SiteError: As ``loss``.
@@ -176,7 +176,7 @@ class Site:
         system = self.system(totals)
         if self._fresh is None or self._fresh.system is not system:
             self._fresh = Fresh(system)
-        return self._fresh(theta.to(self._how[0]))
+        return self._fresh.breakdown(theta.to(self._how[0]))
 
     def _check_alone(self) -> None:
         """Refuse a number of this site alone, where only sums may leave it."""

@@ -51,8 +51,9 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
-from fedsciml.federation.loop import Result, run
+from fedsciml.federation.loop import run
 from fedsciml.federation.participation import Rules
+from fedsciml.federation.result import Result
 from fedsciml.federation.site import Files, Memories, Order, Site
 from fedsciml.flower.backend import Flower
 from fedsciml.flower.codec import REPLY_MEGABYTES, Kept, decode, encode, megabytes
@@ -120,10 +121,12 @@ def client_app(problem_of: ProblemOf, method_of: MethodOf) -> ClientApp:
     def evaluate(message: Message, context: Context) -> Message:
         here, order = site(context), message.content.config_records["order"]
         theta, totals = decode(message.content, (Opening,)).theta, _totals(order)
-        if order.get("held-out"):
-            told = here.held_out(theta, totals)._asdict()
+        told: dict[str, float | list[float]] = {}
+        if order.get("breakdown"):
+            held_out, terms = here.breakdown(theta, totals)
+            told = {**held_out._asdict(), "terms": list(terms)}
         else:
-            told = {"loss": here.loss(theta, totals)}
+            told["loss"] = here.loss(theta, totals)
         metrics = MetricRecord({**told, "num-examples": sum(here.counts)})
         content = RecordDict({"metrics": metrics})
         return Message(content, reply_to=message)

@@ -15,7 +15,7 @@ from fedsciml.flower.messenger import Messenger, log
 from fedsciml.methods import Addressed, Method, Opening, Record, addressed, placed
 from fedsciml.problem import Problem
 from fedsciml.residual.fingerprint import agreement
-from fedsciml.residual.held_out import HeldOut
+from fedsciml.residual.held_out import Breakdown, HeldOut
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,20 +231,15 @@ class Nodes:
             for m, reply in replies.items()
         }
 
-    def held_out(
+    def breakdown(
         self, theta: Tensor, clients: Sequence[int], deadline: float | None = None
-    ) -> dict[int, HeldOut | Exception]:
-        """Each client's losses at points that it does not train on, at theta [p]."""
-        replies = self._evaluated(theta, clients, deadline, {"held-out": True})
-        found: dict[int, HeldOut | Exception] = {}
-        for m, reply in replies.items():
-            if isinstance(reply, Exception):
-                found[m] = reply
-                continue
-            told = [_metric(reply, key) for key in HeldOut._fields]
-            wrong = [value for value in told if isinstance(value, Exception)]
-            found[m] = wrong[0] if wrong else HeldOut(*told)  # type: ignore[arg-type]
-        return found
+    ) -> dict[int, Breakdown | Exception]:
+        """Each client's losses at points that it does not train on, and by term."""
+        replies = self._evaluated(theta, clients, deadline, {"breakdown": True})
+        return {
+            m: reply if isinstance(reply, Exception) else _breakdown(reply)
+            for m, reply in replies.items()
+        }
 
     def _evaluated(
         self,
@@ -279,6 +274,18 @@ class Nodes:
 
 def _stamp(memory: Record | None) -> str:
     return memory.stamp if isinstance(memory, Stamp) else ""
+
+
+def _breakdown(reply: RecordDict) -> Breakdown | Exception:
+    metrics = reply.get("metrics")
+    terms = metrics.get("terms") if isinstance(metrics, MetricRecord) else None
+    if not isinstance(terms, list):
+        return ValueError("its reply has no metric 'terms', a number for each")
+    told = [_metric(reply, key) for key in HeldOut._fields]
+    wrong = [value for value in told if isinstance(value, Exception)]
+    if wrong:
+        return wrong[0]
+    return Breakdown(HeldOut(*told), tuple(terms))  # type: ignore[arg-type]
 
 
 def _metric(reply: RecordDict, key: str) -> float | Exception:

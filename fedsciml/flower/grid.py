@@ -1,7 +1,7 @@
 """A whole federation over Flower in one process: no server, no Ray, the real apps."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -22,9 +22,9 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from fedsciml.federation.history import Round
-from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
+from fedsciml.federation.progress import Progress
+from fedsciml.federation.result import Result
 from fedsciml.flower.apps import client_app, server_app
 from fedsciml.methods import Method
 from fedsciml.problem import Problem
@@ -137,7 +137,7 @@ def run(
     rules: Rules | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
-    progress: Callable[[Round], None] | None = None,
+    progress: Progress = None,
     **options: Any,  # noqa: ANN401
 ) -> Result:
     """``fedsciml.run`` by the ServerApp and the ClientApp over a ``LocalGrid``.
@@ -156,7 +156,7 @@ def run(
         rules: Which rounds count.
         device: Where server and sites compute.
         dtype: ``torch.float64`` or ``torch.float32``.
-        progress: Told each line of the history.
+        progress: Whether a bar is drawn, or what is told each line of the history.
         options: Others.
 
     Raises:

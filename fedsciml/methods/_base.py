@@ -96,6 +96,8 @@ class Info:
         basis: Directions of the basis that all parties share; None without one.
         outside: Part of the gradient that lies outside of it, in [0, 1]; None without.
         condition: Of the sum of whitened gramians; None without.
+        promised: Part of the loss that the best of the steps would remove if the
+            residual were linear, in [0, 1]; None where no step is computed so.
         epsilon: Privacy spent until the end of the round; None without noise.
         delta: Of that (epsilon, delta).
     """
@@ -110,6 +112,7 @@ class Info:
     basis: int | None = None
     outside: float | None = None
     condition: float | None = None
+    promised: float | None = None
     epsilon: float | None = None
     delta: float | None = None
     losses: Mapping[int, float] = field(default_factory=dict)
@@ -374,16 +377,22 @@ class Method:
         """The state at another theta [p], with no losses of before."""
         return replace(self.renewed(state), theta=theta)
 
-    def evaluation(self, state: Any, held_out: bool) -> Evaluation:  # noqa: ANN401
+    def evaluation(
+        self,
+        state: Any,  # noqa: ANN401
+        held_out: bool,
+        terms: int = 0,
+    ) -> Evaluation:
         """How the losses of the model are asked for where they are told in sums alone.
 
         Args:
             state: Whose theta is the model.
             held_out: Whether at points that are not trained on.
+            terms: How many terms there are, to have the loss of each besides; or 0.
 
         Returns:
-            Exchanges that end with the sums, ``[loss]`` or ``HeldOut``'s numbers; with
-            None where they are not known.
+            Exchanges that end with the sums, ``[loss]`` or ``HeldOut``'s numbers and
+            the losses of the terms; with None where they are not known.
         """
         raise NotImplementedError
 

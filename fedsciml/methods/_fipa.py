@@ -303,6 +303,7 @@ class Fipa(Method):
             cutoff=candidates.cutoffs[choice.step] if choice else 0.0,
             against=() if choice else _against(merged.info.losses, found),
             probes=0 if probed is None else probed.losses.numel(),
+            promised=_promised(problem, candidates, loss),
         )
         at, there = None, inf  # not known
         if choice is not None:
@@ -586,6 +587,13 @@ def cautious(candidates: Candidates) -> Choice:
     lengths = candidates.lengths
     dampings = candidates.dampings
     return Choice(dampings.index(max(dampings)), lengths.index(min(lengths)))
+
+
+def _promised(problem: Spectrum, candidates: Candidates, loss: float) -> float | None:
+    """Part of the loss that the best of the full steps removes of the linear one."""
+    removed = float(problem.decrease(candidates.coordinates).max())
+    part = removed / loss if loss > 0 else math.nan
+    return min(max(part, 0.0), 1.0) if math.isfinite(part) else None
 
 
 def checked_step(theta: Tensor, steps: Tensor, problem: Spectrum) -> tuple[float, int]:

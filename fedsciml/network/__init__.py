@@ -6,6 +6,7 @@ from fedsciml.network.jet import Jet, Nested
 from fedsciml.network.mlp import MLP
 from fedsciml.network.module import ModuleNetwork
 from fedsciml.network.parallel import Parallel
+from fedsciml.network.solution import Solution
 from fedsciml.network.tape import Tape
 from fedsciml.network.units import Sums, standard, sums
 
@@ -18,6 +19,7 @@ __all__ = [
     "Network",
     "Parallel",
     "PointFunction",
+    "Solution",
     "Sums",
     "Tape",
     "standard",

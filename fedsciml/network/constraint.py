@@ -80,6 +80,6 @@ def columns(function: PointFunction, outputs: int) -> PointFunction:
         values = function(x)
         if values.ndim == 1:
             values = values.unsqueeze(-1)
-        return values.expand(len(x), outputs)
+        return values.expand(x.shape[0], outputs)  # len is no symbol to torch.export
 
     return column

@@ -45,6 +45,26 @@ class ModuleNetwork(Network):
         values: Tensor = torch.func.functional_call(self.module, tensors, (x,))
         return values
 
+    @torch.no_grad()
+    def restore(self, theta: Tensor) -> None:
+        """Write theta [p] into the module's parameters, as if it had been trained.
+
+        They keep their precision and device; fixed ones and buffers stay.
+
+        Raises:
+            ValueError: If theta has not the size of the parameters.
+        """
+        if list(theta.shape) != [self.size]:
+            raise ValueError(
+                f"theta has shape {list(theta.shape)}, but the trained parameters of "
+                f"the module are {self.size} numbers. Give the theta of a run of this "
+                "module; of Parallel, its part of theta: parallel.split(theta)[0]."
+            )
+        parameters, start = dict(self.module.named_parameters()), 0
+        for name, shape in self._shapes.items():
+            parameters[name].copy_(theta[start : start + shape.numel()].view(shape))
+            start += shape.numel()
+
     def tensors(self, theta: Tensor) -> dict[str, Tensor]:
         """Parameters, those of theta [p] and fixed ones, and buffers, by name."""
         named = (*self.module.named_buffers(), *self.module.named_parameters())

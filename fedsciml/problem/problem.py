@@ -118,6 +118,16 @@ class Problem(Outlined):
         values = self.network.numbers(theta).tolist()
         return dict(zip(self.unknowns, values, strict=True))
 
+    def by_term(self, losses: Sequence[float]) -> dict[str, float]:
+        """Losses, one for each term or none, by the terms' names.
+
+        Those of terms of the same name are added.
+        """
+        found = dict[str, float]()
+        for term, loss in zip(self.terms, losses, strict=bool(losses)):
+            found[term.name] = found.get(term.name, 0.0) + loss
+        return found
+
     def shards(self) -> list[Shard]:
         """What each client holds, in the order of the clients."""
         owners = [self._owners(term) for term in self.terms]

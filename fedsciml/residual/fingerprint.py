@@ -14,31 +14,37 @@ PROBES = 7
 
 
 def fingerprint(
-    problem: Problem, seed: int = 0, device: torch.device | str = "cpu"
+    problem: Problem,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    at: Tensor | None = None,
 ) -> str:
     """Hash of a whole problem, so that a run is not resumed on another.
 
     Covers coordinates and outputs, the network, every client's points, targets and row
-    weights, the test points and reference, and the loss at the start theta, which
-    depends on the residuals' code. Numbers count in float32 and the loss to 6 digits:
-    the last digits of a float64 differ from machine to machine.
+    weights, the test points and reference, and the loss at the start theta, or ``at``
+    another one [p], which depends on the residuals' code. Numbers count in float32 and
+    the loss to 6 digits: the last digits of a float64 differ from machine to machine.
     """
     parts = _public(problem)
     for shard in problem.shards():
         parts += _contents(shard)
     parts += [problem.test_points, problem.reference]
-    start = problem.network.init(Generator().manual_seed(seed), torch.float64)
-    system = System(problem, problem.pooled(), device)
-    return _hash([*parts, f"{system.loss(start.to(device)):.5e}"])
+    if at is None:
+        at = problem.network.init(Generator().manual_seed(seed), torch.float64)
+    return _hash(
+        [*parts, _loss(System(problem, problem.pooled(), device), at.to(device))]
+    )
 
 
-def agreement(problem: Problem) -> str:
+def agreement(problem: Problem, at: Tensor | None = None) -> str:
     """Hash of what all parties must have in common, without any data.
 
     Covers coordinates, outputs, network, number of clients, the terms with their
     weights, the problem's parameters but for ``data``, which names a party's own files,
-    and the residuals' code: their sum of squares at a start theta and at points that
-    are drawn for this, with targets of 1 where those are data.
+    and the residuals' code: their sum of squares at a start theta, or ``at`` another
+    one [p], and at points that are drawn for this, with targets of 1 where those are
+    data.
     """
     parts = _public(problem)
     parts += [problem.name, problem.clients]
@@ -46,8 +52,16 @@ def agreement(problem: Problem) -> str:
     parts += [(term.name, term.weight) for term in problem.terms]
     generator = Generator().manual_seed(0)
     shard = Shard(0, probes(problem, generator, PROBES), 1.0)
-    start = problem.network.init(generator, torch.float64)
-    return _hash([*parts, f"{System(problem, shard).loss(start):.5e}"])
+    if at is None:
+        at = problem.network.init(generator, torch.float64)
+    return _hash([*parts, _loss(System(problem, shard), at)])
+
+
+def _loss(system: System, at: Tensor) -> str:
+    """To as many digits as all machines agree in; or that it cannot be of this size."""
+    if len(at) != system.size:
+        return f"{len(at)} parameters"
+    return f"{system.loss(at):.5e}"
 
 
 def contents(shard: Shard) -> str:

@@ -6,8 +6,10 @@ the term's ``sample`` draws, or, of an equation without one, points of the regio
 its own points fill. It tells sums, which add up over the parties as losses do.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -72,6 +74,30 @@ class HeldOut(NamedTuple):
         )
 
 
+class Breakdown(NamedTuple):
+    """A model's loss in parts, of one party, or the sums over parties.
+
+    Attributes:
+        held_out: Of the terms that have fresh points, there and at the own ones.
+        terms: Of each term of the problem, at the own points.
+    """
+
+    held_out: HeldOut
+    terms: tuple[float, ...]
+
+    def told(self, terms: int) -> bool:
+        """Whether it can be: of so many terms, each a sum of squares."""
+        numbers = (*self.held_out, *self.terms)
+        return len(self.terms) == terms and all(0 <= x < inf for x in numbers)
+
+    @classmethod
+    def total(cls, parts: Sequence["Breakdown"]) -> "Breakdown":
+        """The sums over parties, one at least."""
+        terms = map(sum, zip(*(part.terms for part in parts), strict=True))
+        held_out = map(sum, zip(*(part.held_out for part in parts), strict=True))
+        return cls(HeldOut(*held_out), tuple(terms))
+
+
 class Fresh:
     """One party's rows, and rows of the same terms at fresh points.
 
@@ -85,19 +111,25 @@ class Fresh:
 
     def __call__(self, theta: Tensor) -> HeldOut:
         """The losses at theta [p]; 0 if no term has fresh points."""
+        return self.breakdown(theta).held_out
+
+    def breakdown(self, theta: Tensor) -> Breakdown:
+        """The same, and the loss of each term."""
         if self._terms is None:
             self._terms = _drawn(self.system, theta)
         thetas = torch.stack([theta, DISTURBED * theta])
-        total = [0.0, 0.0, 0.0]
         fresh = {t: system.losses(thetas) for t, system in self._terms.items()}
         fresh = {t: losses for t, losses in fresh.items() if losses.isfinite().all()}
+        terms = [0.0] * len(self.system.problem.terms)
         for block in self.system.blocks:
-            if block.rows.term in fresh:
-                total[0] += float(block.residuals(theta[None]).square().sum()) / 2
-        for losses in fresh.values():
-            total[1] += float(losses[0])
-            total[2] += float(losses[1])
-        return HeldOut(*total)
+            squares = block.residuals(theta[None]).square().sum()
+            terms[block.rows.term] += float(squares) / 2
+        held_out = HeldOut(
+            sum((terms[t] for t in fresh), 0.0),
+            sum((float(losses[0]) for losses in fresh.values()), 0.0),
+            sum((float(losses[1]) for losses in fresh.values()), 0.0),
+        )
+        return Breakdown(held_out, tuple(terms))
 
 
 def _drawn(system: System, like: Tensor) -> dict[int, System]:

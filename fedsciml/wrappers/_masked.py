@@ -167,17 +167,23 @@ class Loss(Record):
 
 
 class Between(Record):
-    """Asks for losses at points that are not trained on, at theta [p]."""
+    """Asks for losses at points that are not trained on, at theta [p].
+
+    Attributes:
+        terms: How many terms there are, to be told the loss of each; 0 for none.
+    """
 
     theta: Tensor
+    terms: int = 0
 
 
 class Losses(Record):
-    """A client's, see ``HeldOut``."""
+    """A client's, see ``HeldOut``; and of its terms, shape [terms], float64."""
 
     trained: float
     fresh: float
     disturbed: float
+    terms: Tensor | None = None
 
 
 def digest(record: Record, *further: bytes) -> bytes:

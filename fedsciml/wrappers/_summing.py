@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fedsciml.methods import LOSS, Addressed, Answers, Expected, Method, Record
+from fedsciml.methods import LOSS, Addressed, Answers, Expected, Field, Method, Record
+from fedsciml.residual.held_out import HeldOut
 from fedsciml.secure.opening import UnopenedError, opened
 from fedsciml.secure.seat import Masked
 from fedsciml.wrappers._layout import Layout, finer, wider
@@ -32,11 +33,8 @@ LARGE = "its numbers fit into no unit that was tried"
 WORD = 16
 """Bytes of the name of a sum."""
 
-OWN: dict[type[Record], Expected] = {
-    At: Expected(Loss, {"loss": LOSS}),
-    Between: Expected(Losses, dict.fromkeys(("trained", "fresh", "disturbed"), LOSS)),
-}
-"""What is asked for besides the method's asks, and what the answers are."""
+OWN = (At, Between)
+"""What is asked for besides the method's asks."""
 
 
 class Lost(NamedTuple):
@@ -157,4 +155,11 @@ class Summing:
 
 def expected(method: Method, ask: Record, size: int) -> Expected:
     """What adds up in answer to this ask; theta is [size]."""
-    return OWN[type(ask)] if type(ask) in OWN else method.expects(ask, size)
+    if isinstance(ask, At):
+        return Expected(Loss, {"loss": LOSS})
+    if not isinstance(ask, Between):
+        return method.expects(ask, size)
+    fields = dict.fromkeys(HeldOut._fields, LOSS)
+    if ask.terms:
+        fields["terms"] = Field((ask.terms,), dtype=torch.float64, least=0)
+    return Expected(Losses, fields)

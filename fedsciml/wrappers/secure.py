@@ -50,7 +50,7 @@ from fedsciml.methods import (
 )
 from fedsciml.problem import Problem, SiteError
 from fedsciml.residual import System
-from fedsciml.residual.held_out import Fresh
+from fedsciml.residual.held_out import Fresh, HeldOut
 from fedsciml.secure import keys, shamir
 from fedsciml.secure.ledger import NEAR, size
 from fedsciml.secure.roster import FEWEST, dealt
@@ -241,16 +241,21 @@ class Secure(Wrapped):
         nobody: dict[str, Any] = {"losses": {}, "gradients": {}, "suspects": {}}
         return after, replace(info, **nobody, against=(), refuted=refuted)
 
-    def evaluation(self, state: State, held_out: bool) -> Evaluation:
+    def evaluation(self, state: State, held_out: bool, terms: int = 0) -> Evaluation:
         """The sum of losses at theta, over the clients of the last sums."""
         session, known = yield from self._session(state, [])
-        ask = Between(state.theta) if held_out else At(state.theta)
+        ask = Between(state.theta, terms) if held_out else At(state.theta)
         summing = Summing(self.method, len(state.theta), session, known, None)
         sums = yield from summing.ask(ask, state.theta)
         if not sums or any(isinstance(told, Lost) for told in sums.values()):
             return None
-        names = OWN[type(ask)].fields
-        return [sum(getattr(of, name) for of in sums.values()) for name in names]
+        if isinstance(ask, At):
+            return [sum(told.loss for told in sums.values())]
+        parts = [
+            [*(getattr(told, name) for name in HeldOut._fields), *_listed(told.terms)]
+            for told in sums.values()
+        ]
+        return [sum(column) for column in zip(*parts, strict=True)]
 
     def _session(
         self, state: State, doubted: list[int]
@@ -380,7 +385,7 @@ class Secure(Wrapped):
         earlier = b"" if since is None else unpacked(since)
         asked = since
         if type(inner) in OWN:
-            answer, after = self._told(system, inner), before
+            answer, after = self._told(system, seat, inner), before
             points = Method.points(self, inner, before)
         else:
             answer, after = self.method.part(inner)(system, inner, before)
@@ -407,12 +412,21 @@ class Secure(Wrapped):
         part = seat.masked(name, about, numbers, points, *(budget or ()))
         return Upload.of(part), Memory(after, before, asked, since)
 
-    def _told(self, system: System, ask: Record) -> Record:
-        """Losses at the model."""
+    def _told(self, system: System, seat: Seat, ask: Record) -> Record:
+        """Losses at the model; by term only where everybody has rows of each.
+
+        Each client sees to it of itself: of a term of which two clients have rows the
+        sum over all is that of two.
+        """
         if isinstance(ask, At):
             return Loss(system.loss(ask.theta))
         assert isinstance(ask, Between)
-        return Losses(*Fresh(system)(ask.theta))
+        rows = system.shard.rows
+        if ask.terms and not all(len(of.points) for of in rows):
+            seat.refuse("for the loss of each term, of which it has not all")
+        held_out, terms = Fresh(system).breakdown(ask.theta)
+        apart = torch.tensor(terms, dtype=torch.float64, device="cpu")
+        return Losses(*held_out, apart if ask.terms else None)
 
     def _open(
         self, system: System, ask: Open, memory: Record | None
@@ -448,6 +462,10 @@ class Secure(Wrapped):
     ) -> ValueError | None:
         """None: of one client nothing can be read."""
         return None
+
+
+def _listed(terms: Tensor | None) -> list[float]:
+    return [] if terms is None else terms.tolist()
 
 
 def _bytes(*shape: int | str) -> Field:

@@ -76,7 +76,7 @@ class Patchy(LocalClients):
         rounds: int,
         seed: int,
         rules: Rules,
-        progress: Callable[[Round], None] | None = None,
+        progress: Callable[[Round], None] | bool = False,
     ) -> list[Round]:
         """The history of a run with them."""
         return run(

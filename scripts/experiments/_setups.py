@@ -165,7 +165,7 @@ def materials(clients: int, seed: int) -> Problem:
 def warm(clients: int, seed: int) -> Problem:
     """allen_cahn from a model that the first client has trained alone."""
     made = problems.load("allen_cahn", clients=clients)
-    alone = run(made.alone(0), methods.load("fipa"), ALONE, seed)
+    alone = run(made.alone(0), methods.load("fipa"), ALONE, seed, progress=False)
     return replace(made, network=replace(made.network, start=alone.theta))  # type: ignore[type-var]
 
 

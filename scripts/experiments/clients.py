@@ -90,7 +90,9 @@ def measure(
         assert isinstance(tau, int)
         options = {**options, "tau": min(tau, EPOCHS // (rounds * clients))}
     loaded = methods.load(method, **options)
-    history = run(made, loaded, rounds, seed, clock=time.process_time).history
+    history = run(
+        made, loaded, rounds, seed, clock=time.process_time, progress=False
+    ).history
     quantity = analysis.quantity(made)
     found = [short(root(line, quantity)) for line in history]
     rank, last = mean_rank(history), history[-1]

@@ -52,7 +52,9 @@ def measure(
     if method == "fipa":
         options = {**options, "basis": "own"}
     loaded = compressed(methods.load(method, **options), compression)
-    history = run(made, loaded, rounds, seed, clock=time.process_time).history
+    history = run(
+        made, loaded, rounds, seed, clock=time.process_time, progress=False
+    ).history
     rank = mean_rank(history)
     return {
         "quantity": quantity,

@@ -84,6 +84,7 @@ def trained(
             rounds,
             clock=time.process_time,
             stop=lambda history: history[-1].seconds >= budget,
+            progress=False,
         )
 
     def worst(line: Round, names: Sequence[str]) -> float | None:

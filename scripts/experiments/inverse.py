@@ -89,7 +89,7 @@ def measure(
         options = {"tau": tau, "learning_rate": rate, "keep_state": True}
     made = problems.load(problem, **parameters)
     solver = methods.load(method, **options)
-    result = run(made, solver, ROUNDS, clock=time.process_time)
+    result = run(made, solver, ROUNDS, clock=time.process_time, progress=False)
     ((name, found),) = result.unknowns().items()
     truth, last = made.truth[name], result.history[-1]
     known = laplace(made, result.theta)
@@ -149,7 +149,9 @@ class Coverage(NamedTuple):
 @cache
 def clean(problem: str) -> Tensor:
     """theta of clean data, shape [p]."""
-    return run(problems.load(problem), methods.load("fipa"), CLEAN).theta
+    return run(
+        problems.load(problem), methods.load("fipa"), CLEAN, progress=False
+    ).theta
 
 
 def drawn(problem: str, noise: float, draw: int) -> Entry:
@@ -158,7 +160,7 @@ def drawn(problem: str, noise: float, draw: int) -> Entry:
     ((name, truth),) = made.truth.items()
     # Distances from 0 are the positive numbers themselves; errors have lost their sign.
     bare = replace(made, truth={name: 0.0})
-    result = run(bare, Warm(begin=clean(problem)), DRAWN)
+    result = run(bare, Warm(begin=clean(problem)), DRAWN, progress=False)
     found = [line.errors[name] for line in result.history]
     known = laplace(made, result.theta)
     return {

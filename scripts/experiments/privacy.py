@@ -76,7 +76,9 @@ def measure(setting: str, epsilon: float | None, seed: int) -> Entry:
     quantity, privacy = analysis.quantity(made), Privacy(epsilon or 3.0, DELTA)
     private = method(privacy, FLOORS.get(setting, Hindsight.floor))
     noise = Trusted(private, seed, 0.0 if epsilon is None else 1.0)
-    found = run(made, noise, privacy.releases, seed, clock=time.process_time)
+    found = run(
+        made, noise, privacy.releases, seed, clock=time.process_time, progress=False
+    )
     return {
         "quantity": quantity,
         "points": sum(len(rows.points) for rows in made.pooled().rows),

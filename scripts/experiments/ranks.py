@@ -77,7 +77,9 @@ def measure(problem: str, schedule: str, seed: int, rounds: int) -> Entry:
     made = problems.load(problem)
     quantity, p = analysis.quantity(made), made.network.size
     fipa = method(schedule, p)
-    history = run(made, fipa, rounds, seed, clock=time.process_time).history
+    history = run(
+        made, fipa, rounds, seed, clock=time.process_time, progress=False
+    ).history
     return {
         "quantity": quantity,
         "parameters": p,

@@ -108,7 +108,12 @@ def measure(problem: str, policy: str, setting: str, seed: int, rounds: int) -> 
     method = balanced(Fipa(steps, pooled=central), balance)
     quantity = analysis.quantity(made)
     history = run(
-        made, method, rounds, seed, stop=lambda history: finished(history, quantity)
+        made,
+        method,
+        rounds,
+        seed,
+        stop=lambda history: finished(history, quantity),
+        progress=False,
     ).history
     errors = [root(line, quantity) for line in history]
     at = {t: next((k for k, e in enumerate(errors, 1) if e <= t), None) for t in ERRORS}

@@ -250,11 +250,12 @@ def test_what_is_refused_leaves_no_directory(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_result_is_printed_in_three_lines_without_data(tmp_path: Path) -> None:
+def test_a_result_is_printed_in_four_lines_without_data(tmp_path: Path) -> None:
     problem = scalar()
     for out in (None, tmp_path / "run"):
         result = run(problem, FIPA, 2, out=out)
-        first, second, third = str(result).splitlines()
+        first, second, third, fourth = str(result).splitlines()
         assert first.startswith(f"{problem.name}: loss {result.loss:.2e} after 2 round")
         assert f"relative L2 error {result.errors()[0]:.2e}" in second
-        assert third == (f"recorded in {out}" if out else "not recorded: out=None")
+        assert third == result.outcome.sentence
+        assert fourth == (f"recorded in {out}" if out else "not recorded: out=None")

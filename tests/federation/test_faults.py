@@ -13,8 +13,8 @@ from fedsciml import methods, problems, run
 from fedsciml.collocation import strips
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import LocalClients
-from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
+from fedsciml.federation.result import Result
 from fedsciml.methods import Method, Record
 from fedsciml.problem import Problem
 

@@ -30,8 +30,8 @@ from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.exchange import Checkpoint, Federation
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import LocalClients
-from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules, TooFewClients
+from fedsciml.federation.result import Result
 from fedsciml.methods import Method
 from fedsciml.methods import Record as Message
 from fedsciml.methods import _fipa as fipa

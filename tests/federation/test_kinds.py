@@ -20,7 +20,7 @@ from faults import (
 )
 
 from fedsciml import methods, run
-from fedsciml.federation.exchange import Federation, Outcome
+from fedsciml.federation.exchange import Done, Federation
 from fedsciml.federation.inprocess import InProcess, LocalClients
 from fedsciml.federation.participation import Rules
 from fedsciml.methods import Method, Record, flatten, kind
@@ -33,7 +33,7 @@ FIPA = methods.load("fipa")
 BALANCED = Balanced(FIPA, "terms")
 
 
-def second(method: Method, fault: Fault, when: Callable[[Record], bool]) -> Outcome:
+def second(method: Method, fault: Fault, when: Callable[[Record], bool]) -> Done:
     """The second round, in which client 1 has a fault; as if it were not there."""
     problem = scalar()
     federation, others = (

@@ -343,6 +343,7 @@ FULL = Round(
     basis=28,
     outside=1e-6,
     condition=40.0,
+    promised=0.5,
     epsilon=1.5,
     delta=1e-6,
     relative_l2=math.nan,
@@ -355,6 +356,7 @@ FULL = Round(
     dropped={"10": 'a "word"\x00 and é', "2": ""},
     stale={"1": 3},
     held_out=1e-9,
+    terms={"pde": 1e-30, "a b": 0.25},
     losses={"0": 0.25, "10": 1e-300},
     gradients={"0": 1e-7},
     suspects={"2": 1e5},
@@ -386,8 +388,8 @@ def test_a_line_comes_back_from_its_round() -> None:
 def test_the_keys_of_a_line_are_in_their_order() -> None:
     assert tuple(json.loads(Round(1, 0.5).line())) == ALWAYS
     rare = ("losses", "gradients", "suspects", "against")
-    rare += ("dropped", "stale", "basis", "outside", "condition", "epsilon", "delta")
-    rare += ("held_out", "gn_gap")
+    rare += ("dropped", "stale", "basis", "outside", "condition", "promised")
+    rare += ("epsilon", "delta", "held_out", "terms", "gn_gap")
     with_errors = (*ALWAYS[:10], "errors", *ALWAYS[10:])
     assert tuple(json.loads(FULL.line())) == (*with_errors, *rare)
     for text in lines():

@@ -17,8 +17,8 @@ from fedsciml.collocation import strips
 from fedsciml.federation.exchange import Federation
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import LocalClients
-from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules, TooFewClients
+from fedsciml.federation.result import Result
 from fedsciml.methods import Addressed, Inconsistent, Method, Record
 from fedsciml.methods._base import ClientPart, Parts
 from fedsciml.problem import Problem

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from fedsciml import methods, run, wrappers
 from fedsciml.federation.inprocess import LocalClients
-from fedsciml.federation.loop import Result
+from fedsciml.federation.result import Result
 from fedsciml.linalg.basis import gramian, symmetric
 from fedsciml.methods import Method, Record
 from fedsciml.methods._privacy import Bounds, Privacy, Scales, clipped, scales

@@ -16,12 +16,13 @@ from safetensors.torch import load_file
 
 from fedsciml import methods, policies, problems
 from fedsciml.analysis import quantity
-from fedsciml.command import execution, terminal, tuning
+from fedsciml.command import execution, tuning
 from fedsciml.command.outcome import sentence
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
+from fedsciml.federation.progress import shown
 from fedsciml.methods import Method
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.problem import Problem
@@ -141,7 +142,7 @@ def test_runs_without_out_get_directories_of_their_own(
 
 
 def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    with terminal.progress("a label", 2, quiet=False) as show:
+    with shown(True, "a label", 2) as show:
         for k in (1, 2):
             show(Round(k, loss=1e-3, relative_l2=0.5, ranks=(3, 4)))
     output = capsys.readouterr()

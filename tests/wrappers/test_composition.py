@@ -16,8 +16,8 @@ from torch import Generator
 
 from fedsciml import methods, run
 from fedsciml.federation.history import Round
-from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
+from fedsciml.federation.result import Result
 from fedsciml.methods import Method, conclude
 from fedsciml.problem import Problem
 from fedsciml.residual import System

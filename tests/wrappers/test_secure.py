@@ -16,7 +16,7 @@ from exchanges import begin, play
 from fedsciml import methods, run, wrappers
 from fedsciml.collocation import strips
 from fedsciml.federation.inprocess import LocalClients
-from fedsciml.federation.loop import Result
+from fedsciml.federation.result import Result
 from fedsciml.federation.site import Content, Order, Site
 from fedsciml.methods import Addressed, Method, Record, addressed
 from fedsciml.problem import Problem, SiteError

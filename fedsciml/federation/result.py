@@ -1,0 +1,116 @@
+"""A finished run: the model, its history, what is known of it."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from fedsciml.analysis.determined import undetermined
+from fedsciml.analysis.metrics import errors
+from fedsciml.federation.files import replace_file
+from fedsciml.federation.history import Round
+from fedsciml.federation.outcome import UNKNOWN, Outcome
+from fedsciml.federation.saving import packed
+from fedsciml.network import Solution
+from fedsciml.network.jet import Jet
+from fedsciml.problem import Problem
+
+SHOWN = 5
+"""Unknown numbers in what is printed of a result."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """A finished run; printed, what is known of it in four lines.
+
+    Attributes:
+        problem: What was trained.
+        theta: The trained parameters, shape [p].
+        loss: Loss at theta, summed over the clients but those in ``absent``; where they
+            do not tell it, under differential privacy, that of the last round.
+        history: One record per round.
+        out: The run directory, if the run was recorded.
+        absent: Clients that did not tell their loss in the end, and why.
+        held_out: Loss at points that are not trained on, of the terms that have such
+            points; None if a client did not tell it.
+        warnings: Why the result may be wrong though the run was completed.
+        terms: Loss by the terms' names; their sum is that of all rows. Empty where a
+            client did not tell it, as under differential privacy.
+        outcome: Whether the run has converged, still falls or has stalled.
+        configuration: What was run, as in run.json.
+    """
+
+    problem: Problem
+    theta: Tensor
+    loss: float
+    history: list[Round]
+    out: Path | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+    held_out: float | None = None
+    warnings: list[str] = field(default_factory=list)
+    terms: dict[str, float] = field(default_factory=dict)
+    outcome: Outcome = UNKNOWN
+    configuration: Mapping[str, object] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        rounds, last = len(self.history), self.history[-1]
+        error = "error not known, there is no reference"
+        if not math.isnan(last.mse):
+            error = f"relative L2 error {last.relative_l2:.2e}, MSE {last.mse:.2e}"
+        numbers = [f"{name} = {value:.6g}" for name, value in self.unknowns().items()]
+        found = ", ".join([*numbers[:SHOWN], *["..."][: len(numbers) > SHOWN]])
+        where = f"recorded in {self.out}" if self.out else "not recorded: out=None"
+        if self.warnings:
+            where += f"; {len(self.warnings)} warning(s), see .warnings"
+        return (
+            f"{self.problem.name}: loss {self.loss:.2e} after {rounds} rounds of "
+            f"{self.problem.clients} client(s), {len(self.theta)} parameters\n"
+            f"{error}{f'; {found}' if found else ''}\n"
+            f"{self.outcome}\n"
+            f"{where}"
+        )
+
+    def solution(self, points: Tensor) -> Jet:
+        """The trained u at points [n, d]: ``.value``, ``.x``, ``.xx``, ..."""
+        return self.problem.solution(self.theta, points)
+
+    def module(self) -> Solution:
+        """The trained u as a ``torch.nn.Module``, in the problem's own units.
+
+        It takes points [n, d] and returns values [n, c], see ``network.Solution``.
+        """
+        return Solution(self.problem.network, self.theta)
+
+    def save(self, path: Path | str) -> None:
+        """Write the result to one safetensors file; ``fedsciml.load`` reads it.
+
+        A file that is there is replaced, as a whole.
+
+        Raises:
+            OSError: If it cannot be written.
+            ValueError: If the problem's parameters are nothing that JSON knows.
+        """
+        replace_file(Path(path), packed(self))
+
+    def errors(self) -> tuple[float, float]:
+        """Relative L2 error and mean squared error on the test points."""
+        return errors(self.problem, self.theta)
+
+    def unknowns(self) -> dict[str, float]:
+        """The unknown numbers found, by name."""
+        return self.problem.numbers(self.theta)
+
+    def undetermined(self) -> dict[str, tuple[str, ...]]:
+        """Unknown numbers that the rows do not determine, and what they are mixed with.
+
+        See ``fedsciml.analysis.undetermined``.
+        """
+        return undetermined(self.problem, self.theta)
+
+    def theta_sha256(self) -> str:
+        """Hash of theta's bytes as little-endian float64."""
+        array = self.theta.detach().cpu().double().numpy().astype("<f8")
+        return hashlib.sha256(array.tobytes()).hexdigest()

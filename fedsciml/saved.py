@@ -1,0 +1,126 @@
+"""Models that come back: the result of a run, from its directory or a file."""
+
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from fedsciml import problems
+from fedsciml.federation.directory import FREE, MODEL, RunDirectory
+from fedsciml.federation.outcome import Outcome
+from fedsciml.federation.result import Result
+from fedsciml.federation.saving import KEPT, identity, read
+from fedsciml.problem import Problem
+from fedsciml.residual.fingerprint import fingerprint
+
+log = getLogger(__name__)
+
+
+def load(path: Path | str, problem: Problem | None = None) -> Result:
+    """The result of a run: problem, theta, history, ``solution``, ``errors``, ...
+
+    Of a run that is not finished, the model of its checkpoint; its loss is then that of
+    its last round, and a warning says so.
+
+    Args:
+        path: A run directory, also one that a Flower server wrote; or a file that
+            ``result.save`` wrote.
+        problem: What was trained, where that is no entry of ``fedsciml.problems`` and
+            no file: a problem that was written in Python.
+
+    Raises:
+        FileNotFoundError: If there is no such file or directory.
+        ValueError: If there is no run or model, it is damaged, mixed with another one
+            or of a newer version, or the problem is not the one that was trained.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return _result(read(path), problem, None)
+    record = RunDirectory.resume(path)
+    if not record.finished:
+        return _unfinished(record, problem)
+    content = read(path / MODEL)
+    if _fixed(content["configuration"]) != _fixed(record.configuration):
+        raise ValueError(
+            f"{path / MODEL} is of another run than the run.json beside it: problem, "
+            "method, seed or another part of the configuration differs. Put back what "
+            "was there, or load the file itself."
+        )
+    return _result(content, problem, path)
+
+
+def _result(
+    content: dict[str, Any], problem: Problem | None, out: Path | None
+) -> Result:
+    """The result that a file holds."""
+    configuration, theta = content["configuration"], content["theta"]
+    problem = problem or _made(configuration)
+    _check(identity(problem, theta) == content["problem_sha256"], problem)
+    return Result(
+        problem,
+        theta,
+        history=content["history"],
+        out=out,
+        outcome=Outcome(*content["outcome"]),
+        **{key: content[key] for key in KEPT},
+    )
+
+
+def _unfinished(record: RunDirectory, problem: Problem | None) -> Result:
+    """The model of a run's checkpoint."""
+    configuration: dict[str, Any] = record.configuration
+    where, rounds = record.directory, configuration["rounds"]
+    again = f"run(..., out={str(where)!r}, resume=True), or --resume {where}"
+    found = record.reached()
+    if found is None or not found[0]:
+        raise ValueError(
+            f"The run in {where} has no model yet: it ended before its first round "
+            f"was kept. Continue it with {again}."
+        )
+    done, theta = found
+    history = record.history(done)
+    problem = problem or _made(configuration)
+    begun = fingerprint(problem, configuration["seed"])
+    _check(begun == configuration["problem_sha256"], problem)
+    warning = (
+        f"The run in {where} is not finished: this is its model after round {done} of "
+        f"{rounds}. Continue it with {again}."
+    )
+    log.warning("%s", warning)
+    return Result(
+        problem,
+        theta,
+        history[-1].loss,
+        history,
+        where,
+        warnings=[warning],
+        outcome=Outcome("falling", f"Not finished: {done} of {rounds} rounds."),
+        configuration=configuration,
+    )
+
+
+def _made(configuration: dict[str, Any]) -> Problem:
+    """The problem of a configuration, made again."""
+    command = configuration.get("command") or {}
+    name = str(command.get("problem", configuration["problem"]))
+    parameters = configuration["problem_parameters"]
+    try:
+        return problems.load(name, **parameters)
+    except (ValueError, TypeError, OSError) as error:
+        raise ValueError(
+            f"The problem '{name}' cannot be made again ({error}). If it was written "
+            "in Python, make it as for the run and pass it: load(path, problem=...)."
+        ) from error
+
+
+def _check(same: bool, problem: Problem) -> None:
+    if not same:
+        raise ValueError(
+            f"Problem '{problem.name}' is not the one that was trained: its equation, "
+            "data, network or partition differs. Pass the problem of the run: "
+            "load(path, problem=...), made with the same parameters and data."
+        )
+
+
+def _fixed(configuration: dict[str, Any]) -> dict[str, Any]:
+    """What no resumed run may change."""
+    return {key: value for key, value in configuration.items() if key not in FREE}

@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="Method options from figures/data/tuning.json; flags go before them",
     )
-    reader.add_argument("--no-plots", action="store_true", help="Draw no pictures")
+    reader.add_argument(
+        "--no-plots", action="store_true", help="No pictures and no report"
+    )
     given = reader.parse_all(arguments)
     out: Path | None = None
     made: Path | None = None
@@ -80,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
                     dtype=getattr(torch, todo.dtype),
                     gn_gap=todo.gn_gap,
                     progress=show,
+                    report="no_plots" not in given,
                     notes={"command": _command(todo)},
                 )
         content = summary(result, todo, out)

@@ -50,7 +50,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedsciml.federation.history import Round
-from fedsciml.federation.loop import Result, run
+from fedsciml.federation.loop import Result
 from fedsciml.federation.participation import Rules
 from fedsciml.federation.site import Files, Memories, Order, Site
 from fedsciml.flower.backend import Flower
@@ -59,6 +59,7 @@ from fedsciml.flower.messenger import RAISED, log
 from fedsciml.flower.seating import admitted, seated
 from fedsciml.methods import Method, Opening
 from fedsciml.problem import Problem, SiteError, outward
+from fedsciml.training import run
 
 ProblemOf = Callable[[Config, Config], Problem]
 MethodOf = Callable[[Config], Method]

@@ -49,18 +49,9 @@ def panel(story: Story) -> Panel | None:
         gaps = {"gap": (story.column("round"), story.column("gn_gap"))}
         gap = drawn(gaps, "Distance to the centralised Gauss-Newton step", first=2)
         more.append(gap)
-    return Panel(
-        "Convergence",
-        _told(story),
-        joined(
-            [
-                pictures(*parts),
-                pictures(*more, columns=2),
-                details("As numbers", _table(story)),
-            ]
-        ),
-        40,
-    )
+    numbers = details("As numbers", _table(story))
+    body = [pictures(*parts), pictures(*more, columns=2), numbers]
+    return Panel("Convergence", _told(story), joined(body), 40)
 
 
 def _told(story: Story) -> str:

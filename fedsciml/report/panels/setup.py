@@ -34,17 +34,14 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
     yield "Problem", _named(found.get("problem"), found.get("problem_parameters"))
     options = command.get("options") or found.get("method_options")
     yield "Method", _named(found.get("method"), options)
-    around = [
-        text.format(command[k]) for k, text in AROUND.items() if _says(command.get(k))
-    ]
-    if around:
-        yield "Around it", ", ".join(around)
+    around = {text: command.get(key) for key, text in AROUND.items()}
+    told = [text.format(value) for text, value in around.items() if _says(value)]
+    if told:
+        yield "Around it", ", ".join(told)
     if not story.pooled:
         yield "Rules", _rules(found.get("rules") or {})
-    yield (
-        "Numbers",
-        f"{found.get('dtype')} on {found.get('device')}, seed {found.get('seed')}",
-    )
+    device, dtype, seed = (found.get(key) for key in ("device", "dtype", "seed"))
+    yield "Numbers", f"{dtype} on {device}, seed {seed}"
     versions = (f"{k} {v}" for k, v in found.get("environment", {}).items())
     yield "Versions", ", ".join(versions)
 
@@ -56,7 +53,7 @@ def _named(name: object, options: Mapping[str, Any] | None) -> str:
         value = value.get("type") if isinstance(value, Mapping) else value
         if _says(value):
             told.append(f"{key.replace('_', ' ')} {value}")
-    return f"{name}{f' with {", ".join(told)}' if told else ''}"
+    return f"{name}, with {', '.join(told)}" if told else str(name)
 
 
 def _says(value: object) -> bool:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedsciml import callbacks, collocation, methods, policies, problems, wrappers
     from fedsciml.analysis.laplace import laplace
-    from fedsciml.federation import InProcess, Result, Round, Rules, run
+    from fedsciml.federation import InProcess, Result, Round, Rules
     from fedsciml.network import MLP, ModuleNetwork, Parallel
     from fedsciml.problem import Problem, Term, load_points
     from fedsciml.saved import load
+    from fedsciml.training import run
     from fedsciml.wrappers import Balanced, Compressed, Resampled, Warmup
 
 __all__ = [
@@ -50,10 +51,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "analysis.laplace": ("laplace",),
-    "federation": ("InProcess", "Result", "Round", "Rules", "run"),
+    "federation": ("InProcess", "Result", "Round", "Rules"),
     "network": ("MLP", "ModuleNetwork", "Parallel"),
     "problem": ("Problem", "Term", "load_points"),
     "saved": ("load",),
+    "training": ("run",),
     "wrappers": ("Balanced", "Compressed", "Resampled", "Warmup"),
 }
 """Where what is exported is defined; packages are exported as they are."""

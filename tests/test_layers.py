@@ -24,14 +24,15 @@ FLOORS = (
     ("residual", "secure"),
     ("methods", "analysis"),
     ("wrappers", "federation"),
-    ("flower", "deepxde", "plot", "callbacks"),
-    ("problems",),
-    ("saved",),
+    ("deepxde", "plot", "callbacks"),
+    ("problems", "report"),
+    ("saved", "training"),
+    ("flower",),
     ("command",),
 )
 """The house from the ground up; a floor imports from those below it alone."""
 
-ROOT_MODULES = {"__init__", "callbacks", "extras", "registry", "saved"}
+ROOT_MODULES = {"__init__", "callbacks", "extras", "registry", "saved", "training"}
 
 
 def name(path: Path) -> str:

@@ -19,9 +19,10 @@ from fedsciml.command.outcome import sentence, summary
 from fedsciml.command.terminal import new_directory, status, terminable
 from fedsciml.command.tuning import tuned
 from fedsciml.extras import install
-from fedsciml.federation import Result, run
+from fedsciml.federation import Result
 from fedsciml.federation.directory import UNSAVED
 from fedsciml.methods import Method
+from fedsciml.training import run
 
 
 @terminable()
@@ -78,6 +79,7 @@ def execute(
                 progress="quiet" not in given,
                 callbacks=callbacks,
                 notes=notes,
+                report="no_plots" not in given,
             )
         content = summary(result, todo, out)
         lines = [f"warning: {text}" for text in result.warnings]

@@ -34,7 +34,7 @@ class Output:
         until: End the run where its loss is as small as this, or relative_l2, mse or
             held_out. Resumed without it, it goes on to its rounds.
         quiet: No progress bar.
-        no_plots: Draw no pictures.
+        no_plots: Draw no pictures and write no report.
         tuned: Begin with the best options that a search found for the method on this
             problem; flags go before them.
     """

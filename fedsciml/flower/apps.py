@@ -51,7 +51,6 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
-from fedsciml.federation.loop import run
 from fedsciml.federation.participation import Rules
 from fedsciml.federation.result import Result
 from fedsciml.federation.site import Files, Memories, Order, Site
@@ -61,6 +60,7 @@ from fedsciml.flower.messenger import RAISED, log
 from fedsciml.flower.seating import admitted, seated
 from fedsciml.methods import Method, Opening
 from fedsciml.problem import Problem, SiteError, outward
+from fedsciml.training import run
 
 ProblemOf = Callable[[Config, Config], Problem]
 MethodOf = Callable[[Config], Method]

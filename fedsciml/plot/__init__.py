@@ -1,7 +1,8 @@
 """Figures from records and models; matplotlib is imported here and nowhere else.
 
-Every function returns a ``matplotlib.figure.Figure`` of its own, in the style of
+Functions return a ``matplotlib.figure.Figure`` of its own, in the style of
 ``fedsciml.mplstyle``; matplotlib's settings stay as they were. ``save`` writes it.
+``chart`` and ``coloured`` return SVG for a page instead, in ``web.mplstyle``.
 """
 
 from matplotlib.figure import Figure
@@ -9,10 +10,12 @@ from matplotlib.figure import Figure
 from fedsciml.plot.curves import convergence, profile
 from fedsciml.plot.images import maps
 from fedsciml.plot.layout import Curve, Panel, panels
-from fedsciml.plot.owners import partition
+from fedsciml.plot.owners import partition, placed
 from fedsciml.plot.pictures import pictures
+from fedsciml.plot.sheet import Sheet
 from fedsciml.plot.style import COLOURS, COLUMN, DASHES, MARKERS, PAGE, QUANTITIES, save
-from fedsciml.plot.trained import solution
+from fedsciml.plot.trained import parts, plane, solution, stage
+from fedsciml.plot.web import Map, chart, coloured
 
 __all__ = [
     "COLOURS",
@@ -23,13 +26,21 @@ __all__ = [
     "QUANTITIES",
     "Curve",
     "Figure",
+    "Map",
     "Panel",
+    "Sheet",
+    "chart",
+    "coloured",
     "convergence",
     "maps",
     "panels",
     "partition",
+    "parts",
     "pictures",
+    "placed",
+    "plane",
     "profile",
     "save",
     "solution",
+    "stage",
 ]

@@ -60,6 +60,7 @@ class Panel:
         texts: Texts at points (x, y) of the panel.
         yticks: Words at positions of the y axis, instead of numbers.
         equal: Whether a unit is as long along both axes.
+        spans: Shaded parts of the x axis: ends, and index into ``COLOURS``.
     """
 
     title: str
@@ -73,6 +74,7 @@ class Panel:
     texts: Mapping[tuple[float, float], str] = field(default_factory=dict)
     yticks: Mapping[float, str] = field(default_factory=dict)
     equal: bool = False
+    spans: Sequence[tuple[float, float, int]] = ()
 
 
 MARKS = 12
@@ -109,7 +111,7 @@ def panels(
         if not panel.curves and not panel.title:
             axes.set_axis_off()
             continue
-        _draw(axes, panel)
+        draw(axes, panel)
         if sharey != "none":
             first = axes.get_subplotspec().is_first_col()
             axes.tick_params(labelleft=first)
@@ -124,7 +126,8 @@ def panels(
     return figure
 
 
-def _draw(axes: Axes, panel: Panel) -> None:
+def draw(axes: Axes, panel: Panel) -> None:
+    """A panel on its axes, without a legend."""
     axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
     for number, curve in enumerate(panel.curves):
         colour = COLOURS[curve.colour % len(COLOURS)]
@@ -160,6 +163,9 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.set_yticks(list(panel.yticks), list(panel.yticks.values()))
     for (x, y), text in panel.texts.items():
         axes.text(x, y, text, ha="center", va="center", size=7, bbox=PLATE)
+    for left, right, owner in panel.spans:
+        shade = COLOURS[owner % len(COLOURS)]
+        axes.axvspan(left, right, color=shade, alpha=0.13, lw=0)
     if panel.equal:
         axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):

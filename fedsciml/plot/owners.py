@@ -84,7 +84,7 @@ def partition(problem: Problem) -> Figure:
 
 
 def box(problem: Problem) -> tuple[Tensor, Tensor]:
-    """Corners of the domain, or of the box around all points."""
+    """Corners of the domain, or of the box around all points; or the test points."""
     if problem.domain is not None:
         lower, upper = problem.domain
         return (
@@ -92,7 +92,15 @@ def box(problem: Problem) -> tuple[Tensor, Tensor]:
             torch.tensor(upper, dtype=torch.float64),
         )
     points = joined(problem.pooled().rows)
+    if not len(points) and problem.test_points is not None:
+        points = problem.test_points
     return points.min(0).values, points.max(0).values
+
+
+def placed(problem: Problem) -> bool:
+    """Whether it is known here where the domain lies, or some points."""
+    known = problem.domain is not None or problem.test_points is not None
+    return known or any(len(rows.points) for rows in problem.pooled().rows)
 
 
 def squarish(problem: Problem) -> bool:

@@ -17,6 +17,9 @@ from fedsciml.problem import Problem
 
 GRID_1D, GRID_2D = 801, 121
 
+MOST_PARTS = 40
+"""Changes of the owner along a line above which no part of it is anyone's."""
+
 
 @styled()
 def solution(problem: Problem, theta: Tensor) -> Figure:
@@ -29,7 +32,7 @@ def solution(problem: Problem, theta: Tensor) -> Figure:
         problem: Gives network, reference and clients.
         theta: Trained parameters, shape [p].
     """
-    points, reference = _stage(problem)
+    points, reference = stage(problem)
     with torch.no_grad():
         trained = problem.network(theta, points.to(theta)).cpu().double().numpy()
     if len(problem.coordinates) == 1:
@@ -80,6 +83,28 @@ def _curves(
 
 def _shade(axes: Axes, problem: Problem, named: bool) -> None:
     """Colour the background by the client whose points lie there."""
+    shades = parts(problem)
+    x = joined(problem.pooled().rows)[:, 0]
+    axes.set_xlim(float(x.min()), float(x.max()))
+    for left, right, m in shades:
+        axes.axvspan(left, right, color=COLOURS[m % len(COLOURS)], alpha=0.13, lw=0)
+    if named and shades:
+        word = "client " if len(shades) <= 6 else ""
+        upper = axes.secondary_xaxis("top")
+        upper.set_xticks(
+            [(left + right) / 2 for left, right, _ in shades],
+            [f"{word}{m}" for *_, m in shades],
+        )
+        upper.tick_params(length=0)
+        if not word:
+            upper.set_xlabel("client")
+
+
+def parts(problem: Problem) -> list[tuple[float, float, int]]:
+    """Parts of the first coordinate by the client whose points lie there.
+
+    Ends and client of each; none where points are interleaved or not here.
+    """
     points = [joined(shard.rows) for shard in problem.shards()]
     x = torch.cat(points)[:, 0]
     owner = torch.repeat_interleave(
@@ -88,23 +113,12 @@ def _shade(axes: Axes, problem: Problem, named: bool) -> None:
     order = x.argsort(stable=True)
     x, owner = x[order], owner[order]
     change = (owner[1:] != owner[:-1]).nonzero().squeeze(-1)
-    axes.set_xlim(float(x[0]), float(x[-1]))
-    if len(change) > 40:  # interleaved points: no part of the domain is anyone's
-        return
+    if not len(x) or len(change) > MOST_PARTS:
+        return []
     middle = (x[change] + x[change + 1]) / 2
     edges = [float(x[0]), *middle.tolist(), float(x[-1])]
     clients = [int(owner[0]), *owner[change + 1].tolist()]
-    for (left, right), m in zip(pairwise(edges), clients, strict=True):
-        axes.axvspan(left, right, color=COLOURS[m % len(COLOURS)], alpha=0.13, lw=0)
-    if named:
-        word = "client " if len(clients) <= 6 else ""
-        upper = axes.secondary_xaxis("top")
-        upper.set_xticks(
-            [(a + b) / 2 for a, b in pairwise(edges)], [f"{word}{m}" for m in clients]
-        )
-        upper.tick_params(length=0)
-        if not word:
-            upper.set_xlabel("client")
+    return [(*ends, m) for ends, m in zip(pairwise(edges), clients, strict=True)]
 
 
 def _maps(
@@ -149,35 +163,41 @@ def _maps(
         grid[c, 0].set_ylabel(problem.coordinates[1])
     for axes in grid[-1]:
         axes.set_xlabel(problem.coordinates[0])
-    figure.suptitle(problem.name + _plane(problem))
+    figure.suptitle(problem.name + plane(problem))
     return figure
 
 
 def _borders(axes: Axes, problem: Problem) -> None:
     """Lines between the clients' parts of the plane, where the partition tells."""
+    owner = owners(problem)
+    if owner is None:
+        return
     lower, upper = box(problem)
-    centre = (lower + upper) / 2
-    grids = [torch.linspace(float(lower[i]), float(upper[i]), 200) for i in (0, 1)]
+    x, y = (np.linspace(float(lower[i]), float(upper[i]), len(owner)) for i in (0, 1))
+    for m in np.unique(owner)[:-1]:
+        above = (owner > m).astype(float)
+        axes.contour(x, y, above, [0.5], colors="white", linewidths=0.8)
+
+
+def owners(problem: Problem, n: int = 200) -> NDArray[np.int64] | None:
+    """Who owns the points of an n by n grid on the plane of the first two coordinates.
+
+    Returns:
+        Numbers of clients, the first row at the bottom; None where nobody owns what
+        lies between the points.
+    """
+    lower, upper = box(problem)
+    grids = [torch.linspace(float(lower[i]), float(upper[i]), n) for i in (0, 1)]
     x, y = torch.meshgrid(*grids, indexing="xy")
-    points = centre.expand(x.numel(), -1).clone()
+    points = ((lower + upper) / 2).expand(x.numel(), -1).clone()
     points[:, 0], points[:, 1] = x.flatten(), y.flatten()
     try:
-        owner = problem.partition.owner(points).view(x.shape)
-    except ValueError:  # explicit points: nobody owns the space between them
-        return
-    different = owner.unique()
-    for m in different[:-1].tolist():
-        axes.contour(
-            x.numpy(),
-            y.numpy(),
-            (owner > m).double().numpy(),
-            [0.5],
-            colors="white",
-            linewidths=0.8,
-        )
+        return problem.partition.owner(points).view(x.shape).numpy()
+    except ValueError:  # explicit points
+        return None
 
 
-def _stage(problem: Problem) -> tuple[Tensor, NDArray[np.float64] | None]:
+def stage(problem: Problem) -> tuple[Tensor, NDArray[np.float64] | None]:
     """Points to draw at, [n, d], and the reference there, [n, c], or None.
 
     A reference that is a table is drawn at its own points, if it has at most two
@@ -208,7 +228,7 @@ def _stage(problem: Problem) -> tuple[Tensor, NDArray[np.float64] | None]:
     return points, values.reshape(len(points), -1).numpy()
 
 
-def _plane(problem: Problem) -> str:
+def plane(problem: Problem) -> str:
     """Which plane a map of a problem in more than two coordinates shows."""
     lower, upper = box(problem)
     centre = ((lower + upper) / 2).tolist()

@@ -1,0 +1,1 @@
+"""The panels of a report: a module each, with ``panel(story) -> Panel | None``."""

@@ -1,0 +1,72 @@
+"""How to use the model, go on with the run, or do it again."""
+
+import json
+from shlex import join
+from typing import Any
+
+from fedsciml import wrappers
+from fedsciml.report.markup import code, joined, tag
+from fedsciml.report.story import Panel, Story
+
+PLAIN = {
+    "warmup": None,
+    "dtype": "float64",
+    "device": "cpu",
+    "resample": None,
+    "compress": "none",
+    "groups": 1,
+    "dp": None,
+    "backend": "inprocess",
+}
+"""Flags of a run, and their values if they are not given."""
+
+
+def panel(story: Story) -> Panel:
+    """Lines to type."""
+    where, found = str(story.directory), story.configuration
+    rounds = int(found.get("rounds", 1))
+    parts = [
+        tag("h3", "Use the model"),
+        code(
+            f"import fedsciml\n\nresult = fedsciml.load({where!r})\n"
+            "u = result.solution(points)  # u.value, u.x, ..."
+        ),
+        tag("h3", "Go on"),
+    ]
+    if command := found.get("command"):
+        parts += [
+            code(join(["fedsciml", "resume", where, "--rounds", str(2 * rounds)])),
+            tag("h3", "Do it again"),
+            code(join(_words(command, rounds))),
+        ]
+    else:
+        parts.append(
+            code(
+                f"result = fedsciml.run(problem, method, rounds={2 * rounds}, "
+                f"seed={found.get('seed')},\n                      "
+                f"out={where!r}, resume=True)"
+            )
+        )
+    return Panel("Use it, go on, do it again", "", joined(parts), 210)
+
+
+def _words(command: dict[str, Any], rounds: int) -> list[str]:
+    """The command that began the run."""
+    words = ["fedsciml", "run", str(command["problem"])]
+    for key, value in command.get("parameters", {}).items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        words += ["--set", f"{key}={text}"]
+    method = str(command.get("method", "fipa"))
+    words += ["--method", method]
+    known = wrappers.options(method)
+    for key, value in command.get("options", {}).items():
+        if key in known and value != known[key].default:
+            words += [f"--{key.replace('_', '-')}", str(value)]
+    words += ["--rounds", str(rounds), "--seed", str(command.get("seed", 0))]
+    words += [f"--{key}" for key in ("secure",) if command.get(key)]
+    if command.get("gn_gap"):
+        words.append("--gn-gap")
+    for key, plain in PLAIN.items():
+        if command.get(key, plain) != plain:
+            words += [f"--{key}", str(command[key])]
+    return words

@@ -1,0 +1,65 @@
+"""In short: what came out, and at what price."""
+
+import math
+
+from fedsciml.report.markup import Html, facts, tag
+from fedsciml.report.story import Panel, Story
+from fedsciml.report.words import count, number, raised, seconds, size
+
+MOST = 4
+"""Unknown numbers among the figures."""
+
+
+def panel(story: Story) -> Panel:
+    """The outcome in a sentence, and the figures that one asks for first."""
+    return Panel("In short", _sentence(story), _figures(story), 10)
+
+
+def _sentence(story: Story) -> str:
+    done, asked = len(story.history), story.configuration.get("rounds")
+    if story.result is None:
+        why = f" It ended with {story.failure}" if story.failure else ""
+        return f"The run is not finished: {done} of {asked} rounds are recorded.{why}"
+    outcome = str(getattr(story.result, "outcome", ""))
+    warned = len(story.warnings)
+    told = f"There is reason for care: {count(warned, 'warning')}." if warned else ""
+    return " ".join(filter(None, (outcome, told))) or (
+        f"The run came to its end after {count(done, 'round')}, without a warning."
+    )
+
+
+def _figures(story: Story) -> Html:
+    if not story.history:
+        return Html()
+    last, result = story.history[-1], story.result
+    loss = last.loss if result is None else result.loss
+    first = story.history[0].loss
+    found: list[tuple[str, str, str]] = [
+        ("Loss", raised(loss), f"from {number(first, 2)}"),
+        ("Relative L2 error", raised(last.relative_l2), "on the test points"),
+        ("MSE", raised(last.mse), "mean squared error"),
+    ]
+    if math.isnan(last.mse):
+        found[1:] = [("Error", "not known", "there is no reference")]
+    if result is not None:
+        numbers = list(result.unknowns().items())[:MOST]
+        found += [(name, number(value, 6), "found") for name, value in numbers]
+    found.append(("Rounds", f"{len(story.history):,}", _of(story)))
+    if story.pooled:
+        found.append(("Sent", "nothing", "the method is centralised"))
+    else:
+        up, down = size(last.bytes_up), size(last.bytes_down)
+        found.append(("Sent", size(last.sent), f"{up} up, {down} down"))
+    each = seconds(last.seconds / last.round)
+    found.append(("Time", seconds(last.seconds), f"{each} a round"))
+    tiles = ((name, Html(_value(value, more))) for name, value, more in found)
+    return tag("div", facts(tiles), class_="tiles")
+
+
+def _value(value: str, more: str) -> str:
+    return tag("span", value, class_="value") + tag("span", more, class_="more")
+
+
+def _of(story: Story) -> str:
+    asked = int(story.configuration.get("rounds", 0))
+    return "as asked for" if len(story.history) == asked else f"of {asked:,}"

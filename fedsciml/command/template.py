@@ -62,7 +62,7 @@ def make(
     ends = on_faces(LOWER, UPPER, [(0, 0), (0, 1)])  # axis x, both sides
     start = on_faces(LOWER, UPPER, [(1, 0)])  # axis t, the lower side
     terms = [
-        Term("heat", heat, inside(points, generator), sample=inside),
+        Term("equation", heat, inside(points, generator), sample=inside),
         Term("ends", given, ends(60, generator), 0.0, weight=10.0, sample=ends),
         Term("start", given, start(60, generator), solution, weight=10.0, sample=start),
     ]

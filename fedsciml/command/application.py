@@ -39,6 +39,7 @@ def application(name: str, about: str, **settings: Any) -> App:  # noqa: ANN401
         help_formatter=Columns(),
         suppress_keyboard_interrupt=False,
         result_action="return_value",
+        group_parameters="Options",
         **settings,
     )
     for flag in (*app.help_flags, *app.version_flags):

@@ -2,7 +2,7 @@
 
 from fedsciml import methods as known
 from fedsciml.command import manual, signature
-from fedsciml.command.terminal import columns
+from fedsciml.command.terminal import columns, prose
 
 
 def methods(name: str | None = None, /) -> None:
@@ -16,4 +16,4 @@ def methods(name: str | None = None, /) -> None:
         print("\nOptions of one: fedsciml methods fipa.")
         return
     usage = f"Usage: fedsciml run PROBLEM --method {name} [OPTION ...]"
-    manual.show(signature.method_options(name), usage, known.about(name))
+    manual.show(signature.method_options(name), usage, prose(known.about(name)))

@@ -2,7 +2,7 @@
 
 from fedsciml import problems as known
 from fedsciml.command import manual, signature
-from fedsciml.command.terminal import columns
+from fedsciml.command.terminal import columns, prose
 
 
 def problems(name: str | None = None, /) -> None:
@@ -18,4 +18,4 @@ def problems(name: str | None = None, /) -> None:
         )
         return
     usage = f"Usage: fedsciml run {name} [OPTION ...]"
-    manual.show(signature.problem_options(name), usage, known.about(name))
+    manual.show(signature.problem_options(name), usage, prose(known.about(name)))

@@ -56,8 +56,7 @@ def make(
         data: Folder with a CSV file for each site, with the columns x, t and u.
     """
     generator = torch.Generator().manual_seed(seed)
-    # Where a term holds: a function that draws points there. Sites that share it send
-    # a tenth of the bytes.
+    # Where a term holds: a function that draws points there, for sites to share.
     inside = in_box(LOWER, UPPER)
     ends = on_faces(LOWER, UPPER, [(0, 0), (0, 1)])  # axis x, both sides
     start = on_faces(LOWER, UPPER, [(1, 0)])  # axis t, the lower side

@@ -97,7 +97,10 @@ def columns(rows: Iterable[tuple[str, str]], width: int | None = None) -> str:
     lines = []
     for label, text in rows:
         wrapped = textwrap.wrap(
-            " ".join(text.split()), max(width - indent, 20), break_on_hyphens=False
+            " ".join(text.split()),
+            max(width - indent, 20),
+            break_long_words=False,
+            break_on_hyphens=False,
         )
         first = f"  {label}"
         if wrapped and len(first) + 2 <= indent:

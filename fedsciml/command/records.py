@@ -1,0 +1,97 @@
+"""Recorded runs, as they are read for people: finished or not, without their problem."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fedsciml.federation import Round, RunDirectory
+from fedsciml.federation.directory import MODEL
+from fedsciml.federation.saving import read
+
+NAMES = {"relative_l2": "relative L2 error", "mse": "MSE", "loss": "loss"}
+"""Quantities of a round by which runs are compared, the first that is known."""
+
+
+class Recorded(NamedTuple):
+    """What is in a run directory.
+
+    Attributes:
+        directory: The directory.
+        configuration: Content of its run.json.
+        history: The rounds that were done.
+        model: Content of its model file, if the run came to its end.
+        failure: Why it ended before that, if that is known.
+    """
+
+    directory: Path
+    configuration: Mapping[str, Any]
+    history: Sequence[Round]
+    model: Mapping[str, Any] | None
+    failure: str
+
+    @property
+    def method(self) -> str:
+        """The method as it was asked for, with what is around it."""
+        command = self.configuration.get("command", {})
+        name = Path(str(command.get("method", self.configuration["method"]))).stem
+        if command.get("warmup"):
+            name += f" after {command['warmup']}"
+        return name
+
+    @property
+    def state(self) -> str:
+        """``finished``, ``failed`` or how far it is."""
+        if self.model is not None:
+            return "finished"
+        done = f"round {len(self.history)} of {self.configuration['rounds']}"
+        return f"failed after {done}" if self.failure else f"not finished, {done}"
+
+
+def recorded(directory: Path) -> Recorded:
+    """The run in a directory.
+
+    Raises:
+        ValueError: If there is none, or its record is damaged.
+    """
+    if not directory.is_dir():
+        raise ValueError(f"There is no directory {directory}.{_others(directory)}")
+    if not (directory / "run.json").is_file():
+        raise ValueError(
+            f"There is no run in {directory}: it has no run.json.{_others(directory)}"
+        )
+    record, failure = RunDirectory.resume(directory), ""
+    with suppress(FileNotFoundError, ValueError, KeyError):
+        found = json.loads((directory / "failure.json").read_text())
+        failure = f"{found['error']}: {found['message']}"
+    model = read(directory / MODEL) if record.finished else None
+    history = record.history() if model is None else model["history"]
+    return Recorded(directory, record.configuration, history, model, failure)
+
+
+def known(history: Iterable[Round]) -> list[str]:
+    """The quantities of ``NAMES`` that a history tells."""
+    last = list(history)[-1:]
+    return [n for n in NAMES if all(math.isfinite(getattr(k, n)) for k in last)]
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as they need to be, numbers to the right."""
+    shown = []
+    for head, *cells in zip(heads, *rows, strict=True):
+        width = max(map(len, (head, *cells)))
+        side = str.rjust if all(cell[:1].isdigit() for cell in cells) else str.ljust
+        shown.append([side(cell, width) for cell in (head, *cells)])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*shown, strict=True))
+
+
+def _others(directory: Path) -> str:
+    """Runs that are near."""
+    near = directory if directory.is_dir() else Path("runs")
+    found = sorted(path.parent.name for path in near.glob("*/run.json"))
+    shown = [f"{near / name}" for name in found[:5]]
+    return (
+        f" There are: {', '.join(shown)}{', ...' * (len(found) > 5)}." if shown else ""
+    )

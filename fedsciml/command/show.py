@@ -1,0 +1,114 @@
+"""Say what a run was, how it ended, and how to go on."""
+
+from contextlib import redirect_stderr, suppress
+from io import StringIO
+from pathlib import Path
+
+from fedsciml.command.records import NAMES, Recorded, known, recorded, table
+from fedsciml.command.terminal import columns, size
+from fedsciml.federation import Round
+
+SHOWN = (1, 2, 5)
+"""Rounds of which a line is shown, with their tenfold, and the last."""
+
+
+def show(directory: Path, /) -> None:
+    """Say what a run was, how it ended, and how to go on.
+
+    Args:
+        directory: Of the run; it may be unfinished, or have failed.
+    """
+    run = recorded(directory)
+    print(f"{run.directory}: {run.state}\n")
+    print(columns(_facts(run).items()))
+    if run.history:
+        print(f"\n{_rounds(run.history)}")
+    if run.model:
+        print(f"\n{run.model['outcome'][1]}")
+        for warning in run.model["warnings"]:
+            print(f"warning: {warning}")
+    if run.failure:
+        print(f"\n{run.failure}")
+    print(f"\n{columns(_next(run).items())}")
+
+
+def _facts(run: Recorded) -> dict[str, str]:
+    """What the run was, and what it came to."""
+    made, order = run.configuration, run.configuration.get("command", {})
+    given = ", ".join(f"{k} = {v}" for k, v in order.get("parameters", {}).items())
+    facts = {
+        "problem": f"{order.get('problem', made['problem'])}{given and f' ({given})'}",
+        "method": run.method,
+        "clients": str(made["clients"]),
+        "parameters": f"{made['parameters']}, {made['dtype']}, on {made['device']}",
+        "seed": str(made["seed"]),
+    }
+    if made.get("backend", "") != "inprocess":
+        facts["backend"] = str(made.get("backend"))
+    if not run.history:
+        return facts
+    last = run.history[-1]
+    facts["rounds"] = f"{len(run.history)} of {made['rounds']}"
+    facts["loss"] = f"{run.model['loss'] if run.model else last.loss:.2e}"
+    held_out = run.model["held_out"] if run.model else None
+    if held_out is not None:
+        facts["loss"] += f"; at points that are not trained on {held_out:.2e}"
+    facts |= {
+        name: f"{getattr(last, key):.2e}"
+        for key, name in NAMES.items()
+        if key in known(run.history) and key != "loss"
+    }
+    facts |= _unknowns(run)
+    facts["sent"] = f"{size(last.bytes_up)} up, {size(last.bytes_down)} down"
+    facts["seconds"] = f"{last.seconds:.1f}"
+    dropped = sum(len(line.dropped) for line in run.history)
+    if dropped:
+        facts["dropped"] = f"{dropped} uploads, see history.jsonl"
+    if last.epsilon is not None:
+        facts["privacy spent"] = f"epsilon {last.epsilon:.3g}, delta {last.delta:.1g}"
+    return facts
+
+
+def _unknowns(run: Recorded) -> dict[str, str]:
+    """The unknown numbers, where the problem can be made again."""
+    if not run.history[-1].errors:  # there is one output and no number
+        return {}
+    from fedsciml.saved import load
+
+    # What it warns of is said here anyway.
+    with suppress(ValueError, OSError, ImportError), redirect_stderr(StringIO()):
+        return {k: f"{v:.6g}" for k, v in load(run.directory).unknowns().items()}
+    return {}
+
+
+def _rounds(history: list[Round]) -> str:
+    """A line for few of the rounds."""
+    quantities = known(history)
+    chosen = {s * 10**k for s in SHOWN for k in range(7)} | {len(history)}
+    heads = ["round", *(NAMES[name] for name in quantities), "sent", "seconds"]
+    rows = [
+        [
+            str(line.round),
+            *(f"{getattr(line, name):.1e}" for name in quantities),
+            size(line.sent),
+            f"{line.seconds:.1f}",
+        ]
+        for line in history
+        if line.round in chosen
+    ]
+    return table(heads, rows)
+
+
+def _next(run: Recorded) -> dict[str, str]:
+    """What can be done with the run."""
+    rounds, where = run.configuration["rounds"], run.directory
+    found = {}
+    if "command" in run.configuration:
+        more = f" --rounds {2 * rounds}" if run.model else ""
+        found["go on"] = f"fedsciml resume {where}{more}"
+    if run.history:
+        found["the model, in Python"] = f'fedsciml.load("{where}").solution(points)'
+    files = [p.name for kind in ("*.html", "*.png") for p in sorted(where.glob(kind))]
+    if files:
+        found["to look at"] = ", ".join(files)
+    return found

@@ -69,7 +69,7 @@ def _unfinished(record: RunDirectory, problem: Problem | None) -> Result:
     """The model of a run's checkpoint."""
     configuration: dict[str, Any] = record.configuration
     where, rounds = record.directory, configuration["rounds"]
-    again = f"run(..., out={str(where)!r}, resume=True), or --resume {where}"
+    again = f"run(..., out={str(where)!r}, resume=True), or fedsciml resume {where}"
     found = record.reached()
     if found is None or not found[0]:
         raise ValueError(
@@ -102,7 +102,7 @@ def _made(configuration: dict[str, Any]) -> Problem:
     """The problem of a configuration, made again."""
     command = configuration.get("command") or {}
     name = str(command.get("problem", configuration["problem"]))
-    parameters = configuration["problem_parameters"]
+    parameters = command.get("parameters", configuration["problem_parameters"])
     try:
         return problems.load(name, **parameters)
     except (ValueError, TypeError, OSError) as error:

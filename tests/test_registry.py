@@ -1,7 +1,9 @@
 """Entries by name, their options, and the words that ask for them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from math import isnan
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -221,3 +223,76 @@ def test_pairs_are_json_or_words() -> None:
     for wrong in ("three", "=3"):
         with pytest.raises(ValueError, match=f"'{wrong}' is not KEY=VALUE"):
             pairs(f"a=1 {wrong}")
+
+
+PROBLEM = """
+from fedsciml import problems
+
+def make(clients: int = 2):
+    return problems.load("sine2", clients=clients, points=POINTS)
+"""
+
+
+def test_files_of_the_same_name_are_entries_of_their_own(tmp_path: Path) -> None:
+    found = []
+    for points in (0.1, 0.2):
+        (tmp_path / str(points)).mkdir()
+        path = tmp_path / str(points) / "bratu.py"
+        path.write_text(PROBLEM.replace("POINTS", str(points)))
+        found.append(len(problems.load(str(path)).terms[0].points))
+    assert found == [80, 160]
+    assert problems.load("bratu").name == "bratu"
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_a_file_that_has_changed_is_imported_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(PROBLEM.replace("POINTS", "0.1"))
+    first = problems.load(str(path), clients=1)
+    path.write_text(PROBLEM.replace("POINTS", "0.2"))
+    assert len(first.terms[0].points) == 80
+    assert len(problems.load(str(path), clients=1).terms[0].points) == 160
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("x = 1\n", "has no function make(); a problem file needs one that returns"),
+        ("import torch_\ndef make(): ...\n", "line 1 cannot be imported: ModuleNotFo"),
+        ("def make(: ...\n", "line 1 is not Python: "),
+        ("\x00", "is not Python: "),
+        ("make = 3\n", "cannot be imported: TypeError: make is not a function"),
+        ("def make(): return 3\n", "must return a Problem, got int"),
+        ("raise ValueError('oh')\nmake = 3\n", "line 1 cannot be imported: ValueErr"),
+    ],
+)
+def test_a_file_that_is_no_entry_says_why(
+    tmp_path: Path, source: str, message: str
+) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(source)
+    with pytest.raises(ValueError, match=re.escape(message)) as told:
+        problems.load(str(path))
+    assert str(path) in str(told.value)
+
+
+def test_a_file_that_is_not_there_is_named_from_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rod.py").touch()
+    with pytest.raises(ValueError, match=f"{tmp_path}/rood.py. Did you mean 'rod.py'"):
+        problems.load("rood.py")
+
+
+def test_a_word_is_a_path_where_a_path_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def make(data: Path, other: Path | str = "") -> object:
+        return data, other
+
+    monkeypatch.setattr("fedsciml.methods.adam.make", make)
+    found: object = methods.load("adam", data="sites", other="x")
+    assert found == (Path("sites"), "x")
+    with pytest.raises(ValueError, match="must be a path, got 3"):
+        methods.load("adam", data=3)

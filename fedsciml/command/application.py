@@ -116,11 +116,12 @@ class Columns(PlainFormatter):
 
 
 def _text(entry: HelpEntry) -> str:
-    """What an entry means, and its default."""
+    """What an entry means, its choices and default."""
     from rich.console import Console
 
     plain = Console(file=StringIO(), width=10_000, no_color=True)
     with plain.capture() as text:
         plain.print(entry.description, end="", markup=False, highlight=False)
-    default = f" (default {entry.default})" if entry.default is not None else ""
-    return f"{text.get().strip()}{default}"
+    choices = f" One of {', '.join(entry.choices)}." if entry.choices else ""
+    default = f" Default {entry.default}." if entry.default is not None else ""
+    return f"{text.get().strip()}{choices}{default}"

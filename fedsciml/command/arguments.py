@@ -124,7 +124,7 @@ def argument(
     """
     switch = switch and option.kind is bool
     text = option.help.partition(". ")[0] if brief else option.help
-    text = text.replace("``", "")
+    text = text.replace("``", "").rstrip(".") + "."
     if isinstance(option.default, (str, int, float)) and not switch:
         text = f"{text.rstrip('.')} (default {option.default_text})."
 

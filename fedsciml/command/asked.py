@@ -70,7 +70,10 @@ def recorded(
         order = Order(**{**content["command"], "rounds": rounds})
         made, began = dict(content["problem_parameters"]), dict(content["environment"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not of a run of run.py: {error!r}.") from error
+        raise ValueError(
+            f"{path} is not of a run of run.py or fedsciml run: {error!r}. A run that "
+            "was begun in Python goes on there: run(..., out=DIR, resume=True)."
+        ) from error
     plain = order.record
     asked = {k: v for k, v in given.items() if k in plain}
     words = {k: absolute(asked[k]) for k in ("problem", "method") if k in asked}

@@ -21,7 +21,7 @@ class Order:
     Args:
         problem: Name of the problem, or the absolute path of its file.
         parameters: Arguments of the problem's ``make``.
-        method: Name of the method, or the absolute path of its file.
+        method: Name of the method, or the path of its file.
         options: The method's options.
         warmup: Another method for the first K0 rounds.
         rounds: Communication rounds.

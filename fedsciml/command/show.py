@@ -1,5 +1,6 @@
 """Say what a run was, how it ended, and how to go on."""
 
+from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
@@ -81,7 +82,7 @@ def _unknowns(run: Recorded) -> dict[str, str]:
     return {}
 
 
-def _rounds(history: list[Round]) -> str:
+def _rounds(history: Sequence[Round]) -> str:
     """A line for few of the rounds."""
     quantities = known(history)
     chosen = {s * 10**k for s in SHOWN for k in range(7)} | {len(history)}

@@ -269,7 +269,7 @@ class RunDirectory:
         notes = [
             f"Record kept in {self.directory}.",
             f"Continue with run(..., out={str(self.directory)!r}, resume=True), or "
-            f"--resume {self.directory} where run.py began it.",
+            f"fedsciml resume {self.directory} where a command began it.",
         ]
         try:
             self.save(latest)
@@ -307,7 +307,7 @@ def _text(content: Mapping[str, object]) -> str:
 def _full(directory: Path) -> FileExistsError:
     return FileExistsError(
         f"{directory} is not empty. Choose another directory, remove it, or continue "
-        f"the run in it with --resume {directory}."
+        f"the run in it: fedsciml resume {directory}."
     )
 
 

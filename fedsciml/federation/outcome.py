@@ -7,7 +7,8 @@ From the history alone, by the lowest loss so far and by what steps promised:
                or it fell by less than 2 % in them, steps promised less than a tenth
                of it in most of them, and it is below a tenth of the greatest: it is
                at a floor, as the noise of data is one
-    falling    it fell by more than a tenth in the last rounds
+    falling    it fell by more than a tenth in the last rounds; where there were fewer
+               than ten, at that pace
     stalled    else
 
 The last rounds are ten; of methods whose steps promise nothing, as they solve no linear
@@ -106,13 +107,14 @@ def _judged(
         )
     told = [line.promised for line in history[-last:] if line.promised is not None]
     promised = median(told) if told else 1.0
-    if promised <= NOTHING and fell >= FLAT and now <= CAME * peak:
+    flat = last >= WINDOW and fell >= FLAT
+    if flat and promised <= NOTHING and now <= CAME * peak:
         return "converged", (
             f"Converged: the loss, {now:.3g}, fell by {_percent(1 - fell)} in the last "
             f"{last} rounds, and a step promises {_percent(promised)} at most. It is "
             "at its floor, as the noise of data is one."
         )
-    if fell < FALLS:
+    if fell < FALLS ** min(last / WINDOW, 1.0):
         return "falling", _falling(now, fell, last)
     return "stalled", _stalled(now, fell, last, promised if told else None, terms)
 

@@ -12,7 +12,8 @@ from fedsciml import methods
 from fedsciml.deepxde.conversion import problem
 from fedsciml.deepxde.package import deepxde
 from fedsciml.deepxde.weights import Model, restore
-from fedsciml.federation import Federation, InProcess
+from fedsciml.federation import Federation, InProcess, Round
+from fedsciml.federation.progress import Progress, shown
 from fedsciml.residual import System
 
 log = getLogger(__name__)
@@ -33,6 +34,7 @@ def train(
     display_every: int = 1,
     verbose: int = 0,
     callbacks: Sequence[Callback] = (),
+    progress: Progress = None,
     scales: Mapping[str, float] | None = None,
 ) -> tuple[History, History]:
     """Train a compiled ``dde.Model`` by centralised Gauss-Newton.
@@ -53,6 +55,9 @@ def train(
             every ``display_every`` steps. Where a callback changes the points of the
             data, the loss weights, the net or the variables, training goes on with
             these, as ``PDEPointResampler`` asks for.
+        progress: As for ``fedsciml.run``, of steps; a function is given a line with the
+            number of each and the loss before it, half of DeepXDE's. Beside DeepXDE's
+            table there is no bar by default.
         scales: Of some of the external trainable variables, as for ``problem``.
 
     Returns:
@@ -78,41 +83,45 @@ def train(
     model.callbacks = told
     told.set_model(model)
     model.stop_training = False
-    progress = model.train_state
-    progress.set_data_train(*model.data.train_next_batch())
-    progress.set_data_test(*model.data.test())
+    state = model.train_state
+    state.set_data_train(*model.data.train_next_batch())
+    state.set_data_test(*model.data.test())
     model._test(verbose=verbose)
-    ours, theirs = steps.loss(), sum(progress.loss_train)
+    ours, theirs = steps.loss(), sum(state.loss_train)
     # In float32 the losses of derivatives agree to few digits.
     if abs(ours - theirs) > 0.01 * abs(ours) + 1e-6:
         raise ValueError(
             f"The model's loss is {theirs:.4e}, but the mean squares of its errors "
             f"make {ours:.4e}; compile it with loss='MSE'."
         )
+    if progress is None and verbose > 0:
+        progress = False
     told.on_train_begin()
-    for step in range(1, iterations + 1):
-        told.on_epoch_begin()
-        told.on_batch_begin()
-        if steps.outdated():
-            steps = steps.renewed()
-        progress.set_data_train(*model.data.train_next_batch())
-        steps.advance()
-        progress.iteration += 1
-        progress.step += 1
-        shown = step % display_every == 0 or step == iterations
-        if shown or told.callbacks:
-            steps.restore()
-        if shown:
-            model._test(verbose=verbose)
-        told.on_batch_end()
-        told.on_epoch_end()
-        if model.stop_training:
-            break
+    with shown(progress, "gauss_newton", iterations) as show:
+        for step in range(1, iterations + 1):
+            told.on_epoch_begin()
+            told.on_batch_begin()
+            if steps.outdated():
+                steps = steps.renewed()
+            state.set_data_train(*model.data.train_next_batch())
+            loss = steps.advance()
+            state.iteration += 1
+            state.step += 1
+            tested = step % display_every == 0 or step == iterations
+            if tested or told.callbacks:
+                steps.restore()
+            if tested:
+                model._test(verbose=verbose)
+            told.on_batch_end()
+            told.on_epoch_end()
+            show(Round(step, loss))
+            if model.stop_training:
+                break
     told.on_train_end()
     warning = steps.warning()
     if warning:
         log.warning("%s", warning)
-    return model.losshistory, progress
+    return model.losshistory, state
 
 
 class _Steps:
@@ -153,9 +162,11 @@ class _Steps:
         """Twice the loss at the start, as DeepXDE counts it."""
         return 2 * System(self._made, self._made.pooled()).loss(self._start)
 
-    def advance(self) -> None:
-        """Make a step; the model is not touched."""
-        self._reached = self._federation.advance(self._reached).checkpoint
+    def advance(self) -> float:
+        """Make a step, and the loss before it; the model is not touched."""
+        done = self._federation.advance(self._reached)
+        self._reached = done.checkpoint
+        return done.info.loss
 
     def restore(self) -> None:
         """Put the values that were reached into the model."""

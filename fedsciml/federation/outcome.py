@@ -7,14 +7,17 @@ From the history alone, by the lowest loss so far and by what steps promised:
                or it fell by less than 2 % in them, steps promised less than a tenth
                of it in most of them, and it is below a tenth of the greatest: it is
                at a floor, as the noise of data is one
-    falling    it fell by more than a tenth in the last rounds
+    falling    it fell by more than a tenth in the last rounds; where there were fewer
+               than ten, at that pace
     stalled    else
 
-The last rounds are ten; of methods whose steps promise nothing, as they solve no linear
-problem, a fifth of all if that is more, and these converge to rounding alone. Promised
-is ``Round.promised``, what the best step of a round would remove if the residual were
-linear. It is small at a minimum, but also where the damping is large: at the start of
-hard problems both loss and promise stand still, hence the tenth of the greatest loss.
+The last rounds are ten. Of methods that solve no linear problem, so that their steps
+promise nothing, they are half of all, if that is more, as losses stand still for long
+and then fall; and these converge to rounding alone. Promised is ``Round.promised``,
+what the best step of a round would remove if the residual were linear. It is small at a
+minimum, but also where the damping is large: at the start of hard problems both loss
+and promise stand still, hence the tenth of the greatest loss, or else a promise below
+``SURELY``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +28,8 @@ from typing import Literal, NamedTuple
 
 from fedsciml.federation.history import Round
 
-WINDOW, PART = 10, 5
-"""Last rounds that are looked at: so many, or this part of all."""
+WINDOW, PART = 10, 2
+"""Last rounds that are looked at: so many, or of other methods this part of all."""
 
 ROUNDING = 1e4
 """Of eps^2: losses of 1e-31 to 5e-26 of the greatest were reached in float64."""
@@ -40,8 +43,9 @@ NOTHING = 0.1
 0.1, at the rounding level 1e-5 to 0.01, and about 1 where a run stood still and fell
 later."""
 
-CAME = 0.1
-"""Part of the greatest loss below which a run has come somewhere."""
+CAME, SURELY = 0.1, 1e-8
+"""Part of the greatest loss below which a run has come somewhere, and below which a
+promise is nothing also where it has not: the damping of hard starts left 1e-5."""
 
 MOST = 0.8
 """Part of the loss of which one term has the most."""
@@ -94,63 +98,64 @@ def _judged(
     history: Sequence[Round], loss: float, eps: float, terms: Mapping[str, float]
 ) -> tuple[State, str]:
     losses = [*(line.loss for line in history), loss]
-    lowest, peak, rounds = list(accumulate(losses, min)), max(losses), len(history)
+    lowest, peak = list(accumulate(losses, min)), max(losses)
     linear = any(line.promised is not None for line in history)
-    last = min(rounds, WINDOW if linear else max(WINDOW, rounds // PART))
-    now, before = lowest[-1], lowest[-1 - last]
+    least = WINDOW if linear else max(WINDOW, len(history) // PART)
+    last = history[-least:]
+    now, before = lowest[-1], lowest[-1 - len(last)]
     fell = now / before if before > 0 else 1.0
+    if now <= 0:
+        return "converged", "Converged: the loss is 0."
     if now <= ROUNDING * eps**2 * peak and fell > 0.5:
         return "converged", (
-            f"Converged: the loss, {now:.1e}, is rounding, {now / (peak or 1):.0e} of "
-            "the greatest. More rounds change nothing."
+            f"Converged: the loss, {now:.1e}, is rounding, {now / peak:.0e} of the "
+            "greatest. More rounds change nothing."
         )
-    told = [line.promised for line in history[-last:] if line.promised is not None]
-    promised = median(told) if told else 1.0
-    if promised <= NOTHING and fell >= FLAT and now <= CAME * peak:
+    told = [line.promised for line in last if line.promised is not None]
+    promised = median(told) if told else None
+    came = f"{now:.3g}, fell by {_percent(1 - fell)} in {_rounds(len(last))}"
+    bound = NOTHING if now <= CAME * peak else SURELY
+    flat = fell >= FLAT and len(last) >= WINDOW
+    if flat and promised is not None and promised <= bound:
         return "converged", (
-            f"Converged: the loss, {now:.3g}, fell by {_percent(1 - fell)} in the last "
-            f"{last} rounds, and a step promises {_percent(promised)} at most. It is "
-            "at its floor, as the noise of data is one."
+            f"Converged: the loss, {came}, and steps promise {_percent(promised)} "
+            "more. It is at its floor, as data with noise have one."
         )
-    if fell < FALLS:
-        return "falling", _falling(now, fell, last)
-    return "stalled", _stalled(now, fell, last, promised if told else None, terms)
-
-
-def _falling(now: float, fell: float, last: int) -> str:
-    """How fast, and what more rounds would give."""
-    digits = -log10(fell) if fell > 0 else 1.0
-    word = "round" if last == 1 else f"{last} rounds"
-    text = (
-        f"The loss still falls: to {now:.1e}, by a factor {1 / fell:.3g} in the last "
-    )
-    more = ceil(last / digits)
-    return f"{text}{word}. At this pace {more} more would give another digit."
+    if fell < FALLS ** min(len(last) / WINDOW, 1.0):
+        more = ceil(len(last) / -log10(fell))
+        return "falling", (
+            f"The loss still falls: to {now:.1e}, by a factor {1 / fell:.3g} in "
+            f"{_rounds(len(last))}. At this pace {more} more give another digit."
+        )
+    if now == losses[0]:
+        came = f"{loss:.3g}, has not been lower than at the start"
+    return "stalled", f"Stalled: the loss, {came}{_stalled(last, promised, terms)}."
 
 
 def _stalled(
-    now: float,
-    fell: float,
-    last: int,
-    promised: float | None,
-    terms: Mapping[str, float],
+    last: Sequence[Round], promised: float | None, terms: Mapping[str, float]
 ) -> str:
-    """What stands still, and what to try."""
-    word = "round" if last == 1 else f"{last} rounds"
-    text = (
-        f"Stalled: the loss, {now:.3g}, fell by {_percent(1 - fell)} in the last {word}"
-    )
-    advice = "fipa or gauss_newton, a smaller learning rate or fewer local epochs"
-    if promised is not None:
-        text += f", though a step promises {_percent(promised)}"
-        advice = "more rounds, another seed or policy, or more points"
+    """What more is known of a loss that stands still, and what to try."""
+    text = f", though steps promise {_percent(promised)}" if promised else ""
+    stood = sum(line.step == 0 for line in last)
+    if 2 * stood > len(last):
+        text += f"; in {stood} of these rounds no step was taken"
+    advice = "more rounds, another seed or policy, or more points"
+    if promised is None:
+        advice = "fipa or gauss_newton, another learning rate, or fewer local epochs"
+    if last[-1].epsilon is not None:
+        advice = "a larger epsilon or more points"
     total = sum(terms.values())
     for name, part in terms.items():
         if len(terms) > 1 and part > MOST * total:
             text += f"; {_percent(part / total)} of it is of term '{name}'"
             advice += ", or look at that term: its weight, units and data"
-    return f"{text}. Try {advice}."
+    return f"{text}. Try {advice}"
+
+
+def _rounds(last: int) -> str:
+    return "the last round" if last == 1 else f"the last {last} rounds"
 
 
 def _percent(part: float) -> str:
-    return f"{100 * part:.2g} %"
+    return "less than 0.01 %" if part < 1e-4 else f"{100 * part:.2g} %"

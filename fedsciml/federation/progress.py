@@ -15,8 +15,8 @@ looks on."""
 DELAY = 0.5
 """Seconds before a bar is drawn: what is done sooner needs none."""
 
-SELDOM = 10.0
-"""Seconds between two lines of a bar in a log."""
+OFTEN, SELDOM = 0.1, 10.0
+"""Seconds between two lines of a bar, where a person looks on and in a log."""
 
 
 def watched(stream: TextIO) -> bool:
@@ -50,7 +50,7 @@ def shown(
         return
     from tqdm import tqdm  # where there is no bar, nothing is drawn with
 
-    often = 0.1 if watched(sys.stderr) else SELDOM
+    often = OFTEN if watched(sys.stderr) else SELDOM
     with tqdm(
         desc=label, total=rounds, unit="round", delay=DELAY, mininterval=often
     ) as bar:

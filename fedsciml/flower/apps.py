@@ -308,6 +308,7 @@ def _set_threads(config: Config) -> None:
 
 def _finish(result: Result) -> None:
     log.info("Done: loss %.3e, theta %s.", result.loss, result.theta_sha256())
+    log.info("%s", result.outcome)
 
 
 def _report(rounds: int, line: Round) -> None:

@@ -102,7 +102,8 @@ class Summing:
                     found[int(g)] = Lost(str(error))
                     continue
                 total, wrong = layout.unpacked(numbers, fractions, like)
-                total = self.method.summed(ask, total, len(roster.members))
+                if not isinstance(ask, OWN):
+                    total = self.method.summed(ask, total, len(roster.members))
                 found[int(g)] = Lost(LARGE) if wrong else total
                 over.append(wrong)
                 for key, size in layout.sizes(total).items():

@@ -19,7 +19,7 @@ import flower_demo
 import sensors
 from flwr.app import Context, RecordDict
 
-from fedsciml import methods, problems, run
+from fedsciml import load, methods, problems, run
 from fedsciml.flower import LocalGrid
 from fedsciml.problem import SiteError
 from fedsciml.residual.fingerprint import agreement, contents
@@ -74,6 +74,18 @@ def test_the_app_on_the_sites_files_ends_with_the_theta_of_one_process(
 ) -> None:
     found = trained(client, defaults, tmp_path)
     assert not flower_demo.difference(found, flower_demo.in_process(sites, 3))
+    # The server's model comes back without anybody's data, and at a site with its own.
+    back = load(tmp_path / "run")
+    assert torch.equal(back.theta, found)
+    assert back.terms.keys() == {"equation", "sensors"}
+    first = [
+        str(path) if m == 0 else None for m, path in enumerate(sorted(sites.iterdir()))
+    ]
+    own = problems.load("heat_inverse", clients=3, data=first)
+    assert torch.equal(load(tmp_path / "run", own).theta, found)
+    other = problems.load("heat_inverse", clients=3, data=first, weight=2.0)
+    with pytest.raises(ValueError, match="not the one that was trained"):
+        load(tmp_path / "run", other)
 
 
 def test_secure_sums_of_the_app_have_the_theta_of_one_process(

@@ -77,3 +77,23 @@ def test_a_problem_notices_a_network_that_is_no_function_of_a_point(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         replace(scalar(), network=ModuleNetwork(Coupled(random)))
+
+
+def test_trained_weights_are_written_back_into_the_module() -> None:
+    module = torch.nn.Sequential(
+        torch.nn.Linear(1, 4), torch.nn.Tanh(), torch.nn.BatchNorm1d(4).eval()
+    )
+    module[0].bias.requires_grad_(False)
+    fixed = module[0].bias.clone()
+    network = ModuleNetwork(module)
+    theta = torch.linspace(-1, 1, network.size, dtype=torch.float64)
+    network.restore(theta)
+    assert torch.equal(network.init(Generator(), torch.float32), theta.float())
+    assert torch.equal(module[0].bias, fixed)
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
+    assert module[0].weight.requires_grad
+    assert module[2].running_mean.tolist() == [0.0] * 4
+    x = draw(5, 1)
+    assert torch.allclose(module(x.float()).double(), network(theta, x), 1e-5, 1e-6)
+    with pytest.raises(ValueError, match=r"shape \[11\], but .* 12 numbers"):
+        network.restore(theta[1:])

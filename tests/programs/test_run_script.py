@@ -129,7 +129,8 @@ def test_a_run_draws_its_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(*arguments, "--out", "run") == 0
     names = {path.name for path in Path("run").glob("*.png")}
     assert names == {"solution.png", "convergence.png", "partition.png"}
-    (line,) = capsys.readouterr().out.splitlines()
+    line, ended = capsys.readouterr().out.splitlines()
+    assert ended.startswith("The loss still falls")
     start = "allen_cahn, fedavg (--tau 3), 2 client(s), 2 rounds, float64: loss"
     assert line.startswith(start)
 

@@ -37,7 +37,7 @@ def panel(story: Story) -> Panel:
         parts += [
             code(join(["fedsciml", "resume", where, "--rounds", str(2 * rounds)])),
             tag("h3", "Do it again"),
-            code(join(_words(command, rounds))),
+            code(join(_words(command, str(found.get("method")), rounds))),
         ]
     else:
         parts.append(
@@ -50,13 +50,13 @@ def panel(story: Story) -> Panel:
     return Panel("Use it, go on, do it again", "", joined(parts), 210)
 
 
-def _words(command: dict[str, Any], rounds: int) -> list[str]:
+def _words(command: dict[str, Any], method: str, rounds: int) -> list[str]:
     """The command that began the run."""
     words = ["fedsciml", "run", str(command["problem"])]
     for key, value in command.get("parameters", {}).items():
         text = value if isinstance(value, str) else json.dumps(value)
         words += ["--set", f"{key}={text}"]
-    method = str(command.get("method", "fipa"))
+    method = str(command.get("method", method))
     words += ["--method", method]
     known = wrappers.options(method)
     for key, value in command.get("options", {}).items():

@@ -47,4 +47,4 @@ def _terms(last: Mapping[str, float], problem: Problem | None) -> Html:
 
 def _clients(last: Mapping[str, float]) -> Html:
     rows = [[name, number(loss)] for name, loss in last.items()]
-    return table("Loss when each last told it", ["client", "loss"], rows)
+    return table("Last loss told", ["client", "loss"], rows)

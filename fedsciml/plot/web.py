@@ -264,8 +264,8 @@ def _values(low: float, high: float, log: bool) -> list[float]:
         found = [d * 10.0**k for k in powers if k % step == 0 for d in digits]
         return [v for v in found if low / (1 + TINY) <= v <= high * (1 + TINY)]
     slack = TINY * (high - low)
-    found = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high).tolist()
-    inside = [v for v in found if low - slack <= v <= high + slack]
+    ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    inside = [float(v) for v in ticks if low - slack <= v <= high + slack]
     return [0.0 if abs(v) < slack else v for v in inside]
 
 

@@ -14,7 +14,7 @@ def panel(story: Story) -> Panel | None:
     terms, clients = of_each(story.history, "terms"), {}
     if story.clients > 1:
         clients = of_each(story.history, "losses", "client")
-    last = dict(getattr(story.result, "terms", {}))
+    last = dict(story.result.terms) if story.result else {}
     if not terms and not clients and not last:
         return None
     told, parts = [], []

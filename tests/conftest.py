@@ -3,6 +3,7 @@
 import os
 
 import hypothesis
+import pytest
 import torch
 
 # DeepXDE asks for a backend, and writes on stdout, when it is imported without one.
@@ -13,3 +14,10 @@ hypothesis.settings.register_profile(
     "quick", deadline=None, max_examples=40, derandomize=True
 )
 hypothesis.settings.load_profile("quick")
+
+
+@pytest.fixture(autouse=True)
+def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded runs write no report, which would take half of their time."""
+    if request.path.parent.name != "report":
+        monkeypatch.setattr("fedsciml.training._reported", lambda *_: None)

@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from fedsciml.plot.layout import Curve, Panel, draw
@@ -33,8 +33,11 @@ STYLE = Path(__file__).with_name("web.mplstyle")
 MANY = 240
 """Points of a curve above which some are left out."""
 
-LEAST, MOST = 1e-300, 1e300
-"""Positive numbers that have a place on a logarithmic axis."""
+LEAST, MOST = 1e-250, 1e250
+"""Positive numbers that have a place on a logarithmic axis, with room beside them."""
+
+TINY = 1e-9
+"""Part of an axis that is rounding."""
 
 VARIABLES = {
     **{colour.lower(): f"var(--c{k})" for k, colour in enumerate(COLOURS)},
@@ -254,13 +257,16 @@ def _ticks(axes: Axes, named: bool = False) -> None:
 def _values(low: float, high: float, log: bool) -> list[float]:
     """Round values between two, about five."""
     if log and high >= 10 * low:
-        decades = math.log10(high / low)
-        subs = (1.0, 2.0, 5.0) if decades < 2 else (1.0,)
-        found = LogLocator(subs=subs, numticks=6).tick_values(low, high)
-    else:
-        found = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    slack = 1e-9 * (high - low)
-    return [float(v) for v in found if low - slack <= v <= high + slack]
+        first, last = (math.log10(end) for end in (low, high))
+        digits = (1, 2, 5) if last - first < 2 else (1,)
+        step = math.ceil((last - first) / 6)
+        powers = range(math.floor(first), math.ceil(last) + 1)
+        found = [d * 10.0**k for k in powers if k % step == 0 for d in digits]
+        return [v for v in found if low / (1 + TINY) <= v <= high * (1 + TINY)]
+    slack = TINY * (high - low)
+    ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    inside = [float(v) for v in ticks if low - slack <= v <= high + slack]
+    return [0.0 if abs(v) < slack else v for v in inside]
 
 
 def _borders(axes: Axes, part: Map) -> None:
@@ -271,7 +277,8 @@ def _borders(axes: Axes, part: Map) -> None:
         for (low, high), n in zip(part.box, owners.shape[::-1], strict=True)
     ]
     for m in np.unique(owners)[:-1]:
-        axes.contour(*grids, (owners > m) * 1.0, [0.5], colors="white", linewidths=1.5)
+        above = (owners > m).astype(float)
+        axes.contour(*grids, above, [0.5], colors="#fefefe", linewidths=1.5)
 
 
 def _svg(figure: Figure, width: int, height: int) -> str:

@@ -5,7 +5,7 @@ is a module of ``panels``, found because it is there: a function ``panel`` from 
 ``Story`` to a ``Panel``, or to None where there is nothing to tell.
 """
 
-from fedsciml.report.page import page, unfinished, write
+from fedsciml.report.layout import page, unfinished, write
 from fedsciml.report.story import Panel, Story
 
 __all__ = ["Panel", "Story", "page", "unfinished", "write"]

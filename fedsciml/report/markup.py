@@ -95,11 +95,9 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Html:
     )
 
 
-def code(text: str) -> Html:
-    """Lines to type."""
-    return tag(
-        "pre", tag("code", text), tabindex=0, role="region", aria_label="To type"
-    )
+def code(text: str, about: str) -> Html:
+    """Lines of a program or a file, and what they are."""
+    return tag("pre", tag("code", text), tabindex=0, role="region", aria_label=about)
 
 
 def picture(

@@ -41,7 +41,7 @@ def of_each(
     """
     found: dict[str, tuple[list[float], list[float]]] = {}
     for line in history:
-        for name, value in getattr(line, quantity, {}).items():
+        for name, value in getattr(line, quantity).items():
             x, y = found.setdefault(f"{word} {name}".strip(), ([], []))
             x.append(line.round)
             y.append(value)

@@ -24,39 +24,36 @@ PLAIN = {
 def panel(story: Story) -> Panel:
     """Lines to type."""
     where, found = str(story.directory), story.configuration
-    rounds = int(found.get("rounds", 1))
-    parts = [
-        tag("h3", "Use the model"),
-        code(
+    asked = int(found.get("rounds", 1))
+    finished = len(story.history) >= asked
+    rounds = 2 * asked if finished else asked
+    lines = {}
+    if story.history:
+        lines["Use the model"] = (
             f"import fedsciml\n\nresult = fedsciml.load({where!r})\n"
             "u = result.solution(points)  # u.value, u.x, ..."
-        ),
-        tag("h3", "Go on"),
-    ]
-    if command := found.get("command"):
-        parts += [
-            code(join(["fedsciml", "resume", where, "--rounds", str(2 * rounds)])),
-            tag("h3", "Do it again"),
-            code(join(_words(command, rounds))),
-        ]
-    else:
-        parts.append(
-            code(
-                f"result = fedsciml.run(problem, method, rounds={2 * rounds}, "
-                f"seed={found.get('seed')},\n                      "
-                f"out={where!r}, resume=True)"
-            )
         )
+    if command := found.get("command"):
+        further = ["--rounds", str(rounds)] if finished else []
+        lines["Go on"] = join(["fedsciml", "resume", where, *further])
+        words = _words(command, str(found.get("method")), asked)
+        lines["Do it again"] = join(words)
+    else:
+        lines["Go on"] = (
+            f"result = fedsciml.run(problem, method, rounds={rounds}, "
+            f"seed={found.get('seed')},\n{22 * ' '}out={where!r}, resume=True)"
+        )
+    parts = [part for k, v in lines.items() for part in (tag("h3", k), code(v, k))]
     return Panel("Use it, go on, do it again", "", joined(parts), 210)
 
 
-def _words(command: dict[str, Any], rounds: int) -> list[str]:
+def _words(command: dict[str, Any], method: str, rounds: int) -> list[str]:
     """The command that began the run."""
     words = ["fedsciml", "run", str(command["problem"])]
     for key, value in command.get("parameters", {}).items():
         text = value if isinstance(value, str) else json.dumps(value)
         words += ["--set", f"{key}={text}"]
-    method = str(command.get("method", "fipa"))
+    method = str(command.get("method", method))
     words += ["--method", method]
     known = wrappers.options(method)
     for key, value in command.get("options", {}).items():

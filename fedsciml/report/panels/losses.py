@@ -14,7 +14,7 @@ def panel(story: Story) -> Panel | None:
     terms, clients = of_each(story.history, "terms"), {}
     if story.clients > 1:
         clients = of_each(story.history, "losses", "client")
-    last = dict(getattr(story.result, "terms", {}))
+    last = dict(story.result.terms) if story.result else {}
     if not terms and not clients and not last:
         return None
     told, parts = [], []
@@ -47,4 +47,4 @@ def _terms(last: Mapping[str, float], problem: Problem | None) -> Html:
 
 def _clients(last: Mapping[str, float]) -> Html:
     rows = [[name, number(loss)] for name, loss in last.items()]
-    return table("Loss when each last told it", ["client", "loss"], rows)
+    return table("Last loss told", ["client", "loss"], rows)

@@ -20,7 +20,7 @@ def _sentence(story: Story) -> str:
     if story.result is None:
         why = f" It ended with {story.failure}" if story.failure else ""
         return f"The run is not finished: {done} of {asked} rounds are recorded.{why}"
-    outcome = str(getattr(story.result, "outcome", ""))
+    outcome = story.result.outcome.sentence
     warned = len(story.warnings)
     told = f"There is reason for care: {count(warned, 'warning')}." if warned else ""
     return " ".join(filter(None, (outcome, told))) or (

@@ -27,7 +27,9 @@ def panel(story: Story) -> Panel | None:
     ]
     told = f"{count(total, 'point')} of {listed(terms)}"
     if len(counts) > 1:
-        told += f" at {len(counts)} clients, {min(sizes):,} to {max(sizes):,} each"
+        low, high = min(sizes), max(sizes)
+        span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        told += f" at {len(counts)} clients, {span} each"
     told += "; the method pools them." if story.pooled and len(counts) > 1 else "."
     drawing = Html()
     if story.private:

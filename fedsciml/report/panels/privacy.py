@@ -31,7 +31,12 @@ def panel(story: Story) -> Panel | None:
         ),
         details(
             "As numbers",
-            table("Privacy spent", ["round", "epsilon", "delta"], rows, words=0),
+            table(
+                "Epsilon and delta by round",
+                ["round", "epsilon", "delta"],
+                rows,
+                words=0,
+            ),
         ),
     ]
     return Panel("Privacy spent", told, joined(body), 120)

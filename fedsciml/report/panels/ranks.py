@@ -53,4 +53,6 @@ def _table(lines: Sequence[Round]) -> Html:
         ]
         for line in sampled(lines)
     ]
-    return table("Ranks", [*heads, *(more[key] for key in keys)], rows, words=0)
+    return table(
+        "Ranks by round", [*heads, *(more[key] for key in keys)], rows, words=0
+    )

@@ -24,7 +24,7 @@ def panel(story: Story) -> Panel:
     if story.problem is not None:
         parts.append(_terms(story.problem))
     record = json.dumps(story.configuration, indent=2)
-    parts.append(details("All of it, as in run.json", code(record)))
+    parts.append(details("All of it, as in run.json", code(record, "run.json")))
     return Panel("What was run", "", joined(parts), 200)
 
 

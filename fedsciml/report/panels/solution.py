@@ -33,6 +33,8 @@ def panel(story: Story) -> Panel | None:
     outputs = problem.outputs[:MOST]
     each = measure(problem, theta).each
     errors = [f"{u} {number(each[u])}" for u in outputs if not math.isnan(each[u])]
+    if len(problem.outputs) == 1:
+        errors = [text.removeprefix(f"{outputs[0]} ") for text in errors]
     told = "There is no reference to compare with."
     if errors:
         told = f"Relative L2 error on the test points: {listed(errors)}."

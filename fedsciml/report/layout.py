@@ -62,7 +62,7 @@ def page(story: Story) -> str:
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("title", f"{name}, {method}: report"),
-        tag("style", Html(Path(__file__).with_name("page.css").read_text())),
+        tag("style", Html(Path(__file__).with_name("layout.css").read_text())),
     )
     links = [tag("li", tag("a", p.title, href=f"#{key}")) for key, p in shown]
     body = tag(

@@ -14,6 +14,7 @@ from torch import nn
 
 import fedsciml
 from fedsciml import MLP, ModuleNetwork, Parallel, Problem, Term, methods, problems, run
+from fedsciml.callbacks import Until
 from fedsciml.collocation import explicit, strips
 
 x = torch.linspace(0, 1, 21)[:, None]  # 21 points [n, 1]
@@ -705,6 +706,24 @@ RUNS = (
         f'run({_MADE}, {_FIPA}, rules={{"min_clients": 1}})',
         ("rules= is a Rules", "got a dict"),
         f"run({_MADE}, {_FIPA}, rounds=1, rules=fedsciml.Rules(min_clients=1))",
+    ),
+    Case(
+        "A value to stop at",
+        f"run({_MADE}, {_FIPA}, stop=1e-8)",
+        ("stop= is a function", "callbacks=[Until(1e-8)]"),
+        f"run({_MADE}, {_FIPA}, rounds=1, callbacks=[Until(1e-8)])",
+    ),
+    Case(
+        "A single callback",
+        f"run({_MADE}, {_FIPA}, callbacks=Until(1e-8))",
+        ("callbacks= is a list", "callbacks=[Until(1e-8)]"),
+        f"run({_MADE}, {_FIPA}, rounds=1, callbacks=[Until(1e-8)])",
+    ),
+    Case(
+        "A bar by its name",
+        f'run({_MADE}, {_FIPA}, progress="bar")',
+        ("progress= is True, False or a function", "got 'bar'"),
+        f"run({_MADE}, {_FIPA}, rounds=1, progress=False)",
     ),
     Case(
         "A method in capitals",

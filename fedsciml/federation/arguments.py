@@ -1,5 +1,6 @@
 """Arguments of ``run`` that are of another kind: what came, and what to write."""
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import TypeGuard
 
@@ -21,6 +22,9 @@ def check(
     rules: object,
     device: object,
     dtype: object,
+    progress: object,
+    callbacks: object,
+    stop: object,
 ) -> None:
     """Refuse arguments of ``run`` that are of another kind, or out of range.
 
@@ -65,6 +69,26 @@ def check(
     if dtype not in PRECISIONS:
         raise ValueError(
             f"dtype= is torch.float64 or torch.float32; got {_shown(dtype)}."
+        )
+    if (
+        progress is not None
+        and not isinstance(progress, bool)
+        and not callable(progress)
+    ):
+        raise ValueError(
+            f"progress= is True, False or a function of each line of the history; got "
+            f"{_shown(progress)}."
+        )
+    if stop is not None and not callable(stop):
+        raise ValueError(
+            f"stop= is a function of the history; got {_shown(stop)}. To end at a "
+            "value write callbacks=[Until(1e-8)], from fedsciml.callbacks."
+        )
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise ValueError(
+            f"callbacks= is a list of functions of the history; got "
+            f"{_shown(callbacks)}. Write callbacks=[Until(1e-8)], from "
+            "fedsciml.callbacks."
         )
     _device(device)
 

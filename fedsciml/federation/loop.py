@@ -110,7 +110,10 @@ def run(
             before its last round carries the note "Record kept in DIRECTORY.", how to
             continue, and what could not be saved.
     """
-    arguments.check(problem, method, rounds, seed, backend, rules, device, dtype)
+    arguments.check(
+        *(problem, method, rounds, seed, backend, rules, device, dtype),
+        *(progress, callbacks, stop),
+    )
     if gn_gap and problem.partial:
         raise ValueError(
             "gn_gap compares with the step on all rows, but here are not those of all "

@@ -222,7 +222,8 @@ def _edges(edges: Sequence[float] | Tensor, axis: int) -> Tensor:
     if checked.ndim != 1 or len(checked) < 2 or not bool((checked.diff() > 0).all()):
         raise ValueError(
             f"Edges along axis {axis} must be two or more strictly increasing numbers, "
-            f"got {checked.tolist()}."
+            f"got {checked.tolist()}. For m equal strips: torch.linspace(lower, upper, "
+            "m + 1)."
         )
     if axis < 0 or not bool(checked.isfinite().all()):
         raise ValueError(

@@ -12,6 +12,7 @@ import torch
 from torch import Generator
 
 from fedsciml.analysis.metrics import gauss_newton_gap, measure
+from fedsciml.federation import arguments
 from fedsciml.federation.backend import Backend
 from fedsciml.federation.checkpoint import Checkpoint
 from fedsciml.federation.description import describe, plain
@@ -109,10 +110,10 @@ def run(
             before its last round carries the note "Record kept in DIRECTORY.", how to
             continue, and what could not be saved.
     """
-    if rounds < 1:
-        raise ValueError(f"A run needs at least 1 round, got {rounds}.")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"The seed must be at least 0 and below 2^63, got {seed}.")
+    arguments.check(
+        *(problem, method, rounds, seed, backend, rules, device, dtype),
+        *(progress, callbacks, stop),
+    )
     if gn_gap and problem.partial:
         raise ValueError(
             "gn_gap compares with the step on all rows, but here are not those of all "

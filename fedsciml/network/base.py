@@ -87,11 +87,26 @@ def completed(network: Network) -> Network:
     Raises:
         ValueError: If it has no ``size``, ``init`` or ``__call__``.
     """
-    if isinstance(network, Network):
+    kind = isinstance(network, type)
+    if isinstance(network, Network) and not kind:
         return network
-    if all(hasattr(network, name) for name in ("size", "init", "__call__")):
+    if not kind and all(
+        hasattr(network, name) for name in ("size", "init", "__call__")
+    ):
         return _Completed(network)
-    raise ValueError(
-        f"{type(network).__qualname__} is not a network: wrap a torch.nn.Module in "
-        "ModuleNetwork, and derive a class of your own from fedsciml.network.Network."
+    name = getattr(network, "__qualname__", type(network).__qualname__)
+    advice = (
+        "write MLP((d, 20, 20, c)) for d coordinates and c outputs; wrap a torch.nn."
+        "Module in ModuleNetwork, and derive a class of your own from "
+        "fedsciml.network.Network"
     )
+    if isinstance(network, torch.nn.Module):
+        advice = (
+            f"write ModuleNetwork(net) for the {name} net, or derive a class of your "
+            "own from fedsciml.network.Network"
+        )
+    elif kind:
+        advice = f"write an object, {name}(...), instead of the class"
+    elif isinstance(network, (tuple, list)) and all(type(n) is int for n in network):
+        advice = f"write MLP({tuple(network)})"
+    raise ValueError(f"{name} is not a network: {advice}.")

@@ -22,6 +22,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fedsciml.network.stand_in import Misread, StandIn, Unknown, of_a_tensor
+from fedsciml.registry import suggestion
+
 Index = tuple[int, ...]
 """Coordinates of a partial derivative, sorted: (0, 0, 1) is u_xxy, () the value."""
 
@@ -114,7 +117,7 @@ def _set_partitions(index: Index) -> Iterator[list[Index]]:
         yield [*partition, last]
 
 
-class Jet:
+class Jet(StandIn):
     """The solution and its derivatives at n points, as a residual function sees them.
 
     With coordinates x and t and one output, ``u.value``, ``u.x``, ``u.xx``, ``u.xt``,
@@ -150,7 +153,7 @@ class Jet:
     def partner(self) -> "Jet":
         """The jet at the points' partners."""
         if self._partner is None:
-            raise ValueError(
+            raise Misread(
                 "A residual reads u.partner, but its Term has none; give "
                 "Term(..., partner=...): a second point for every point."
             )
@@ -163,17 +166,61 @@ class Jet:
         if name in self._unknowns:
             which = len(self._outputs) + self._unknowns.index(name)
             return self._read(VALUE)[..., which]
+        if self._output is None and name in self._outputs:
+            names = self._coordinates, self._outputs, self._unknowns
+            there = self._partner
+            partner = None if there is None else getattr(there, name)
+            return Jet(self._read, *names, partner, self._outputs.index(name))
+        try:
+            wanted = channel(name, self._coordinates)
+        except AttributeError as error:
+            raise Unknown(self._unknown(name, str(error))) from None
         if self._output is None:
-            if name in self._outputs:
-                names = self._coordinates, self._outputs, self._unknowns
-                partner = self._partner and getattr(self._partner, name)
-                which = self._outputs.index(name)
-                return Jet(self._read, *names, partner, which)
-            raise AttributeError(
+            example = f"{self._whole}.{self._outputs[0]}.{name}"
+            raise Unknown(
                 f"The solution has the outputs {', '.join(self._outputs)}; pick one "
-                f"before the derivative, for example u.{self._outputs[0]}.{name}"
+                f"before the derivative, for example {example}."
             )
-        return self._read(channel(name, self._coordinates))[..., self._output]
+        return self._read(wanted)[..., self._output]
+
+    def told(self, form: str) -> str:
+        """What to write instead of what the form shows, with ``{}`` for the jet."""
+        which, several = self._output, len(self._outputs) > 1
+        whole = self._whole
+        name = (
+            whole if which is None or not several else f"{whole}.{self._outputs[which]}"
+        )
+        one = f"{whole}.{self._outputs[0]}" if which is None else name
+        first, value = self._coordinates[0], f"{one}.value"
+        outputs = f" of {', '.join(self._outputs)}" if which is None else ""
+        return (
+            f"{form.format(name)} takes {name} for a tensor, but it stands for values "
+            f"and derivatives{outputs}. Did you mean {form.format(value)}? Tensors of "
+            f"shape [n] are {value}, {one}.{first}, {one}.{first}{first}."
+        )
+
+    @property
+    def _whole(self) -> str:
+        """What it is called in messages: ``u``, or ``w`` where u is one output."""
+        return "w" if len(self._outputs) > 1 and "u" in self._outputs else "u"
+
+    def _unknown(self, name: str, usual: str) -> str:
+        """What to say where a residual reads what there is not."""
+        if name in self._outputs:
+            return f"'{name}' is the only output: write u.value, u.x, without it."
+        if of_a_tensor(name):
+            return (
+                f"{self.told(f'{{}}.{name}')} To differentiate by torch.autograd.grad "
+                "or dde.grad, write Term(..., autograd=True) and take u.values [n, c] "
+                "and row.points [n, d]."
+            )
+        known = ["value", "laplacian", *self._unknowns, *self._coordinates]
+        known += [a + b for a in self._coordinates for b in self._coordinates]
+        numbers = ", ".join(self._unknowns) or "none"
+        return (
+            f"{usual}. Unknown numbers of the network, Parallel(..., unknowns=), are: "
+            f"{numbers}.{suggestion(name, known)}"
+        )
 
 
 def channel(name: str, coordinates: Sequence[str]) -> Channel:

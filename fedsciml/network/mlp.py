@@ -20,6 +20,7 @@ from fedsciml.network.units import (
     checked_units,
     rescaled,
 )
+from fedsciml.registry import suggestion
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +76,22 @@ class MLP:
     outputs: Units | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        if len(self.widths) < 3 or min(self.widths) < 1:
+        given = self.widths
+        widths = tuple(given) if isinstance(given, Sequence) else ()
+        object.__setattr__(self, "widths", widths)
+        if len(widths) < 3 or not all(type(w) is int and w > 0 for w in widths):
             raise ValueError(
-                f"An MLP needs widths (inputs, hidden, ..., outputs), all at least 1; "
-                f"got {self.widths}. Example: MLP((2, 32, 32, 1))."
+                f"An MLP needs widths (inputs, hidden, ..., outputs), whole numbers of "
+                f"at least 1; got {given!r}. Example: MLP((2, 32, 32, 1))."
             )
-        if self.activation not in ACTIVATIONS:
+        named = self.activation
+        if not isinstance(named, str) or named not in ACTIVATIONS:
+            name = getattr(named, "__name__", type(named).__name__)
+            word = named if isinstance(named, str) else name
             raise ValueError(
-                f"Unknown activation '{self.activation}'; choose one of "
-                f"{', '.join(sorted(ACTIVATIONS))}."
+                f"Unknown activation '{word}'; give the name of one of "
+                f"{', '.join(sorted(ACTIVATIONS))}.{suggestion(word, ACTIVATIONS)} For "
+                "others take ModuleNetwork(net) of a torch.nn.Module."
             )
         if self.initialisation not in ("fan_in", "glorot"):
             raise ValueError(

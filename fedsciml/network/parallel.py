@@ -50,8 +50,28 @@ class Parallel:
     scales: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        given: object = self.networks
+        if isinstance(given, torch.nn.Module) or not isinstance(given, Sequence):
+            raise ValueError(
+                f"Parallel needs a list of networks, also of one; got a "
+                f"{type(given).__name__}. Write Parallel([MLP((1, 20, 1))])."
+            )
         object.__setattr__(self, "networks", tuple(map(completed, self.networks)))
-        starts = {name: float(value) for name, value in self.unknowns.items()}
+        unknowns: object = self.unknowns
+        if not isinstance(unknowns, Mapping):
+            raise ValueError(
+                f"The unknowns of a Parallel are names and start values, "
+                f"unknowns={{'nu': 0.05}}; got {unknowns!r}."
+            )
+        starts = dict[str, float]()
+        for name, value in self.unknowns.items():
+            try:
+                starts[name] = float(value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"Unknown '{name}' starts at {value!r}; give it a number, "
+                    f"unknowns={{'{name}': 0.05}}."
+                ) from error
         object.__setattr__(self, "unknowns", starts)
         if not self.networks:
             raise ValueError("Parallel needs at least one network, got none.")

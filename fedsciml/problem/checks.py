@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.problem import parts
 from fedsciml.problem.outward import SiteError
 
 if TYPE_CHECKING:
@@ -19,13 +20,13 @@ RESERVED = {"laplacian", "partner", "points", "target", "value", "values"}
 """Names that a coordinate, an output or an unknown number cannot have."""
 
 
-def joined(parts: Tensor | np.ndarray | Sequence[Tensor]) -> Tensor:
+def joined(values: Tensor | np.ndarray | Sequence[Tensor]) -> Tensor:
     """One tensor on the CPU from a tensor, an array, numbers, or a part per client."""
-    if isinstance(parts, (Tensor, np.ndarray)):
-        return torch.as_tensor(parts, device="cpu").detach()
-    if len(parts) == 0 or not isinstance(parts[0], (Tensor, np.ndarray)):
-        return torch.as_tensor(parts, dtype=torch.float64, device="cpu")
-    return torch.cat([joined(part) for part in parts])
+    if isinstance(values, (Tensor, np.ndarray)):
+        return torch.as_tensor(values, device="cpu").detach()
+    if len(values) == 0 or not isinstance(values[0], (Tensor, np.ndarray)):
+        return torch.as_tensor(values, dtype=torch.float64, device="cpu")
+    return torch.cat([joined(part) for part in values])
 
 
 def finite(values: Tensor, where: str) -> None:
@@ -49,15 +50,25 @@ def matrix(values: Tensor, n: int, c: int, where: str) -> Tensor:
     return values
 
 
-def points(problem: "Problem", values: Tensor | np.ndarray, where: str) -> Tensor:
-    """Points as float64 [n, d], checked to be finite and in the domain."""
-    result = joined(values).to(torch.float64)
+def shaped(problem: "Problem", values: Tensor | np.ndarray, where: str) -> Tensor:
+    """Points as float64 [n, d] on the CPU."""
+    result = joined(parts.arranged(values, where))
     d = len(problem.coordinates)
     if result.ndim != 2 or result.shape[1] != d:
+        shape = list(result.shape)
         raise ValueError(
-            f"Points of {where} have shape {list(result.shape)}; with coordinates "
+            f"Points of {where} have shape {shape}; with coordinates "
             f"{', '.join(problem.coordinates)} they must be [n, {d}]."
+            f"{parts.advice(where, shape, problem.coordinates)}"
         )
+    if result.is_complex():
+        raise ValueError(f"Points of {where} are complex; give real numbers.")
+    return result.to(torch.float64)
+
+
+def points(problem: "Problem", values: Tensor | np.ndarray, where: str) -> Tensor:
+    """Points as float64 [n, d], checked to be finite and in the domain."""
+    result = shaped(problem, values, where)
     finite(result, f"points of {where}")
     if problem.domain is not None and len(result):
         lower, upper = (
@@ -78,9 +89,10 @@ def points(problem: "Problem", values: Tensor | np.ndarray, where: str) -> Tenso
 
 def term(problem: "Problem", term: "Term") -> "Term":
     """The term with its points and partners as tensors, checked to fit together."""
-    if not term.weight > 0:
+    weight = float(term.weight)
+    if not 0 < weight < float("inf"):
         raise ValueError(
-            f"Term '{term.name}' has weight {term.weight}; weights are positive."
+            f"Term '{term.name}' has weight {weight}; weights are positive."
         )
     where = f"term '{term.name}'"
     points = _placed(problem, term.points, where)
@@ -102,7 +114,10 @@ def term(problem: "Problem", term: "Term") -> "Term":
                 f"Targets of {where} come for {known} points of the clients, who "
                 f"have {held}; give each client one target per point."
             )
-    return replace(term, points=points, partner=partner)
+    target = term.target
+    if isinstance(points, tuple) and isinstance(target, (list, tuple)):
+        target = tuple(joined(part) for part in target)
+    return replace(term, points=points, partner=partner, target=target, weight=weight)
 
 
 def names(problem: "Problem") -> None:
@@ -181,16 +196,27 @@ def _placed(
     problem: "Problem", values: Tensor | np.ndarray | Sequence[Tensor], where: str
 ) -> Tensor | tuple[Tensor, ...]:
     """Checked points: one tensor, or one for each client if they are given so."""
+    values = parts.arranged(values, where)
     if isinstance(values, (Tensor, np.ndarray)):
         return points(problem, values, where)
-    parts = tuple(points(problem, part, where) for part in values)
-    if len(parts) != problem.clients:
+    d = len(problem.coordinates)
+    if (
+        len(values) == d > 1
+        and len(values) != problem.clients
+        and all(joined(part).ndim == 1 for part in values)
+    ):
         raise ValueError(
-            f"Points of {where} come for {len(parts)} clients, but the partition has "
+            f"Points of {where} are a list of {d} columns; give one point per row, "
+            f"torch.stack([{', '.join(problem.coordinates)}], 1)."
+        )
+    each = tuple(points(problem, part, where) for part in values)
+    if len(each) != problem.clients:
+        raise ValueError(
+            f"Points of {where} come for {len(each)} clients, but the partition has "
             f"{problem.clients}; give one tensor per client, [0, d] for a client "
             "without points."
         )
-    return parts
+    return each
 
 
 def _counts(points: Tensor | tuple[Tensor, ...]) -> int | list[int]:

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.network import Jet, Nested, Network, Parallel
+from fedsciml.problem.evaluation import evaluated
 from fedsciml.problem.outward import SiteError
 from fedsciml.problem.probes import probes
 from fedsciml.problem.rows import Rows
@@ -155,7 +156,7 @@ def _sizes(problem: "Problem") -> Tensor:
 
 def residuals(problem: "Problem", rows: Rows, theta: Tensor, numbers: Tensor) -> Tensor:
     """Residuals [q, n] on the graph of theta [p] and, apart, of the unknowns [s]."""
-    term, n = problem.terms[rows.term], len(rows.points)
+    n = len(rows.points)
     points, partner = (
         None if x is None else x.detach().clone().requires_grad_()
         for x in (rows.points, rows.partner)
@@ -167,8 +168,8 @@ def residuals(problem: "Problem", rows: Rows, theta: Tensor, numbers: Tensor) ->
     names = problem.coordinates, problem.outputs, problem.unknowns
     there = None if partner is None else Jet(lambda c: nested(c)[n:], *names)
     u = Jet(lambda c: nested(c)[:n], *names, there)
-    found = term.residual(u, Row(points, rows.target, problem.coordinates, partner))
-    return torch.stack([found] if isinstance(found, Tensor) else [*found])
+    row = Row(points, rows.target, problem.coordinates, partner)
+    return evaluated(problem, rows.term, u, row)
 
 
 def _near(problem: "Problem", noise: float) -> Tensor:

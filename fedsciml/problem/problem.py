@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from fedsciml.collocation import Partition, explicit
 from fedsciml.network import Jet, Nested, Network, PointFunction
 from fedsciml.network.base import completed
-from fedsciml.problem import checks, numbers
+from fedsciml.problem import checks, numbers, parts, trial
 from fedsciml.problem.checks import joined
 from fedsciml.problem.outline import Outlined
 from fedsciml.problem.outward import SiteError
@@ -56,7 +56,7 @@ class Problem(Outlined):
     name: str
     network: Network
     terms: Sequence[Term]
-    partition: Partition
+    partition: Partition = None  # type: ignore[assignment]  # refused, in words
     coordinates: Sequence[str] = ("x",)
     outputs: Sequence[str] = ("u",)
     exact: PointFunction | None = None
@@ -69,12 +69,16 @@ class Problem(Outlined):
     _targets: tuple[Tensor | None, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        parts.check(self, Term)
         for name in ("terms", "coordinates", "outputs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.terms:
             raise ValueError(f"Problem '{self.name}' has no terms; give at least one.")
+        for term in self.terms:
+            parts.term(f"problem '{self.name}'", term, Term)
         object.__setattr__(self, "network", completed(self.network))
         checks.names(self)
+        parts.domain(self)
         terms = tuple(checks.term(self, term) for term in self.terms)
         object.__setattr__(self, "terms", terms)
         targets = tuple(t.target_at(joined(t.points)) for t in terms)
@@ -90,7 +94,9 @@ class Problem(Outlined):
             points = checks.points(self, self.test_points, "test_points")
             object.__setattr__(self, "test_points", points)
             if self.reference is None and self.exact is not None:
-                object.__setattr__(self, "reference", self.exact(points))
+                what = f"The exact solution of problem '{self.name}'"
+                values = parts.called(self.exact, points, what)
+                object.__setattr__(self, "reference", values)
             if self.reference is not None:
                 c = len(self.outputs)
                 values = checks.matrix(self.reference, len(points), c, "reference")
@@ -102,6 +108,7 @@ class Problem(Outlined):
                 f"client {empty[0]} of {self.clients} without any point. Use fewer "
                 "clients, more points, or other edges."
             )
+        trial.check(self)
 
     @property
     def clients(self) -> int:
@@ -281,10 +288,11 @@ class Problem(Outlined):
         by torch.autograd.
         """
         theta, unknowns = theta.detach(), self.unknowns
-        x = torch.as_tensor(points).to(theta).detach().clone().requires_grad_()
-        found = self.network.numbers(theta).expand(len(x), -1)
+        found = checks.shaped(self, points, "result.solution(points)")
+        x = found.to(theta).clone().requires_grad_()
+        numbers = self.network.numbers(theta).expand(len(x), -1)
         with torch.enable_grad():
-            nested = Nested(torch.cat([self.network(theta, x), found], 1), x)
+            nested = Nested(torch.cat([self.network(theta, x), numbers], 1), x)
         return Jet(
             lambda channel: nested(channel).detach(),
             self.coordinates,

@@ -1,18 +1,22 @@
 """The terms of a loss, and what a residual function sees of their rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from fedsciml.network import Jet, PointFunction
+from fedsciml.network.stand_in import Misread, StandIn, Unknown, of_a_tensor
 from fedsciml.problem.checks import finite, joined
 from fedsciml.problem.outline import Outlined
+from fedsciml.problem.parts import called
+from fedsciml.registry import suggestion
 
 
-class Row:
+class Row(StandIn):
     """The n rows of a term, as its residual function sees them.
 
     Each coordinate is an attribute of shape [n]: ``row.x``, ``row.t``.
@@ -38,7 +42,7 @@ class Row:
     def target(self) -> Tensor:
         """Known values at the points, shape [n], or [n, q] for several each."""
         if self._target is None:
-            raise ValueError(
+            raise Misread(
                 "A residual reads row.target, but its Term has none; give "
                 "Term(..., target=...): a number, one value per point, or a function "
                 "of the points."
@@ -48,7 +52,25 @@ class Row:
     def __getattr__(self, name: str) -> Tensor:
         if name in self.__dict__.get("_coordinates", ()):
             return self.points[:, self._coordinates.index(name)]
-        raise AttributeError(f"Rows have points, target and coordinates, no '{name}'")
+        if name.startswith("_"):
+            raise AttributeError(name)
+        known = ["points", "target", "partner", *self._coordinates]
+        usual = (
+            f"A row has the coordinates {', '.join(self._coordinates)}, points, target "
+            f"and partner, no '{name}'.{suggestion(name, known)}"
+        )
+        raise Unknown(self.told(f"{{}}.{name}") if of_a_tensor(name) else usual)
+
+    def told(self, form: str) -> str:
+        """What to write instead of what the form shows, with ``{}`` for the rows."""
+        first = f"row.{self._coordinates[0]}"
+        return (
+            f"{form.format('row')} takes row for a tensor, but it stands for "
+            f"coordinates and targets. Did you mean {form.format(first)}? Tensors of "
+            f"shape [n] are {', '.join(f'row.{name}' for name in self._coordinates)} "
+            "and row.target; row.points is [n, d]. A residual is a function (u, row): "
+            "first the solution, then the rows."
+        )
 
 
 Residual = Callable[[Jet, Row], "Tensor | Sequence[Tensor]"]
@@ -138,7 +160,13 @@ class Term(Outlined):
         """
         target = self.target
         if callable(target) and not isinstance(target, Tensor):
-            target = target(points)
+            target = called(target, points, f"The target of term '{self.name}'")
+        if isinstance(target, (str, Path, Mapping)):
+            raise ValueError(
+                f"The target of term '{self.name}' is {target!r}; give a number, one "
+                "value per point, or a function of the points, target=lambda x: "
+                "torch.sin(x[:, 0]). Measured values are read by load_points."
+            )
         if isinstance(target, (int, float)):
             target = torch.full_like(points[:, 0], target)
         if target is None:

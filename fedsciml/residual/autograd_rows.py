@@ -18,7 +18,6 @@ class AutogradBlock:
 
     def __init__(self, problem: Problem, rows: Rows) -> None:
         self._problem, self.rows = problem, rows
-        self._term = problem.terms[rows.term]
 
     def evaluate(self, theta: Tensor) -> Tensor:
         """Weighted residuals [q, n] at one theta [p], or at n of them, one a point."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fedsciml.network.jet import Jet, Nested
 from fedsciml.problem import Problem, Row, Rows
+from fedsciml.problem.evaluation import evaluated
 from fedsciml.residual.taylor import Read
 
 CHUNK = 1024
@@ -25,7 +26,6 @@ def by_autograd(
         values: Maps points, and partners below them, to the values of the solution and
             the unknown numbers there, on the autograd graph of the points.
     """
-    term = problem.terms[rows.term]
     points, partner = (
         None if x is None else x.detach().clone().requires_grad_()
         for x in (rows.points, rows.partner)
@@ -34,7 +34,7 @@ def by_autograd(
     x = with_partners(points, partner)
     u = jet(problem, Nested(values(x), x), len(points), partner)
     row = Row(points, rows.target, problem.coordinates, partner)
-    return stacked(term.residual(u, row), len(points), term.name)
+    return evaluated(problem, rows.term, u, row)
 
 
 def with_partners(points: Tensor, partner: Tensor | None) -> Tensor:
@@ -48,25 +48,6 @@ def jet(problem: Problem, read: Read, n: int, partner: Tensor | None) -> Jet:
     if partner is None:
         return Jet(read, *names)
     return Jet(lambda c: read(c)[:n], *names, Jet(lambda c: read(c)[n:], *names))
-
-
-def stacked(parts: object, n: int, term: str) -> Tensor:
-    """What a residual function returned for n points, as one tensor [q, n].
-
-    Raises:
-        ValueError: If it is not one tensor [n] or several.
-    """
-    if isinstance(parts, Tensor):
-        parts = [parts]
-    listed: list[Tensor] = list(parts) if isinstance(parts, (tuple, list)) else []
-    shapes = [list(p.shape) if isinstance(p, Tensor) else type(p) for p in listed]
-    if not shapes or any(shape != [n] for shape in shapes):
-        raise ValueError(
-            f"The residual of term '{term}' must return one tensor [n], or a tuple of "
-            f"such tensors, one entry per point; for n = {n} points it returned "
-            f"{shapes}. Use u.value, u.x, row.x, row.target."
-        )
-    return torch.stack(listed)
 
 
 def empty(rows: int, columns: int, like: Tensor) -> Tensor:

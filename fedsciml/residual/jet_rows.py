@@ -16,14 +16,8 @@ from fedsciml.network import Tape
 from fedsciml.network.jet import Channel, layout
 from fedsciml.network.parallel import ParallelTape
 from fedsciml.problem import Problem, Row, Rows
-from fedsciml.residual.block import (
-    CHUNK,
-    by_autograd,
-    empty,
-    jet,
-    stacked,
-    with_partners,
-)
+from fedsciml.problem.evaluation import evaluated
+from fedsciml.residual.block import CHUNK, by_autograd, empty, jet, with_partners
 from fedsciml.residual.taylor import Read, field, needed
 
 
@@ -45,7 +39,6 @@ class JetBlock:
             )
         self._network = network
         self._problem, self.rows = problem, rows
-        self._term = problem.terms[rows.term]
         self._row = Row(rows.points, rows.target, problem.coordinates, rows.partner)
         x = with_partners(rows.points, rows.partner)
         self.layout = layout(self._channels(x))
@@ -60,8 +53,7 @@ class JetBlock:
     def _evaluate(self, read: Read) -> Tensor:
         """Residuals [q, n] without their weight, from the channels of u."""
         u = jet(self._problem, read, len(self.rows.points), self.rows.partner)
-        parts = self._term.residual(u, self._row)
-        return stacked(parts, len(self.rows.points), self._term.name)
+        return evaluated(self._problem, self.rows.term, u, self._row)
 
     def _residuals(self, jets: Tensor) -> Tensor:
         return self._evaluate(lambda channel: jets[self._number[channel]])

@@ -1,6 +1,7 @@
 """The pages that the build writes into ``generated/``: API reference and figures."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -56,23 +57,24 @@ LISTED = {
 }
 
 
-def pages() -> dict[str, str]:
-    """Every page in reStructuredText, by its path in ``generated/``."""
-    found = {"figures": figures(), "api/index": index()}
+def pages() -> dict[str, Callable[[], str]]:
+    """What makes each page in reStructuredText, by its path in ``generated/``."""
+    found = {"figures": figures, "api/index": index}
     for module in modules():
-        found[f"api/{module}"] = module_page(module)
+        found[f"api/{module}"] = partial(module_page, module)
     for name in names():
-        found[f"api/{name.page}"] = name_page(name)
+        found[f"api/{name.page}"] = partial(name_page, name)
     for package, listed in LISTED.items():
-        found[f"api/{package}/index"] = list_page(package, listed)
+        found[f"api/{package}/index"] = partial(list_page, package, listed)
         for entry in listed.names():
-            found[f"api/{package}/{entry}"] = entry_page(package, entry, listed)
+            page = partial(entry_page, package, entry, listed)
+            found[f"api/{package}/{entry}"] = page
     return found
 
 
 def write(out: Path) -> None:
     """Write the pages that have changed, and remove what is no page any more."""
-    written = {(out / f"{path}.rst"): content for path, content in pages().items()}
+    written = {(out / f"{path}.rst"): make() for path, make in pages().items()}
     for old in {*out.glob("api/**/*.rst")} - set(written):
         old.unlink()
     for path, content in written.items():
@@ -150,10 +152,8 @@ def list_page(package: str, listed: Listed) -> str:
     """All entries, a line each."""
     summary = import_module(f"fedsciml.{package}").summary
     rows = [(f":doc:`{n} <{n}>`", escaped(summary(n))) for n in listed.names()]
-    return "\n".join(
-        [*_title(listed.title), listed.about, "", *_table(rows)]
-        + _toctree(listed.names())
-    )
+    body = [*_title(listed.title), listed.about, "", *_table(rows)]
+    return "\n".join([*body, *_toctree(listed.names())])
 
 
 def entry_page(package: str, entry: str, listed: Listed) -> str:

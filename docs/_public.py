@@ -111,7 +111,8 @@ def _home(module: str, name: str) -> str:
     """The module in which a name is assigned, followed through imports."""
     source = Path(str(import_module(module).__file__)).read_text()
     for node in ast.parse(source).body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            if any((alias.asname or alias.name) == name for alias in node.names):
-                return _home(node.module, name)
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        if any((alias.asname or alias.name) == name for alias in node.names):
+            return _home(node.module, name)
     return module

@@ -15,7 +15,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "scripts")]
 
 import _pages
 from _docstrings import text
-from _references import resolved
+from _references import linked, resolved
 from sphinx.application import Sphinx
 
 import fedsciml
@@ -69,5 +69,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Connect what is written here."""
     app.connect("config-inited", lambda *_: _pages.write(HERE / "generated"))
     app.connect("autodoc-process-docstring", _docstring, priority=100)
+    app.connect("source-read", linked)
     app.connect("missing-reference", resolved)
     return {"parallel_read_safe": True}

@@ -2,8 +2,8 @@
 ===================
 
 Two parties share an equation and one network, but not their points. This tutorial
-trains them together, looks at the result, and compares it with two other ways: averaging
-the weights (FedAvg), and pooling all points in one place.
+trains them together, looks at the result, and compares it with two other ways:
+averaging the weights (FedAvg), and pooling all points in one place.
 """
 
 # %%
@@ -11,9 +11,9 @@ the weights (FedAvg), and pooling all points in one place.
 # ---------
 #
 # The equation is Allen-Cahn's, -u'' + u\ :sup:`3` - u = f on (0, 1), with u = 0 at both
-# ends. It is one of the problems that come with the package: ``fedsciml problems`` lists
-# them all. A *client* is a party with points of its own. Here client 0 has the left half
-# of the interval and client 1 the right half.
+# ends. It is one of the problems that come with the package: ``fedsciml problems``
+# lists them all. A *client* is a party with points of its own. Here client 0 has the
+# left half of the interval and client 1 the right half.
 
 from fedsciml import methods, plot, problems, run
 
@@ -26,8 +26,9 @@ for shard in problem.shards():
 # --------
 #
 # A *method* says what the clients send and what the server makes of it. FIPA is the
-# method of this package: each client sends a small least-squares problem, and the server
-# solves their sum. A *round* is one such exchange. The points stay where they are.
+# method of this package: each client sends a small least-squares problem, and the
+# server solves their sum. A *round* is one such exchange. The points stay where they
+# are.
 
 result = run(problem, methods.load("fipa"), rounds=30, seed=0)
 print(result)

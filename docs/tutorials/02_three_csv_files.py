@@ -47,8 +47,8 @@ print((folder / "site0.csv").read_text()[:66])
 # ------------
 #
 # ``load_points`` takes a file per client, the columns that are coordinates, and those
-# that are measured. Semicolons, decimal commas and words for missing values can be told;
-# a cell that is no number is named with its file, row and column.
+# that are measured. Semicolons, decimal commas and words for missing values can be
+# told; a cell that is no number is named with its file, row and column.
 
 from fedsciml import load_points
 

@@ -1,8 +1,8 @@
 """My own PDE
 ==========
 
-Viscous Burgers, u_t + u u_x = nu u_xx on x in (-1, 1), t in (0, 1), from the equation to
-a checked solution: residuals, points, boundary and initial values, three clients of
+Viscous Burgers, u_t + u u_x = nu u_xx on x in (-1, 1), t in (0, 1), from the equation
+to a checked solution: residuals, points, boundary and initial values, three clients of
 unequal size, and a reference that was computed in another way.
 """
 
@@ -60,9 +60,9 @@ def at_start(points):
 # The problem
 # -----------
 #
-# A term is a residual at some points, with a weight; the loss is half the sum of
-# weight times mean square. The network is made for coordinates and values of about 1.
-# The partition says who owns which points: three strips of unequal width.
+# A term is a residual at some points, with a weight; the loss is half the sum of weight
+# times mean square. The network is made for coordinates and values of about 1. The
+# partition says who owns which points: three strips of unequal width.
 
 problem = Problem(
     name="burgers",
@@ -105,8 +105,8 @@ plot.save(plot.solution(problem, result.theta), "burgers.png")
 # ------------
 #
 # A small loss is not a small error. The Cole-Hopf formula gives the solution as a ratio
-# of two integrals over z, which Gauss-Hermite quadrature computes to many digits, without
-# any network::
+# of two integrals over z, which Gauss-Hermite quadrature computes to many digits,
+# without any network::
 #
 #     u = -∫ sin(pi y) f(y) exp(-z²) dz  /  ∫ f(y) exp(-z²) dz
 #
@@ -137,5 +137,6 @@ print(f"loss {result.loss:.1e}, at fresh points {result.held_out:.1e}")
 assert result.held_out < 1e-3
 
 # %%
-# More points and a wider network bring more digits. :doc:`../../equations` has what else
-# a problem can have: unknown numbers, periodic conditions, hard constraints, units.
+# More points and a wider network bring more digits. :doc:`../../equations` has what
+# else a problem can have: unknown numbers, periodic conditions, hard constraints,
+# units.

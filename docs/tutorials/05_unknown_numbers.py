@@ -67,8 +67,8 @@ print(result.unknowns())
 # How sure?
 # ---------
 #
-# Only the measurements err; the equation holds. From the Jacobian at the end follows how
-# an error of the measurements moves nu.
+# Only the measurements err; the equation holds. From the Jacobian at the end follows
+# how an error of the measurements moves nu.
 
 known = laplace(result.problem, result.theta, data="sensors")
 nu, deviation = known.mean["nu"], known.deviation["nu"]

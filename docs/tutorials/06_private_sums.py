@@ -1,20 +1,21 @@
-"""Private sums across three sites
+"""
+Private sums across three sites
 ===============================
 
 From what a site sends by default, the server could work out the site's points. With
 *secure sums* the sites mask their numbers, and the masks cancel in the sum over all
 sites: the server learns the sum, and a message by itself is as random as dice. This
-tutorial trains both ways, compares the results, and looks at a message.
+tutorial trains both ways, compares the results, and looks at the messages.
 """
 
 # %%
 # Three sites
 # -----------
 #
-# Three sites have measured sin(2 pi x), each on a third of (0, 1). ``secure=True`` puts a
-# method into the wrapper that masks. It needs the extra ``secure``:
-# ``pip install 'fedsciml[secure]'``. The other run sends the same sums in the open. A
-# backend is the way to the clients; this one also keeps what client 0 sends.
+# Three sites have measured sin(2 pi x), each on a third of (0, 1). ``secure=True`` puts
+# a method into the wrapper that masks. It needs the extra ``secure``: ``pip install
+# 'fedsciml[secure]'``. The other run sends the same sums in the open. A backend is the
+# way to the clients; this one also keeps what client 0 sends.
 
 from fedsciml import InProcess, problems, run, wrappers
 
@@ -50,9 +51,7 @@ results = {
 }
 for name, result in results.items():
     last = result.history[-1]
-    print(
-        f"{name:6} relative L2 error {last.relative_l2:.1e}, {last.sent / 1e6:.1f} MB"
-    )
+    print(f"{name:6} error {last.relative_l2:.1e}, {last.sent / 1e6:.1f} MB sent")
     assert last.relative_l2 < 1e-10
 
 # %%
@@ -62,9 +61,9 @@ for name, result in results.items():
 # The messages
 # ------------
 #
-# What client 0 sent in all rounds. In the open these are gramians, from which points can
-# be read. Under masks they are words of 64 bits, and every value is as frequent as any
-# other.
+# What client 0 sent in all rounds. In the open these are gramians, from which points
+# can be read. Under masks they are words of 64 bits, and every value is as frequent as
+# any other.
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -112,5 +111,5 @@ else:
     raise AssertionError("a sum over two sites")
 
 # %%
-# :doc:`../../privacy` says who learns what in each mode, what has to be assumed, and how
-# to choose.
+# :doc:`../../privacy` says who learns what in each mode, what has to be assumed, and
+# how to choose.

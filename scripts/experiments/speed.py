@@ -302,6 +302,6 @@ EXPERIMENT = Experiment(
     [("cpu", False)],
     measure,
     tables,
-    page="README.md",
+    page="docs/results.md",
     check=check,
 )

@@ -6,7 +6,7 @@ the others. Finished runs are kept also when their options would now be others. 
 with options take those that experiment `tuning` found.
 
 A problem is NAME or NAME:KEY=VALUE,... with arguments of ``make``. The tables are those
-of README, docs/benchmark.md, docs/problems.md and figures/tables.
+of README, docs/results.md, docs/benchmark.md, docs/problems.md and figures/tables.
 """
 
 import json
@@ -183,7 +183,8 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
         *(_suite_tables.detail(runs, name, names) for name in runs.problems),
     ]
     return [
-        replace(first, page="README.md", tex=True),
+        replace(first, page="docs/results.md", tex=True),
+        _suite_tables.short(first),
         *(replace(table, page="docs/benchmark.md", tex=True) for table in found),
     ]
 

@@ -1,4 +1,4 @@
-"""Recorded runs, as they are read for people: finished or not, without their problem."""
+"""Recorded runs as they are read for people: finished or not, without problem."""
 
 import json
 import math

@@ -43,9 +43,8 @@ def _facts(run: Recorded) -> dict[str, str]:
         "clients": str(made["clients"]),
         "parameters": f"{made['parameters']}, {made['dtype']}, on {made['device']}",
         "seed": str(made["seed"]),
+        "messages": str(made["backend"]),
     }
-    if made.get("backend", "") != "inprocess":
-        facts["backend"] = str(made.get("backend"))
     if not run.history:
         return facts
     last = run.history[-1]

@@ -80,8 +80,8 @@ def _compared(runs: Sequence[Recorded], quantity: str) -> str:
         there = run.history[next(k for k, v in enumerate(values) if v <= level)]
         row = [str(run.directory), run.method, str(there.round), size(there.sent)]
         rows.append([*row, f"{there.seconds:.2f}"])
-    what = f"Until the {NAMES[quantity]} is at most {level:.0e}, which all reach:"
-    return f"{text}{what}\n\n{table(heads, rows)}"
+    text += f"Until the {NAMES[quantity]} is at most {level:.0e}, which all reach:"
+    return f"{text}\n\n{table(heads, rows)}"
 
 
 def _rounded_up(value: float) -> float:

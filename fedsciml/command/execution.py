@@ -150,7 +150,7 @@ def _draw(result: Result, todo: Order, out: Path, caller: Caller) -> None:
         with redirect_stdout(sys.stderr):
             from fedsciml import plot  # matplotlib takes a while
 
-            plot.pictures(result, out, {todo.method: result.history})
+            plot.pictures(result, out, {Path(todo.method).stem: result.history})
     except Exception as error:
         print(
             f"{caller.name}: warning: the run is complete but its pictures are not: "

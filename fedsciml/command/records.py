@@ -1,4 +1,4 @@
-"""Recorded runs as they are read for people: finished or not, without problem."""
+"""Recorded runs, finished or not, read without their problem."""
 
 import json
 import math

@@ -43,7 +43,7 @@ def _facts(run: Recorded) -> dict[str, str]:
         "clients": str(made["clients"]),
         "parameters": f"{made['parameters']}, {made['dtype']}, on {made['device']}",
         "seed": str(made["seed"]),
-        "backend": str(made.get("backend")),
+        "messages": str(made["backend"]),
     }
     if not run.history:
         return facts

@@ -32,7 +32,7 @@ FLOORS = (
 )
 """The house from the ground up; a floor imports from those below it alone."""
 
-ROOT_MODULES = {"__init__", "callbacks", "extras", "registry", "saved", "training"}
+ROOT_MODULES = {"__init__", "extras", "registry", "saved", "training"}
 
 
 def name(path: Path) -> str:

@@ -1,0 +1,135 @@
+"""Callbacks that end a run, or look at it now and then."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf, isnan
+
+from fedsciml.federation.history import Round
+
+QUANTITIES = ("loss", "relative_l2", "mse", "held_out")
+"""Of a round, what can be waited for."""
+
+
+@dataclass(frozen=True)
+class Until:
+    """Ends a run when it is good enough.
+
+    Args:
+        value: At most this.
+        quantity: ``loss``, ``relative_l2``, ``mse``, or ``held_out``, which is known in
+            every tenth round.
+
+    Raises:
+        ValueError: If the value is no positive number or there is no such quantity; in
+            a run, if the error is not known, as there is no reference.
+    """
+
+    value: float
+    quantity: str = "loss"
+
+    def __post_init__(self) -> None:
+        _check(self.quantity)
+        if not 0 < self.value < inf:
+            raise ValueError(
+                f"Until waits for a positive number, such as 1e-8; got {self.value}."
+            )
+
+    @classmethod
+    def read(cls, text: str) -> "Until":
+        """From a word: ``1e-8`` of the loss, or ``relative_l2=1e-8``.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        quantity, equals, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError as error:
+            raise ValueError(
+                f"'{text}' is not VALUE or QUANTITY=VALUE, such as 1e-8 or "
+                "relative_l2=1e-8"
+            ) from error
+        return cls(number, quantity) if equals else cls(number)
+
+    def __str__(self) -> str:
+        return f"{self.quantity} <= {self.value:g}"
+
+    def __call__(self, history: Sequence[Round]) -> bool:
+        """Whether the last round is good enough."""
+        found = getattr(history[-1], self.quantity)
+        if found is not None and isnan(found):
+            raise ValueError(
+                f"The {self.quantity} is not known, as the problem has no reference: "
+                "give it exact= or test_points= and reference=, or wait for the loss."
+            )
+        return found is not None and bool(found <= self.value)
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Ends a run that hardly gets any better.
+
+    Args:
+        rounds: If the lowest value of so many rounds
+        factor: is not below this factor of the lowest one before.
+        quantity: As of ``Until``; of ``held_out`` rounds count in which it is known.
+
+    Raises:
+        ValueError: If a number is out of range, or there is no such quantity.
+    """
+
+    rounds: int = 20
+    factor: float = 0.99
+    quantity: str = "loss"
+
+    def __post_init__(self) -> None:
+        _check(self.quantity)
+        if self.rounds < 1 or not 0 < self.factor <= 1:
+            raise ValueError(
+                "Plateau needs at least 1 round and a factor in (0, 1], got "
+                f"{self.rounds} and {self.factor}."
+            )
+
+    def __str__(self) -> str:
+        return f"{self.quantity} not below {self.factor:g} times that of before"
+
+    def __call__(self, history: Sequence[Round]) -> bool:
+        """Whether the last rounds got no better."""
+        told = [getattr(line, self.quantity) for line in history]
+        known = [value for value in told if value is not None]
+        before, last = known[: -self.rounds], known[-self.rounds :]
+        return bool(before) and not min(last) < self.factor * min(before)
+
+
+@dataclass(frozen=True)
+class Every:
+    """Calls a function of the history every so many rounds.
+
+    A run that is resumed after such a round calls it for this round again.
+
+    Args:
+        rounds: As 10: after the rounds 10, 20, ...
+        function: What is called; the run ends where it returns true.
+
+    Raises:
+        ValueError: If ``rounds`` is below 1.
+    """
+
+    rounds: int
+    function: Callable[[list[Round]], object]
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"Every needs at least 1 round, got {self.rounds}.")
+
+    def __call__(self, history: list[Round]) -> object:
+        """What the function returns, where it is called."""
+        return len(history) % self.rounds == 0 and self.function(history)
+
+
+def _check(quantity: str) -> None:
+    if quantity not in QUANTITIES:
+        raise ValueError(
+            f"A round has no '{quantity}' to wait for; choose one of "
+            f"{', '.join(QUANTITIES)}."
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import CASES, draw, theta
+from cases import CASES, draw, small, theta
 from pages import Page
 
 import fedsciml
@@ -28,6 +28,7 @@ from fedsciml import (
 )
 from fedsciml.analysis.laplace import laplace
 from fedsciml.collocation import strips
+from fedsciml.command import main
 from fedsciml.federation import Result, Round
 from fedsciml.report import Story, panels
 from fedsciml.report.markup import Html, tag
@@ -427,3 +428,21 @@ def test_quantities_are_told_in_words() -> None:
     for words, value, expected in quantities:
         assert words(value) == expected
     assert (count(1, "client"), count(2, "client")) == ("1 client", "2 clients")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_command_writes_the_report_of_any_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = small("allen_cahn", clients=2)
+    federation.run(problem, methods.load("fipa"), 2, out=tmp_path / "good")
+    with pytest.raises(FloatingPointError):
+        method = methods.load("fedavg", learning_rate=1e200)
+        federation.run(problem, method, 2, out=tmp_path / "bad")
+    for name, parts in {"good": {"solution"}, "bad": {"setup"}}.items():
+        path = tmp_path / name / "report.html"
+        assert main(["report", str(path.parent)]) == 0
+        assert capsys.readouterr().out == f"{path}\n"
+        assert parts <= set(sections(checked(path.read_text())))
+    assert main(["report", str(tmp_path)]) == 2
+    assert "no run.json" in capsys.readouterr().err

@@ -17,15 +17,14 @@ def panel(story: Story) -> Panel:
 
 def _sentence(story: Story) -> str:
     done, asked = len(story.history), story.configuration.get("rounds")
-    if story.result is None:
-        why = f" It ended with {story.failure}" if story.failure else ""
-        return f"The run is not finished: {done} of {asked} rounds are recorded.{why}"
-    outcome = story.result.outcome.sentence
-    warned = len(story.warnings)
-    told = f"There is reason for care: {count(warned, 'warning')}." if warned else ""
-    return " ".join(filter(None, (outcome, told))) or (
-        f"The run came to its end after {count(done, 'round')}, without a warning."
-    )
+    told = [f"The run is not finished: {done} of {asked} rounds are recorded."]
+    if story.result is not None:
+        told = [story.result.outcome.sentence]
+    if story.failure:
+        told.append(f"It ended with {story.failure}")
+    if warned := len(story.warnings):
+        told.append(f"There is reason for care: {count(warned, 'warning')}.")
+    return " ".join(told)
 
 
 def _figures(story: Story) -> Html:

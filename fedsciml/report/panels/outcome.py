@@ -43,7 +43,6 @@ def _figures(story: Story) -> Html:
     if result is not None:
         numbers = list(result.unknowns().items())[:MOST]
         found += [(name, number(value, 6), "found") for name, value in numbers]
-    found.append(("Rounds", f"{len(story.history):,}", _of(story)))
     if story.pooled:
         found.append(("Sent", "nothing", "the method is centralised"))
     else:
@@ -57,8 +56,3 @@ def _figures(story: Story) -> Html:
 
 def _value(value: str, more: str) -> str:
     return tag("span", value, class_="value") + tag("span", more, class_="more")
-
-
-def _of(story: Story) -> str:
-    asked = int(story.configuration.get("rounds", 0))
-    return "as asked for" if len(story.history) == asked else f"of {asked:,}"

@@ -336,6 +336,7 @@ def test_secure_sums_are_told(finished: Result) -> None:
     assert "sums over the 3 clients" in found["secure"]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", ["hard", "scalar"])
 def test_rows_that_are_elsewhere_are_not_needed(name: str, finished: Result) -> None:
     whole = CASES[name]()
@@ -434,7 +435,7 @@ def test_quantities_are_told_in_words() -> None:
 def test_the_command_writes_the_report_of_any_record(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    problem = small("allen_cahn", clients=2)
+    problem = small("allen_cahn", clients=2, width=6)
     federation.run(problem, methods.load("fipa"), 2, out=tmp_path / "good")
     wild = methods.load("fedavg", learning_rate=1e200)
     with pytest.raises(FloatingPointError):

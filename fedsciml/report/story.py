@@ -101,8 +101,9 @@ def of_result(result: Result) -> Story:
             "The run was not recorded, so there is no place for its report; give "
             "run(..., out=DIRECTORY)."
         )
-    configuration = _configuration(result.out)
-    return Story(result.out, configuration, result.history, result.problem, result)
+    out, problem = result.out, result.problem
+    told = _configuration(out), result.history, problem, result, _failure(out)
+    return Story(out, *told)
 
 
 def of_record(directory: Path, problem: Problem | None = None) -> Story:
@@ -116,14 +117,19 @@ def of_record(directory: Path, problem: Problem | None = None) -> Story:
         ValueError: If there is no run, or its record is damaged.
     """
     history = RunDirectory.resume(directory).history()
-    configuration, path = _configuration(directory), directory / "failure.json"
-    failure = ""
-    if path.exists():
-        found = json.loads(path.read_text())
-        failure = f"{found['error']}: {found['message']}"
-    return Story(directory, configuration, history, problem, failure=failure)
+    told = _configuration(directory), history, problem, None, _failure(directory)
+    return Story(directory, *told)
 
 
 def _configuration(directory: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((directory / "run.json").read_text())
     return found
+
+
+def _failure(directory: Path) -> str:
+    """Why the run ended before its last round; empty if nothing says so."""
+    path = directory / "failure.json"
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())
+    return f"{found['error']}: {found['message']}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import CASES, draw, theta
+from cases import CASES, draw, small, theta
 from pages import Page
 
 import fedsciml
@@ -28,6 +28,7 @@ from fedsciml import (
 )
 from fedsciml.analysis.laplace import laplace
 from fedsciml.collocation import strips
+from fedsciml.command import main
 from fedsciml.federation import Result, Round
 from fedsciml.report import Story, panels
 from fedsciml.report.markup import Html, tag
@@ -335,6 +336,7 @@ def test_secure_sums_are_told(finished: Result) -> None:
     assert "sums over the 3 clients" in found["secure"]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", ["hard", "scalar"])
 def test_rows_that_are_elsewhere_are_not_needed(name: str, finished: Result) -> None:
     whole = CASES[name]()
@@ -427,3 +429,21 @@ def test_quantities_are_told_in_words() -> None:
     for words, value, expected in quantities:
         assert words(value) == expected
     assert (count(1, "client"), count(2, "client")) == ("1 client", "2 clients")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_command_writes_the_report_of_any_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = small("allen_cahn", clients=2, width=6)
+    federation.run(problem, methods.load("fipa"), 2, out=tmp_path / "good")
+    wild = methods.load("fedavg", learning_rate=1e200)
+    with pytest.raises(FloatingPointError):
+        federation.run(problem, wild, 2, out=tmp_path / "bad")
+    for name, parts in {"good": {"solution"}, "bad": {"setup"}}.items():
+        path = tmp_path / name / "report.html"
+        assert main(["report", str(path.parent)]) == 0
+        assert capsys.readouterr().out == f"{path}\n"
+        assert parts <= set(sections(checked(path.read_text())))
+    assert main(["report", str(tmp_path)]) == 2
+    assert "no run.json" in capsys.readouterr().err

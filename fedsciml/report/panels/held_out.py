@@ -13,14 +13,16 @@ def panel(story: Story) -> Panel | None:
     last = result.held_out if result else None
     if not lines and last is None:
         return None
-    rounds = [float(line.round) for line in lines]
+    points = [(float(line.round), line.held_out) for line in lines]
+    if last is not None and (not lines or lines[-1].round < len(story.history)):
+        points.append((float(len(story.history)), last))
     series = {
         "loss": (story.column("round"), story.column("loss")),
-        "at other points": (rounds, [line.held_out or 0.0 for line in lines]),
+        "at other points": ([k for k, _ in points], [v or 0.0 for _, v in points]),
     }
     told = (
         "A network can fit its points and not the equation between them. The loss at "
-        "points that are not trained on"
+        "points that are not trained on, of the terms that have such points,"
     )
     if last is not None and result is not None:
         told += (

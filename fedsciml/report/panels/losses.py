@@ -8,6 +8,9 @@ from fedsciml.report.panels._series import drawn, of_each
 from fedsciml.report.story import Panel, Story
 from fedsciml.report.words import number
 
+FEWEST = 2
+"""Rounds that are no curve yet."""
+
 
 def panel(story: Story) -> Panel | None:
     """Whose and which loss is left."""
@@ -21,8 +24,14 @@ def panel(story: Story) -> Panel | None:
     if last:
         worst = max(last, key=lambda name: last[name])
         share = last[worst] / (sum(last.values()) or 1.0)
-        told.append(f"In the end {share:.0%} of the loss are of the term '{worst}'.")
-        by_term = drawn(terms, "Loss by term, against rounds")
+        told.append(f"In the end {share:.1%} of the loss is in the term '{worst}'.")
+        end = float(len(story.history))
+        for name, (x, y) in terms.items():
+            if name in last and x[-1] < end:
+                x.append(end)
+                y.append(last[name])
+        enough = any(len(x) > FEWEST for x, _ in terms.values())
+        by_term = drawn(terms if enough else {}, "Loss by term, against rounds")
         parts.append(beside(by_term, _terms(last, story.problem), len(last)))
     if clients:
         of = {name: y[-1] for name, (_, y) in clients.items()}

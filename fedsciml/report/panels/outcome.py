@@ -17,15 +17,14 @@ def panel(story: Story) -> Panel:
 
 def _sentence(story: Story) -> str:
     done, asked = len(story.history), story.configuration.get("rounds")
-    if story.result is None:
-        why = f" It ended with {story.failure}" if story.failure else ""
-        return f"The run is not finished: {done} of {asked} rounds are recorded.{why}"
-    outcome = story.result.outcome.sentence
-    warned = len(story.warnings)
-    told = f"There is reason for care: {count(warned, 'warning')}." if warned else ""
-    return " ".join(filter(None, (outcome, told))) or (
-        f"The run came to its end after {count(done, 'round')}, without a warning."
-    )
+    told = [f"The run is not finished: {done} of {asked} rounds are recorded."]
+    if story.result is not None:
+        told = [story.result.outcome.sentence]
+    if story.failure:
+        told.append(f"It ended with {story.failure}")
+    if warned := len(story.warnings):
+        told.append(f"There is reason for care: {count(warned, 'warning')}.")
+    return " ".join(told)
 
 
 def _figures(story: Story) -> Html:
@@ -44,7 +43,6 @@ def _figures(story: Story) -> Html:
     if result is not None:
         numbers = list(result.unknowns().items())[:MOST]
         found += [(name, number(value, 6), "found") for name, value in numbers]
-    found.append(("Rounds", f"{len(story.history):,}", _of(story)))
     if story.pooled:
         found.append(("Sent", "nothing", "the method is centralised"))
     else:
@@ -58,8 +56,3 @@ def _figures(story: Story) -> Html:
 
 def _value(value: str, more: str) -> str:
     return tag("span", value, class_="value") + tag("span", more, class_="more")
-
-
-def _of(story: Story) -> str:
-    asked = int(story.configuration.get("rounds", 0))
-    return "as asked for" if len(story.history) == asked else f"of {asked:,}"

@@ -1,15 +1,17 @@
 """The unknown numbers, and how surely they are known."""
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 
 from torch import Tensor
 
+from fedsciml import plot
 from fedsciml.analysis.determined import undetermined
 from fedsciml.analysis.laplace import SENSORS, laplace
 from fedsciml.analysis.metrics import measure
 from fedsciml.problem import Problem
-from fedsciml.report.markup import table
+from fedsciml.report.markup import Html, beside, picture, table
 from fedsciml.report.story import Panel, Story
 from fedsciml.report.words import count, listed, number
 
@@ -39,8 +41,39 @@ def panel(story: Story) -> Panel | None:
         ]
         for name, value in found.items()
     ]
-    heads = ["number", "found", "standard deviation", "true value", "relative error"]
-    return Panel("Unknown numbers", told, table("Numbers found", heads, rows), 35)
+    heads = ["number", "found", "deviation", "truth", "error"]
+    held = table("Numbers, standard deviations and relative errors", heads, rows)
+    shown = _drawn(found, deviation, problem.truth)
+    return Panel("Unknown numbers", told, beside(shown, held, len(rows)), 35)
+
+
+def _drawn(
+    found: Mapping[str, float],
+    deviation: Mapping[str, float],
+    truth: Mapping[str, float],
+) -> Html:
+    """Each number with two deviations either side, and the true one, in percent."""
+    curves, legend = [], []
+    for k, (name, value) in enumerate(found.items()):
+        unit, y = abs(value) / 100 or 1.0, float(k)
+        if math.isfinite(s := 2 * deviation.get(name, math.inf) / unit):
+            curves.append(plot.Curve("", [-s, s], [y, y], 0, width=6))
+            legend.append(("found, and two deviations either side", 0, 0))
+        if (true := truth.get(name)) is not None:
+            off = (true - value) / unit
+            curves.append(plot.Curve("", [off], [y], 1, None, 3, size=9))
+            legend.append(("true", 1, 9))
+    if not curves:
+        return Html()
+    names = {float(k): name for k, name in enumerate(found)}
+    view = plot.Panel(
+        *("", "percent of what was found", "", curves, "linear", "linear"),
+        ylim=(len(found) - 0.5, -0.5),
+        yticks=names,
+    )
+    drawing = plot.chart(view, 420, min(100 + 30 * len(found), 560))
+    caption = "How far the truth may be, and is"
+    return picture(drawing, caption, "", list(dict.fromkeys(legend)))
 
 
 def _sure(problem: Problem, theta: Tensor) -> tuple[dict[str, float], str]:
@@ -50,8 +83,8 @@ def _sure(problem: Problem, theta: Tensor) -> tuple[dict[str, float], str]:
         if any(term.name == SENSORS for term in problem.terms):
             known = laplace(problem, theta)
             told = (
-                " Deviations are from the Laplace approximation, for measurements with "
-                f"one of {number(known.sigma)}, as estimated."
+                " Standard deviations are from the Laplace approximation; that of a "
+                f"measurement is {number(known.sigma)}, as estimated."
             )
             return known.deviation, told + _mixed(known.mixed)
     return {}, _mixed(undetermined(problem, theta))

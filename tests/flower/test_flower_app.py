@@ -97,17 +97,13 @@ def test_secure_sums_of_the_app_have_the_theta_of_one_process(
 
 
 def test_the_problem_of_the_guide_ends_with_the_theta_of_one_process(
-    client: ModuleType,
-    defaults: Config,
-    sites: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    client: ModuleType, defaults: Config, sites: Path, tmp_path: Path
 ) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    (tmp_path / "rod.py").write_text(program)
-    monkeypatch.setattr(problems, "__path__", [*problems.__path__, str(tmp_path)])
-    found = trained(client, defaults, tmp_path, problem="rod")
-    problem = problems.load("rod", data=list(map(str, sorted(sites.iterdir()))))
+    path = tmp_path / "rod.py"
+    path.write_text(program)
+    found = trained(client, defaults, tmp_path, problem=str(path))
+    problem = problems.load(str(path), data=list(map(str, sorted(sites.iterdir()))))
     expected = run(problem, methods.load("fipa"), 3).theta
     assert not flower_demo.difference(found, expected)
 

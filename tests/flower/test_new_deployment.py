@@ -103,7 +103,9 @@ def test_the_folder_s_run_is_that_of_one_process(
     server(
         LocalGrid(client.app, nodes, config), Context(1, 1, {}, RecordDict(), config)
     )
-    found = load_file(folder / "server" / "runs" / "1" / "model.safetensors")["theta"]
+    run = folder / "server" / "runs" / "1"
+    assert (run / "report.html").is_file()
+    found = load_file(run / "model.safetensors")["theta"]
     data = tmp_path / "data"
     data.mkdir()
     for m in range(3):

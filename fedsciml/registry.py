@@ -191,6 +191,14 @@ class Registry(Generic[T]):
         """
         return options_of(self._module(name).make)
 
+    def signature(self, name: str) -> inspect.Signature:
+        """All that the entry's ``make`` takes, also what is no option.
+
+        Raises:
+            ValueError: If there is no such entry.
+        """
+        return inspect.signature(self._module(name).make)
+
     def load(self, name: str, **options: object) -> T:
         """The entry of that name.
 

@@ -8,7 +8,7 @@ Modules whose names start with an underscore are machinery.
 from fedsciml.problem import Problem
 from fedsciml.registry import Registry
 
-__all__ = ["about", "load", "names", "options", "parse", "summary"]
+__all__ = ["about", "load", "names", "options", "parse", "signature", "summary"]
 
 _PROBLEMS: Registry[Problem] = Registry("problem", __name__, result=Problem)
 
@@ -23,6 +23,9 @@ summary = _PROBLEMS.summary
 
 options = _PROBLEMS.options
 """The parameters that a problem's ``make`` takes."""
+
+signature = _PROBLEMS.signature
+"""All that a problem's ``make`` takes, also what is no word on a command line."""
 
 load = _PROBLEMS.load
 """The problem of a name, made with ``parameters``: ``load("heat", clients=4)``."""

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from _keys import server_certificate, site_key
+from fedsciml.secure.credentials import server_certificate, site_key
 
 ROOT = Path(__file__).parents[1]
 

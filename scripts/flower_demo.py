@@ -19,15 +19,16 @@ from typing import NoReturn
 import _common  # before torch, see there
 import torch
 from _deployment import Deployment
-from _keys import INSTALL, identity
 from safetensors.torch import load_file
 from torch import Tensor
 
 from fedsciml import problems, run, wrappers
 from fedsciml.command.terminal import new_directory
+from fedsciml.extras import install
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.problem import Problem
 from fedsciml.problems._sensors import write
+from fedsciml.secure.credentials import identity
 
 APP = Path(__file__).parent / "flower_app"
 PROBLEM, SITES = "heat_inverse", 3
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--secure", action="store_true", help="secure sums")
     given = parser.parse_args(arguments)
     if find_spec("flwr") is None:
-        parser.error(f"The demo needs Flower: {INSTALL}.")
+        parser.error(f"The demo needs Flower: {install('flower')}.")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     out = new_directory("flower-demo")

@@ -12,10 +12,22 @@ all sites, which the sites give each other without the server. See docs/deploy.m
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from _keys import DAYS, identity, server_certificate, site_key
+from fedsciml.extras import needed
+
+try:
+    with needed("Keys need", "flower"):
+        from fedsciml.secure.credentials import (
+            DAYS,
+            identity,
+            server_certificate,
+            site_key,
+        )
+except ModuleNotFoundError as error:
+    sys.exit(str(error))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -27,6 +27,7 @@ COMMANDS = {
     "methods": "methods",
     "new problem": "problem",
     "new deployment": "deployment",
+    "new key": "key",
     "verify": "verify",
 }
 """By what is typed, the module of each here, with a function of the same name."""

@@ -138,6 +138,7 @@ def server_app(
     problem_of: ProblemOf,
     method_of: MethodOf,
     *,
+    train: Callable[..., Result] = run,
     done: Callable[[Result], None] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> ServerApp:
@@ -146,15 +147,17 @@ def server_app(
     Args:
         problem_of: Makes the problem.
         method_of: Makes the method.
+        train: ``fedsciml.run``, to have a report in the run directory, too.
         done: Called with the result; by default that is logged.
-        options: For ``fedsciml.run``, such as ``progress``, which replaces the log's
+        options: For ``train``, such as ``progress``, which replaces the log's
             lines.
     """
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        result = _train(grid, context.run_config, problem_of, method_of, options)
+        given = grid, context.run_config, problem_of, method_of
+        result = _train(*given, train, options)
         (done or _finish)(result)
 
     return app
@@ -190,6 +193,7 @@ def _train(
     config: Config,
     problem_of: ProblemOf,
     method_of: MethodOf,
+    train: Callable[..., Result],
     options: Mapping[str, Any],
 ) -> Result:
     _set_threads(config)
@@ -214,7 +218,7 @@ def _train(
     rules = _rules(config)
     rounds = int(config.get("num-server-rounds", 50))
     given = {"progress": partial(_report, rounds), **options}
-    return run(
+    return train(
         problem,
         method,
         rounds,

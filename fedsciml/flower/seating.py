@@ -135,8 +135,8 @@ def _seat(
         raise SiteError(
             f"This run has secure sums, but the site's node config has no "
             f"{' and no '.join(missing)}: identity is the file of its private key, "
-            "identities the list of all sites' public keys. Make a pair with: python "
-            "scripts/flower_keys.py identity FILE; see docs/deploy.md"
+            "identities the list of all sites' public keys. Make a pair with: "
+            "fedsciml new key identity FILE"
         )
     known = identity.listed(Path(str(node["identities"])))
     if len(known) != clients:

@@ -36,7 +36,7 @@ def read(path: Path) -> bytes:
     if not isinstance(key, Ed25519PrivateKey):
         raise SiteError(
             f"{path.name} holds no Ed25519 key without passphrase, in OpenSSH's "
-            "format. Make one with: python scripts/flower_keys.py identity FILE"
+            "format. Make one with: fedsciml new key identity FILE"
         )
     return key.private_bytes_raw()
 

@@ -25,6 +25,7 @@ from faults import Connected, Late
 
 import fedsciml
 from fedsciml import methods, problems
+from fedsciml.command.deployment import TEMPLATES
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
 from fedsciml.federation.participation import Rules
@@ -287,19 +288,15 @@ def test_a_site_whose_key_is_not_known_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
-def test_behind_the_proxy_of_the_guide_sites_work_and_nobody_starts_a_run(
-    tmp_path: Path,
-) -> None:
-    guide = (ROOT / "docs" / "deploy.md").read_text()
-    _, _, rest = guide.partition("<!-- nginx -->")
-    server, _, _ = rest.partition("<!-- end of nginx -->")
+def test_behind_the_proxy_sites_work_and_nobody_starts_a_run(tmp_path: Path) -> None:
+    server = (TEMPLATES / "server" / "nginx.conf").read_text()
     (door,) = free_ports(1)
     with federation(tmp_path) as deployment:
         deployment.door = door
         for here, there in {
             "listen 443": f"listen {HOST}:{door}",
             "127.0.0.1:8000": f"{HOST}:{deployment.port}",
-            "/srv/fedsciml/keys": str(deployment.certificate.parent),
+            "/srv/fedsciml/server/keys": str(deployment.certificate.parent),
         }.items():
             assert here in server
             server = server.replace(here, there)

@@ -88,18 +88,18 @@ def test_private_halves_are_their_owner_s_alone(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("open_umask")
 def test_the_directory_of_keys_is_its_owner_s_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server_certificate(tmp_path / "new" / "server", ["localhost"])
     site_key(tmp_path / "other" / "site")
     for made in ("new/server", "other"):
         assert (tmp_path / made).stat().st_mode & 0o777 == 0o700
     site_key(tmp_path / "other" / "second")
-    assert not capsys.readouterr().err
+    assert not caplog.text
     wide = tmp_path / "wide one"
     wide.mkdir(mode=0o750)
     site_key(wide / "site")
-    said = capsys.readouterr().err
+    said = caplog.text
     assert (
         f"{wide} holds private keys, but others have rights there (mode 0750)" in said
     )
@@ -171,7 +171,7 @@ def test_without_what_comes_with_flower_the_program_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "flower_keys")
-    monkeypatch.delitem(sys.modules, "_keys")
+    monkeypatch.delitem(sys.modules, "fedsciml.secure.credentials")
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(SystemExit, match=r"pip install .*\[flower\]"):
         importlib.import_module("flower_keys")

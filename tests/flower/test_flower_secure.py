@@ -10,7 +10,6 @@ import torch
 
 pytest.importorskip("flwr", reason="comes with fedsciml[flower]")
 
-from _keys import identity
 from cases import draw, given, theta
 from faults import Connected, Faulty, advanced
 from flwr.app import ConfigRecord, Error, Message, RecordDict
@@ -29,6 +28,7 @@ from fedsciml.flower.codec import decode, encode
 from fedsciml.methods import Method, Opening
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
+from fedsciml.secure.credentials import identity
 from fedsciml.wrappers._masked import Open, Part
 
 SITES = 5

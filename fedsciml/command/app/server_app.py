@@ -2,6 +2,7 @@
 
 from client_app import method_of, problem_of
 
+from fedsciml import run
 from fedsciml.flower import server_app
 
-app = server_app(problem_of, method_of)
+app = server_app(problem_of, method_of, train=run)

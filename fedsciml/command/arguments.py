@@ -5,13 +5,15 @@ that a run which is resumed can tell what was given.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from inspect import Parameter as Argument
 from inspect import Signature
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from cyclopts import App, CycloptsError, Group, Parameter, Token
+from cyclopts import App, CycloptsError, Group, Parameter, Token, UnknownOptionError
 
+from fedsciml import problems
 from fedsciml.command.application import application, said
 from fedsciml.registry import Option
 
@@ -67,8 +69,19 @@ def read(words: Sequence[str], arguments: Sequence[Argument]) -> dict[str, Any]:
         )
     except CycloptsError as error:
         flags = [name for a in app.assemble_argument_collection() for name in a.names]
-        raise ValueError(said(error, flags)) from error
+        raise ValueError(_of_problem(words, error) or said(error, flags)) from error
     return dict(bound.arguments)
+
+
+def _of_problem(words: Sequence[str], error: CycloptsError) -> str:
+    """How what the problem takes is given, if it was given as a flag."""
+    if isinstance(error, UnknownOptionError) and error.token.keyword:
+        word = error.token.keyword
+        key = word.lstrip("-").replace("-", "_")
+        with suppress(ValueError):  # the first word names none
+            if key in problems.options(words[0]):
+                return f"{word} is an option of the problem: --set {key}=VALUE."
+    return ""
 
 
 def command_line(

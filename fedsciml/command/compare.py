@@ -72,7 +72,8 @@ def _compared(runs: Sequence[Recorded], quantity: str) -> str:
         row = [str(run.directory), run.method, str(run.configuration["clients"])]
         row += [str(last.round), f"{best:.1e}", size(last.sent), f"{last.seconds:.1f}"]
         rows.append(row)
-    text = f"In all, with the lowest {NAMES[quantity]}:\n\n{table(heads, rows)}\n\n"
+    text = f"Whole runs, each with its lowest {NAMES[quantity]}:"
+    text += f"\n\n{table(heads, rows)}\n\n"
     heads = ["run", "method", "rounds", "sent", "seconds"]
     rows = []
     for run in runs:

@@ -50,11 +50,14 @@ def make(
     """The problem. Arguments become options of the command line, with this help.
 
     Args:
-        clients: Number of sites.
+        clients: Number of sites; with data there are as many as files.
         seed: Of the points.
         points: Where the equation is asked for.
         data: Folder with a CSV file for each site, with the columns x, t and u.
     """
+    measured = None if data is None else load_points(data, ["x", "t"], ["u"])
+    if measured is not None:
+        clients = len(measured.points)  # each site brings a file
     generator = torch.Generator().manual_seed(seed)
     # Where a term holds: a function that draws points there, for sites to share.
     inside = in_box(LOWER, UPPER)
@@ -65,8 +68,7 @@ def make(
         Term("ends", given, ends(60, generator), 0.0, weight=10.0, sample=ends),
         Term("start", given, start(60, generator), solution, weight=10.0, sample=start),
     ]
-    if data is not None:
-        measured = load_points(data, ["x", "t"], ["u"])
+    if measured is not None:
         terms.append(Term("sensors", given, *measured, sample=inside))
     return Problem(
         "NAME",

@@ -137,6 +137,7 @@ def test_every_option_of_a_problem_is_explained(name: str) -> None:
         (["rnu"], "fedsciml: error: there is no command 'rnu'; .* Did you mean 'run'?"),
         (["new", "problm"], "fedsciml new: error: there is no command 'problm'"),
         (["run", *SMALL, "--metod", "fipa"], "run: error: unknown .* mean '--method'?"),
+        (["run", "heat", "--points", "3"], "of the problem: --set points=VALUE."),
         (["run", "--help", "--method", "fip"], "no method 'fip'; .* mean 'fipa'?"),
         (["run"], "Which problem?.* fedsciml resume DIR"),
         (["resume"], "fedsciml resume: error: DIR is missing"),

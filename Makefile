@@ -72,7 +72,7 @@ speed: $(READY)  ## where the time goes, beside other ways to get a Jacobian
 	@$(BIN)/python -m scripts.experiments speed --fresh --threads 2
 
 docs: $(READY)  ## build docs/_build/html and run the tutorials, 4 minutes; strict
-	@$(BIN)/python -m sphinx -W --keep-going -j auto docs docs/_build/html
+	@$(BIN)/python -m sphinx -aW --keep-going -j auto docs docs/_build/html
 	@$(BIN)/python docs/_check.py docs/_build/html
 
 links: $(READY)  ## ask the servers elsewhere whether what the documentation links is there

@@ -122,7 +122,6 @@ def module_page(module: str) -> str:
                     ),
                 ]
             ),
-            *_toctree(name.page for name in mine),
         ]
     )
 
@@ -145,15 +144,14 @@ def name_page(name: Name) -> str:
     else:
         members = ["   :members:"] * (name.kind != "function")
         body = [f".. auto{name.kind}:: {name.full}", *members]
-    return "\n".join([*_title(name.name), *body, ""])
+    return "\n".join([*_leaf(name.name, name.module), *body, ""])
 
 
 def list_page(package: str, listed: Listed) -> str:
     """All entries, a line each."""
     summary = import_module(f"fedsciml.{package}").summary
     rows = [(f":doc:`{n} <{n}>`", escaped(summary(n))) for n in listed.names()]
-    body = [*_title(listed.title), listed.about, "", *_table(rows)]
-    return "\n".join([*body, *_toctree(listed.names())])
+    return "\n".join([*_title(listed.title), listed.about, "", *_table(rows)])
 
 
 def entry_page(package: str, entry: str, listed: Listed) -> str:
@@ -162,7 +160,7 @@ def entry_page(package: str, entry: str, listed: Listed) -> str:
         (f"``{key}``", _kind(option), _default(option), escaped(option.help))
         for key, option in listed.options(entry).items()
     ]
-    body = [*_title(entry), f".. automodule:: fedsciml.{package}.{entry}", ""]
+    body = [*_leaf(entry, "index"), f".. automodule:: fedsciml.{package}.{entry}", ""]
     if rows:
         body += ["Options:", "", *_table(rows, "option", "kind", "default", "meaning")]
     else:
@@ -181,6 +179,12 @@ def figures() -> str:
         body += [f"``python scripts/make_figures.py --only {name}``;"]
         body += [f":download:`as PDF <{place}.pdf>`.", ""]
     return "\n".join(body)
+
+
+def _leaf(words: str, above: str) -> list[str]:
+    """The head of a page that is too small for the table of contents."""
+    up = f"../{above}" if above != "index" else above
+    return [":orphan:", "", *_title(words), f":doc:`{up}`", ""]
 
 
 def _title(words: str) -> list[str]:

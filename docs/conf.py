@@ -21,7 +21,6 @@ from sphinx.application import Sphinx
 import fedsciml
 
 project = "fedsciml"
-copyright = ""
 version = release = fedsciml.__version__
 extensions = [
     "myst_parser",
@@ -36,10 +35,11 @@ nitpick_ignore_regex = [("py:.*", r"(?!fedsciml).*")]
 html_theme = "furo"
 html_title = "fedsciml"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 myst_heading_anchors = 3
 autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True
 

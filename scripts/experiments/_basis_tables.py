@@ -14,7 +14,7 @@ from experiments._runs import OURS, first, reached
 from experiments._suites import RIVALS
 from experiments._table import Cell, Table, megabytes
 
-PAGE = "docs/wire.md"
+PAGE = "docs/basis.md"
 TARGETS = (1e-6, 1e-8, 1e-10)
 WAYS = ("own", "rows", "sums")
 TOGETHER = "in turns"

@@ -92,7 +92,7 @@ def table(entries: Sequence[Entry]) -> Table:
             rows.append([*row, f"{mean(ranks):.1f}" if ranks else ""])
     caption = "Fewer bits: errors and bytes, medians over the starts."
     heads += ["MB up", "MB down", "mean rank"]
-    return Table("compression", caption, heads, rows, "docs/wire.md")
+    return Table("compression", caption, heads, rows, "docs/compression.md")
 
 
 def by_bytes(entries: Sequence[Entry]) -> plot.Figure:

@@ -202,7 +202,7 @@ def table(entries: Sequence[Entry]) -> Table:
         model = f"{median(e['model'] for e in mine):.2g}"
         rows.append([points, f"{chance(points):.0%}", *cells, model])
     caption = "Rank, points found, error of their values."
-    return Table("observer", caption, heads, rows, "docs/wire.md")
+    return Table("observer", caption, heads, rows, "docs/observer.md")
 
 
 def _cell(entries: Sequence[Entry]) -> str:
@@ -240,7 +240,7 @@ def comparison(entries: Sequence[Entry]) -> Table:
             row += [f"{chance(count):.0%}", _read(mine), _read(mine, "fitted_")]
             rows.append([*row, f"{median(e['model'] for e in mine):.2g}"])
     caption = "Points found and error of their values, by two attacks."
-    return Table("observed", caption, [*heads, "model"], rows, "docs/wire.md")
+    return Table("observed", caption, [*heads, "model"], rows, "docs/observer.md")
 
 
 def _read(entries: Sequence[Entry], attack: str = "") -> str:

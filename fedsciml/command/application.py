@@ -17,7 +17,7 @@ from cyclopts import (
 )
 from cyclopts.help import HelpEntry, HelpPanel, PlainFormatter
 
-from fedsciml.command.terminal import columns
+from fedsciml.command.terminal import columns, paragraphs
 from fedsciml.registry import suggestion
 
 if TYPE_CHECKING:
@@ -114,14 +114,31 @@ class Columns(PlainFormatter):
             text = columns(rows, console.width)
             self._print_plain(console, f"{panel.title}:\n{text}\n")
 
+    def render_description(
+        self, console: "Console", options: "ConsoleOptions", description: object
+    ) -> None:
+        """Print what a command does."""
+        text = _plain(description)
+        if text:
+            self._print_plain(console, f"{paragraphs(text, console.width)}\n")
+
 
 def _text(entry: HelpEntry) -> str:
     """What an entry means, its choices and default."""
+    text, nothing = _plain(entry.description), (None, "False", '""')
+    if entry.choices:
+        text += f" One of {', '.join(entry.choices)}."
+    if entry.default in nothing:
+        return text
+    return f"{text.rstrip('.')} (default {entry.default})."
+
+
+def _plain(shown: object) -> str:
+    """What is to be shown, without any style."""
     from rich.console import Console
 
     plain = Console(file=StringIO(), width=10_000, no_color=True)
     with plain.capture() as text:
-        plain.print(entry.description, end="", markup=False, highlight=False)
-    choices = f" One of {', '.join(entry.choices)}." if entry.choices else ""
-    default = f" Default {entry.default}." if entry.default is not None else ""
-    return f"{text.get().strip()}{choices}{default}"
+        plain.print(shown, end="", markup=False, highlight=False)
+    lines = text.get().replace("``", "").splitlines()
+    return "\n".join(line.rstrip() for line in lines).strip()

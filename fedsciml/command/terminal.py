@@ -74,14 +74,18 @@ def size(number: float) -> str:
 
 
 def prose(docstring: str | None) -> str:
-    """What a docstring says before its sections; lines of a paragraph are joined."""
-    text = re.split(r"\n(?:Args|Returns|Raises):\n", inspect.cleandoc(docstring or ""))[
-        0
-    ]
-    paragraphs = text.strip().split("\n\n")
+    """What a docstring says before its sections."""
+    text = inspect.cleandoc(docstring or "")
+    return re.split(r"\n(?:Args|Returns|Raises):\n", text)[0].strip()
+
+
+def paragraphs(text: str, width: int) -> str:
+    """The text, wrapped; paragraphs with indented lines stay as they are."""
     return "\n\n".join(
-        each if re.search(r"^ ", each, re.MULTILINE) else " ".join(each.split())
-        for each in paragraphs
+        each
+        if re.search(r"^ ", each, re.MULTILINE)
+        else textwrap.fill(" ".join(each.split()), min(width, WIDEST))
+        for each in text.split("\n\n")
     )
 
 

@@ -69,15 +69,17 @@ def read(words: Sequence[str], arguments: Sequence[Argument]) -> dict[str, Any]:
         )
     except CycloptsError as error:
         flags = [name for a in app.assemble_argument_collection() for name in a.names]
-        raise ValueError(_of_problem(words, error) or said(error, flags)) from error
+        raise ValueError(_elsewhere(words, error) or said(error, flags)) from error
     return dict(bound.arguments)
 
 
-def _of_problem(words: Sequence[str], error: CycloptsError) -> str:
-    """How what the problem takes is given, if it was given as a flag."""
+def _elsewhere(words: Sequence[str], error: CycloptsError) -> str:
+    """Where that belongs which is no flag here: to the problem, or another command."""
     if isinstance(error, UnknownOptionError) and error.token.keyword:
         word = error.token.keyword
         key = word.lstrip("-").replace("-", "_")
+        if key == "resume":
+            return "A run is continued by another command: fedsciml resume DIR."
         with suppress(ValueError):  # the first word names none
             if key in problems.options(words[0]):
                 return f"{word} is an option of the problem: --set {key}=VALUE."

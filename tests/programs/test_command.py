@@ -140,6 +140,7 @@ def test_every_option_of_a_problem_is_explained(name: str) -> None:
         (["run", "heat", "--points", "3"], "of the problem: --set points=VALUE."),
         (["run", "--help", "--method", "fip"], "no method 'fip'; .* mean 'fipa'?"),
         (["run"], "Which problem?.* fedsciml resume DIR"),
+        (["run", "--resume", "x"], "another command: fedsciml resume DIR"),
         (["resume"], "fedsciml resume: error: DIR is missing"),
         (["resume", "x", "--seed", "1"], "unknown argument --seed"),
         (["show"], "fedsciml show: error: DIRECTORY is missing"),

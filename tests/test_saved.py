@@ -10,7 +10,8 @@ import pytest
 import torch
 from cases import scalar, small
 
-from fedsciml import ModuleNetwork, Result, load, methods, problems, run
+from fedsciml import ModuleNetwork, Result, load, methods, problems
+from fedsciml.federation import run
 from fedsciml.federation.checkpoint import pack, unpack
 from fedsciml.problem import Problem
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from cases import scalar
 
-from fedsciml import Result, methods, run
+from fedsciml import Result, methods
 from fedsciml.callbacks import CSV, Every, Plateau, TensorBoard, Until
-from fedsciml.federation import Round
+from fedsciml.federation import Round, run
 
 FIPA = methods.load("fipa")
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from cases import linear, scalar
 
-from fedsciml import Problem, methods, run
+from fedsciml import Problem, methods
 from fedsciml.callbacks import Until
-from fedsciml.federation import Round
+from fedsciml.federation import Round, run
 from fedsciml.federation.outcome import Outcome, outcome
 
 EPS = torch.finfo(torch.float64).eps

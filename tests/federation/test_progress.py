@@ -7,8 +7,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from cases import scalar
 
-from fedsciml import methods, run
-from fedsciml.federation import Round, progress
+from fedsciml import methods
+from fedsciml.federation import Round, progress, run
 from fedsciml.federation.progress import Progress, shown, watched
 
 FIPA = methods.load("fipa")

@@ -8,10 +8,10 @@ from cases import CASES, draw, given, scalar, small, theta
 from faults import Connected, Faulty
 from torch import Tensor
 
-from fedsciml import MLP, Balanced, Problem, Resampled, Rules, Term, methods, run
+from fedsciml import MLP, Balanced, Problem, Resampled, Rules, Term, methods
 from fedsciml import wrappers as around
 from fedsciml.collocation import strips
-from fedsciml.federation import Federation, InProcess
+from fedsciml.federation import Federation, InProcess, run
 from fedsciml.federation.exchange import Traffic
 from fedsciml.methods import Method, Opening, addressed, payload
 from fedsciml.problem import SiteError

@@ -80,7 +80,8 @@ def chart(panel: Panel, width: int = 420, height: int = 260) -> str:
         figure = Figure(figsize=(width / 72, height / 72))
         axes = figure.subplots()
         draw(axes, replace(panel, title=panel.ylabel, ylabel="", curves=curves))
-        _ticks(axes, named=bool(panel.yticks))
+        whole = all(float(x).is_integer() for c in curves for x in c.x if x == x)
+        _ticks(axes, named=bool(panel.yticks), whole=whole)
         words = [label.get_text() for label in axes.get_yticklabels()]
         left = 16 + 7.2 * max(map(len, words), default=0)
         right, top = width - 12, height - (28 if panel.ylabel else 10)
@@ -242,14 +243,24 @@ def _placed(values: Sequence[float], log: bool) -> NDArray[np.float64]:
     return np.where(inside, found, np.nan)
 
 
-def _ticks(axes: Axes, named: bool = False) -> None:
-    """Few ticks, and numbers in plain characters, but where the y axis has names."""
+def _ticks(axes: Axes, named: bool = False, whole: bool = False) -> None:
+    """Few ticks, and numbers in plain characters.
+
+    Args:
+        axes: Whose limits stay.
+        named: Whether the y axis has names and keeps them.
+        whole: Whether positions along the x axis are whole numbers.
+    """
     ends = axes.get_xlim(), axes.get_ylim()
     for axis, (low, high) in zip((axes.xaxis, axes.yaxis), ends, strict=True):
         axis.set_minor_locator(NullLocator())
         if not (named and axis is axes.yaxis):
             low, high = min(low, high), max(low, high)
-            axis.set_ticks(_values(low, high, axis.get_scale() == "log"))
+            log = axis.get_scale() == "log"
+            found = _values(low, high, log)
+            if whole and axis is axes.xaxis:
+                found = [v for v in found if v.is_integer()]
+            axis.set_ticks(found)
             axis.set_major_formatter(FuncFormatter(written))
     axes.set(xlim=ends[0], ylim=ends[1])
 

@@ -1,6 +1,7 @@
 """The page: all panels, one below the other, with a list of them."""
 
 import re
+from html import escape
 from importlib import import_module
 from logging import getLogger
 from pathlib import Path
@@ -118,11 +119,17 @@ def _section(key: str, panel: Panel) -> Html:
     return tag(
         "section",
         tag("h2", panel.title, id=f"{key}-title"),
-        tag("p", panel.summary, class_="summary") if panel.summary else Html(),
+        tag("p", _whole(panel.summary), class_="summary") if panel.summary else Html(),
         panel.body,
         id=key,
         aria_labelledby=f"{key}-title",
     )
+
+
+def _whole(text: str) -> Html:
+    """The text, in which no line ends within a number."""
+    kept = r'<span class="whole">\g<0></span>'
+    return Html(re.sub(r"[\d.]+e-\d+", kept, escape(text)))
 
 
 def _setting(story: Story) -> str:

@@ -1,7 +1,17 @@
 """Runs to report on, and what a browser would make of a page."""
 
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
+from pathlib import Path
+
+from cases import theta
+
+from fedsciml import Problem, federation, report, wrappers
+from fedsciml.federation import Result, Round
+from fedsciml.report.story import of_result
 
 Attributes = list[tuple[str, str | None]]
 
@@ -64,3 +74,80 @@ class Page(HTMLParser):
             for e in self.elements
             if attribute in e.attributes
         ]
+
+
+MOST = 2_000_000
+"""Bytes of a report."""
+
+Panels = Mapping[str, str]
+"""Text of each panel, by name."""
+
+
+def checked(text: str) -> Page:
+    """A page that is complete in itself, all of whose panels could be made."""
+    assert len(text.encode()) < MOST
+    page = Page(text)
+    ids = page.having("id")
+    assert len(ids) == len(set(ids))
+    for attribute in ("href", "src", "xlink:href", "action", "data", "srcset"):
+        for link in page.having(attribute):
+            assert link.startswith("data:image/png;base64,") or link[1:] in ids, link
+    for link in re.findall(r"url\(([^)]*)\)", text):
+        assert link[:1] == "#", link
+        assert link[1:] in ids, link
+    assert not re.search(r"https?:|@import", text)
+    for name in ("script", "link", "iframe", "object", "embed", "base", "form", "img"):
+        assert not page.all(name)
+    assert not [k for e in page.elements for k in e.attributes if re.match("on", k)]
+    for drawing in page.all("svg"):
+        assert drawing.attributes["role"] == "img"
+        assert drawing.attributes["aria-label"]
+    assert "could not be made" not in page.text
+    return page
+
+
+def sections(page: Page) -> Panels:
+    return {str(e.attributes["id"]): e.text for e in page.all("section")}
+
+
+def told(result: Result, /, **changes: object) -> Panels:
+    """What the report of a result says."""
+    return sections(checked(report.page(replace(of_result(result), **changes))))
+
+
+def trained(problem: Problem, out: Path, rounds: int = 3, **options: str) -> Result:
+    method = wrappers.load("fipa", **options)
+    return federation.run(problem, method, rounds, out=out)
+
+
+def of(problem: Problem, finished: Result) -> Result:
+    """The result as if it were of another problem."""
+    return replace(finished, problem=problem, theta=theta(problem))
+
+
+def rounds(n: int, clients: int) -> list[Round]:
+    """A history in which everything happens."""
+    return [
+        Round(
+            k,
+            loss=math.nan if k == 2 else 10.0 ** -(k % 300),
+            step=0.0 if k % 3 else 1.0,
+            ranks=(k,) * clients,
+            losses={str(m): math.inf if m == k else 1.0 / k for m in range(clients)},
+            relative_l2=math.nan if k % 7 == 0 else 0.0 if k == 5 else 1 / k,
+            mse=1 / k,
+            bytes_up=10 ** min(k, 12),
+            bytes_down=k,
+            seconds=0.1 * k,
+            dropped={"1": "it is <late> & gone"} if k % 2 else {},
+            stale={"1": 2} if k % 4 == 1 else {},
+            suspects={"0": 3.0} if k == 4 else {},
+            against=(0,) if k == 3 else (),
+            basis=k,
+            outside=0.1 / k,
+            condition=math.nan if k == 2 else 3.0,
+            held_out=1.0 / k if k % 10 == 0 or k == 1 else None,
+            gn_gap=1e-3,
+        )
+        for k in range(1, n + 1)
+    ]

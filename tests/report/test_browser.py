@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from cases import CASES, theta
+from pages import rounds, trained
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from test_report import rounds, trained
 
 from fedsciml import problems, report
 from fedsciml.report import Story

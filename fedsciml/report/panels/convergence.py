@@ -57,7 +57,8 @@ def panel(story: Story) -> Panel | None:
 def _told(story: Story) -> str:
     first, last = story.history[0], story.history[-1]
     stood = sum(line.step == 0 for line in story.history)
-    text = f"The loss went from {number(first.loss)} to {number(last.loss)}"
+    reached = story.result.loss if story.result else last.loss
+    text = f"The loss went from {number(first.loss)} to {number(reached)}"
     if story.known("relative_l2"):
         text += f", the relative L2 error to {number(last.relative_l2)}"
     text += f", in {seconds(last.seconds)}"

@@ -37,6 +37,7 @@ def panel(story: Story) -> Panel | None:
     columns = ["round", "loss where its step starts", "held-out loss after it"]
     body = Html()
     if rows:
-        shown = drawn(series, "Loss at both, against rounds")
+        enough = len(points) > 1
+        shown = drawn(series if enough else {}, "Loss at both, against rounds")
         body = beside(shown, table("Held-out loss", columns, rows, words=0), len(rows))
     return Panel("Between the points", told, body, 60)

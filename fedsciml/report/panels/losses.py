@@ -23,8 +23,8 @@ def panel(story: Story) -> Panel | None:
     told, parts = [], []
     if last:
         worst = max(last, key=lambda name: last[name])
-        share = last[worst] / (sum(last.values()) or 1.0)
-        told.append(f"In the end {share:.1%} of the loss is in the term '{worst}'.")
+        part = 100 * last[worst] / (sum(last.values()) or 1.0)
+        told.append(f"In the end {part:.3g}% of the loss is in the term '{worst}'.")
         end = float(len(story.history))
         for name, (x, y) in terms.items():
             if name in last and x[-1] < end:

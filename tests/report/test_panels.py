@@ -1,0 +1,162 @@
+"""What the panels of a report tell of a run."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from cases import CASES, draw
+from pages import checked, of, rounds, sections, told
+
+from fedsciml import MLP, Problem, Term, federation, methods, plot, problems, report
+from fedsciml.analysis.laplace import laplace
+from fedsciml.collocation import strips
+from fedsciml.federation import Result, Round
+from fedsciml.report.story import of_result
+from fedsciml.report.words import number, size
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_numbers_of_a_report_are_those_of_the_history(finished: Result) -> None:
+    text, last = told(finished), finished.history[-1]
+    relative_l2, _ = finished.errors()
+    assert number(relative_l2) in text["solution"]
+    assert size(last.sent) in text["outcome"]
+    for line in finished.history:
+        row = f"{line.round}{number(line.loss)}{number(line.relative_l2)}"
+        assert row in text["convergence"]
+    for m, loss in last.losses.items():
+        assert f"client {m}{number(loss)}" in text["losses"]
+        assert f"client {m}{finished.problem.counts(int(m))[0]}" in text["partition"]
+
+
+@pytest.mark.parametrize(("n", "clients"), [(1, 2), (1000, 64)])
+def test_any_history_has_a_report(n: int, clients: int, finished: Result) -> None:
+    story = of_result(finished)
+    configuration = {**story.configuration, "clients": clients}
+    found = told(finished, history=rounds(n, clients), configuration=configuration)
+    assert "client 1 in" in found["participation"]
+    assert "it is <late> & gone" in found["participation"]
+    assert {"ranks", "losses", "held_out"} <= set(found)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_history_alone_has_a_report(finished: Result) -> None:
+    found = told(finished, problem=None, result=None)
+    assert "not finished" in found["outcome"]
+    assert {"convergence", "losses", "ranks", "setup", "again"} <= set(found)
+    empty = told(finished, problem=None, result=None, history=[])
+    assert "0 of 3 rounds" in empty["outcome"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_known_of_unknown_numbers_is_told(finished: Result) -> None:
+    problem = problems.load("heat_inverse", measurements=60, points=40, noise=0.05)
+    result = of(problem, finished)
+    found = told(result)["unknowns"]
+    known = laplace(problem, result.theta)
+    assert number(known.deviation["nu"]) in found
+    assert number(known.mean["nu"], 6) in found
+    assert number(known.sigma) in found
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_private_run_tells_nothing_of_points(
+    finished: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    problem = problems.load("heat_inverse", measurements=60, points=40, noise=0.05)
+    monkeypatch.setattr("fedsciml.report.panels.unknowns.laplace", never)
+    monkeypatch.setattr("fedsciml.report.panels.partition._drawn", never)
+    monkeypatch.setattr(plot, "parts", never)
+    history = [
+        Round(k, 1.0 / k, epsilon=0.5 * k, delta=1e-5, ranks=(3,)) for k in (1, 2)
+    ]
+    private = replace(finished, terms={}, held_out=None)
+    for result in (of(problem, private), private):
+        found = told(result, history=history)
+        assert "(1, 1e-05)-differential privacy" in found["privacy"]
+        assert "not drawn" in found["partition"]
+        assert "losses" not in found
+    assert (
+        "the run was private"
+        in told(of(problem, finished), history=history)["unknowns"]
+    )
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_secure_sums_are_told(finished: Result) -> None:
+    story = of_result(finished)
+    configuration = {**story.configuration, "command": {"problem": "a", "secure": True}}
+    found = told(finished, configuration=configuration)
+    assert "sums over the 3 clients" in found["secure"]
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", ["hard", "scalar"])
+def test_rows_that_are_elsewhere_are_not_needed(name: str, finished: Result) -> None:
+    whole = CASES[name]()
+    d = len(whole.coordinates)
+    server = replace(
+        whole,
+        terms=[replace(t, points=draw(0, d), target=None) for t in whole.terms],
+        partial=True,
+        exact=None,
+        test_points=None,
+        reference=None,
+        domain=None,
+    )
+    story = of_result(finished)
+    flower = {
+        **story.configuration,
+        "flower": {"counts": [[70 + t for t in range(len(server.terms))]] * 3},
+    }
+    found = told(of(server, finished), configuration=flower)
+    assert "at the sites" in found["partition"]
+    assert "client 270" in found["partition"]
+    assert "solution" not in found  # nobody here knows where
+    placed = replace(server, domain=([0.0] * d, [1.0] * d))
+    found = told(of(placed, finished), configuration=flower)
+    assert "no reference" in found["solution"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_of_many_outputs_and_points_some_are_drawn(finished: Result) -> None:
+    names = [f"u{k}" for k in range(9)]
+    problem = Problem(
+        "large",
+        MLP((2, 4, 9)),
+        [Term("data", lambda u, row: u.u0.value, draw(40_000, 2))],
+        strips([0, 0.5, 1]),
+        "xy",
+        names,
+    )
+    found = told(of(problem, finished))
+    assert "3 more are not" in found["solution"]
+    assert "Some 1,500 of the points" in found["partition"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_centralised_run_sends_nothing(tmp_path: Path) -> None:
+    method = methods.load("gauss_newton")
+    result = federation.run(CASES["scalar"](), method, 2, out=tmp_path / "run")
+    page = checked(report.page(of_result(result)))
+    assert "nothing was sent" in sections(page)["convergence"]
+    assert "participation" not in sections(page)
+    assert "Against what was sent" not in [e.text for e in page.all("figcaption")]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_theta_in_float32_has_a_report(finished: Result) -> None:
+    result = replace(finished, theta=finished.theta.float())
+    assert "solution" in told(result)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_model_that_is_not_finite_has_a_report(finished: Result) -> None:
+    for size_ in (math.nan, 1e308):  # finite, but its values are not
+        result = replace(finished, theta=torch.full_like(finished.theta, size_))
+        assert "convergence" in told(result)

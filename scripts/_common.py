@@ -9,12 +9,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from fedsciml.command.tuning import LIKE_FEDAVG
 
-SINES = ("sine2", "sine4", "sine8")
-LINES = ("poisson1d", "allen_cahn", "bratu", "fisher_kpp", "reaction_diffusion")
-SPACES = ("poisson2d", "poisson3d", "poisson5d")
-SUITE = (*SINES, "gaussians2d", *LINES, *SPACES)
-"""The problems of suite ``fipa``."""
-
 TUNED = ("fedavg", "fedprox", "scaffold", *LIKE_FEDAVG, "fedpm")
 """The methods whose options are searched for."""
 

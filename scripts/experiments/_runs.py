@@ -11,10 +11,9 @@ from math import inf, isfinite
 from statistics import mean, median
 from typing import Any
 
-from _common import SUITE
-
 from experiments._record import Entry, select
 from experiments._table import Spread
+from fedsciml.command.suite import SUITE
 from fedsciml.federation.history import Round
 
 OURS = ("fipa", "gauss_newton")

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
 
-from _common import SINES, SUITE
-
+from fedsciml.command.suite import SINES, SUITE
 from fedsciml.command.tuning import tuned
 
 

@@ -26,13 +26,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from _common import SUITE
 from torch import Generator, Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from fedsciml import problems
 from fedsciml.analysis.metrics import errors
+from fedsciml.command.suite import SUITE
 from fedsciml.deepxde import deepxde
 from fedsciml.deepxde.package import double_precision
 from fedsciml.network import MLP

@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from itertools import product
 from statistics import mean
 
-from _common import LINES
-
 from experiments._basis_figure import by_bytes
 from experiments._basis_tables import AVERAGING, TOGETHER, tables
 from experiments._drawing import Drawing
@@ -27,6 +25,7 @@ from experiments._runs import root
 from experiments._suites import options_of, setting_of
 from experiments._turns import Apart, Turns, in_turns, parties
 from fedsciml import analysis, methods, problems
+from fedsciml.command.suite import LINES
 from fedsciml.federation.history import Round
 
 KEY = ("problem", "run", "seed", "rounds")

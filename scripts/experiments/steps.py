@@ -15,7 +15,6 @@ from statistics import mean, median
 from typing import Any
 
 import torch
-from _common import SUITE
 
 from experiments._drawing import Drawing
 from experiments._experiment import Experiment
@@ -23,6 +22,7 @@ from experiments._record import Entry, grouped, select
 from experiments._runs import longest, mean_rank, root
 from experiments._table import Cell, Table
 from fedsciml import analysis, plot, policies, problems, run
+from fedsciml.command.suite import SUITE
 from fedsciml.federation.history import Round
 from fedsciml.methods._fipa import Fipa
 from fedsciml.policies import Policy

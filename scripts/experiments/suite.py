@@ -18,7 +18,6 @@ from dataclasses import replace
 from functools import partial
 from statistics import mean
 
-import _common
 import numpy as np
 import torch
 
@@ -40,6 +39,7 @@ from experiments._suites import (
 )
 from experiments._table import Table
 from fedsciml import analysis, methods, plot, problems, run
+from fedsciml.command.suite import LINES, SINES, SPACES, SUITE
 from fedsciml.federation.history import Round
 from fedsciml.plot import Panel
 from fedsciml.problem import Problem
@@ -259,18 +259,18 @@ DRAWINGS = {
         tuple(f"allen_cahn-{method}.jsonl" for method in DEMO),
     ),
     "suite-sine": Drawing(
-        lambda entries: rows(entries, _common.SINES),
+        lambda entries: rows(entries, SINES),
         "Test error of all methods on sine2, sine4 and sine8 against rounds, bytes and "
         "seconds; medians over the starts, quartiles shaded. Of baselines, the lowest "
         "error so far; a round of centralised descent is a block of iterations.",
     ),
     "suite-pde-1d": Drawing(
-        lambda entries: rows(entries, _common.LINES),
+        lambda entries: rows(entries, LINES),
         "Relative L2 error of all methods on the equations in one dimension against "
         "rounds, bytes and seconds; medians over the starts, quartiles shaded.",
     ),
     "suite-2d-5d": Drawing(
-        lambda entries: rows(entries, ("gaussians2d", *_common.SPACES)),
+        lambda entries: rows(entries, ("gaussians2d", *SPACES)),
         "The same in two, three and five dimensions, with the regression gaussians2d.",
     ),
 }
@@ -304,7 +304,7 @@ PAPER = Experiment(
     "fipa",
     f"All methods, and DeepXDE, on the problems of the paper.\n\n{__doc__}",
     KEY,
-    lambda entries: cases(_common.SUITE),
+    lambda entries: cases(SUITE),
     measure,
     tables,
     DRAWINGS,
@@ -334,7 +334,7 @@ EXPERIMENTS = (
         PAPER,
         name="fipa-1d",
         about=f"The same on those in one dimension.\n\n{__doc__}",
-        cases=lambda entries: cases((*_common.SINES, *_common.LINES)),
+        cases=lambda entries: cases((*SINES, *LINES)),
         drawings={},
     ),
     _beside(

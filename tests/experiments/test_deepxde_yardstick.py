@@ -6,12 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from _common import SUITE
 from cases import theta
 from experiments import _yardstick as yardstick
 from experiments._yardstick import ADAM, LBFGS, NNCG, Line, Stage, as_a_script, history
 
 from fedsciml import problems
+from fedsciml.command.suite import SUITE
 from fedsciml.deepxde import deepxde
 from fedsciml.problem import Problem
 from fedsciml.residual import System

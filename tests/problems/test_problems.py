@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import _common
 import pytest
 import torch
 from cases import small, theta
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from fedsciml import problems
 from fedsciml.collocation import heterogeneity
+from fedsciml.command.suite import SUITE
 from fedsciml.network.jet import Jet, Nested
 from fedsciml.problem import Problem, Row, Shard
 from fedsciml.problem.datafiles import load_points
@@ -37,7 +37,7 @@ def few(shard: Shard, n: int) -> Shard:
 
 
 def test_the_modules_are_the_names() -> None:
-    suites = {*_common.SUITE, *_suites.FEDPINN, "poisson_square"}
+    suites = {*SUITE, *_suites.FEDPINN, "poisson_square"}
     assert {*problems.names()} - {*_suites.EXTRA} == suites
     for name in problems.names():
         assert small(name).name == name

@@ -1,4 +1,4 @@
-"""``scripts/verify_gn.py``: what it compares, prints and answers."""
+"""``fedsciml verify`` and ``scripts/verify_gn.py``: what they compare and answer."""
 
 import json
 import sys
@@ -9,9 +9,10 @@ import torch
 import verify_gn
 from cases import CASES
 from reference import from_gramian, relative, stacked
-from verify_gn import DAMPINGS, METHODS, Check, Place
 
-from fedsciml import run
+from fedsciml import command, run
+from fedsciml.command import verification
+from fedsciml.command.verification import DAMPINGS, METHODS, Check, Place
 from fedsciml.linalg.sketch import Sketch, merge
 from fedsciml.methods import _fipa as fipa
 from fedsciml.methods.fedavg import FedAvg
@@ -26,7 +27,7 @@ def at() -> Place:
 
 def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """The program's exit status, in this process and at the start alone."""
-    monkeypatch.setattr(verify_gn, "ROUNDS", (0,))
+    monkeypatch.setattr(verification, "ROUNDS", (0,))
     monkeypatch.setattr(sys, "argv", ["verify_gn.py", "--jobs", "1", *arguments])
     return verify_gn.main()
 
@@ -58,7 +59,7 @@ def test_the_step_is_no_better_known_than_the_bound_says(
 ) -> None:
     mu, size = damping * top(at) ** 2, 1e-9
     (step,) = at.central([mu])
-    bound = at.uncertainty(step, mu, top(at)) * size / verify_gn.EPS
+    bound = at.uncertainty(step, mu, top(at)) * size / verification.EPS
     generator = torch.Generator().manual_seed(0)
     changes = []
     for _ in range(20):
@@ -70,8 +71,8 @@ def test_the_step_is_no_better_known_than_the_bound_says(
 
 
 def test_the_published_step_is_that_of_dense_gramians(at: Place) -> None:
-    _, uploads = verify_gn.federated(at)
-    sent = verify_gn.published(uploads, 1e-6)
+    _, uploads = verification.federated(at)
+    sent = verification.published(uploads, 1e-6)
     mu = 1e-2 * top(at) ** 2
     gramian, right = mu * torch.eye(len(at.theta)).double(), 0.0
     for shard in at.problem.shards():
@@ -81,19 +82,19 @@ def test_the_published_step_is_that_of_dense_gramians(at: Place) -> None:
         local = torch.linalg.pinv(j, rtol=1e-6) @ -linear.residual
         right = right + j.mT @ (j @ local)
     expected = torch.linalg.solve(gramian, right)
-    assert relative(verify_gn.paper_step(sent, mu, 0.0), expected) < 1e-10
+    assert relative(verification.paper_step(sent, mu, 0.0), expected) < 1e-10
 
 
 def test_the_mean_step_is_fedavg_s(at: Place) -> None:
-    _, uploads = verify_gn.federated(at)
+    _, uploads = verification.federated(at)
     mu, expected = 0.1, torch.zeros_like(at.theta)
     for shard in at.problem.shards():
         linear = System(at.problem, shard).linearise(at.theta)
         local = from_gramian(linear.jacobian(), linear.residual, shard.share * mu)
         expected += shard.share * local
-    assert relative(verify_gn.averaged(at, uploads, mu), expected) < 1e-10
-    end = run(at.problem, FedAvg(verify_gn.ADAM), 1).theta
-    assert torch.equal(at.theta + verify_gn.adam_mean(at), end)
+    assert relative(verification.averaged(at, uploads, mu), expected) < 1e-10
+    end = run(at.problem, FedAvg(verification.ADAM), 1).theta
+    assert torch.equal(at.theta + verification.adam_mean(at), end)
 
 
 def test_every_gap_of_a_problem_keeps_to_its_tolerance(
@@ -136,7 +137,33 @@ def test_a_broken_merge_is_found_and_told_by_the_exit_status(
 def test_what_is_not_a_number_keeps_to_no_tolerance() -> None:
     check = Check("somewhere", "fipa", float("nan"), 1.0)
     assert not check.ok
-    assert verify_gn.entry(check)["value"] is None
-    assert "| nan > 1e+00 |" in verify_gn.table(
+    assert verification.entry(check)["value"] is None
+    assert "| nan > 1e+00 |" in verification.table(
         [check._replace(column="fipa, normal equations")]
     )
+
+
+def test_the_command_tells_the_largest_gap_of_each_place_and_what_is_allowed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "ROUNDS", (0,))
+    assert command.main(["verify", "sine2", "--jobs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["FIPA", "at", "most", "average", "checks"]
+    assert lines[1].startswith("sine2, round 0 ")
+    gap, most, average = map(float, lines[1].split()[3:6])
+    assert gap <= most
+    assert average > 0.1
+    assert lines[-1].endswith("checks, 0 missed.")
+
+
+def test_the_command_says_of_which_problems_it_knows_the_step(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command.main(["verify", "nothing"]) == 2
+    assert "'nothing' by; choose one of sine2" in capsys.readouterr().err
+
+
+def test_what_is_missed_is_marked() -> None:
+    check = Check("here", "fipa, mu = 0.01", 2e-10, 1e-10)
+    assert "1 of 2 missed" in verification.brief([check, check._replace(value=0.0)])

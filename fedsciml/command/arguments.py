@@ -75,8 +75,8 @@ def read(words: Sequence[str], arguments: Sequence[Argument]) -> dict[str, Any]:
 
 def _elsewhere(words: Sequence[str], error: CycloptsError) -> str:
     """Where that belongs which is no flag here: to the problem, or another command."""
-    if isinstance(error, UnknownOptionError) and error.token.keyword:
-        word = error.token.keyword
+    if isinstance(error, UnknownOptionError):
+        word = error.token.keyword or error.token.value
         key = word.lstrip("-").replace("-", "_")
         if key == "resume":
             return "A run is continued by another command: fedsciml resume DIR."

@@ -17,7 +17,6 @@ from fedsciml.extras import needed
 from fedsciml.problem import Problem
 from fedsciml.problems._sensors import write
 from fedsciml.registry import SUFFIX
-from fedsciml.secure.roster import FEWEST
 
 HERE = Path(__file__).parent
 APP, TEMPLATES = HERE / "app", HERE / "templates"
@@ -82,6 +81,7 @@ def deployment(
     """
     with needed("A deployment needs", "flower"):
         from fedsciml.secure.credentials import identity, server_certificate, site_key
+        from fedsciml.secure.roster import FEWEST
 
     least = FEWEST if secure else 1
     if sites < least:

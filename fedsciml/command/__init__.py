@@ -42,7 +42,7 @@ Start with:
   fedsciml run allen_cahn                   train, record and draw a problem
   fedsciml run allen_cahn --method fedavg   the same with another method
   fedsciml run --help                       its options; so for every command
-  fedsciml compare runs/*                   both, side by side
+  fedsciml compare runs/allen_cahn-*        both, side by side
   fedsciml new problem rod                  rod.py, an equation to change ...
   fedsciml run rod.py                       ... and to train
 """

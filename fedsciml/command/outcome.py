@@ -13,6 +13,7 @@ from fedsciml.command.arguments import flag
 from fedsciml.command.order import Order
 from fedsciml.command.terminal import size
 from fedsciml.federation import Result
+from fedsciml.registry import Option
 
 
 def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
@@ -70,22 +71,8 @@ def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
 
 def sentence(content: Mapping[str, Any]) -> str:
     """A summary for people, in a line."""
-    method = Path(str(content["method"])).stem
-    if content["warmup"] is not None:
-        method += f" after {content['warmup']}"
-    if content["resample"] is not None:
-        method += f", points drawn again every {content['resample']} rounds"
-    if content["compress"] != "none":
-        method += f", uploads in {content['compress']}"
-    if content["secure"]:
-        method += ", secure sums"
-    if content["dp"] is not None:
-        spent = f"epsilon {content['epsilon']:.3g}, delta {content['delta']:.1g}"
-        method += f", private ({spent} spent)"
-    given = ", ".join(f"{flag(k)} {v}" for k, v in _changed(content).items())
     text = (
-        f"{Path(str(content['problem'])).stem}, "
-        f"{method}{f' ({given})' if given else ''}, "
+        f"{Path(str(content['problem'])).stem}, {manner(content)}, "
         f"{content['clients']} client(s), {content['rounds']} rounds, "
         f"{content['dtype']}: loss {_number(content['loss'])}"
     )
@@ -110,6 +97,27 @@ def sentence(content: Mapping[str, Any]) -> str:
     up, down = size(content["bytes_up"]), size(content["bytes_down"])
     text += f"; {content['seconds']:.1f} s, {up} up, {down} down"
     return f"{text}; {content['out']}"
+
+
+def manner(content: Mapping[str, Any]) -> str:
+    """The method of a summary or an order, what is around it, and its options."""
+    text = Path(str(content["method"])).stem
+    if content["warmup"] is not None:
+        text += f" after {content['warmup']}"
+    if content["resample"] is not None:
+        text += f", points drawn again every {content['resample']} rounds"
+    if content["compress"] != "none":
+        text += f", uploads in {content['compress']}"
+    if content["secure"]:
+        text += ", secure sums"
+    if content["dp"] is not None:
+        told = content["dp"]
+        if "epsilon" in content:
+            spent = content["epsilon"], content["delta"]
+            told = "epsilon {:.3g}, delta {:.1g} spent".format(*spent)
+        text += f", private ({told})"
+    given = ", ".join(f"{flag(k)} {v}" for k, v in _changed(content).items())
+    return f"{text} ({given})" if given else text
 
 
 def _unknowns(
@@ -146,7 +154,9 @@ def _unknowns(
 
 def _changed(content: Mapping[str, Any]) -> dict[str, object]:
     """The method's options that are not the default ones."""
-    known = wrappers.options(content["method"])
+    known: Mapping[str, Option] = {}
+    with suppress(ValueError):  # its file is gone
+        known = wrappers.options(content["method"])
     return {
         key: value
         for key, value in content["options"].items()

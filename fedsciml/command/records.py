@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedsciml.command.outcome import manner
 from fedsciml.federation import Round, RunDirectory
 from fedsciml.federation.directory import MODEL
 from fedsciml.federation.saving import read
@@ -34,12 +35,9 @@ class Recorded(NamedTuple):
 
     @property
     def method(self) -> str:
-        """The method as it was asked for, with what is around it."""
-        command = self.configuration.get("command", {})
-        name = Path(str(command.get("method", self.configuration["method"]))).stem
-        if command.get("warmup"):
-            name += f" after {command['warmup']}"
-        return name
+        """The method as it was asked for."""
+        order = self.configuration.get("command")
+        return manner(order) if order else str(self.configuration["method"])
 
     @property
     def state(self) -> str:

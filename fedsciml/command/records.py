@@ -87,9 +87,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _others(directory: Path) -> str:
     """Runs that are near."""
-    near = directory if directory.is_dir() else Path("runs")
-    found = sorted(path.parent.name for path in near.glob("*/run.json"))
-    shown = [f"{near / name}" for name in found[:5]]
-    return (
-        f" There are: {', '.join(shown)}{', ...' * (len(found) > 5)}." if shown else ""
-    )
+    for near in (directory, directory.parent, Path("runs")):
+        found = sorted(str(path.parent) for path in near.glob("*/run.json"))
+        if found:
+            return f" There are: {', '.join(found[:5])}{', ...' * (len(found) > 5)}."
+    return ""

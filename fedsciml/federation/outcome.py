@@ -1,6 +1,7 @@
 """Whether a run has converged, still falls or has stalled, and what to try.
 
-From the history alone, by the lowest loss so far and by what steps promised:
+From the history alone, of rounds with the clients of the last one, by the lowest loss
+so far and by what steps promised:
 
     converged  the lowest loss is below ROUNDING eps^2 of the greatest, and did not
                halve in the last rounds: what is left of the residual is rounding;
@@ -73,7 +74,7 @@ UNKNOWN = Outcome("falling", "Not known whether the run has converged.")
 
 def outcome(
     history: Sequence[Round],
-    loss: float,
+    loss: float | None,
     eps: float,
     terms: Mapping[str, float] | None = None,
     asked: Sequence[object] = (),
@@ -82,22 +83,30 @@ def outcome(
 
     Args:
         history: Of all rounds, one at least.
-        loss: Of the model.
+        loss: Of the model; None if it is not that of the last round's clients.
         eps: Rounding unit of the arithmetic, as ``torch.finfo(dtype).eps``.
         terms: Loss of the model by terms, where it is known.
         asked: Callbacks that ended the run.
     """
-    state, sentence = _judged(history, loss, eps, terms or {})
+    state, sentence = _judged(_comparable(history), loss, eps, terms or {})
     if asked:
         names = ", ".join(str(getattr(one, "__name__", one)) for one in asked)
         sentence = f"Ended after round {len(history)}, as asked ({names}). {sentence}"
     return Outcome(state, sentence)
 
 
+def _comparable(history: Sequence[Round]) -> list[Round]:
+    """Rounds whose losses are of the same rows as the last one's."""
+    since = max((k for k, line in enumerate(history) if line.joined), default=0)
+    gone = history[-1].dropped.keys()
+    return [line for line in history[since:] if line.dropped.keys() == gone]
+
+
 def _judged(
-    history: Sequence[Round], loss: float, eps: float, terms: Mapping[str, float]
+    history: Sequence[Round], loss: float | None, eps: float, terms: Mapping[str, float]
 ) -> tuple[State, str]:
-    losses = [*(line.loss for line in history), loss]
+    losses = [line.loss for line in history]
+    losses.append(losses[-1] if loss is None else loss)
     lowest, peak = list(accumulate(losses, min)), max(losses)
     linear = any(line.promised is not None for line in history)
     least = WINDOW if linear else max(WINDOW, len(history) // PART)
@@ -128,7 +137,7 @@ def _judged(
             f"{_rounds(len(last))}. At this pace {more} more give another digit."
         )
     if now == losses[0]:
-        came = f"{loss:.3g}, has not been lower than at the start"
+        came = f"{losses[-1]:.3g}, has not been lower than at the start"
     return "stalled", f"Stalled: the loss, {came}{_stalled(last, promised, terms)}."
 
 

@@ -108,6 +108,16 @@ def test_who_stands_still_is_told_what_to_try() -> None:
     assert "term" not in ended(losses, terms={"pde": 0.2, "walls": 0.3}).sentence
 
 
+def test_losses_of_other_clients_are_not_compared() -> None:
+    lines = [Round(k, 10.0**-k) for k in range(1, 13)]
+    lines[3] = replace(lines[3], loss=1e-40, dropped={"1": "late"})
+    assert outcome(lines, 1e-13, EPS).state == "falling"
+    assert outcome(lines, None, EPS).state == "falling"
+    late = [replace(line, loss=line.loss * 1e6) for line in lines[4:]]
+    late[0] = replace(late[0], joined={"2": [3]})
+    assert outcome(lines[:3] + late, None, EPS).state == "falling"
+
+
 def test_who_ended_a_run_is_named() -> None:
     def enough(history: object) -> bool:
         return bool(history)

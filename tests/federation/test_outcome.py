@@ -31,7 +31,7 @@ def flat(first: float, last: float, rounds: int = 12) -> list[float]:
 def test_a_loss_that_is_rounding_has_converged() -> None:
     found = ended(flat(1.0, 1e-29), promised=1.0)
     assert found.state == "converged"
-    assert "1.0e-29, is rounding, 1e-29 of the greatest" in found.sentence
+    assert "1.0e-29, is rounding, 1e-29 of the first" in found.sentence
     assert ended(flat(1.0, 1e-29), None).state == "converged"
     assert ended(flat(1e9, 1e-20), None).state == "converged"  # in any unit
     assert ended([1.0, 1e-20, 1e-29, 1e-31], 1.0).state == "falling"

@@ -8,7 +8,7 @@ from fedsciml import problems
 from fedsciml.federation.directory import FREE, MODEL, RunDirectory
 from fedsciml.federation.outcome import Outcome
 from fedsciml.federation.result import Result
-from fedsciml.federation.saving import KEPT, identity, read
+from fedsciml.federation.saving import HASH, KEPT, identity, read
 from fedsciml.problem import Problem
 from fedsciml.residual.fingerprint import fingerprint
 
@@ -39,7 +39,8 @@ def load(path: Path | str, problem: Problem | None = None) -> Result:
     if not record.finished:
         return _unfinished(record, problem)
     content = read(path / MODEL)
-    if _fixed(content["configuration"]) != _fixed(record.configuration):
+    written, there = content["configuration"], record.configuration
+    if any(there.get(k) != value for k, value in written.items() if k not in FREE):
         raise ValueError(
             f"{path / MODEL} is of another run than the run.json beside it: problem, "
             "method, seed or another part of the configuration differs. Put back what "
@@ -54,13 +55,14 @@ def _result(
     """The result that a file holds."""
     configuration, theta = content["configuration"], content["theta"]
     problem = problem or _made(configuration)
-    _check(identity(problem, theta) == content["problem_sha256"], problem)
+    _check(identity(problem, theta, content["public"]) == content[HASH], problem)
     return Result(
         problem,
         theta,
         history=content["history"],
         out=out,
         outcome=Outcome(*content["outcome"]),
+        configuration=configuration,
         **{key: content[key] for key in KEPT},
     )
 
@@ -80,7 +82,7 @@ def _unfinished(record: RunDirectory, problem: Problem | None) -> Result:
     history = record.history(done)
     problem = problem or _made(configuration)
     begun = fingerprint(problem, configuration["seed"])
-    _check(begun == configuration["problem_sha256"], problem)
+    _check(begun == configuration[HASH], problem)
     warning = (
         f"The run in {where} is not finished: this is its model after round {done} of "
         f"{rounds}. Continue it with {again}."
@@ -116,11 +118,7 @@ def _check(same: bool, problem: Problem) -> None:
     if not same:
         raise ValueError(
             f"Problem '{problem.name}' is not the one that was trained: its equation, "
-            "data, network or partition differs. Pass the problem of the run: "
-            "load(path, problem=...), made with the same parameters and data."
+            "data, network or partition differs, or of an unfinished run the weights "
+            "that its torch module began with. Pass the problem of the run, made as "
+            "then: load(path, problem=...)."
         )
-
-
-def _fixed(configuration: dict[str, Any]) -> dict[str, Any]:
-    """What no resumed run may change."""
-    return {key: value for key, value in configuration.items() if key not in FREE}

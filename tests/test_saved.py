@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import scalar, small
+from cases import draw, scalar, small
 
 from fedsciml import ModuleNetwork, Result, load, methods, problems
 from fedsciml.federation import run
@@ -221,6 +221,22 @@ def test_what_json_does_not_know_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot be saved.*Problem\(parameters=...\)"):
         result.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_private_model_has_no_hash_of_data(tmp_path: Path) -> None:
+    result = trained(tmp_path / "run", 1)
+    sha256 = str(result.configuration["problem_sha256"]).encode()
+    assert sha256 in (tmp_path / "run" / "model.safetensors").read_bytes()
+    paid = [replace(line, epsilon=1.0) for line in result.history]
+    replace(result, history=paid).save(tmp_path / "model")
+    assert sha256 not in (tmp_path / "model").read_bytes()
+    first, second = scalar().terms
+    moved = replace(scalar(), terms=[replace(first, points=draw(9, 1, 5)), second])
+    assert torch.equal(load(tmp_path / "model", moved).theta, result.theta)
+    with pytest.raises(ValueError, match="not the one that was trained"):
+        load(tmp_path / "run", moved)
+    with pytest.raises(ValueError, match="not the one that was trained"):
+        load(tmp_path / "model", equation())
 
 
 def test_a_file_has_no_pickle_and_plain_metadata(tmp_path: Path) -> None:

@@ -222,7 +222,13 @@ def run(
                 parts.held_out.known if parts else None,
                 warnings + ended,
                 terms,
-                outcome(history, loss, torch.finfo(dtype).eps, terms, asked),
+                outcome(
+                    history,
+                    loss if absent.keys() == history[-1].dropped.keys() else None,
+                    torch.finfo(dtype).eps,
+                    terms,
+                    asked,
+                ),
                 record.configuration if record else configuration,
             )
             if record:

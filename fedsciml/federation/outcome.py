@@ -1,12 +1,13 @@
 """Whether a run has converged, still falls or has stalled, and what to try.
 
-From the history alone, by the lowest loss so far and by what steps promised:
+From the history alone, of rounds with the clients of the last one, by the lowest loss
+so far and by what steps promised:
 
-    converged  the lowest loss is below ROUNDING eps^2 of the greatest, and did not
-               halve in the last rounds: what is left of the residual is rounding;
+    converged  the lowest loss is below ROUNDING eps^2 of the first, and did not halve
+               in the last rounds: what is left of the residual is rounding;
                or it fell by less than 2 % in them, steps promised less than a tenth
-               of it in most of them, and it is below a tenth of the greatest: it is
-               at a floor, as the noise of data is one
+               of it in most of them, and it is below a tenth of the first: it is at a
+               floor, as the noise of data is one
     falling    it fell by more than a tenth in the last rounds; where there were fewer
                than ten, at that pace
     stalled    else
@@ -16,8 +17,12 @@ promise nothing, they are half of all, if that is more, as losses stand still fo
 and then fall; and these converge to rounding alone. Promised is ``Round.promised``,
 what the best step of a round would remove if the residual were linear. It is small at a
 minimum, but also where the damping is large: at the start of hard problems both loss
-and promise stand still, hence the tenth of the greatest loss, or else a promise below
-``SURELY``.
+and promise stand still, hence the tenth of the first loss, or else half of it and a
+promise below ``SURELY``. And it is small where a network is saturated.
+
+Held against each round of 65 runs, of 21 problems, 10 methods and 9 policies: of 1825
+rounds at which a run had converged none was followed by half the loss, of 1519 at which
+it had stalled 7 %, of 4642 at which it fell 78 %.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +37,7 @@ WINDOW, PART = 10, 2
 """Last rounds that are looked at: so many, or of other methods this part of all."""
 
 ROUNDING = 1e4
-"""Of eps^2: losses of 1e-31 to 5e-26 of the greatest were reached in float64."""
+"""Of eps^2: losses of 1e-31 to 5e-26 of the first were reached in float64."""
 
 FLAT, FALLS = 0.98, 0.9
 """Factors of the loss in the last rounds above which it is at a floor, if steps promise
@@ -43,9 +48,9 @@ NOTHING = 0.1
 0.1, at the rounding level 1e-5 to 0.01, and about 1 where a run stood still and fell
 later."""
 
-CAME, SURELY = 0.1, 1e-8
-"""Part of the greatest loss below which a run has come somewhere, and below which a
-promise is nothing also where it has not: the damping of hard starts left 1e-5."""
+CAME, HALF, SURELY = 0.1, 0.5, 1e-8
+"""Part of the first loss below which a run has come somewhere; below which it has if
+steps promise less than this: the damping of hard starts left 1e-5."""
 
 MOST = 0.8
 """Part of the loss of which one term has the most."""
@@ -73,7 +78,7 @@ UNKNOWN = Outcome("falling", "Not known whether the run has converged.")
 
 def outcome(
     history: Sequence[Round],
-    loss: float,
+    loss: float | None,
     eps: float,
     terms: Mapping[str, float] | None = None,
     asked: Sequence[object] = (),
@@ -82,23 +87,31 @@ def outcome(
 
     Args:
         history: Of all rounds, one at least.
-        loss: Of the model.
+        loss: Of the model; None if it is not that of the last round's clients.
         eps: Rounding unit of the arithmetic, as ``torch.finfo(dtype).eps``.
         terms: Loss of the model by terms, where it is known.
         asked: Callbacks that ended the run.
     """
-    state, sentence = _judged(history, loss, eps, terms or {})
+    state, sentence = _judged(_comparable(history), loss, eps, terms or {})
     if asked:
         names = ", ".join(str(getattr(one, "__name__", one)) for one in asked)
         sentence = f"Ended after round {len(history)}, as asked ({names}). {sentence}"
     return Outcome(state, sentence)
 
 
+def _comparable(history: Sequence[Round]) -> list[Round]:
+    """Rounds whose losses are of the same rows as the last one's."""
+    since = max((k for k, line in enumerate(history) if line.joined), default=0)
+    gone = history[-1].dropped.keys()
+    return [line for line in history[since:] if line.dropped.keys() == gone]
+
+
 def _judged(
-    history: Sequence[Round], loss: float, eps: float, terms: Mapping[str, float]
+    history: Sequence[Round], loss: float | None, eps: float, terms: Mapping[str, float]
 ) -> tuple[State, str]:
-    losses = [*(line.loss for line in history), loss]
-    lowest, peak = list(accumulate(losses, min)), max(losses)
+    losses = [line.loss for line in history]
+    losses.append(losses[-1] if loss is None else loss)
+    lowest, first = list(accumulate(losses, min)), losses[0]
     linear = any(line.promised is not None for line in history)
     least = WINDOW if linear else max(WINDOW, len(history) // PART)
     last = history[-least:]
@@ -106,20 +119,20 @@ def _judged(
     fell = now / before if before > 0 else 1.0
     if now <= 0:
         return "converged", "Converged: the loss is 0."
-    if now <= ROUNDING * eps**2 * peak and fell > 0.5:
+    if now <= ROUNDING * eps**2 * first and fell > 0.5:
         return "converged", (
-            f"Converged: the loss, {now:.1e}, is rounding, {now / peak:.0e} of the "
-            "greatest. More rounds change nothing."
+            f"Converged: the loss, {now:.1e}, is rounding, {now / first:.0e} of the "
+            "first. More rounds change nothing."
         )
     told = [line.promised for line in last if line.promised is not None]
     promised = median(told) if told else None
     came = f"{now:.3g}, fell by {_percent(1 - fell)} in {_rounds(len(last))}"
-    bound = NOTHING if now <= CAME * peak else SURELY
-    flat = fell >= FLAT and len(last) >= WINDOW
+    bound = NOTHING if now <= CAME * first else SURELY
+    flat = fell >= FLAT and now <= HALF * first
     if flat and promised is not None and promised <= bound:
         return "converged", (
             f"Converged: the loss, {came}, and steps promise {_percent(promised)} "
-            "more. It is at its floor, as data with noise have one."
+            "more. It is at a floor: of noise in data, or of this network and start."
         )
     if fell < FALLS ** min(len(last) / WINDOW, 1.0):
         more = ceil(len(last) / -log10(fell))
@@ -127,8 +140,8 @@ def _judged(
             f"The loss still falls: to {now:.1e}, by a factor {1 / fell:.3g} in "
             f"{_rounds(len(last))}. At this pace {more} more give another digit."
         )
-    if now == losses[0]:
-        came = f"{loss:.3g}, has not been lower than at the start"
+    if now == first:
+        came = f"{losses[-1]:.3g}, has not been lower than at the start"
     return "stalled", f"Stalled: the loss, {came}{_stalled(last, promised, terms)}."
 
 
@@ -136,7 +149,10 @@ def _stalled(
     last: Sequence[Round], promised: float | None, terms: Mapping[str, float]
 ) -> str:
     """What more is known of a loss that stands still, and what to try."""
-    text = f", though steps promise {_percent(promised)}" if promised else ""
+    text = ""
+    if promised is not None:
+        but = "though" if promised > NOTHING else "and"
+        text = f", {but} steps promise {_percent(promised)}"
     stood = sum(line.step == 0 for line in last)
     if 2 * stood > len(last):
         text += f"; in {stood} of these rounds no step was taken"
@@ -158,4 +174,6 @@ def _rounds(last: int) -> str:
 
 
 def _percent(part: float) -> str:
-    return "less than 0.01 %" if part < 1e-4 else f"{100 * part:.2g} %"
+    if part < 1e-4:
+        return "less than 0.01 %"
+    return f"{100 * part:.2g} %" if part < 0.995 else "100 %"

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of the files; one that a version does not know is refused."""
 
-KEPT = ("configuration", "loss", "absent", "held_out", "terms", "warnings")
+KEPT = ("loss", "absent", "held_out", "terms", "warnings")
 """Of a result, what is in the metadata as it is."""
+
+HASH = "problem_sha256"
+"""In a configuration: a hash by which a guess of the data could be checked."""
 
 
 def packed(result: "Result") -> bytes:
@@ -37,10 +40,17 @@ def packed(result: "Result") -> bytes:
         ValueError: If a part of its configuration is nothing that JSON knows.
     """
     lines = "".join(line.line() for line in result.history).encode()
+    configuration = dict(result.configuration)
+    private = result.history[-1].epsilon is not None
+    public = private or result.problem.partial
+    if private:
+        configuration.pop(HASH, None)
     content = {
         "format": FORMAT,
         "version": fedsciml.__version__,
-        "problem_sha256": identity(result.problem, result.theta),
+        "configuration": configuration,
+        "public": public,
+        HASH: identity(result.problem, result.theta, public),
         "theta": result.theta,
         "history": torch.from_numpy(np.frombuffer(lines, np.uint8).copy()),
         "outcome": list(result.outcome),
@@ -87,14 +97,17 @@ def read(path: Path) -> dict[str, Any]:
     return {**content, "history": [Round.read(line) for line in lines]}
 
 
-def identity(problem: Problem, theta: Tensor) -> str:
+def identity(problem: Problem, theta: Tensor, public: bool) -> str:
     """Hash that tells whether a problem is that of a model theta [p].
 
     Taken beside theta, where the loss is no rounding, and not at the start: a torch
-    module may be built with other weights. Of a problem without its data, as a server
-    has it, what all parties have in common.
+    module may be built with other weights.
+
+    Args:
+        problem: What was trained.
+        theta: Its parameters.
+        public: Whether only what all parties have in common counts, and no data: under
+            differential privacy, and of a problem as a server has it.
     """
     at = DISTURBED * theta.detach().cpu().double()
-    if problem.partial:
-        return agreement(problem, at)
-    return fingerprint(problem, at=at)
+    return agreement(problem, at) if public else fingerprint(problem, at=at)

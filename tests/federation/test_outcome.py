@@ -31,7 +31,7 @@ def flat(first: float, last: float, rounds: int = 12) -> list[float]:
 def test_a_loss_that_is_rounding_has_converged() -> None:
     found = ended(flat(1.0, 1e-29), promised=1.0)
     assert found.state == "converged"
-    assert "1.0e-29, is rounding, 1e-29 of the greatest" in found.sentence
+    assert "1.0e-29, is rounding, 1e-29 of the first" in found.sentence
     assert ended(flat(1.0, 1e-29), None).state == "converged"
     assert ended(flat(1e9, 1e-20), None).state == "converged"  # in any unit
     assert ended([1.0, 1e-20, 1e-29, 1e-31], 1.0).state == "falling"
@@ -106,6 +106,16 @@ def test_who_stands_still_is_told_what_to_try() -> None:
     assert "98 % of it is of term 'walls'" in ended(losses, terms=terms).sentence
     assert "term" not in ended(losses, terms={"walls": 0.5}).sentence
     assert "term" not in ended(losses, terms={"pde": 0.2, "walls": 0.3}).sentence
+
+
+def test_losses_of_other_clients_are_not_compared() -> None:
+    lines = [Round(k, 10.0**-k) for k in range(1, 13)]
+    lines[3] = replace(lines[3], loss=1e-40, dropped={"1": "late"})
+    assert outcome(lines, 1e-13, EPS).state == "falling"
+    assert outcome(lines, None, EPS).state == "falling"
+    late = [replace(line, loss=line.loss * 1e6) for line in lines[4:]]
+    late[0] = replace(late[0], joined={"2": [3]})
+    assert outcome(lines[:3] + late, None, EPS).state == "falling"
 
 
 def test_who_ended_a_run_is_named() -> None:

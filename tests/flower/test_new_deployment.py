@@ -85,6 +85,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("client_app")
 
 
+@pytest.mark.reported
 @pytest.mark.parametrize("secure", [False, True])
 def test_the_folder_s_run_is_that_of_one_process(
     secure: bool, client: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

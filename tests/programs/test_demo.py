@@ -23,6 +23,7 @@ def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(demo, "PROBLEMS", dict([last]))
 
 
+@pytest.mark.reported
 def test_the_demo_tells_of_all_by_one_error_and_leaves_pictures_and_reports(
     few: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

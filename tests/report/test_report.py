@@ -22,6 +22,8 @@ from fedsciml.report.markup import Html, tag
 from fedsciml.report.story import of_result
 from fedsciml.report.words import count, listed, number, seconds, size
 
+pytestmark = pytest.mark.reported
+
 
 def test_a_report_has_all_panels_in_order_and_links_to_each(finished: Result) -> None:
     path = report.write(finished)

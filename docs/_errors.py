@@ -1,9 +1,10 @@
-"""The messages on the page of common first errors, written by what raises them.
+"""The messages on the pages of first errors, written by what raises them.
 
-    python docs/_errors.py     # write them; a test holds the page to them
+    python docs/_errors.py     # write those of errors.md; a test holds the page to them
 
 Every program of ``errors.md`` that is followed by a text block must fail; the text is
-its message. Those before it that are not, run first.
+its message. Those before it that are not, run first. The long list, which the build
+writes, is of the cases that the tests have.
 """
 
 import re
@@ -41,7 +42,20 @@ def message(program: str, known: dict[str, object]) -> str:
     except Exception as error:
         whole = f"{type(error).__name__}: {error}"
         return textwrap.fill(whole, 84, break_long_words=False, break_on_hyphens=False)
-    raise ValueError(f"This program of {PAGE.name} should fail:\n{program}")
+    raise ValueError(f"This program should fail:\n{program}")
+
+
+def catalogue() -> list[tuple[str, list[tuple[str, str, str, str]]]]:
+    """All cases of the tests, in groups: title, program, message, program mended."""
+    from first_errors import PARTS, PRELUDE, RESIDUALS, RUNS
+
+    known: dict[str, object] = {"__name__": "page"}
+    exec(PRELUDE, known)
+    groups = {"Residuals": RESIDUALS, "Problems, terms, networks": PARTS, "Runs": RUNS}
+    return [
+        (group, [(c.title, c.wrong, message(c.wrong, known), c.right) for c in cases])
+        for group, cases in groups.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-import make_figures
 from _docstrings import escaped, text
+from _errors import catalogue
 from _public import Name, known, modules, names
 
 from fedsciml import methods, policies, problems
@@ -59,7 +59,7 @@ LISTED = {
 
 def pages() -> dict[str, Callable[[], str]]:
     """What makes each page in reStructuredText, by its path in ``generated/``."""
-    found = {"figures": figures, "api/index": index}
+    found = {"figures": figures, "errors": errors, "api/index": index}
     for module in modules():
         found[f"api/{module}"] = partial(module_page, module)
     for name in names():
@@ -135,15 +135,14 @@ def name_page(name: Name) -> str:
     elif first != name:
         body = [f".. py:{name.kind}:: {name.full}", ""]
         body += [f"   The same as :py:obj:`{first.full}`."]
-    elif name.kind == "data" or name.remark:
+    elif name.kind == "data":
         value = name.found
         shown = isinstance(value, PLAIN) and len(repr(value)) < 70
-        body = [f".. py:{name.kind}:: {name.full}"]
-        body += [f"   :value: {value!r}"] * shown
-        body += ["", *(f"   {line}" for line in text(name.remark).splitlines())]
+        body = [f".. py:data:: {name.full}", *[f"   :value: {value!r}"] * shown, ""]
+        body += [f"   {line}" for line in text(name.remark).splitlines()]
     else:
         members = ["   :members:"] * (name.kind != "function")
-        body = [f".. auto{name.kind}:: {name.full}", *members]
+        body = [text(name.remark), "", f".. auto{name.kind}:: {name.full}", *members]
     return "\n".join([*_leaf(name.name, name.module), *body, ""])
 
 
@@ -168,8 +167,24 @@ def entry_page(package: str, entry: str, listed: Listed) -> str:
     return "\n".join(body)
 
 
+def errors() -> str:
+    """Every first error that the tests know: what was written, said, and is right."""
+    from first_errors import PRELUDE
+
+    body = _title("All first errors")
+    body += ["Each program comes after this one:", "", *_block("python", PRELUDE)]
+    for group, cases in catalogue():
+        body += [group, "-" * len(group), ""]
+        for title, wrong, said, right in cases:
+            body += [title, "~" * len(title), "", *_block("python", wrong)]
+            body += [*_block("text", said), "Write:", "", *_block("python", right)]
+    return "\n".join(body)
+
+
 def figures() -> str:
     """The gallery: every figure with what it shows and its command."""
+    import make_figures  # with all experiments: takes seconds
+
     body = _title("Figures")
     body += ["Drawn from the records in ``figures/data``; nothing is trained.", ""]
     for name, drawing in make_figures.DRAWINGS.items():
@@ -203,6 +218,11 @@ def _table(rows: Iterable[tuple[str, ...]], *heads: str) -> list[str]:
         for cell, mark in zip(row, ("* -", *["  -"] * len(row)), strict=False):
             lines.append(f"   {mark} {cell}".rstrip())
     return [*lines, ""]
+
+
+def _block(language: str, text: str) -> list[str]:
+    lines = [f"   {line}".rstrip() for line in text.splitlines()]
+    return [f".. code-block:: {language}", "", *lines, ""]
 
 
 def _toctree(entries: Iterable[str]) -> list[str]:

@@ -2,11 +2,10 @@
 
 import ast
 import inspect
-from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from pkgutil import walk_packages
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import NamedTuple
 
@@ -67,9 +66,9 @@ class Name(NamedTuple):
 def modules() -> dict[str, list[str]]:
     """The modules with an ``__all__``, and what they export, sorted."""
     found = {}
-    for name in ["fedsciml", *sorted(_below(fedsciml))]:
-        module = import_module(name)
-        if exported := getattr(module, "__all__", None):
+    below = sorted(m.name for m in iter_modules(fedsciml.__path__, "fedsciml."))
+    for name in ["fedsciml", *below]:
+        if exported := getattr(import_module(name), "__all__", None):
             found[name] = sorted(exported, key=lambda n: (n.lower(), n))
     return found
 
@@ -98,13 +97,6 @@ def known(name: Name) -> Name:
 
 def _place(found: object) -> str:
     return f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-
-
-def _below(package: ModuleType) -> Iterator[str]:
-    """Modules of a package, of packages in it, but private ones."""
-    for module in walk_packages(package.__path__, f"{package.__name__}."):
-        if "._" not in module.name:
-            yield module.name
 
 
 def _home(module: str, name: str) -> str:

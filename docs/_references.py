@@ -16,6 +16,7 @@ BUILT = {
     r"\]\(\.\./fedsciml\)": "](generated/api/index.rst)",
     r"\]\(\.\./fedsciml/(methods|policies)\)": r"](generated/api/\1/index.rst)",
     r"\]\(\.\./problems\)": "](generated/api/problems/index.rst)",
+    r"\]\(\.\./tests/first_errors\.py\)": "](generated/errors.rst)",
     r"\]\(\.\./CONTRIBUTING\.md": "](contributing.md",
 }
 """What pages link to in the repository, and what that is on the site."""

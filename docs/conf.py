@@ -11,7 +11,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "scripts")]
+ROOT = HERE.parent
+sys.path[:0] = [str(p) for p in (HERE, ROOT, ROOT / "scripts", ROOT / "tests")]
 
 import _pages
 from _docstrings import text

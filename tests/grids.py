@@ -76,8 +76,8 @@ class FaultyGrid(LocalGrid):
         self.sent: list[tuple[str, int]] = []
 
     def backend(self, **options: Any) -> Flower:  # noqa: ANN401
-        """The server's side; a second for a hello is plenty on a busy machine."""
-        return Flower(self, **{"run": "test", "join": 1.0, "poll": 0.001, **options})
+        """The server's side; see ``no_waiting`` for sites that do not answer."""
+        return Flower(self, **{"run": "test", "join": 60.0, "poll": 0.001, **options})
 
     def connected(self, **options: Any) -> Nodes:  # noqa: ANN401
         """The nodes, after their hello."""

@@ -22,10 +22,10 @@ def key(
     made are printed.
 
     Args:
-        kind: ``site``, by which the server knows a site; ``identity``, by which other
-            sites know it in secure sums; or ``server``.
+        kind: site, by which the server knows a site; identity, by which other
+            sites know it in secure sums; or server.
         path: The private key; PATH.pub is the public one. Of the server a folder, for
-            ``server.crt`` and ``server.key``.
+            server.crt and server.key.
         host: Name or IP address by which sites reach the server; may be given again.
         days: How long the server's certificate is valid.
 

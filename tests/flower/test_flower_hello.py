@@ -117,9 +117,7 @@ def test_a_site_that_cannot_have_so_many_points_is_named(
     said = r"Client 1 \(node 2\) must say .* the 2 terms"
     with pytest.raises(ValueError, match=said):
         grid.connected(need=2)
-    nodes = grid.connected(
-        join=60, counts=FaultyGrid(scalar(), fipa()).connected().counts
-    )
+    nodes = grid.connected(counts=FaultyGrid(scalar(), fipa()).connected().counts)
     assert nodes.here(1) == [0, 2]
     assert len(re.findall(said, caplog.text)) == 1
 
@@ -197,7 +195,7 @@ def test_a_run_that_began_goes_on_without_a_client(
 def test_a_site_that_cannot_take_part_is_mended_and_not_left_out() -> None:
     grid = FaultyGrid(scalar(), fipa(), {NODE: SiteError("disk full")})
     with pytest.raises(ValueError, match=r"Client 1 \(node 2\).*disk full"):
-        grid.connected(join=60, need=1)
+        grid.connected(need=1)
 
 
 def test_a_run_begins_without_an_absent_site_if_fewer_may(
@@ -220,7 +218,7 @@ def test_a_node_that_was_refused_is_asked_again_once_it_was_away(
 ) -> None:
     problems: dict[int, Problem | Exception] = {}
     grid = FaultyGrid(scalar(), fipa(), problems)
-    nodes = grid.connected(join=60)
+    nodes = grid.connected()
     grid.faults.away.add(NODE)
     assert nodes.here(2) == [0, 2]
     problems[NODE] = OSError("disk full")
@@ -238,7 +236,7 @@ def test_a_node_that_was_refused_is_asked_again_once_it_was_away(
 
 def test_a_lost_client_is_not_there_until_it_has_answered_a_hello() -> None:
     grid = FaultyGrid(scalar(), fipa())
-    nodes = grid.connected(join=60)
+    nodes = grid.connected()
     grid.faults.away.add(NODE)
     assert nodes.here(2) == [0, 2]
     grid.faults.away.clear()

@@ -54,7 +54,7 @@ def late(
         if line.round == COMES - 1:
             grid.faults.away.clear()
 
-    backend = grid.backend(need=2, join=0.05)
+    backend = grid.backend(need=2)
     given = {"backend": backend, "rules": OTHERS, "progress": watch, **options}
     return run(problem, method, ROUNDS, **given)
 
@@ -124,7 +124,7 @@ def test_a_run_that_a_site_joined_is_resumed_to_the_same_bytes(
     grid = FaultyGrid(problem, method)
     stop = {"stop": lambda lines: len(lines) == ended, "out": tmp_path}
     late(problem, method, grid, **stop)
-    backend = grid.backend(need=2, join=0.05, **_began(tmp_path))
+    backend = grid.backend(need=2, **_began(tmp_path))
     again = {"out": tmp_path, "resume": True, "rules": OTHERS, "backend": backend}
     assert_same(run(problem, method, ROUNDS, **again), expected)
 
@@ -137,7 +137,7 @@ def test_a_site_comes_in_an_attempt_for_which_the_others_are_too_few() -> None:
     def sleep(seconds: float) -> None:
         grid.faults.away = {1}
 
-    nodes = grid.connected(need=2, join=0.05)
+    nodes = grid.connected(need=2)
     rules = Rules(min_clients=2, patience=60.0)
     federation = Federation(problem, method, nodes, rules, sleep=sleep)
     before = advanced(federation, theta(problem))
@@ -158,7 +158,7 @@ def test_a_late_site_that_cannot_take_part_is_named_and_asked_again(
     problems: dict[int, Problem | Exception] = {NODE: SiteError("disk full")}
     grid = FaultyGrid(problem, method, problems)
     grid.faults.away.add(NODE)
-    nodes = grid.connected(need=2, join=0.05)
+    nodes = grid.connected(need=2)
     grid.faults.away.clear()
     assert not nodes.joined(1)
     assert "Client 1 (node 2) cannot take part: disk full" in caplog.text
@@ -176,7 +176,7 @@ def test_a_site_that_goes_before_it_is_counted_in_changes_nothing() -> None:
     problem, method = elsewhere(scalar()), methods.load("fipa")
     grid = FaultyGrid(problem, method)
     grid.faults.away.add(NODE)
-    nodes = grid.connected(need=2, join=0.05)
+    nodes = grid.connected(need=2)
     shares = nodes.shares
     grid.faults.away.clear()
     assert nodes.here(1) == [0, 2]  # it has said hello, and waits for a round
@@ -189,7 +189,7 @@ def test_one_hello_is_enough_for_a_site_that_waits() -> None:
     problem, method = elsewhere(scalar()), methods.load("fipa")
     grid = FaultyGrid(problem, method)
     grid.faults.away.add(NODE)
-    nodes = grid.connected(need=2, join=0.05)
+    nodes = grid.connected(need=2)
     grid.faults.away.clear()
     for number in (1, 2, 3):
         nodes.here(number)
@@ -202,7 +202,7 @@ def test_a_late_site_without_rows_changes_no_weights() -> None:
     nothing = replace(problem, terms=terms)
     grid = FaultyGrid(problem, method, {NODE: nothing})
     grid.faults.away.add(NODE)
-    nodes = grid.connected(need=2, join=0.05)
+    nodes = grid.connected(need=2)
     grid.faults.away.clear()
     assert not nodes.joined(1)
     assert not nodes.uncounted

@@ -54,7 +54,7 @@ def test_a_round_waits_until_flower_s_server_is_there_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     grid = FaultyGrid(scalar(), fipa())
-    nodes = grid.connected(join=60)
+    nodes = grid.connected()
     rules = Rules(patience=60.0)
     federation = Federation(scalar(), grid.method, nodes, rules, sleep=lambda s: None)
     before = advanced(federation, theta(scalar()))

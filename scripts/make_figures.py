@@ -1,8 +1,8 @@
 """Draw the figures in figures/ from the records in figures/data/; nothing is trained.
 
 Every figure is written as PDF and as PNG, the same bytes from the same records, and
-figures/README.md lists what was drawn. A figure whose record is missing is named and
-left out; the exit status is then 1.
+figures/README.md lists what was drawn, figures/shown.json has a hash of what it shows.
+A figure whose record is missing is named and left out; the exit status is then 1.
 
     python scripts/make_figures.py
     python scripts/make_figures.py --only spectra ranks-front   # the others stay
@@ -20,6 +20,9 @@ from experiments._registry import experiments
 
 EXPERIMENTS = experiments().values()
 DRAWINGS = {name: d for e in EXPERIMENTS for name, d in e.drawings.items()}
+SHOWN = "shown.json"
+"""Beside the figures: what each of them shows, as a hash."""
+
 PROVENANCE = FIGURES / "provenance.json"
 """Commit and program that made each record, where its entries do not say so, and the
 page where it is used, if no experiment makes it any more and no figure is drawn."""
@@ -81,8 +84,12 @@ def main(arguments: list[str] | None = None) -> int:
     todo.out.mkdir(parents=True, exist_ok=True)
     wanted = {name: DRAWINGS[name] for name in todo.only or DRAWINGS}
     drawn = draw(wanted, todo.data, todo.out, todo.formats)
+    known = todo.out / SHOWN
+    others = json.loads(known.read_text()) if todo.only and known.exists() else {}
+    if drawn:
+        known.write_text(json.dumps(others | drawn, indent=1, sort_keys=True) + "\n")
     if not todo.only:
-        (todo.out / "README.md").write_text(readme(drawn, todo.data))
+        (todo.out / "README.md").write_text(readme([*drawn], todo.data))
     return int(len(drawn) < len(wanted))
 
 

@@ -6,7 +6,9 @@ torch.autograd itself, which is given the jets, see ``taylor``.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from fedsciml.network.parallel import ParallelTape
 from fedsciml.problem import Problem, Row, Rows
 from fedsciml.problem.evaluation import evaluated
 from fedsciml.residual.block import CHUNK, by_autograd, empty, jet, with_partners
-from fedsciml.residual.taylor import Read, field, needed
+from fedsciml.residual.taylor import DRAWS, Read, field, needed
 
 
 class JetBlock:
@@ -105,9 +107,18 @@ class TaylorBlock(JetBlock):
     """
 
     def _channels(self, x: Tensor) -> list[Channel]:
+        n = len(self.rows.points)
+        if 0 < n < DRAWS:  # the same rows again and again, instead of evaluations
+            several = self.rows.part(torch.arange(DRAWS, device=x.device) % n)
+            with suppress(Exception):  # of what is known at all n of its points alone
+                return needed(
+                    partial(self._evaluate, rows=several),
+                    with_partners(several.points, several.partner),
+                    self._network.columns,
+                )
         return needed(self._evaluate, x, self._network.columns)
 
-    def _evaluate(self, read: Read) -> Tensor:
+    def _evaluate(self, read: Read, rows: Rows | None = None) -> Tensor:
         transform, unknowns = self._network.transform, self._problem.unknowns
 
         def values(x: Tensor) -> Tensor:
@@ -119,7 +130,7 @@ class TaylorBlock(JetBlock):
             return torch.cat([transform(x, outputs), numbers], -1)
 
         with torch.enable_grad():
-            return by_autograd(self._problem, self.rows, values)
+            return by_autograd(self._problem, rows or self.rows, values)
 
     def _residuals(self, jets: Tensor) -> Tensor:
         def read(channel: Channel) -> Tensor:

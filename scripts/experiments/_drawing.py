@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments._record import DATA, Entry, select
+from experiments._shown import fingerprint
 from fedsciml import plot
 from fedsciml.federation.history import Round
 from fedsciml.plot import Curve
@@ -152,7 +153,7 @@ def draw(
     data: Path,
     out: Path,
     formats: Sequence[str] = ("pdf", "png"),
-) -> list[str]:
+) -> dict[str, str]:
     """Write figures; those whose record is missing are named and left out.
 
     Args:
@@ -162,18 +163,18 @@ def draw(
         formats: Of each figure.
 
     Returns:
-        Names of those that were drawn.
+        Names of those that were drawn, and a hash of what each shows.
     """
-    drawn = []
+    drawn = {}
     for name, drawing in drawings.items():
         try:
             figure = drawing.figure(data)
         except MissingRecordError as error:
             print(f"{name} not drawn: {error}", file=sys.stderr)
             continue
+        drawn[name] = fingerprint(figure)
         for form in formats:
             plot.save(figure, out / f"{name}.{form}")
-        drawn.append(name)
     return drawn
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from experiments import _drawing, clients, ranks, suite
 from experiments._record import DATA, Entry
+from experiments._shown import fingerprint
 
-from fedsciml.plot import Curve
+from fedsciml.plot import Curve, Panel, panels
 
 FIGURES = DATA.parent
 
@@ -37,13 +38,36 @@ def contents(pdf: Path) -> list[bytes]:
     return [zlib.decompress(part) if part[:1] == b"\x78" else part for part in found]
 
 
-def test_figures_and_their_list_are_redrawn_from_the_committed_records(
-    drawn: Path,
-) -> None:
+def test_figures_and_their_list_show_the_committed_records() -> None:
+    names = [*make_figures.DRAWINGS]
+    readme = (FIGURES / "README.md").read_text()
+    assert make_figures.readme(names, DATA) == readme, "run make figures"
+    assert listed(readme) == set(names)
+    known = json.loads((FIGURES / make_figures.SHOWN).read_text())
+    assert set(known) == set(names)
+    for name, drawing in make_figures.DRAWINGS.items():
+        shown = fingerprint(drawing.figure())
+        assert shown == known[name], f"{name} shows something else: run make figures"
+
+
+def test_what_a_figure_shows_tells_of_every_value_and_word() -> None:
+    def shown(
+        x: float = 1.0, label: str = "a", title: str = "b", xlabel: str = "c"
+    ) -> str:
+        curve = Curve(label, [1.0, 2.0], [x, 3.0])
+        return fingerprint(panels([Panel(title, xlabel, "y", [curve])], 1))
+
+    assert shown() == shown()
+    changed = [shown(1.001), shown(label="z"), shown(title="z"), shown(xlabel="z")]
+    assert len({shown(), *changed}) == 5
+
+
+@pytest.mark.slow
+def test_figures_are_redrawn_from_the_committed_records(drawn: Path) -> None:
     readme = (FIGURES / "README.md").read_text()
     assert (drawn / "README.md").read_text() == readme, "run make figures"
     names = {path.stem for path in drawn.glob("*.pdf")}
-    assert listed(readme) == names
+    assert names == set(make_figures.DRAWINGS)
     for name in names:
         committed, again = FIGURES / f"{name}.pdf", drawn / f"{name}.pdf"
         assert len(contents(again)) > 3
@@ -51,8 +75,8 @@ def test_figures_and_their_list_are_redrawn_from_the_committed_records(
             assert contents(committed) == contents(again), f"{name}: run make figures"
 
 
-def test_no_figure_is_left_that_nothing_draws(drawn: Path) -> None:
-    names = {path.stem for path in drawn.glob("*.pdf")}
+def test_no_figure_is_left_that_nothing_draws() -> None:
+    names = set(make_figures.DRAWINGS)
     for suffix in (".pdf", ".png"):
         assert {path.stem for path in FIGURES.glob(f"*{suffix}")} == names
 

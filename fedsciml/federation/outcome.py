@@ -135,11 +135,17 @@ def _judged(
             "more. It is at a floor: of noise in data, or of this network and start."
         )
     if fell < FALLS ** min(len(last) / WINDOW, 1.0):
-        more = ceil(len(last) / -log10(fell))
-        return "falling", (
+        text = (
             f"The loss still falls: to {now:.1e}, by a factor {1 / fell:.3g} in "
-            f"{_rounds(len(last))}. At this pace {more} more give another digit."
+            f"{_rounds(len(last))}"
         )
+        late = (len(last) + 1) // 2
+        lately = now / lowest[-1 - late]
+        if lately > FALLS ** min(late / WINDOW, 1.0):
+            return "falling", f"{text}, but hardly in the last {late} of them."
+        more = ceil(late / -log10(lately))
+        pace = "1 more round gives" if more == 1 else f"{more} more rounds give"
+        return "falling", f"{text}. At the pace of late {pace} another digit."
     if now == first:
         came = f"{losses[-1]:.3g}, has not been lower than at the start"
     return "stalled", f"Stalled: the loss, {came}{_stalled(last, promised, terms)}."

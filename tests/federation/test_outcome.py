@@ -72,7 +72,7 @@ def test_a_loss_that_falls_does_so_at_a_pace() -> None:
     assert "At the pace of late 1 more round gives" in found.sentence
     slow = ended([0.97**k for k in range(41)], promised=1.0)
     assert slow.state == "falling"
-    assert "76 more rounds give another digit" in slow.sentence  # ln 10 / -ln 0.97 = 75.6
+    assert "76 more rounds give" in slow.sentence  # ln 10 / -ln 0.97 = 75.6
     fell = ended([*(10.0**-k for k in range(6)), *[1e-5] * 5], promised=1.0)
     assert "but hardly in the last 5 of them" in fell.sentence
     assert ended([1.0, 0.95], promised=1.0).state == "falling"

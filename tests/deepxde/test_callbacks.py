@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fedsciml import deepxde as federated
+from fedsciml import load, methods
 from fedsciml.deepxde.package import double_precision
+from fedsciml.federation import run
 
 
 def decay(dde: Any, **options: Any) -> Any:  # noqa: ANN401
@@ -120,3 +123,36 @@ def test_callbacks_of_no_use_are_refused() -> None:
             with pytest.raises(ValueError, match=message):
                 federated.train(model, 1, callbacks=[callback])
     assert model.losshistory.steps == []
+
+
+def test_who_looks_on_is_told_of_every_step_and_its_loss() -> None:
+    with double_precision() as dde:
+        model, seen = decay(dde), []
+        history, _ = federated.train(model, 3, progress=seen.append)
+    assert [line.round for line in seen] == [1, 2, 3]
+    before = [sum(line) / 2 for line in history.loss_train[:-1]]
+    assert [line.loss for line in seen] == pytest.approx(before, rel=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "elu"])
+def test_the_solution_of_a_model_is_a_module_that_comes_back(
+    activation: str, tmp_path: Path
+) -> None:
+    """By jets, and with an activation that only torch knows."""
+    with double_precision() as dde:
+        model = decay(dde)
+        net = dde.nn.FNN([1, 6, 1], activation, "Glorot normal")
+        net.apply_output_transform(lambda x, y: 1 + x * y)
+        variables = model.external_trainable_variables
+        problem = federated.problem(
+            model.data, net, external_trainable_variables=variables, clients=2
+        )
+        result = run(problem, methods.load("fipa"), 2)
+        federated.restore(net, result, variables)
+        x = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
+        assert torch.equal(result.module()(x), net(x))
+        result.save(tmp_path / "model")
+        # The net has other weights now; the problem is the same.
+        found = load(tmp_path / "model", problem)
+        assert torch.equal(found.theta, result.theta)
+        assert found.unknowns() == result.unknowns()

@@ -670,3 +670,23 @@ def test_other_versions_are_pointed_out(capsys: pytest.CaptureFixture[str]) -> N
     Path("run/run.json").write_text(json.dumps(content))
     assert status("--resume", "run", "--quiet", "--no-plots") == 0
     assert "began with torch 1.0" in capsys.readouterr().err
+
+
+def test_a_run_ends_where_it_is_good_enough_and_goes_on_without_that(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def until() -> object:
+        return json.loads(Path("run/run.json").read_text()).get("until")
+
+    whole = result(capsys, *FEDAVG, "--rounds", "4")
+    first = result(capsys, *FEDAVG, "--rounds", "4", "--out", "run", "--until", "1e9")
+    assert (first["rounds"], until()) == (1, "1e9")
+    again = ("--resume", "run", "--quiet", "--no-plots")
+    error = result(capsys, *again, "--until", "relative_l2=1e9")
+    assert (error["rounds"], until()) == (1, "relative_l2=1e9")
+    assert "as asked (relative_l2 <= 1e+09)" in error["outcome"]["sentence"]  # type: ignore[index]
+    last = result(capsys, *again)
+    assert (last["rounds"], until()) == (4, None)
+    assert last["theta_sha256"] == whole["theta_sha256"]
+    assert sum(last["terms"].values()) == pytest.approx(last["loss"])  # type: ignore[attr-defined]
+    assert "no 'speed' to wait for" in refusal(capsys, *FEDAVG, "--until", "speed=1")

@@ -37,6 +37,7 @@ def test_any_history_has_a_report(n: int, clients: int, finished: Result) -> Non
     configuration = {**story.configuration, "clients": clients}
     found = told(finished, history=rounds(n, clients), configuration=configuration)
     assert "client 1 in" in found["participation"]
+    assert ("joined late: client 2 in 1" in found["participation"]) == (n > 6)
     assert "it is <late> & gone" in found["participation"]
     assert {"ranks", "losses", "held_out"} <= set(found)
 

@@ -119,6 +119,9 @@ def test_rows_that_are_elsewhere_are_not_needed(name: str, finished: Result) -> 
     assert "at the sites" in found["partition"]
     assert "client 270" in found["partition"]
     assert "solution" not in found  # nobody here knows where
+    history = [replace(finished.history[0], joined={"2": [90] * len(server.terms)})]
+    found = told(of(server, finished), configuration=flower, history=history)
+    assert "client 290" in found["partition"]
     placed = replace(server, domain=([0.0] * d, [1.0] * d))
     found = told(of(placed, finished), configuration=flower)
     assert "no reference" in found["solution"]

@@ -140,6 +140,7 @@ def rounds(n: int, clients: int) -> list[Round]:
             bytes_down=k,
             seconds=0.1 * k,
             dropped={"1": "it is <late> & gone"} if k % 2 else {},
+            joined={"2": [9]} if k == 6 else {},
             stale={"1": 2} if k % 4 == 1 else {},
             suspects={"0": 3.0} if k == 4 else {},
             against=(0,) if k == 3 else (),

@@ -37,6 +37,7 @@ def test_any_history_has_a_report(n: int, clients: int, finished: Result) -> Non
     configuration = {**story.configuration, "clients": clients}
     found = told(finished, history=rounds(n, clients), configuration=configuration)
     assert "client 1 in" in found["participation"]
+    assert ("joined late: client 2 in 1" in found["participation"]) == (n > 6)
     assert "it is <late> & gone" in found["participation"]
     assert {"ranks", "losses", "held_out"} <= set(found)
 
@@ -118,6 +119,9 @@ def test_rows_that_are_elsewhere_are_not_needed(name: str, finished: Result) -> 
     assert "at the sites" in found["partition"]
     assert "client 270" in found["partition"]
     assert "solution" not in found  # nobody here knows where
+    history = [replace(finished.history[0], joined={"2": [90] * len(server.terms)})]
+    found = told(of(server, finished), configuration=flower, history=history)
+    assert "client 290" in found["partition"]
     placed = replace(server, domain=([0.0] * d, [1.0] * d))
     found = told(of(placed, finished), configuration=flower)
     assert "no reference" in found["solution"]

@@ -11,6 +11,7 @@ from fedsciml.report.words import count, listed
 KINDS = {
     "stale": ("an earlier sketch stood in", 5, 20),
     "dropped": ("not merged", 1, 12),
+    "joined": ("joined late", 2, 14),
     "suspects": ("data seem to contradict", 3, 8),
     "against": ("alone against a step", 7, 5),
 }

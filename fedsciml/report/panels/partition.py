@@ -47,7 +47,10 @@ def _counts(story: Story, problem: Problem) -> list[list[int]] | None:
     if not problem.partial:
         return [problem.counts(m) for m in range(problem.clients)]
     known = story.configuration.get("flower", {}).get("counts")
-    return None if known is None else [list(map(int, own)) for own in known]
+    if known is None:
+        return None
+    late = {int(m): own for line in story.history for m, own in line.joined.items()}
+    return [list(late.get(m, own)) for m, own in enumerate(known)]
 
 
 def _drawn(problem: Problem, total: int) -> Html:

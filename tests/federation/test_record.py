@@ -355,6 +355,7 @@ FULL = Round(
     seconds=0.1 + 0.2,
     dropped={"10": 'a "word"\x00 and é', "2": ""},
     stale={"1": 3},
+    joined={"4": [0, 12]},
     held_out=1e-9,
     terms={"pde": 1e-30, "a b": 0.25},
     losses={"0": 0.25, "10": 1e-300},
@@ -388,7 +389,7 @@ def test_a_line_comes_back_from_its_round() -> None:
 def test_the_keys_of_a_line_are_in_their_order() -> None:
     assert tuple(json.loads(Round(1, 0.5).line())) == ALWAYS
     rare = ("losses", "gradients", "suspects", "against")
-    rare += ("dropped", "stale", "basis", "outside", "condition", "promised")
+    rare += ("dropped", "stale", "joined", "basis", "outside", "condition", "promised")
     rare += ("epsilon", "delta", "held_out", "terms", "gn_gap")
     with_errors = (*ALWAYS[:10], "errors", *ALWAYS[10:])
     assert tuple(json.loads(FULL.line())) == (*with_errors, *rare)

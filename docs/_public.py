@@ -52,9 +52,9 @@ class Name(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """First sentence of its description."""
-        text = self.remark or inspect.getdoc(self.found) or ""
-        return " ".join(text.partition("\n\n")[0].split())
+        """First paragraph of its description; empty if there is none."""
+        own = "" if self.kind == "data" else inspect.getdoc(self.found) or ""
+        return " ".join((self.remark or own).partition("\n\n")[0].split())
 
     @property
     def page(self) -> str:

@@ -52,9 +52,9 @@ class Name(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """First sentence of its description."""
-        text = self.remark or inspect.getdoc(self.found) or ""
-        return " ".join(text.partition("\n\n")[0].split())
+        """First paragraph of its description; empty if there is none."""
+        own = "" if self.kind == "data" else inspect.getdoc(self.found) or ""
+        return " ".join((self.remark or own).partition("\n\n")[0].split())
 
     @property
     def page(self) -> str:
@@ -101,10 +101,15 @@ def _place(found: object) -> str:
 
 def _home(module: str, name: str) -> str:
     """The module in which a name is assigned, followed through imports."""
-    source = Path(str(import_module(module).__file__)).read_text()
-    for node in ast.parse(source).body:
-        if not isinstance(node, ast.ImportFrom) or not node.module:
-            continue
-        if any((alias.asname or alias.name) == name for alias in node.names):
-            return _home(node.module, name)
-    return module
+    source = _imported(module).get(name)
+    return _home(source, name) if source else module
+
+
+@cache
+def _imported(module: str) -> dict[str, str]:
+    """Where a module takes what it imports from."""
+    found: dict[str, str] = {}
+    for node in ast.parse(Path(str(import_module(module).__file__)).read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {alias.asname or alias.name: node.module for alias in node.names}
+    return found

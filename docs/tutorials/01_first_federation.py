@@ -34,8 +34,9 @@ result = run(problem, methods.load("fipa"), rounds=30, seed=0)
 print(result)
 
 # %%
-# The exact solution of this problem is known, so the error of the trained one is, too:
-# ten digits and more are right.
+# The lines above say where the run stands, and whether more rounds would help. The
+# exact solution of this problem is known, so the error of the trained one is, too: ten
+# digits and more are right.
 
 relative_l2, mean_squared = result.errors()
 print(f"relative L2 error {relative_l2:.1e}")
@@ -85,3 +86,8 @@ plot.save(plot.convergence(histories), "convergence.png")
 
 assert averaged.errors()[0] > 1e-2
 assert pooled.errors()[0] < 1e-10
+
+# %%
+# From here: an equation of your own is the next tutorial but one. ``run(..., out=DIR)``
+# keeps a run, with a report to look at (:doc:`../../records`), and ``result.save`` the
+# model (:doc:`../../saved`). The same from the shell: ``fedsciml run allen_cahn``.

@@ -40,20 +40,20 @@ for site in range(3):
         rows = torch.column_stack([places, truth(places) + noise])
         writer.writerows([[f"{value:.6f}" for value in row] for row in rows.tolist()])
 
-print((folder / "site0.csv").read_text()[:66])
+print(*(folder / "site0.csv").read_text().splitlines()[:4], sep="\n")
 
 # %%
 # Reading them
 # ------------
 #
-# ``load_points`` takes a file per client, the columns that are coordinates, and those
-# that are measured. Semicolons, decimal commas and words for missing values can be
-# told; a cell that is no number is named with its file, row and column.
+# ``load_points`` takes a folder with a file per client, or a list of files, the columns
+# that are coordinates, and those that are measured. Semicolons, decimal commas and
+# words for missing values can be told; a cell that is no number is named with its file,
+# row and column.
 
 from fedsciml import load_points
 
-files = sorted(folder.glob("*.csv"))
-points, target = load_points(files, coordinates=["x", "t"], targets=["u"])
+points, target = load_points(folder, coordinates=["x", "t"], targets=["u"])
 print([len(p) for p in points], "measurements at the three sites")
 
 # %%
@@ -124,6 +124,7 @@ assert rms < 0.005
 assert 0.008 < spread < 0.012
 
 # %%
-# With files of your own start here, in Python, or write ``problems/NAME.py`` with a
-# function ``make(data, clients)``, as ``problems/heat_inverse.py`` is: it then runs by
-# name, also across real sites.
+# With files of your own start here; or by ``fedsciml new problem rod``, which writes
+# ``rod.py`` with a function ``make``. As the problem ``heat_inverse`` it may take
+# ``data``, and is then run by ``fedsciml run rod.py --set data=sites``, also across
+# real sites: :doc:`../../command`, :doc:`../../deploy`.

@@ -182,6 +182,7 @@ class Expected(NamedTuple):
 
 
 S = TypeVar("S", bound=State)
+"""A method's type of state."""
 
 Answers = Mapping[int, Any]
 """Answers of one type by the numbers of the clients, in their order; never empty."""

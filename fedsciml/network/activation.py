@@ -91,3 +91,4 @@ ACTIVATIONS: dict[str, Activation] = {
     "swish": swish,
     "relu": relu,
 }
+"""By their names."""

@@ -18,13 +18,19 @@ COLOURS = (
 """Colours that colour-blind readers can tell apart (Okabe and Ito, 2008)."""
 
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
+"""Of lines, one after the other."""
+
 MARKERS = (".", "s", "^", "D", "v", "P", "x", "o")
+"""Of points, one after the other."""
+
 QUANTITIES = {
     "relative_l2": "relative $L_2$ error",
     "mse": "mean squared test error",
     "loss": "loss",
     "gn_gap": "distance to the Gauss-Newton step",
 }
+"""Fields of a history that are drawn, in words."""
+
 PLATE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "lw": 0}
 """The box behind a text."""
 

@@ -49,6 +49,7 @@ TRIES = 100
 """How often the whole domain is covered by candidates to find those of one part."""
 
 TINY = torch.finfo(torch.float64).tiny
+"""What is divided by, and every chance, is at least so large: never 0."""
 
 
 class State(Around):

@@ -80,6 +80,7 @@ def test_every_public_name_and_registered_entry_has_its_page() -> None:
 
     paths = _pages.pages()
     described = {name.full for name in _public.names() if f"api/{name.page}" in paths}
+    assert not [name.full for name in _public.names() if not name.summary]
     modules = {name for name in exported() if f"api/{name}" in paths}
     assert exported() - described - modules == set()
     assert len(described) > 200

@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -113,6 +115,37 @@ def test_the_folder_s_run_is_that_of_one_process(
         text = (folder / f"site-{m + 1}" / DATA).read_text()
         (data / f"{m}.csv").write_text(text)
     assert not flower_demo.difference(found, flower_demo.in_process(data, 2, secure))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_readme_s_commands_run_a_federation_on_this_machine(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    (block,) = re.findall(
+        r"((?:^ {4}.+\n)+)", (folder / "README.md").read_text(), re.M
+    )[:1]
+    assert len(block.splitlines()) == 5
+    settings = folder / "server" / "run.toml"
+    few = re.sub(r"(num-server-rounds) = \d+", r"\1 = 1", settings.read_text())
+    settings.write_text(few)
+    first = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{first}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        ["bash", "-c", f"{block}\nkill $(jobs -p); wait"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=800,
+    )
+    assert "Round 1 of 1: loss" in done.stdout, done.stdout + done.stderr
+    assert (folder / "server" / "runs" / "1" / "report.html").is_file()
 
 
 def test_every_file_and_command_of_the_compose_file_is_there(folder: Path) -> None:

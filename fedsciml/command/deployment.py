@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -88,49 +89,40 @@ def deployment(
         raise ValueError(f"A federation has at least {least} site(s), got {sites}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is not empty. Give a new folder.")
+    if not re.fullmatch(r"[\w.:-]+", host):
+        raise ValueError(f"A host is a name or an IP address, got {host!r}.")
     named = problem or _default("problem")
     takes = problems.signature(named).parameters
     _check(named, takes, sites)
-    at_sites = "data" in takes
-    made = _example(named, takes, sites) if at_sites else None
-    if file := Path(named) if named.endswith(SUFFIX) else None:
-        named = file.name
+    made = _example(named, takes, sites) if "data" in takes else None
+    file = Path(named) if named.endswith(SUFFIX) else None
     words = {
         "VERSION": fedsciml.__version__,
         "PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
         "EXTRAS": "flower",
         "HOST": host,
+        "ADDRESS": f"[{host}]" if ":" in host else host,
         "SITES": str(sites),
-        "PROBLEM": named,
-        "OPTIONS": f"clients={sites}" if "clients" in takes else "",
-        "SITE_DATA": json.dumps(at_sites),
+        "PROBLEM": json.dumps(file.name if file else named),
+        "OPTIONS": json.dumps(f"clients={sites}" if "clients" in takes else ""),
+        "SITE_DATA": json.dumps("data" in takes),
         "SECURE": json.dumps(secure),
         "SECURE_STEP": SECURE_STEP if secure else "",
         "TRIAL": TRIAL if made else "",
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    _filled("README.md", folder, words)
-    _filled("Containerfile", folder, words)
-    _filled("compose.yaml", folder, words)
-    (folder / "wheel").mkdir()
-    (folder / "wheel" / "README").write_text("Here lies fedsciml's wheel.\n")
-    (folder / ".dockerignore").write_text("*\n!wheel\n")
-    (folder / ".gitignore").write_text("*.key\nkey\nidentity\nmemory\n")
-    (folder / ".env").write_text(f"FEDSCIML_USER={os.getuid()}:{os.getgid()}\n")
-
-    server = folder / "server"
+    _together(folder, words)
+    server, homes = folder / "server", [folder / f"site-{m + 1}" for m in range(sites)]
     _filled("server", server, words)
-    _filled("flower.env", server, words)
     shutil.copytree(APP, server / "app", ignore=shutil.ignore_patterns("__pycache__"))
     (server / "sites").mkdir()
     certificate, _ = server_certificate(server / "keys", [host, "server"])
-
-    known, at = list[str](), [folder / f"site-{m + 1}" for m in range(sites)]
-    for m, site in enumerate(at):
+    known = list[str]()
+    for m, site in enumerate(homes):
         site.mkdir(mode=0o700)  # it has private keys
-        own = words | _of_site(m, sites, at_sites, made is not None, secure, site_keys)
+        own = words | _of_site(
+            m, sites, "data" in takes, made is not None, secure, site_keys
+        )
         _filled("site", site, own)
-        _filled("flower.env", site, own)
         shutil.copy(certificate, site / "server.crt")
         for name in ("data", "memory"):
             (site / name).mkdir(mode=0o700)
@@ -142,15 +134,27 @@ def deployment(
             known.append(f"{public.read_text().strip()} {site.name}\n")
         with (folder / "compose.yaml").open("a") as compose:
             compose.write(_text(TEMPLATES / "compose-site.yaml", own))
-    for place in (server, *at):
+    for place in (server, *homes):
+        _filled("flower.env", place, words)
         if file:
-            shutil.copy(file, place / named)
-    for site in at if known else ():
+            shutil.copy(file, place)
+    for site in homes if known else ():
         (site / "identities").write_text("".join(known))
     if made:
-        _write(made, at)
+        _write(made, homes)
     print(f"{folder}: a server and {sites} sites; {folder / 'README.md'} leads on.")
     return 0
+
+
+def _together(folder: Path, words: Mapping[str, str]) -> None:
+    """What is for all, and for containers."""
+    for name in ("README.md", "Containerfile", "compose.yaml"):
+        _filled(name, folder, words)
+    (folder / "wheel").mkdir()
+    (folder / "wheel" / "README").write_text("Here lies fedsciml's wheel.\n")
+    (folder / ".dockerignore").write_text("*\n!wheel\n")
+    (folder / ".gitignore").write_text("*.key\nkey\nidentity\nmemory\n")
+    (folder / ".env").write_text(f"FEDSCIML_USER={os.getuid()}:{os.getgid()}\n")
 
 
 def _of_site(
@@ -163,20 +167,20 @@ def _of_site(
     if secure:
         words |= {"identity": "identity", "identities": "identities", "secure": True}
     pairs = {**config, **words}.items()
-    told = "The problem makes the points of each site; none of its own is read."
+    told = "The problem makes the points of each site; no file of its own is read."
     if data:
         told = (
-            f"A CSV file `{DATA}`, whose first line names the columns that the\n"
-            "   problem reads; an `.npz` file is given in `start`."
+            f"A CSV file `{DATA}`, whose first line names the columns\n"
+            "   that the problem reads; the name of another one is given in `start`."
         )
     if example:
-        told += " What lies there is an example: put\n   your own in its place."
-    made = (
-        "`key` was made with this folder, so others have\n   had it: remove it and"
-        " `key.pub`, and make your own."
-        if keys
-        else "Make it here:"
-    )
+        told += "\n   What lies there is an example: put your own in its place."
+    made = "Make it here:"
+    if keys:
+        made = (
+            "`key` was made with this folder, so others have had it: remove it and\n"
+            "   `key.pub`, and make your own."
+        )
     return {
         "SITE": str(m + 1),
         "PORT": str(PORT + m),

@@ -121,9 +121,8 @@ def test_the_folder_s_run_is_that_of_one_process(
 @pytest.mark.timeout(900)
 def test_the_readme_s_commands_run_a_federation_on_this_machine(tmp_path: Path) -> None:
     folder = made(tmp_path)
-    (block,) = re.findall(
-        r"((?:^ {4}.+\n)+)", (folder / "README.md").read_text(), re.M
-    )[:1]
+    readme = (folder / "README.md").read_text()
+    block, *_ = re.findall(r"((?:^ {4}.+\n)+)", readme, re.M)
     assert len(block.splitlines()) == 5
     settings = folder / "server" / "run.toml"
     few = re.sub(r"(num-server-rounds) = \d+", r"\1 = 1", settings.read_text())
@@ -305,6 +304,7 @@ def test_a_problem_of_one_s_own_is_in_every_folder(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["--sites", "0"], "at least 1 site"),
+        (["--host", "$(id)"], "A host is a name or an IP address"),
         (["--sites", "2", "--secure"], "at least 3 site"),
         (["--problem", "nothing"], "nothing"),
     ],

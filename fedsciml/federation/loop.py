@@ -199,11 +199,11 @@ def run(
                 show(line)
                 asked = _asked(callbacks, history)
             theta = latest.state.theta
-            loss, absent, parts = history[-1].loss, dict[str, str](), None
+            told, absent, parts = None, dict[str, str](), None
             if not bound.silent:
                 told, absent = federation.loss(latest)
-                loss = loss if told is None else told
                 parts, _ = federation.breakdown(latest)
+            loss = history[-1].loss if told is None else told
             federation.check(latest.round, loss, theta)
             dropped = any(line.dropped for line in history)
             ended += review(problem, history, federation.terms if dropped else {})
@@ -222,7 +222,7 @@ def run(
                 parts.held_out.known if parts else None,
                 warnings + ended,
                 terms,
-                outcome(history, loss, torch.finfo(dtype).eps, terms, asked),
+                outcome(history, told, torch.finfo(dtype).eps, terms, asked, absent),
                 record.configuration if record else configuration,
             )
             if record:

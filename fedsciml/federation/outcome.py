@@ -1,15 +1,19 @@
 """Whether a run has converged, still falls or has stalled, and what to try.
 
-From the history alone, by the lowest loss so far and by what steps promised:
+From the history and the model's loss, beside the lowest loss so far, and by what steps
+promised:
 
-    converged  the lowest loss is below ROUNDING eps^2 of the greatest, and did not
+    converged  the loss is below ROUNDING eps^2 of the greatest, and did not
                halve in the last rounds: what is left of the residual is rounding;
                or it fell by less than 2 % in them, steps promised less than a tenth
                of it in most of them, and it is below a tenth of the greatest: it is
                at a floor, as the noise of data is one
-    falling    it fell by more than a tenth in the last rounds; where there were fewer
-               than ten, at that pace
+    falling    it fell by more than a tenth in the last rounds, and did not rise again
+               by half of these digits; where there were fewer than ten, at that pace
     stalled    else
+
+Losses of other clients are other sums: of rounds those count that lacked the same
+clients as most, after the last one in which clients joined.
 
 The last rounds are ten. Of methods that solve no linear problem, so that their steps
 promise nothing, they are half of all, if that is more, as losses stand still for long
@@ -20,7 +24,8 @@ and promise stand still, hence the tenth of the greatest loss, or else a promise
 ``SURELY``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from math import ceil, log10
 from statistics import median
@@ -73,36 +78,55 @@ UNKNOWN = Outcome("falling", "Not known whether the run has converged.")
 
 def outcome(
     history: Sequence[Round],
-    loss: float,
+    loss: float | None,
     eps: float,
     terms: Mapping[str, float] | None = None,
     asked: Sequence[object] = (),
+    absent: Collection[str] = (),
 ) -> Outcome:
     """How a run ended.
 
     Args:
         history: Of all rounds, one at least.
-        loss: Of the model.
+        loss: Of the model; None where clients do not tell it.
         eps: Rounding unit of the arithmetic, as ``torch.finfo(dtype).eps``.
         terms: Loss of the model by terms, where it is known.
         asked: Callbacks that ended the run.
+        absent: Clients that are not in the model's loss.
     """
-    state, sentence = _judged(history, loss, eps, terms or {})
+    lines, missing = _comparable(history)
+    if set(absent) != missing:
+        loss = None
+    state, sentence = _judged(lines, loss, eps, terms or {})
     if asked:
         names = ", ".join(str(getattr(one, "__name__", one)) for one in asked)
         sentence = f"Ended after round {len(history)}, as asked ({names}). {sentence}"
     return Outcome(state, sentence)
 
 
+def _comparable(history: Sequence[Round]) -> tuple[list[Round], set[str]]:
+    """Rounds whose losses are sums over the same clients, and who is in none of them.
+
+    Where another stands in for a client its loss is counted.
+    """
+    began = max((k for k, line in enumerate(history) if line.joined), default=0)
+    missing = [frozenset(x.dropped.keys() - x.stale.keys()) for x in history[began:]]
+    usual = Counter(missing).most_common(1)[0][0]
+    pairs = zip(history[began:], missing, strict=True)
+    return [line for line, those in pairs if those == usual], set(usual)
+
+
 def _judged(
-    history: Sequence[Round], loss: float, eps: float, terms: Mapping[str, float]
+    history: Sequence[Round], loss: float | None, eps: float, terms: Mapping[str, float]
 ) -> tuple[State, str]:
-    losses = [*(line.loss for line in history), loss]
-    lowest, peak = list(accumulate(losses, min)), max(losses)
+    losses = [line.loss for line in history]
+    # Where the model's loss is not known: a point that is tried may have a higher one.
+    losses.append(min(losses) if loss is None else loss)
+    now, lowest, peak = losses[-1], list(accumulate(losses, min)), max(losses)
     linear = any(line.promised is not None for line in history)
     least = WINDOW if linear else max(WINDOW, len(history) // PART)
     last = history[-least:]
-    now, before = lowest[-1], lowest[-1 - len(last)]
+    before = lowest[-1 - len(last)]
     fell = now / before if before > 0 else 1.0
     if now <= 0:
         return "converged", "Converged: the loss is 0."
@@ -115,20 +139,23 @@ def _judged(
     promised = median(told) if told else None
     came = f"{now:.3g}, fell by {_percent(1 - fell)} in {_rounds(len(last))}"
     bound = NOTHING if now <= CAME * peak else SURELY
-    flat = fell >= FLAT and len(last) >= WINDOW
+    flat = FLAT <= fell <= 1 / FLAT and len(last) >= WINDOW
     if flat and promised is not None and promised <= bound:
         return "converged", (
             f"Converged: the loss, {came}, and steps promise {_percent(promised)} "
             "more. It is at its floor, as data with noise have one."
         )
-    if fell < FALLS ** min(len(last) / WINDOW, 1.0):
+    keeps = now**2 < lowest[-1] * before  # most of what was won, in digits
+    if keeps and fell < FALLS ** min(len(last) / WINDOW, 1.0):
         more = ceil(len(last) / -log10(fell))
         return "falling", (
             f"The loss still falls: to {now:.1e}, by a factor {1 / fell:.3g} in "
             f"{_rounds(len(last))}. At this pace {more} more give another digit."
         )
-    if now == losses[0]:
-        came = f"{loss:.3g}, has not been lower than at the start"
+    if lowest[-1] == losses[0]:
+        came = f"{now:.3g}, has not been lower than at the start"
+    elif now > lowest[-1]:
+        came = f"{now:.3g}, was lower before: {lowest[-1]:.3g}"
     return "stalled", f"Stalled: the loss, {came}{_stalled(last, promised, terms)}."
 
 

@@ -83,6 +83,37 @@ def test_a_rise_for_some_rounds_is_none_of_the_model_s() -> None:
     assert ended(losses, promised=1.0).state == "falling"
 
 
+def test_a_model_that_is_worse_than_it_was_is_not_falling() -> None:
+    losses = [1.0, *(0.9**k for k in range(12)), 0.7]
+    found = ended(losses)
+    assert found.state == "stalled"
+    assert "0.7, was lower before: 0.314" in found.sentence
+    assert ended([*flat(1.0, 1e-3), 2e-3], promised=0.0).state == "stalled"
+
+
+def test_losses_of_other_clients_are_not_compared() -> None:
+    losses, without = [0.9**k for k in range(20)], {"1": "late"}
+    lines = [Round(k, x, promised=0.01) for k, x in enumerate(losses, 1)]
+    fewer = [Round(k, 1e-9, promised=0.01, dropped=without) for k in range(21, 30)]
+    last = losses[-1] * 0.9
+    told = outcome(lines, last, EPS)
+    assert told.state == "falling"
+    assert outcome([*lines, *fewer], last, EPS) == told
+    assert outcome([*fewer, *lines], last, EPS) == told
+    # Of the model fewer clients told.
+    assert outcome(lines, 1e-9, EPS, absent=["1"]).state == "falling"
+    assert "to 1.4e-01" in outcome(lines, 1e-9, EPS, absent=["1"]).sentence
+    # Where another stands in, the loss is that of all.
+    stale = replace(lines[-1], dropped=without, stale={"1": 1})
+    assert outcome([*lines[:-1], stale], last, EPS) == told
+
+
+def test_losses_of_other_weights_are_not_compared() -> None:
+    came = [Round(1, 1e-9), Round(2, 1.0, joined={"2": [3]}), Round(3, 0.5)]
+    assert outcome(came, 0.25, EPS) == outcome(came[1:], 0.25, EPS)
+    assert outcome(came, 0.25, EPS).state == "falling"
+
+
 def test_methods_that_promise_nothing_are_given_time() -> None:
     losses = [*(0.9**k for k in range(30)), *repeat(0.9**29, 20)]
     assert ended(losses).state == "falling"

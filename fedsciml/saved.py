@@ -10,6 +10,7 @@ from fedsciml.federation.outcome import Outcome
 from fedsciml.federation.result import Result
 from fedsciml.federation.saving import HASH, KEPT, identity, read
 from fedsciml.problem import Problem
+from fedsciml.registry import SUFFIX
 from fedsciml.residual.fingerprint import fingerprint
 
 log = getLogger(__name__)
@@ -21,11 +22,15 @@ def load(path: Path | str, problem: Problem | None = None) -> Result:
     Of a run that is not finished, the model of its checkpoint; its loss is then that of
     its last round, and a warning says so.
 
+    A run directory may name a problem file, ``rod.py``, which is then run, as Python:
+    of a directory that others sent look at run.json first, or give the problem. What
+    ``result.save`` wrote runs no file.
+
     Args:
         path: A run directory, also one that a Flower server wrote; or a file that
             ``result.save`` wrote.
-        problem: What was trained, where that is no entry of ``fedsciml.problems`` and
-            no file: a problem that was written in Python.
+        problem: What was trained, where that is no entry of ``fedsciml.problems``: a
+            problem that was written in Python, or, of a saved file, in a file.
 
     Raises:
         FileNotFoundError: If there is no such file or directory.
@@ -54,7 +59,7 @@ def _result(
 ) -> Result:
     """The result that a file holds."""
     configuration, theta = content["configuration"], content["theta"]
-    problem = problem or _made(configuration)
+    problem = problem or _made(configuration, files=out is not None)
     _check(identity(problem, theta, content["public"]) == content[HASH], problem)
     return Result(
         problem,
@@ -80,7 +85,7 @@ def _unfinished(record: RunDirectory, problem: Problem | None) -> Result:
         )
     done, theta = found
     history = record.history(done)
-    problem = problem or _made(configuration)
+    problem = problem or _made(configuration, files=True)
     begun = fingerprint(problem, configuration["seed"])
     _check(begun == configuration[HASH], problem)
     warning = (
@@ -100,11 +105,17 @@ def _unfinished(record: RunDirectory, problem: Problem | None) -> Result:
     )
 
 
-def _made(configuration: dict[str, Any]) -> Problem:
-    """The problem of a configuration, made again."""
+def _made(configuration: dict[str, Any], files: bool) -> Problem:
+    """The problem of a configuration, made again; from a file only where allowed."""
     command = configuration.get("command") or {}
     name = str(command.get("problem", configuration["problem"]))
     parameters = command.get("parameters", configuration["problem_parameters"])
+    if name.endswith(SUFFIX) and not files:
+        raise ValueError(
+            f"The problem is in the file {name}, and none is run because a model names "
+            f"it: give load(path, problem=fedsciml.problems.load({name!r}, ...)), with "
+            f"the parameters {parameters}."
+        )
     try:
         return problems.load(name, **parameters)
     except (ValueError, TypeError, OSError) as error:

@@ -95,6 +95,11 @@ def test_a_problem_in_a_file_is_made_again(tmp_path: Path) -> None:
     found = load(tmp_path / "run")
     assert alike(found, result)
     assert found.problem.parameters == {"factor": 2.0}
+    # A model alone runs no file, as it may come from anybody.
+    result.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"none is run.*rod\.py', \.\.\.\)\), with"):
+        load(tmp_path / "model")
+    assert alike(load(tmp_path / "model", problem), result)
     path.unlink()
     with pytest.raises(ValueError, match=r"cannot be made again .*load\(path, problem"):
         load(tmp_path / "run")

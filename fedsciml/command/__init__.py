@@ -70,15 +70,12 @@ def _app(words: Sequence[str]) -> "App":
     }
     app.command(groups["new"])
     asked = " ".join(words[:2])
-    for name, module in COMMANDS.items():
+    for at, (name, module) in enumerate(COMMANDS.items()):
         path = Path(__file__).with_name(f"{module}.py")
-        if not path.exists():
-            continue
         group, _, last = name.rpartition(" ")
         about = None if f"{asked} ".startswith(f"{name} ") else _summary(path)
         flags = () if module in HELPING else app.help_flags
         where = f"{__name__}.{module}:{module}"
-        at = list(COMMANDS).index(name)
         groups[group].command(
             where, name=last, help=about, help_flags=flags, sort_key=at
         )

@@ -15,12 +15,12 @@ from fedsciml.callbacks import Until
 from fedsciml.command import asked
 from fedsciml.command.arguments import Caller, Given, read
 from fedsciml.command.order import Order
-from fedsciml.command.outcome import sentence, summary
+from fedsciml.command.summary import sentence, summary
 from fedsciml.command.terminal import new_directory, status, terminable
 from fedsciml.command.tuning import tuned
 from fedsciml.extras import install
 from fedsciml.federation import Result
-from fedsciml.federation.directory import UNSAVED
+from fedsciml.federation.directory import KEPT, UNSAVED
 from fedsciml.methods import Method
 from fedsciml.training import run
 
@@ -93,7 +93,7 @@ def execute(
             print(*said, _again(caller, out, given), file=sys.stderr)
         return status(error)
     except Exception as error:
-        if kept := _noted(error, "Record kept in "):  # not before it began
+        if kept := _noted(error, KEPT):  # not before it began
             said = [str(error), *kept, *_noted(error, UNSAVED)]
             if not isinstance(error, FloatingPointError):
                 traceback.print_exc()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fedsciml.command.outcome import manner
+from fedsciml.command.summary import manner
 from fedsciml.federation import Round, RunDirectory
 from fedsciml.federation.directory import MODEL
 from fedsciml.federation.saving import read

@@ -1,8 +1,6 @@
 """Say what a run was, how it ended, and how to go on."""
 
 from collections.abc import Sequence
-from contextlib import redirect_stderr, suppress
-from io import StringIO
 from pathlib import Path
 
 from fedsciml.command.records import NAMES, Recorded, known, recorded, table
@@ -58,7 +56,8 @@ def _facts(run: Recorded) -> dict[str, str]:
         for key, name in NAMES.items()
         if key in known(run.history) and key != "loss"
     }
-    facts |= _unknowns(run)
+    if run.model:
+        facts |= {name: f"{x:.6g}" for name, x in run.model["unknowns"].items()}
     facts["sent"] = f"{size(last.bytes_up)} up, {size(last.bytes_down)} down"
     facts["seconds"] = f"{last.seconds:.1f}"
     dropped = sum(len(line.dropped) for line in run.history)
@@ -67,18 +66,6 @@ def _facts(run: Recorded) -> dict[str, str]:
     if last.epsilon is not None:
         facts["privacy spent"] = f"epsilon {last.epsilon:.3g}, delta {last.delta:.1g}"
     return facts
-
-
-def _unknowns(run: Recorded) -> dict[str, str]:
-    """The unknown numbers, where the problem can be made again."""
-    if not run.history[-1].errors:  # there is one output and no number
-        return {}
-    from fedsciml.saved import load
-
-    # What it warns of is said here anyway.
-    with suppress(ValueError, OSError, ImportError), redirect_stderr(StringIO()):
-        return {k: f"{v:.6g}" for k, v in load(run.directory).unknowns().items()}
-    return {}
 
 
 def _rounds(history: Sequence[Round]) -> str:

@@ -42,6 +42,9 @@ T = TypeVar("T")
 FREE = ("rounds", "rules", "until", "environment")
 """Of a run.json, what need not be the same when its run goes on."""
 
+KEPT = "Record kept in "
+"""Begins the note on an error that ended a run of which there is a record."""
+
 UNSAVED = "What came last could not be saved: "
 """Begins the note on an error that ended a run, where saving failed too."""
 
@@ -267,7 +270,7 @@ class RunDirectory:
         That it cannot be saved is a note too: the first error is the one that tells.
         """
         notes = [
-            f"Record kept in {self.directory}.",
+            f"{KEPT}{self.directory}.",
             f"Continue with run(..., out={str(self.directory)!r}, resume=True), or "
             f"fedsciml resume {self.directory} where a command began it.",
         ]

@@ -220,8 +220,9 @@ class Federation:
         """The model's loss in parts, and what crossed to know them.
 
         None if a client that is needed does not tell, or tells what cannot be: no round
-        fails or waits for this. In secure sums without terms where a client has no rows
-        of one: what the others tell of it could be of a single one.
+        fails or waits for this. Without terms if another that is there does not: they
+        would not add up to the loss. In secure sums without terms where a client has no
+        rows of one: what the others tell of it could be of a single one.
         """
         terms = len(self.problem.terms)
         if self.method.sums_only:
@@ -243,7 +244,10 @@ class Federation:
             down = len(asked) * payload(Opening(theta))
             up = 8 * (len(HeldOut._fields) + terms) * len(known)
             traffic = Traffic(up, down, len(asked) + len(known))
-        return Breakdown.total(known) if len(known) >= self.need else None, traffic
+        if len(known) < self.need:
+            return None, traffic
+        found = Breakdown.total(known)
+        return found if len(known) == len(asked) else found._replace(terms=()), traffic
 
     def check(self, number: int, loss: float, theta: Tensor) -> None:
         """Refuse to go on with, or to end at, what is not finite.

@@ -56,8 +56,8 @@ class Round:
         held_out: Loss of the model at points that are not trained on, summed over the
             clients, of the terms that have such points; None in rounds in which it was
             not asked for.
-        terms: Loss of the model by the terms' names, summed over the clients; empty in
-            rounds in which it was not asked for.
+        terms: Loss of the model by the terms' names, summed over the clients that were
+            there; empty in rounds in which it was not asked for, or one did not tell.
         gn_gap: Distance of the step from the centralised Gauss-Newton step, relative;
             None where it was not asked for.
     """

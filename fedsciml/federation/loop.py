@@ -20,7 +20,7 @@ from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.exchange import Federation, Spent
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import InProcess
-from fedsciml.federation.outcome import outcome
+from fedsciml.federation.outcome import missing, outcome
 from fedsciml.federation.participation import Rules
 from fedsciml.federation.progress import Progress, shown
 from fedsciml.federation.result import Result
@@ -68,47 +68,9 @@ def run(
     clock: Callable[[], float] = time.perf_counter,
     notes: dict[str, object] | None = None,
 ) -> Result:
-    """Train a problem with a method.
+    """``fedsciml.run`` without its report, for the floors below it.
 
-    The same arguments and number of threads give the same bytes of theta.
-
-    Args:
-        problem: What to train.
-        method: How; see ``fedsciml.methods``.
-        rounds: Number of communication rounds, or of steps of a centralised method.
-        seed: Draws the start theta and whatever is random in the method; at least 0
-            and below 2^63.
-        out: Directory to record the run in, new or empty; nothing is recorded without.
-        resume: Continue the run that ``out`` holds, also a finished one to more
-            rounds; its configuration must agree, but for ``rounds`` and ``rules``.
-        backend: Way to the clients; all in this process by default.
-        rules: Which rounds count when clients fail; by default all clients are needed.
-        device: Where to compute, ``cpu`` or ``cuda``.
-        dtype: ``torch.float64`` or ``torch.float32``.
-        gn_gap: Compare every step with the centralised Gauss-Newton step. This pools
-            the clients' rows: for study, not for use.
-        progress: True draws a bar on stderr, False none, None does where a person looks
-            on, at a terminal or in a notebook. Or a function that is called with each
-            line of the history as it comes.
-        callbacks: Called with the history after each round, and first of all with that
-            of a run that is resumed; the run ends where one returns true. See
-            ``fedsciml.callbacks``.
-        stop: One more of them.
-        clock: Gives the history's ``seconds``; ``time.process_time`` counts the work of
-            all clients, whatever else the machine does.
-        notes: Further configuration for the record.
-
-    Raises:
-        ValueError: If an argument is out of range or the rules do not suit, or the
-            directory to resume holds a run of another configuration or problem, of more
-            rounds, or one that is damaged.
-        BlockingIOError: If another run is writing to ``out``.
-        TooFewClients: If clients fail and fewer than the rules ask for are left.
-        FileExistsError: If ``out`` is not empty and ``resume`` is off.
-        FloatingPointError: If theta or the loss stops being finite. The record then
-            ends at the last good round and says why. Whatever ends a recorded run
-            before its last round carries the note "Record kept in DIRECTORY.", how to
-            continue, and what could not be saved.
+    Arguments, what is returned and what is raised are told there.
     """
     arguments.check(
         *(problem, method, rounds, seed, backend, rules, device, dtype),
@@ -199,11 +161,11 @@ def run(
                 show(line)
                 asked = _asked(callbacks, history)
             theta = latest.state.theta
-            loss, absent, parts = history[-1].loss, dict[str, str](), None
+            told, absent, parts = None, dict[str, str](), None
             if not bound.silent:
                 told, absent = federation.loss(latest)
-                loss = loss if told is None else told
                 parts, _ = federation.breakdown(latest)
+            loss = history[-1].loss if told is None else told
             federation.check(latest.round, loss, theta)
             dropped = any(line.dropped for line in history)
             ended += review(problem, history, federation.terms if dropped else {})
@@ -224,7 +186,7 @@ def run(
                 terms,
                 outcome(
                     history,
-                    loss if absent.keys() == history[-1].dropped.keys() else None,
+                    told if absent.keys() == missing(history[-1]) else None,
                     torch.finfo(dtype).eps,
                     terms,
                     asked,

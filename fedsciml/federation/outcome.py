@@ -8,8 +8,8 @@ so far and by what steps promised:
                or it fell by less than 2 % in them, steps promised less than a tenth
                of it in most of them, and it is below a tenth of the first: it is at a
                floor, as the noise of data is one
-    falling    it fell by more than a tenth in the last rounds; where there were fewer
-               than ten, at that pace
+    falling    it fell by more than a tenth in the last rounds, and did not rise again
+               by half of these digits; where there were fewer than ten, at that pace
     stalled    else
 
 The last rounds are ten. Of methods that solve no linear problem, so that their steps
@@ -102,8 +102,13 @@ def outcome(
 def _comparable(history: Sequence[Round]) -> list[Round]:
     """Rounds whose losses are of the same rows as the last one's."""
     since = max((k for k, line in enumerate(history) if line.joined), default=0)
-    gone = history[-1].dropped.keys()
-    return [line for line in history[since:] if line.dropped.keys() == gone]
+    gone = missing(history[-1])
+    return [line for line in history[since:] if missing(line) == gone]
+
+
+def missing(line: Round) -> set[str]:
+    """Clients whose loss is not in that of a round; of who is stood in for it is."""
+    return line.dropped.keys() - line.stale.keys()
 
 
 def _judged(
@@ -134,7 +139,8 @@ def _judged(
             f"Converged: the loss, {came}, and steps promise {_percent(promised)} "
             "more. It is at a floor: of noise in data, or of this network and start."
         )
-    if fell < FALLS ** min(len(last) / WINDOW, 1.0):
+    keeps = losses[-1] ** 2 < now * before  # most of what was won, in digits
+    if keeps and fell < FALLS ** min(len(last) / WINDOW, 1.0):
         text = (
             f"The loss still falls: to {now:.1e}, by a factor {1 / fell:.3g} in "
             f"{_rounds(len(last))}"
@@ -146,6 +152,8 @@ def _judged(
         more = ceil(late / -log10(lately))
         pace = "1 more round gives" if more == 1 else f"{more} more rounds give"
         return "falling", f"{text}. At the pace of late {pace} another digit."
+    if losses[-1] > now:
+        came = f"{losses[-1]:.3g}, was as low as {now:.3g} before"
     if now == first:
         came = f"{losses[-1]:.3g}, has not been lower than at the start"
     return "stalled", f"Stalled: the loss, {came}{_stalled(last, promised, terms)}."

@@ -37,8 +37,9 @@ class Result:
         held_out: Loss at points that are not trained on, of the terms that have such
             points; None if a client did not tell it.
         warnings: Why the result may be wrong though the run was completed.
-        terms: Loss by the terms' names; their sum is that of all rows. Empty where a
-            client did not tell it, as under differential privacy.
+        terms: Loss by the terms' names, of the clients that were there in the end; it
+            adds up to theirs. Empty where one did not tell it, as under differential
+            privacy.
         outcome: Whether the run has converged, still falls or has stalled.
         configuration: What was run, as in run.json.
     """

@@ -54,6 +54,7 @@ def packed(result: "Result") -> bytes:
         "theta": result.theta,
         "history": torch.from_numpy(np.frombuffer(lines, np.uint8).copy()),
         "outcome": list(result.outcome),
+        "unknowns": result.unknowns(),  # for who does not make the problem again
         **{key: getattr(result, key) for key in KEPT},
     }
     try:

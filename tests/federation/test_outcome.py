@@ -85,6 +85,20 @@ def test_a_rise_for_some_rounds_is_none_of_the_model_s() -> None:
     assert ended(losses, promised=1.0).state == "falling"
 
 
+def test_a_model_that_is_worse_than_it_was_is_not_falling() -> None:
+    losses = [1.0, *(0.9**k for k in range(12)), 0.7]
+    found = ended(losses)
+    assert found.state == "stalled"
+    assert "0.7, was as low as 0.314 before" in found.sentence
+    assert ended([*flat(1.0, 1e-3), 2e-3], promised=0.0).state == "stalled"
+
+
+def test_losses_of_other_weights_are_not_compared() -> None:
+    came = [Round(1, 1e-9), Round(2, 1.0, joined={"2": [3]}), Round(3, 0.5)]
+    assert outcome(came, 0.25, EPS) == outcome(came[1:], 0.25, EPS)
+    assert outcome(came, 0.25, EPS).state == "falling"
+
+
 def test_methods_that_promise_nothing_are_given_time() -> None:
     losses = [*(0.9**k for k in range(30)), *repeat(0.9**29, 20)]
     assert ended(losses).state == "falling"
@@ -118,6 +132,8 @@ def test_losses_of_other_clients_are_not_compared() -> None:
     late = [replace(line, loss=line.loss * 1e6) for line in lines[4:]]
     late[0] = replace(late[0], joined={"2": [3]})
     assert outcome(lines[:3] + late, None, EPS).state == "falling"
+    stale = replace(lines[-1], dropped={"1": "late"}, stale={"1": 1})
+    assert outcome([*lines[:-1], stale], 1e-13, EPS) == outcome(lines, 1e-13, EPS)
 
 
 def test_who_ended_a_run_is_named() -> None:

@@ -113,8 +113,17 @@ def test_what_cannot_be_is_not_believed_and_ends_no_run(wrong: object) -> None:
     two = Rules(min_clients=2)
     others = Connected(Lying(scalar(), FIPA))
     result = run(scalar(), FIPA, 1, backend=others, rules=two)
-    assert result.terms.keys() == {"pde", "boundary"}
-    assert sum(result.terms.values()) < result.loss
+    assert result.terms == {}  # they would not add up to the loss
+    assert result.held_out is not None
+
+
+def test_losses_of_terms_add_up_also_without_a_client_that_is_gone() -> None:
+    problem, rules = scalar(), Rules(min_clients=2)
+    gone = Connected(Faulty(problem, FIPA, away={1: range(10**6)}))
+    result = run(problem, FIPA, 10, backend=gone, rules=rules)
+    assert result.absent.keys() == {"1"}
+    assert sum(result.terms.values()) == pytest.approx(result.loss, rel=1e-14)
+    assert result.history[9].terms == result.terms
 
 
 def secure(problem: Problem) -> Method:

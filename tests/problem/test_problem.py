@@ -258,3 +258,32 @@ def test_what_is_printed_of_a_problem_holds_no_point_and_no_target() -> None:
     for printed in (*map(repr, shown), *map(str, shown)):
         assert "0.50763" not in printed
         assert "tensor(" not in printed
+
+
+@pytest.mark.parametrize("wide", [8, 50])
+def test_what_is_rounding_alone_is_no_dependence_on_other_points(wide: int) -> None:
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(2, wide), torch.nn.Tanh(), torch.nn.Linear(wide, 1)]
+
+    class Around(torch.nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            """Periodic: at x and x + 1 the same but for rounding."""
+            angle = 2 * torch.pi * x
+            values: Tensor = super().forward(torch.cat([angle.sin(), angle.cos()], 1))
+            return values
+
+    network = ModuleNetwork(Around(*layers).double())
+
+    def periodic(u: Jet, row: Row) -> tuple[Tensor, Tensor]:
+        return 1e6 * (u.value - u.partner.value), u.x - u.partner.x
+
+    def mean(u: Jet, row: Row) -> tuple[Tensor, Tensor]:
+        return u.value - u.partner.value, u.x - u.value.mean()
+
+    def made(residual: object) -> Problem:
+        term = Term("a", residual, [X], partner=[X + 1])  # type: ignore[arg-type]
+        return Problem("p", network, [term], explicit(1))
+
+    made(periodic)
+    with pytest.raises(ValueError, match="changes with the other points"):
+        made(mean)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from fedsciml import methods, policies, problems
 from fedsciml.analysis import quantity
 from fedsciml.command import execution, tuning
-from fedsciml.command.outcome import sentence
+from fedsciml.command.summary import sentence
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
 from fedsciml.federation.loop import Result

@@ -122,25 +122,26 @@ def _judged(
     last = history[-least:]
     now, before = lowest[-1], lowest[-1 - len(last)]
     fell = now / before if before > 0 else 1.0
-    if now <= 0:
+    ended = now if loss is None else loss
+    worse = ended > max(now / FALLS, (now * before) ** 0.5)  # in digits, by most
+    if ended <= 0:
         return "converged", "Converged: the loss is 0."
-    if now <= ROUNDING * eps**2 * first and fell > 0.5:
+    if ended <= ROUNDING * eps**2 * first and fell > 0.5:
         return "converged", (
-            f"Converged: the loss, {now:.1e}, is rounding, {now / first:.0e} of the "
-            "first. More rounds change nothing."
+            f"Converged: the loss, {ended:.1e}, is rounding, {ended / first:.0e} of "
+            "the first. More rounds change nothing."
         )
     told = [line.promised for line in last if line.promised is not None]
     promised = median(told) if told else None
     came = f"{now:.3g}, fell by {_percent(1 - fell)} in {_rounds(len(last))}"
     bound = NOTHING if now <= CAME * first else SURELY
-    flat = fell >= FLAT and now <= HALF * first
+    flat = fell >= FLAT and now <= HALF * first and not worse
     if flat and promised is not None and promised <= bound:
         return "converged", (
             f"Converged: the loss, {came}, and steps promise {_percent(promised)} "
             "more. It is at a floor: of noise in data, or of this network and start."
         )
-    keeps = losses[-1] ** 2 < now * before  # most of what was won, in digits
-    if keeps and fell < FALLS ** min(len(last) / WINDOW, 1.0):
+    if not worse and fell < FALLS ** min(len(last) / WINDOW, 1.0):
         text = (
             f"The loss still falls: to {now:.1e}, by a factor {1 / fell:.3g} in "
             f"{_rounds(len(last))}"
@@ -152,10 +153,10 @@ def _judged(
         more = ceil(late / -log10(lately))
         pace = "1 more round gives" if more == 1 else f"{more} more rounds give"
         return "falling", f"{text}. At the pace of late {pace} another digit."
-    if losses[-1] > now:
-        came = f"{losses[-1]:.3g}, was as low as {now:.3g} before"
+    if worse:
+        came = f"{ended:.3g}, was as low as {now:.3g} before"
     if now == first:
-        came = f"{losses[-1]:.3g}, has not been lower than at the start"
+        came = f"{ended:.3g}, has not been lower than at the start"
     return "stalled", f"Stalled: the loss, {came}{_stalled(last, promised, terms)}."
 
 

@@ -90,7 +90,10 @@ def test_a_model_that_is_worse_than_it_was_is_not_falling() -> None:
     found = ended(losses)
     assert found.state == "stalled"
     assert "0.7, was as low as 0.314 before" in found.sentence
+    assert ended([*losses[:-1], 0.33]).state == "falling"
     assert ended([*flat(1.0, 1e-3), 2e-3], promised=0.0).state == "stalled"
+    assert ended([*flat(1.0, 1e-29), 0.1], promised=0.0).state == "stalled"
+    assert ended([*flat(1.0, 1e-29), 9e-29], promised=0.0).state == "converged"
 
 
 def test_losses_of_other_weights_are_not_compared() -> None:

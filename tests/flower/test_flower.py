@@ -403,8 +403,8 @@ def test_shares_and_weights_are_those_of_the_whole() -> None:
     losses = nodes.losses(theta(problem), [0, 1, 2])
     local = Faulty(problem, fipa())
     assert losses == local.losses(theta(problem), [0, 1, 2])
-    told = nodes.held_out(theta(problem), [0, 1, 2])
-    assert told == local.held_out(theta(problem), [0, 1, 2])
+    told = nodes.breakdown(theta(problem), [0, 1, 2])
+    assert told == local.breakdown(theta(problem), [0, 1, 2])
 
 
 def test_a_loss_that_is_none_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -471,10 +471,11 @@ def test_the_log_has_a_line_for_a_round_with_who_was_dropped(
     context.run_config = {"num-server-rounds": 2, "min-available-nodes": 2}
     with caplog.at_level(logging.INFO):
         app(grid, context)
-    first, second, _, last = caplog.messages[-4:]  # and that it was left out
+    first, second, _, last, ended = caplog.messages[-5:]  # and that it was left out
     assert first.startswith("Round 1 of 2: loss ")
     assert "without client 1: In round 2 of fipa on scalar the upload" in second
     assert last.startswith("Done: loss ")
+    assert "the loss" in ended.lower()
 
 
 def test_a_reply_after_the_deadline_is_thrown_away_as_in_process() -> None:

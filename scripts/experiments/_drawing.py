@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments._record import DATA, Entry, select
-from experiments._shown import fingerprint
 from fedsciml import plot
 from fedsciml.federation.history import Round
 from fedsciml.plot import Curve
+from fedsciml.plot.shown import fingerprint
 
 LEAST = 1e-34
 """What an error of exactly zero is drawn as; below the square of a rounding unit."""

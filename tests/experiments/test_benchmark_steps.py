@@ -1,10 +1,12 @@
 """Experiment ``steps``: what it measures, keeps and prints; and the command."""
 
+import io
 import json
 import math
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,20 +43,10 @@ SMALL = ("--only", *(f"{k}={v}" for k, values in WANTED.items() for v in values)
 def record(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The record of a small benchmark, and what it printed."""
     path = tmp_path_factory.mktemp("benchmark") / "new" / "steps.json"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "scripts.experiments", "steps", *SMALL),
-            *("--jobs", "2", "--out", str(path)),
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return path, done.stdout
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert main(["steps", *SMALL, "--jobs", "1", "--out", str(path)]) == 0
+    return path, printed.getvalue()
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -103,6 +95,30 @@ def test_an_entry_is_what_the_run_reports(record: tuple[Path, str]) -> None:
         assert entry["threads"] == 1
         assert entry["seconds_per_round"] > 0
         assert set(entry["reached"]) == {str(target) for target in ERRORS}
+
+
+@pytest.mark.slow
+def test_the_program_says_the_same_of_runs_side_by_side(
+    record: tuple[Path, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "steps.json"
+    program = [sys.executable, "-m", "scripts.experiments", "steps", *SMALL]
+    done = subprocess.run(
+        [*program, "--jobs", "2", "--out", str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    heads, expected = (
+        [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
+        for text in (done.stdout, record[1])
+    )
+    assert heads == expected
+    assert len(json.loads(path.read_text())) == 2
 
 
 def test_the_tables_have_a_row_for_each_policy(record: tuple[Path, str]) -> None:

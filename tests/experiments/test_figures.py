@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from experiments import _drawing, clients, ranks, suite
 from experiments._record import DATA, Entry
-from experiments._shown import fingerprint
 
 from fedsciml.plot import Curve, Panel, panels
+from fedsciml.plot.shown import fingerprint
 
 FIGURES = DATA.parent
 

@@ -38,6 +38,7 @@ def test_a_coarse_sketch_of_many_rows_hides_points_but_not_the_field() -> None:
     assert entry["model"] < observer.NOISE  # better than a measured value
 
 
+@pytest.mark.slow
 def test_a_gramian_hides_less_than_rows_cut_at_what_matters() -> None:
     problem = observer.federation(60, 0)
     rows, sums = (observer.sent(problem, word, 0) for word in ("rows", "sums"))
@@ -45,6 +46,7 @@ def test_a_gramian_hides_less_than_rows_cut_at_what_matters() -> None:
     assert found(problem, guessed(sums)[0]) > 0.8  # measured 0.93
 
 
+@pytest.mark.slow
 def test_the_sum_over_small_sites_gives_their_points_where_no_row_space_does() -> None:
     problem = observer.federation(20, 0, 20)
     seen = observer.sent(problem, observer.ALIKE, 0)
@@ -55,6 +57,7 @@ def test_the_sum_over_small_sites_gives_their_points_where_no_row_space_does() -
     assert found(problem, points, 4) > 10 * observer.chance(80)
 
 
+@pytest.mark.slow
 def test_the_sum_of_all_steps_to_the_model_of_all_and_not_of_one() -> None:
     problem = observer.federation(5, 0)
     everyone, one = (observer.sent(problem, word, 0) for word in ("all", "sums"))

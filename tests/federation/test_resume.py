@@ -13,7 +13,7 @@ import pytest
 import run
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 400
+ROUNDS = 150
 ARGUMENTS = (
     *("allen_cahn", "--method", "fedavg", "--tau", "2", "--keep-state", "true"),
     *("--rounds", str(ROUNDS), "--set", "points=0.1", "--set", "width=8"),
@@ -86,7 +86,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("seconds", "after"),
-    [(1e9, 5), (0.0, 1), (0.05, 60)],
+    [
+        # That a kill at any write does no harm is for test_rounds.py, in one process.
+        pytest.param(1e9, 5, marks=pytest.mark.slow),
+        pytest.param(0.0, 1, marks=pytest.mark.slow),
+        (0.05, 60),
+    ],
     ids=["before the first checkpoint", "early", "late"],
 )
 def test_a_killed_run_ends_as_an_uninterrupted_one(

@@ -37,7 +37,12 @@ AROUND: dict[str, Callable[[Method], Method]] = {
     "warmed": lambda method: Warmup(methods.load("fedavg", tau=3), 1, method),
     "compressed": lambda method: Compressed(method, "bfloat16", feedback=True),
 }
-ORDERS = [*permutations(AROUND, 2), tuple(AROUND), tuple(AROUND)[::-1]]
+ORDERS = [
+    *(pytest.param(pair, marks=pytest.mark.slow) for pair in permutations(AROUND, 2)),
+    tuple(AROUND),
+    tuple(AROUND)[::-1],
+]
+"""All four and their reverse: any two of them are there in both orders."""
 
 EVERY = pytest.mark.parametrize("order", ORDERS, ids="-".join)
 

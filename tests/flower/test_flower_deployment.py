@@ -300,9 +300,11 @@ def test_behind_the_proxy_sites_work_and_nobody_starts_a_run(tmp_path: Path) -> 
         }.items():
             assert here in server
             server = server.replace(here, there)
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        own = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
         (tmp_path / "nginx.conf").write_text(
             f"daemon off; pid {tmp_path}/nginx.pid; error_log stderr; events {{}}"
-            f"http {{ access_log off; {server} }}"
+            f"http {{ access_log off; {own} {server} }}"
         )
         deployment.launch("nginx", "nginx", "-c", str(tmp_path / "nginx.conf"))
         deployment.start()

@@ -2,6 +2,10 @@
 
 import os
 
+# Threads of a worker would wait for those of another; BLAS and torch read this when
+# they are imported, and programs that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hypothesis
 import pytest
 import torch

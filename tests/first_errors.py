@@ -137,7 +137,7 @@ RESIDUALS = (
     residual(
         "A branch on values",
         "u.x if u.value > 0 else u.xx",
-        "Boolean value of Tensor",
+        "raises RuntimeError",
         "torch.where(u.value > 0, a, b)",
         right="torch.where(u.value > 0, u.x, u.xx)",
     ),
@@ -217,14 +217,14 @@ RESIDUALS = (
     residual(
         "Values of all points from outside",
         "u.xx - torch.sin(x[:, 0])",
-        "must match the size",
+        "raises RuntimeError",
         "belongs to Term(target=...)",
         right="u.xx - torch.sin(row.x)",
     ),
     residual(
         "A name that does not exist",
         "u.xx - nothing",
-        "NameError",
+        "raises NameError",
         "name 'nothing' is not defined",
         right="u.xx",
     ),

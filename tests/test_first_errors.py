@@ -12,7 +12,7 @@ from fedsciml import MLP, Problem, Term
 from fedsciml.collocation import strips
 from fedsciml.network import Jet
 from fedsciml.network.stand_in import Misread
-from fedsciml.problem import Row, SiteError
+from fedsciml.problem import Row, SiteError, outward
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,10 @@ def test_of_what_a_residual_itself_raises_the_text_stays_at_the_site() -> None:
         raise RuntimeError(f"the first point is {row.x[0]}")
 
     term = Term("pde", secret, torch.rand(5, 1))
-    with pytest.raises(ValueError, match="the first point is") as caught:
+    with pytest.raises(SiteError, match="raises RuntimeError in test_first") as caught:
         Problem("mine", MLP((1, 4, 1)), [term], strips([0, 1]))
-    assert not isinstance(caught.value, SiteError)
+    assert "first point" not in outward(caught.value)
+    assert "the first point is" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize("form", ["array", "list", "float32", "integer", "column"])

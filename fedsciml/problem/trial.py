@@ -69,9 +69,8 @@ def check(problem: "Problem") -> None:
 
     Raises:
         SiteError: If a residual uses u or row as what they are not, returns another
-            thing than one or several tensors [n], changes with the other points, or
-            cuts off u from its derivative.
-        ValueError: If a residual raises another error; its text is told.
+            thing than one or several tensors [n], changes with the other points, cuts
+            off u from its derivative, or raises another error, whose text is a note.
     """
     for rows in problem.pooled().rows:
         if not len(rows.points):
@@ -180,8 +179,11 @@ def _tried(problem: "Problem", rows: Rows, noise: float) -> Tensor:
         return evaluated(problem, rows.term, u, row)
 
 
-def _explained(problem: "Problem", rows: Rows, error: Exception) -> ValueError:
-    """An error of Python or torch in a residual, with what it was given."""
+def _explained(problem: "Problem", rows: Rows, error: Exception) -> SiteError:
+    """An error of Python or torch in a residual, with what it was given.
+
+    Its own text may hold data: it is a detail.
+    """
     term, n = problem.terms[rows.term], len(rows.points)
     target = "" if rows.target is None else f", row.target {list(rows.target.shape)}"
     text = str(error)
@@ -200,9 +202,9 @@ def _explained(problem: "Problem", rows: Rows, error: Exception) -> ValueError:
         if "site-packages" not in frame.filename and frame.filename not in HERE
     ]
     place = f" in {Path(own[-1].filename).name}, line {own[-1].lineno}" if own else ""
-    return ValueError(
+    return SiteError(
         f"The residual of term '{term.name}' of problem '{problem.name}' raises "
-        f"{type(error).__name__}{place}: {text.rstrip('.')}. "
-        f"It was given u.value and coordinates of shape [{n}]{target}. "
-        f"{' '.join(advice[:1])}".rstrip()
+        f"{type(error).__name__}{place}. It was given u.value and coordinates of shape "
+        f"[{n}]{target}. {' '.join(advice[:1])}".rstrip(),
+        f"{type(error).__name__}: {text}",
     )

@@ -39,7 +39,7 @@ UNSTATED = ...
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` with the nearest known name; empty if none is near."""
-    near = get_close_matches(name.lower(), list(known), 1, cutoff=0.4)
+    near = get_close_matches(name.lower(), list(known), 1, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 

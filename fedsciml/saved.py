@@ -38,6 +38,11 @@ def load(path: Path | str, problem: Problem | None = None) -> Result:
             or of a newer version, or the problem is not the one that was trained.
     """
     path = Path(path)
+    if problem is not None and not isinstance(problem, Problem):
+        raise ValueError(
+            f"load needs a Problem, not its name; got {problem!r}. Leave it out, or "
+            "write load(path, problem=fedsciml.problems.load(NAME, ...))."
+        )
     if not path.is_dir():
         return _result(read(path), problem, None)
     record = RunDirectory.resume(path)
@@ -119,6 +124,12 @@ def _made(configuration: dict[str, Any], files: bool) -> Problem:
     try:
         return problems.load(name, **parameters)
     except (ValueError, TypeError, OSError) as error:
+        if name.endswith(SUFFIX) and not Path(name).is_file():
+            raise ValueError(
+                f"There is no problem file {name} any more. Put it there, or pass the "
+                "problem from where it is now: load(path, problem=fedsciml.problems."
+                f"load('NEW/{Path(name).name}', ...))."
+            ) from error
         raise ValueError(
             f"The problem '{name}' cannot be made again ({error}). If it was written "
             "in Python, make it as for the run and pass it: load(path, problem=...)."

@@ -101,8 +101,22 @@ def test_a_problem_in_a_file_is_made_again(tmp_path: Path) -> None:
         load(tmp_path / "model")
     assert alike(load(tmp_path / "model", problem), result)
     path.unlink()
-    with pytest.raises(ValueError, match=r"cannot be made again .*load\(path, problem"):
+    with pytest.raises(
+        ValueError, match=r"There is no problem file .*load\(path, problem"
+    ):
         load(tmp_path / "run")
+
+
+def test_what_is_no_problem_place_or_point_is_refused(tmp_path: Path) -> None:
+    result = trained(tmp_path / "run", 1)
+    with pytest.raises(ValueError, match="needs a Problem, not its name; got 'scalar'"):
+        load(tmp_path / "run", "scalar")  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match="no directory .*no to save a in"):
+        result.save(tmp_path / "no" / "a")
+    with pytest.raises(IsADirectoryError, match="is saved as a file"):
+        result.save(tmp_path)
+    with pytest.raises(ValueError, match=r"takes points \[n, 1\]; got shape \[3, 2\]"):
+        result.module()(torch.zeros(3, 2))
 
 
 def test_a_module_may_be_built_with_other_weights(tmp_path: Path) -> None:

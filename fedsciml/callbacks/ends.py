@@ -47,7 +47,7 @@ class Until:
         except ValueError as error:
             raise ValueError(
                 f"'{text}' is not VALUE or QUANTITY=VALUE, such as 1e-8 or "
-                "relative_l2=1e-8"
+                "relative_l2=1e-8."
             ) from error
         return cls(number, quantity) if equals else cls(number)
 

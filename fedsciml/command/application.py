@@ -85,6 +85,8 @@ def said(error: CycloptsError, flags: Sequence[str] = ()) -> str:
         )
     elif isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         unknown = error.unused_tokens[0]
+    if unknown and not unknown.startswith("-"):
+        return f"'{unknown}' is one word too many. --help shows what there is."
     if unknown:
         hint = suggestion(unknown.partition("=")[0], flags)
         return f"unknown argument {unknown}.{hint or ' --help shows all.'}"

@@ -63,7 +63,7 @@ def recorded(
     directory = Path(given["resume"])
     path = directory / "run.json"
     if not path.is_file():
-        raise ValueError(f"No run to resume in {directory}: it has no run.json.")
+        raise ValueError(f"There is no run in {directory}: it has no run.json.")
     try:
         content = json.loads(path.read_text())
         rounds = given.get("rounds", int(content["rounds"]))

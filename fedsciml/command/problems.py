@@ -13,9 +13,8 @@ def problems(name: str | None = None, /) -> None:
     """
     if name is None:
         print(columns((each, known.summary(each)) for each in known.names()))
-        print(
-            "\nOptions of one: fedsciml problems heat. Your own: fedsciml new problem."
-        )
+        print("\nOptions of one: fedsciml problems heat.")
+        print("Your own: fedsciml new problem NAME.")
         return
     usage = f"Usage: fedsciml run {name} [OPTION ...]"
     manual.show(signature.problem_options(name), usage, prose(known.about(name)))

@@ -73,7 +73,8 @@ def sentence(content: Mapping[str, Any]) -> str:
     """A summary for people, in a line."""
     text = (
         f"{Path(str(content['problem'])).stem}, {manner(content)}, "
-        f"{content['clients']} client(s), {content['rounds']} rounds, "
+        f"{_counted(content['clients'], 'client')}, "
+        f"{_counted(content['rounds'], 'round')}, "
         f"{content['dtype']}: loss {_number(content['loss'])}"
     )
     if content["relative_l2"] is not None:
@@ -162,6 +163,10 @@ def _changed(content: Mapping[str, Any]) -> dict[str, object]:
         for key, value in content["options"].items()
         if key not in known or value != known[key].default
     }
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _number(value: float | None) -> str:

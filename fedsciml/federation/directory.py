@@ -322,7 +322,7 @@ def _run_json(directory: Path) -> dict[str, object]:
     """
     path = directory / "run.json"
     if not path.is_file():
-        raise ValueError(f"No run to resume in {directory}: it has no run.json.")
+        raise ValueError(f"There is no run in {directory}: it has no run.json.")
     try:
         found = json.loads(path.read_text())
         if not isinstance(found, dict):

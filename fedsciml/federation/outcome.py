@@ -152,7 +152,7 @@ def _judged(
             return "falling", f"{text}, but hardly in the last {late} of them."
         more = ceil(late / -log10(lately))
         pace = "1 more round gives" if more == 1 else f"{more} more rounds give"
-        return "falling", f"{text}. At the pace of late {pace} another digit."
+        return "falling", f"{text}. At this late pace {pace} another digit."
     if worse:
         came = f"{ended:.3g}, was as low as {now:.3g} before"
     if now == first:

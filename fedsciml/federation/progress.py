@@ -18,6 +18,9 @@ DELAY = 0.5
 OFTEN, SELDOM = 0.1, 10.0
 """Seconds between two lines of a bar, where a person looks on and in a log."""
 
+SHORT = "{desc}: {bar:10} {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+"""A bar whose error and loss are still on a terminal of 80 columns."""
+
 
 def watched(stream: TextIO) -> bool:
     """Whether a person looks on: the stream is a terminal's, or in a notebook."""
@@ -52,7 +55,7 @@ def shown(
 
     often = OFTEN if watched(sys.stderr) else SELDOM
     with tqdm(
-        desc=label, total=rounds, unit="round", delay=DELAY, mininterval=often
+        desc=label, total=rounds, delay=DELAY, mininterval=often, bar_format=SHORT
     ) as bar:
 
         def show(line: Round) -> None:

@@ -83,7 +83,8 @@ class Result:
 
         It takes points [n, d] and returns values [n, c], see ``network.Solution``.
         """
-        return Solution(self.problem.network, self.theta)
+        problem = self.problem
+        return Solution(problem.network, self.theta, len(problem.coordinates))
 
     def save(self, path: Path | str) -> None:
         """Write the result to one safetensors file; ``fedsciml.load`` reads it.
@@ -91,10 +92,20 @@ class Result:
         A file that is there is replaced, as a whole.
 
         Raises:
-            OSError: If it cannot be written.
+            OSError: If it cannot be written, or there is no such folder.
             ValueError: If the problem's parameters are nothing that JSON knows.
         """
-        replace_file(Path(path), packed(self))
+        path = Path(path)
+        if path.is_dir():
+            raise IsADirectoryError(
+                f"{path} is a directory; a result is saved as a file: "
+                f"result.save('{path / 'model.safetensors'}')."
+            )
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                f"There is no directory {path.parent} to save {path.name} in; make it."
+            )
+        replace_file(path, packed(self))
 
     def errors(self) -> tuple[float, float]:
         """Relative L2 error and mean squared error on the test points."""

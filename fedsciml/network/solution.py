@@ -22,17 +22,30 @@ class Solution(torch.nn.Module):
     Args:
         network: Whose theta it is.
         theta: Trained parameters, shape [p]; copied.
+        inputs: Number of coordinates d; not checked if not given.
 
     Attributes:
         theta: All parameters in one, shape [p], the unknown numbers among them.
     """
 
-    def __init__(self, network: Network, theta: Tensor) -> None:
+    def __init__(
+        self, network: Network, theta: Tensor, inputs: int | None = None
+    ) -> None:
         super().__init__()
+        self.inputs = inputs
         self.theta = torch.nn.Parameter(theta.detach().clone())
         # In a list: parameters of a module in the network are not the solution's.
         self._networks = [network]
 
     def forward(self, points: Tensor) -> Tensor:
-        """Values [n, c] at points [n, d], taken in the precision of theta."""
+        """Values [n, c] at points [n, d], taken in the precision of theta.
+
+        Raises:
+            ValueError: If the points have another shape.
+        """
+        d = self.inputs
+        if d is not None and (points.ndim != 2 or points.shape[1] != d):
+            raise ValueError(
+                f"The module takes points [n, {d}]; got shape {list(points.shape)}."
+            )
         return self._networks[0](self.theta, points.to(self.theta))

@@ -8,7 +8,12 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+from matplotlib.ticker import (
+    LogFormatterSciNotation,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 
 from fedsciml.plot.style import COLOURS, DASHES, MARKERS, PAGE, PLATE, styled
 
@@ -170,6 +175,8 @@ def draw(axes: Axes, panel: Panel) -> None:
         axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
         _digits(axis)
+    if panel.xlabel == "round" and panel.xscale == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def _digits(axis: Axis) -> None:

@@ -69,7 +69,7 @@ def test_a_loss_that_falls_does_so_at_a_pace() -> None:
     found = ended([10.0**-k for k in range(13)], promised=1.0)
     assert found.state == "falling"
     assert "by a factor 1e+10 in the last 10 rounds" in found.sentence
-    assert "At the pace of late 1 more round gives" in found.sentence
+    assert "At this late pace 1 more round gives" in found.sentence
     slow = ended([0.97**k for k in range(41)], promised=1.0)
     assert slow.state == "falling"
     assert "76 more rounds give" in slow.sentence  # ln 10 / -ln 0.97 = 75.6

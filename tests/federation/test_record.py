@@ -241,7 +241,7 @@ def test_a_directory_without_a_run_is_refused(
 ) -> None:
     if content is not None:
         (tmp_path / "run.json").write_text(content)
-    with pytest.raises(ValueError, match=r"No run to resume|is damaged"):
+    with pytest.raises(ValueError, match=r"There is no run|is damaged"):
         RunDirectory.resume(tmp_path, CONFIGURATION)
 
 

@@ -620,7 +620,7 @@ def test_a_run_killed_at_any_write_ends_as_if_it_were_not(
     for directory in crashes(method, tmp_path, moment):
         seen += 1
         if not (directory / "run.json").exists():  # killed before there was a run
-            with pytest.raises(ValueError, match="No run to resume"):
+            with pytest.raises(ValueError, match="There is no run"):
                 run(problem(), method, 3, out=directory, resume=True)
             again = run(problem(), method, 3, out=directory)
             assert again.theta_sha256() == whole.theta_sha256(), directory

@@ -51,6 +51,11 @@ def test_convergence_is_drawn_over_rounds_megabytes_and_seconds() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
 
 
+def test_rounds_are_whole_numbers_on_their_axis() -> None:
+    axes = plot.convergence({"a": history(12, 0.5)}).axes[0]
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
+
+
 def test_a_centralised_method_has_no_line_over_bytes() -> None:
     figure = plot.convergence({"a": history(5, 0.1), "central": history(5, 0.1, 0)})
     assert [len(axes.lines) for axes in figure.axes] == [2, 1, 2]

@@ -136,6 +136,8 @@ def test_every_option_of_a_problem_is_explained(name: str) -> None:
     [
         (["rnu"], "fedsciml: error: there is no command 'rnu'; .* Did you mean 'run'?"),
         (["new", "problm"], "fedsciml new: error: there is no command 'problm'"),
+        (["frobnicate"], r"there is no command 'frobnicate'; [^?]*$"),
+        (["run", *SMALL, "extra"], "'extra' is one word too many. --help shows"),
         (["run", *SMALL, "--metod", "fipa"], "run: error: unknown .* mean '--method'?"),
         (["run", "heat", "--points", "3"], "of the problem: --set points=VALUE."),
         (["run", "--help", "--method", "fip"], "no method 'fip'; .* mean 'fipa'?"),

@@ -131,7 +131,7 @@ def test_a_run_draws_its_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     assert names == {"solution.png", "convergence.png", "partition.png"}
     line, ended = capsys.readouterr().out.splitlines()
     assert ended.startswith("The loss still falls")
-    start = "allen_cahn, fedavg (--tau 3), 2 client(s), 2 rounds, float64: loss"
+    start = "allen_cahn, fedavg (--tau 3), 2 clients, 2 rounds, float64: loss"
     assert line.startswith(start)
 
 
@@ -299,7 +299,7 @@ def test_help_lists_problems_methods_and_their_options(
         ((*FEDAVG, "--min-clients", "9"), ["A round of 9 clients was asked for"]),
         ((*FEDAVG, "--min-clients", "9", "--out", "a/b"), ["A round of 9 clients"]),
         ((*FEDAVG, "--staleness", "1"), ["all 2 are needed; allow fewer"]),
-        (("--resume", "nowhere"), ["No run to resume in nowhere"]),
+        (("--resume", "nowhere"), ["There is no run in nowhere"]),
         (("--resume", "nowhere", "--out", "x"), ["leave --out away"]),
     ],
 )
@@ -377,7 +377,7 @@ def test_warm_up_and_options_are_reported(capsys: pytest.CaptureFixture[str]) ->
     assert found["options"] == {**defaults, "tau": 3}
     assert status(*arguments) == 0
     line = capsys.readouterr().out
-    assert line.startswith("allen_cahn, fedprox after fedavg:1 (--tau 3), 2 client(s)")
+    assert line.startswith("allen_cahn, fedprox after fedavg:1 (--tau 3), 2 clients")
 
 
 def test_points_are_drawn_again_on_demand(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,9 @@ OFTEN, SELDOM = 0.1, 10.0
 """Seconds between two lines of a bar, where a person looks on and in a log."""
 
 SHORT = "{desc}: {bar:10} {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-"""A bar whose error and loss are still on a terminal of 80 columns."""
+OPEN = "{desc}: {n_fmt} [{elapsed}{postfix}]"
+"""Bars whose error and loss are still on a terminal of 80 columns; of a run of a known
+number of rounds, and of one that is ended by something else."""
 
 
 def watched(stream: TextIO) -> bool:
@@ -54,8 +56,9 @@ def shown(
     from tqdm import tqdm  # where there is no bar, nothing is drawn with
 
     often = OFTEN if watched(sys.stderr) else SELDOM
+    shape = OPEN if rounds is None else SHORT
     with tqdm(
-        desc=label, total=rounds, delay=DELAY, mininterval=often, bar_format=SHORT
+        desc=label, total=rounds, delay=DELAY, mininterval=often, bar_format=shape
     ) as bar:
 
         def show(line: Round) -> None:

@@ -52,6 +52,9 @@ CAME, HALF, SURELY = 0.1, 0.5, 1e-8
 """Part of the first loss below which a run has come somewhere; below which it has if
 steps promise less than this: the damping of hard starts left 1e-5."""
 
+SINGLE = 1e-10
+"""Rounding unit above which the precision may be what a run stalls at."""
+
 MOST = 0.8
 """Part of the loss of which one term has the most."""
 
@@ -157,11 +160,17 @@ def _judged(
         came = f"{ended:.3g}, was as low as {now:.3g} before"
     if now == first:
         came = f"{ended:.3g}, has not been lower than at the start"
-    return "stalled", f"Stalled: the loss, {came}{_stalled(last, promised, terms)}."
+    return (
+        "stalled",
+        f"Stalled: the loss, {came}{_stalled(last, promised, terms, eps)}.",
+    )
 
 
 def _stalled(
-    last: Sequence[Round], promised: float | None, terms: Mapping[str, float]
+    last: Sequence[Round],
+    promised: float | None,
+    terms: Mapping[str, float],
+    eps: float,
 ) -> str:
     """What more is known of a loss that stands still, and what to try."""
     text = ""
@@ -174,6 +183,8 @@ def _stalled(
     advice = "more rounds, another seed or policy, or more points"
     if promised is None:
         advice = "fipa or gauss_newton, another learning rate, or fewer local epochs"
+    if eps > SINGLE:
+        advice = f"float64, {advice}"
     if last[-1].epsilon is not None:
         advice = "a larger epsilon or more points"
     total = sum(terms.values())

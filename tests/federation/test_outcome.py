@@ -96,6 +96,14 @@ def test_a_model_that_is_worse_than_it_was_is_not_falling() -> None:
     assert ended([*flat(1.0, 1e-29), 9e-29], promised=0.0).state == "converged"
 
 
+def test_a_run_that_stalls_in_single_precision_is_advised_to_take_double() -> None:
+    lines = [Round(k, 1e-9, promised=0.3) for k in range(2, 12)]
+    history = [Round(1, 1.0), *lines]
+    single = torch.finfo(torch.float32).eps
+    assert "Try float64, more rounds" in outcome(history, 1e-9, single).sentence
+    assert "float64" not in outcome(history, 1e-9, EPS).sentence
+
+
 def test_losses_of_other_weights_are_not_compared() -> None:
     came = [Round(1, 1e-9), Round(2, 1.0, joined={"2": [3]}), Round(3, 0.5)]
     assert outcome(came, 0.25, EPS) == outcome(came[1:], 0.25, EPS)

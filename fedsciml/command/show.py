@@ -6,6 +6,7 @@ from pathlib import Path
 from fedsciml.command.records import NAMES, Recorded, known, recorded, table
 from fedsciml.command.terminal import columns, size
 from fedsciml.federation import Round
+from fedsciml.registry import SUFFIX
 
 SHOWN = (1, 2, 5)
 """Rounds of which a line is shown, with their tenfold, and the last."""
@@ -92,6 +93,9 @@ def _next(run: Recorded) -> dict[str, str]:
     found = {}
     if "command" in run.configuration:
         more = f" --rounds {2 * rounds}" if run.model else ""
+        trained = str(run.configuration["command"].get("problem", ""))
+        if trained.endswith(SUFFIX) and not Path(trained).is_file():
+            more += " --problem FILE.py"  # it was moved
         found["go on"] = f"fedsciml resume {where}{more}"
     if run.history:
         found["the model, in Python"] = f'fedsciml.load("{where}").solution(points)'

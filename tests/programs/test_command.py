@@ -204,6 +204,7 @@ def test_a_run_of_a_file_goes_on_from_another_folder_and_after_a_move(
     line = refuse(*more, "4")
     assert "began with the problem file" in line
     assert line.endswith("fedsciml resume ../run --problem FILE.py.")
+    assert " --problem FILE.py\n" in say("show", "../run")
     other = Path("bar.py").read_text().replace("A = 0.1", "A = 0.2")
     Path("other.py").write_text(other)
     refused = refuse(*more, "4", "--problem", "other.py")

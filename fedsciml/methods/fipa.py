@@ -9,10 +9,10 @@ B_m D ~ c_m (see ``sketch``) with c_m = B_m delta_m, the server stacks and solve
 With the exact local Gauss-Newton step c_m = -U_m^T r_m, so delta_m is never formed, and
 without truncation the result is the centralised Gauss-Newton (Levenberg-Marquardt)
 step.
-
-``_fipa`` has the rounds with each client's own sketch, ``_shared`` those in a basis
-that all parties share; this module makes either from plain options.
 """
+
+# _fipa has the rounds with each client's own sketch, _shared those in a basis that all
+# parties share; this module makes either from plain options.
 
 from typing import Literal
 

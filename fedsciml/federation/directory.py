@@ -310,7 +310,7 @@ def _text(content: Mapping[str, object]) -> str:
 def _full(directory: Path) -> FileExistsError:
     return FileExistsError(
         f"{directory} is not empty. Choose another directory, remove it, or continue "
-        f"the run in it: fedsciml resume {directory}."
+        f"the run in it: fedsciml resume {directory}, or in Python resume=True."
     )
 
 

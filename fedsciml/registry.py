@@ -224,7 +224,7 @@ class Registry(Generic[T]):
         except TypeError as error:
             what = f"{self.kind.capitalize()} '{name}'"
             raise ValueError(f"{what} cannot be made: {error}.") from error
-        made: T = make(**options)
+        made: T = _made(make, name, options)
         if self.result is not None and not isinstance(made, self.result):
             raise ValueError(
                 f"make() of {self.kind} '{name}' must return a {self.result.__name__}, "
@@ -296,14 +296,39 @@ def _imported(kind: str, path: Path) -> ModuleType:
             raise TypeError("make is not a function")
     except Exception as error:
         del sys.modules[name]
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [f", line {frame.lineno}" for frame in frames if frame.filename == name]
         missing = " It is imported by itself: install what it needs."
         raise ValueError(
-            f"{path}{''.join(lines[-1:])} cannot be imported: {type(error).__name__}: "
+            f"{path}{_line(error, name)} cannot be imported: {type(error).__name__}: "
             f"{error}.{missing if isinstance(error, ImportError) else ''}"
         ) from error
     return module
+
+
+def _made(make: Callable[..., Any], name: str, options: Mapping[str, object]) -> Any:  # noqa: ANN401
+    """What ``make`` returns; where it is in a file, what fails there is told of it.
+
+    Raises:
+        ValueError: If a file's ``make`` raises what a caller would not understand.
+    """
+    try:
+        return make(**options)
+    except (ValueError, OSError, ImportError):
+        raise  # which say what was wrong
+    except Exception as error:
+        if not name.endswith(SUFFIX):
+            raise
+        path = Path(name).resolve()
+        raise ValueError(
+            f"make() of {path} failed{_line(error, str(path))}: "
+            f"{type(error).__name__}: {error}."
+        ) from error
+
+
+def _line(error: Exception, file: str) -> str:
+    """Where in a file an error came up: ``, line 3``; empty if it did not."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f", line {frame.lineno}" for frame in frames if frame.filename == file]
+    return "".join(lines[-1:])
 
 
 @dataclass(frozen=True)

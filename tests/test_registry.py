@@ -263,6 +263,7 @@ def test_a_file_that_has_changed_is_imported_again(tmp_path: Path) -> None:
         ("\x00", "is not Python: "),
         ("make = 3\n", "cannot be imported: TypeError: make is not a function"),
         ("def make(): return 3\n", "must return a Problem, got int"),
+        ("def make():\n    return 1 / 0\n", "failed, line 2: ZeroDivisionError: "),
         ("raise ValueError('oh')\nmake = 3\n", "line 1 cannot be imported: ValueErr"),
     ],
 )

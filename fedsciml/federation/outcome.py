@@ -152,7 +152,10 @@ def _judged(
         late = (len(last) + 1) // 2
         lately = now / lowest[-1 - late]
         if lately > FALLS ** min(late / WINDOW, 1.0):
-            return "falling", f"{text}, but hardly in the last {late} of them."
+            return "falling", (
+                f"{text}, but hardly in the last {late} of them. A few more rounds "
+                "will tell whether it has converged."
+            )
         more = ceil(late / -log10(lately))
         pace = "1 more round gives" if more == 1 else f"{more} more rounds give"
         return "falling", f"{text}. At this late pace {pace} another digit."

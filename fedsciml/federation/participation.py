@@ -12,18 +12,18 @@ class Rules:
     """Which rounds count.
 
     Args:
-        min_clients: Fewest clients whose uploads make a round; None stands for all.
+        min_clients: Fewest clients whose uploads make a round; all if not given.
         deadline: Seconds that the clients have for an exchange; None for no limit.
         patience: Seconds for which a round is tried again when fewer than
             ``min_clients`` take part, before the run ends.
         outlier: Largest norm of a client's sketch, target or update over what is usual,
-            see ``admission.usual``; by default none is too large. Norms have units: a
-            client with sensors may have rows a million times those of one without, so
-            this is for clients that are alike.
+            in the round and for the client; by default none is too large. Norms have
+            units: a client with sensors may have rows a million times those of one
+            without, so this is for clients that are alike.
         drop_suspects: Whether a client whose data seem to contradict the others' is
-            dropped too, if that is seen twice where the loss stands still, see
-            ``Round.suspects``; by default that is told only, as an honest client stands
-            out likewise where the solution is hardest.
+            dropped too, if that is seen twice where the loss stands still; by default
+            that is told only, as an honest client stands out likewise where the
+            solution is hardest.
         staleness: For so many rounds an absent client's last sketch stands in for it,
             in methods that can; 0 for none.
 

@@ -142,7 +142,7 @@ def test_with_the_memory_of_another_run_a_client_is_left_out() -> None:
     reached = federation.start(theta(problem()), 0)
     reached = reached._replace(memories=[None, other.memories[1], None])
     for _ in range(3):
-        reached, _, dropped, _ = federation.advance(reached)
+        reached, _, dropped, *_ = federation.advance(reached)
         assert "Empty it" in dropped["1"]
 
 

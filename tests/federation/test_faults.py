@@ -74,10 +74,27 @@ def told(out: Path) -> list[Round]:
     return history
 
 
-@pytest.mark.parametrize("rounds", [SOME, range(3, 99)], ids=["some", "for ever"])
+FOR_EVER = range(3, 99)
+LASTING = ("raises", "nan", "scaled")
+"""Faults that are tried for ever too; of the others that is no different, and slow."""
+
+
+def slow(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    return () if name in LASTING else (pytest.mark.slow,)
+
+
 @pytest.mark.parametrize(
-    ("name", "when"),
-    [*((name, opening) for name in FAULTS), *((name, probing) for name in FAULTS)],
+    ("name", "when", "rounds"),
+    [
+        pytest.param(
+            *(name, when, rounds),
+            marks=slow(name) if rounds is FOR_EVER else (),
+            id=f"{name}-{when.__name__}-{'some' if rounds is SOME else 'for ever'}",
+        )
+        for name in FAULTS
+        for when in (opening, probing)
+        for rounds in (SOME, FOR_EVER)
+    ],
 )
 def test_a_run_with_a_fault_is_that_of_the_others(
     name: str, rounds: range, when: Callable[[Record], bool], tmp_path: Path

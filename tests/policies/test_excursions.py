@@ -119,7 +119,7 @@ def test_the_model_stays_at_the_lowest_loss_while_the_method_moves() -> None:
 
 
 @pytest.mark.parametrize("policy", [p for p in POLICIES if "acceleration" not in p])
-@pytest.mark.parametrize("load", [scalar, square])
+@pytest.mark.parametrize("load", [scalar, pytest.param(square, marks=pytest.mark.slow)])
 def test_the_loss_of_the_model_never_rises(
     load: Callable[[], Problem], policy: str
 ) -> None:

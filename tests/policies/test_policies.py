@@ -258,7 +258,11 @@ def test_for_other_clients_losses_are_forgotten_and_nothing_else(name: str) -> N
         assert same(getattr(found, field.name), getattr(kept, field.name))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)],
+    ids=str,
+)
 @pytest.mark.parametrize("name", PROBING)
 @settings(max_examples=15)
 @given(st.integers(0, 2**31))
@@ -289,7 +293,9 @@ def test_a_reach_covers_the_least_damping_or_cutoff(name: str) -> None:
         _, state = policy.choose(spectrum, loss, candidates, probed, state)
 
 
-@pytest.mark.parametrize("eps", [2.0**-52, 2.0**-23])
+@pytest.mark.parametrize(
+    "eps", [2.0**-52, pytest.param(2.0**-23, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", PROBING)
 def test_where_nothing_ever_helps_no_step_is_taken_and_states_stay_finite(
     name: str, eps: float

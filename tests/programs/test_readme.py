@@ -5,16 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 (PROGRAM,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path), "MPLCONFIGDIR": matplotlib.get_configdir()}
     done = subprocess.run(
         [sys.executable, "-c", f"import torch; torch.set_num_threads(1)\n{PROGRAM}"],
         cwd=tmp_path,
-        env={"PATH": "/usr/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        env={"PATH": "/usr/bin", "PYTHONPATH": str(ROOT), **home},
         capture_output=True,
         text=True,
         timeout=120,

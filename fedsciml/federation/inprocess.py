@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TypeVar
 
 import torch
@@ -12,7 +13,7 @@ from fedsciml.federation.backend import Reply
 from fedsciml.methods import Method, Record, addressed
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.residual.held_out import Breakdown, Fresh
+from fedsciml.residual.held_out import Breakdown, Fresh, equations
 from fedsciml.residual.start import check_finite
 
 Answer = TypeVar("Answer")
@@ -54,7 +55,8 @@ class LocalClients:
         self.shares = [shard.share for shard in shards]
         self.counts = [[len(rows.points) for rows in s.rows] for s in shards]
         self._begun: set[int] = set()
-        self._fresh = [Fresh(system) for system in self.systems]
+        known = cache(partial(equations, problem))
+        self._fresh = [Fresh(system, known) for system in self.systems]
         self.memories: dict[int, Record | None] = dict.fromkeys(range(len(shards)))
         self._clock = clock
 

@@ -6,9 +6,10 @@ the term's ``sample`` draws, or, of an equation without one, points of the regio
 its own points fill. It tells sums, which add up over the parties as losses do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import NamedTuple
 
@@ -103,10 +104,14 @@ class Fresh:
 
     Args:
         system: The party's rows.
+        known: Gives the ``equations`` of the problem, where several parties share them.
     """
 
-    def __init__(self, system: System) -> None:
+    def __init__(
+        self, system: System, known: Callable[[], Sequence[int]] | None = None
+    ) -> None:
         self.system = system
+        self._known = known or partial(equations, system.problem)
         self._terms: dict[int, System] | None = None
 
     def __call__(self, theta: Tensor) -> HeldOut:
@@ -116,7 +121,7 @@ class Fresh:
     def breakdown(self, theta: Tensor) -> Breakdown:
         """The same, and the loss of each term."""
         if self._terms is None:
-            self._terms = _drawn(self.system, theta)
+            self._terms = _drawn(self.system, theta, self._known)
         thetas = torch.stack([theta, DISTURBED * theta])
         fresh = {t: system.losses(thetas) for t, system in self._terms.items()}
         fresh = {t: losses for t, losses in fresh.items() if losses.isfinite().all()}
@@ -132,18 +137,20 @@ class Fresh:
         return Breakdown(held_out, tuple(terms))
 
 
-def _drawn(system: System, like: Tensor) -> dict[int, System]:
+def _drawn(
+    system: System, like: Tensor, known: Callable[[], Sequence[int]]
+) -> dict[int, System]:
     """A party's rows at fresh points, by terms; without terms that have none."""
     problem, party = system.problem, system.shard.rows
     unsaid = any(problem.terms[rows.term].sample is None for rows in party)
-    equations = _equations(problem) if unsaid else []
+    highest = known() if unsaid else []
     generator = Generator().manual_seed(SEED + system.shard.client)
     start = problem.network.init(Generator().manual_seed(0), like.dtype)
     start, found = start.to(like.device), {}
     for rows in party:
         # A residual may be known at its own points alone, as with a table in it.
         with suppress(Exception):
-            points = _points(problem, rows, rows.term in equations, generator)
+            points = _points(problem, rows, rows.term in highest, generator)
             if len(points):
                 weight = rows.weight * (len(rows.points) / len(points)) ** 0.5
                 fresh = replace(problem.moved(rows, points), weight=weight)
@@ -169,7 +176,7 @@ def _points(
     return among(rows.points, corners, FRESH, generator)
 
 
-def _equations(problem: Problem) -> list[int]:
+def equations(problem: Problem) -> list[int]:
     """Numbers of the terms that read derivatives of the highest order."""
     drawn = probes(problem, Generator().manual_seed(0), DRAWS)
     highest = {rows.term: max(orders(problem, rows), default=-1) for rows in drawn}

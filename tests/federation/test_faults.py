@@ -121,7 +121,10 @@ def test_a_run_with_a_fault_is_that_of_the_others(
 @pytest.mark.parametrize(
     ("method", "name"),
     [
-        (method, name)
+        pytest.param(
+            *(method, name),
+            marks=() if method in ("fedavg", "gradient_only") else slow(name),
+        )
         for method in (*LOCAL, "gradient_only")
         for name in FAULTS
         # No law bounds a gradient; the losses along it still only fall.

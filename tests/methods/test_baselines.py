@@ -164,7 +164,7 @@ def test_a_centralised_method_s_rounds_are_one_uninterrupted_run(name: str) -> N
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_run_lowers_the_loss(name: str) -> None:
-    result = run(scalar(), load(name, tau=20), 5)
+    result = run(scalar(), load(name, tau=20), 3)
     assert result.loss < result.history[0].loss
 
 

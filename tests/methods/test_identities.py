@@ -59,7 +59,9 @@ def exact(damping: float, cutoff: float = 0.0) -> Fipa:
     return Fipa(LineSearch(damping, cutoff), sketch="svd")
 
 
-@pytest.mark.parametrize("relative_mu", [1e-6, 1e-3])
+@pytest.mark.parametrize(
+    "relative_mu", [1e-6, pytest.param(1e-3, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", ALL)
 def test_full_rank_fipa_is_the_central_levenberg_marquardt_step(
     name: str, relative_mu: float

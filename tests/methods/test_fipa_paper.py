@@ -176,7 +176,9 @@ def test_a_round_is_one_exchange_of_eigenpairs_and_steps() -> None:
 @pytest.mark.parametrize(
     "rank", ["20", "published:1.0", "energy:0.99", "cutoff", "bytes:9999"]
 )
-@pytest.mark.parametrize("sketch", ["range", "svd", "subspace"])
+@pytest.mark.parametrize(
+    "sketch", ["range", "svd", pytest.param("subspace", marks=pytest.mark.slow)]
+)
 def test_it_trains_with_every_rank_schedule(rank: str, sketch: str) -> None:
     method = methods.load(
         "fipa_paper", rank=rank, sketch=sketch, learning_rate=1e-3, cutoff=1e-3

@@ -155,7 +155,13 @@ def largest(x: Tensor) -> Tensor:
     return torch.full_like(x, torch.finfo(x.dtype).max)
 
 
-@pytest.mark.parametrize("change", [torch.zeros_like, torch.neg, largest, spoilt])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(torch.neg, spoilt),
+        *(pytest.param(c, marks=pytest.mark.slow) for c in (torch.zeros_like, largest)),
+    ],
+)
 @pytest.mark.parametrize(
     "name", [name for name, method in METHODS.items() if not method.pooled]
 )

@@ -17,7 +17,12 @@ def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"import torch; torch.set_num_threads(1)\n{PROGRAM}"],
         cwd=tmp_path,
-        env={"PATH": "/usr/bin", "PYTHONPATH": str(ROOT), **home},
+        env={
+            "PATH": "/usr/bin",
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            **home,
+        },
         capture_output=True,
         text=True,
         timeout=120,

@@ -7,7 +7,9 @@ SUITE ?= fipa-1d
 BIN := $(VENV)/bin
 # OpenMP threads that wait must sleep: spinning makes a busy machine ten times slower.
 OMP_WAIT_POLICY ?= passive
-export OMP_WAIT_POLICY
+# The matrices that scipy solves are too small for several threads.
+OPENBLAS_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY OPENBLAS_NUM_THREADS
 READY := $(VENV)/ready
 
 .PHONY: help install demo flower-demo test test-slow lint verify study benchmark tune

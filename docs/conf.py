@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path[:0] = [str(p) for p in (HERE, ROOT, ROOT / "scripts", ROOT / "tests")]

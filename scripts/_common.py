@@ -6,6 +6,7 @@ import os
 # Threads that wait must sleep: spinning makes a busy machine ten times slower. OpenMP
 # reads this when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for small matrices
 
 from fedsciml.command.tuning import LIKE_FEDAVG
 

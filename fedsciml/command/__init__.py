@@ -51,8 +51,10 @@ Start with:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     # Threads that wait must sleep: spinning makes a busy machine ten times slower.
-    # OpenMP reads this when torch is imported.
+    # OpenMP reads this when torch is imported. The matrices that scipy solves are too
+    # small for several threads: with two a run took 1.3 to 3 times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     words = list(sys.argv[1:] if arguments is None else arguments)
     from fedsciml.command.application import called
 

@@ -57,7 +57,8 @@ def test_the_help_of_all_needs_no_torch_and_threads_wait_asleep() -> None:
     program = (
         "import os, sys; from fedsciml.command import main; main(['--help']);"
         "assert 'torch' not in sys.modules; assert 'scipy' not in sys.modules;"
-        "assert os.environ['OMP_WAIT_POLICY'] == 'passive'"
+        "assert os.environ['OMP_WAIT_POLICY'] == 'passive'\n"
+        "assert os.environ['OPENBLAS_NUM_THREADS'] == '1'"
     )
     root = str(HOME.parents[1])
     done = subprocess.run(

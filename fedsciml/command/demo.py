@@ -53,7 +53,7 @@ METHODS = (
 """The first sets the time of those that are timed."""
 
 
-def demo(*, out: Path | None = None, rounds: int = 30, times: float = 10.0) -> int:
+def demo(*, out: Path | None = None, rounds: int = 25, times: float = 10.0) -> int:
     """Show FIPA beside averaging and centralised training, in a minute.
 
     Two problems, each with two clients that keep their points to themselves, are

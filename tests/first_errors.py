@@ -417,6 +417,13 @@ PARTS = (
         'mine(Term("data", given, x, 0.0))',
     ),
     Case(
+        "A condition of DeepXDE among the terms",
+        "mine(dde.icbc.DirichletBC(dde.geometry.Interval(0, 1), lambda x: 0, "
+        "lambda x, on: on))",
+        ("'mine' has DirichletBC among its terms", "fedsciml.deepxde.problem"),
+        'mine(Term("ends", given, [[0.0], [1.0]], 0.0))',
+    ),
+    Case(
         "A weight in words",
         'mine(Term("data", given, x, 0.0, weight="10"))',
         ("Term 'data'", "weight '10', of type str", "weight=10"),
@@ -587,6 +594,12 @@ PARTS = (
         "strips(torch.linspace(0, 1, 4))",
     ),
     Case(
+        "Points outside of the partition",
+        'mine(Term("data", given, 2 * x, 0.0))',
+        ("term 'data'", "Point 11", "lies outside the partition", "0.0 to 1.0"),
+        'mine(Term("data", given, 2 * x, 0.0), partition=strips([0, 1, 2]))',
+    ),
+    Case(
         "Points of all clients together where each brings its own",
         'mine(Term("data", given, x, 0.0), partition=explicit(2))',
         ("list of 2 tensors",),
@@ -718,6 +731,12 @@ RUNS = (
         f"run({_MADE}, {_FIPA}, callbacks=Until(1e-8))",
         ("callbacks= is a list", "callbacks=[Until(1e-8)]"),
         f"run({_MADE}, {_FIPA}, rounds=1, callbacks=[Until(1e-8)])",
+    ),
+    Case(
+        "A number as directory",
+        f"run({_MADE}, {_FIPA}, out=1)",
+        ("out= is the path of a directory", "got 1"),
+        f"run({_MADE}, {_FIPA}, rounds=1, out=None)",
     ),
     Case(
         "A bar by its name",

@@ -1,6 +1,7 @@
 """Arguments of ``run`` that are of another kind: what came, and what to write."""
 
 from collections.abc import Sequence
+from os import PathLike
 from types import ModuleType
 from typing import TypeGuard
 
@@ -22,6 +23,7 @@ def check(
     rules: object,
     device: object,
     dtype: object,
+    out: object,
     progress: object,
     callbacks: object,
     stop: object,
@@ -69,6 +71,11 @@ def check(
     if dtype not in PRECISIONS:
         raise ValueError(
             f"dtype= is torch.float64 or torch.float32; got {_shown(dtype)}."
+        )
+    if out is not None and not isinstance(out, (str, PathLike)):
+        raise ValueError(
+            f"out= is the path of a directory; got {_shown(out)}: write "
+            'out="runs/first".'
         )
     if (
         progress is not None

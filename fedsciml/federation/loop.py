@@ -74,7 +74,7 @@ def run(
     """
     arguments.check(
         *(problem, method, rounds, seed, backend, rules, device, dtype),
-        *(progress, callbacks, stop),
+        *(out, progress, callbacks, stop),
     )
     if gn_gap and problem.partial:
         raise ValueError(

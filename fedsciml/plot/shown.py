@@ -34,8 +34,11 @@ def _words(part: Figure | Axes) -> Iterator[str]:
     if isinstance(part, Axes):
         for axis in (part.xaxis, part.yaxis):
             names = getattr(axis.get_major_formatter(), "seq", "")
-            places = getattr(axis.get_major_locator(), "locs", [])
-            yield f"{axis.get_scale()} {axis.get_label_text()} {names} {_data(places)}"
+            locator = axis.get_major_locator()
+            places = getattr(locator, "locs", [])
+            whole = getattr(locator, "_integer", "")
+            yield f"{type(locator).__name__} {whole} {_data(places)} {names}"
+            yield f"{axis.get_scale()} {axis.get_label_text()}"
         yield f"{_data(part.get_xlim())} {_data(part.get_ylim())} {part.axison}"
     for artist in part.get_children():
         if isinstance(artist, Legend):

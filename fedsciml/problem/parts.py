@@ -69,9 +69,12 @@ def term(where: str, value: Any, kind: type) -> None:  # noqa: ANN401
         ValueError: Names the term, what came, and what to write.
     """
     if not isinstance(value, kind):
-        raise ValueError(
-            f"The {where} has {outline(value)} among its terms; write {EXAMPLE}."
-        )
+        advice = f"write {EXAMPLE}"
+        if type(value).__module__.startswith("deepxde."):
+            advice += (
+                "; a model of DeepXDE becomes a problem by fedsciml.deepxde.problem"
+            )
+        raise ValueError(f"The {where} has {outline(value)} among its terms; {advice}.")
     made: Any = value
     if not isinstance(made.name, str):
         raise ValueError(

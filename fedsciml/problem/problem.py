@@ -316,6 +316,9 @@ class Problem(Outlined):
 
     def _owners(self, term: Term) -> Tensor:
         if isinstance(term.points, Tensor):
-            return self.partition.owner(term.points)
+            try:
+                return self.partition.owner(term.points)
+            except ValueError as error:
+                raise ValueError(f"Points of term '{term.name}': {error}") from error
         numbers = [k for k, part in enumerate(term.points) for _ in range(len(part))]
         return torch.tensor(numbers, dtype=torch.long, device="cpu")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from fedsciml.command.records import NAMES, Recorded, known, recorded, table
-from fedsciml.command.terminal import size
 from fedsciml.federation import Round
+from fedsciml.federation.traffic import size
 
 PICTURES = (".png", ".pdf", ".svg")
 

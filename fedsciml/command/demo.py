@@ -10,10 +10,11 @@ from typing import NamedTuple
 import torch
 
 from fedsciml import methods, problems
-from fedsciml.command.terminal import new_directory, size, status, terminable
+from fedsciml.command.terminal import new_directory, status, terminable
 from fedsciml.command.tuning import tuned
 from fedsciml.federation import Result, Round
 from fedsciml.federation.progress import shown
+from fedsciml.federation.traffic import size
 from fedsciml.training import run
 
 PROBLEMS = {
@@ -83,8 +84,7 @@ def demo(*, out: Path | None = None, rounds: int = 25, times: float = 10.0) -> i
     except KeyboardInterrupt as error:
         print("Interrupted.", *getattr(error, "__notes__", []), file=sys.stderr)
         return status(error)
-    best = found[[*PROBLEMS][-1]][METHODS[0].title]
-    other = found[[*PROBLEMS][-1]][METHODS[1].title]
+    best, other, *_ = list(found.values())[-1].values()
     print(
         f"FedAvg had {times:g} times the seconds that FIPA took, and the options that "
         "a search found\nbest for it. Errors are the lowest of each run: relative, in "

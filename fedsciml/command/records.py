@@ -1,6 +1,5 @@
 """Recorded runs, finished or not, read without their problem."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -61,9 +60,8 @@ def recorded(directory: Path) -> Recorded:
             f"There is no run in {directory}: it has no run.json.{_others(directory)}"
         )
     record, failure = RunDirectory.resume(directory), ""
-    with suppress(FileNotFoundError, ValueError, KeyError):
-        found = json.loads((directory / "failure.json").read_text())
-        failure = f"{found['error']}: {found['message']}"
+    with suppress(ValueError, KeyError):
+        failure = record.failure
     model = read(directory / MODEL) if record.finished else None
     history = record.history() if model is None else model["history"]
     return Recorded(directory, record.configuration, history, model, failure)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedsciml.command.records import NAMES, Recorded, known, recorded, table
-from fedsciml.command.terminal import columns, size
+from fedsciml.command.terminal import columns
 from fedsciml.federation import Round
+from fedsciml.federation.traffic import size
 from fedsciml.registry import SUFFIX
 
 SHOWN = (1, 2, 5)

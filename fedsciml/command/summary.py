@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fedsciml import wrappers
-from fedsciml.analysis import SENSORS, laplace, measure
+from fedsciml.analysis import laplace, measure
 from fedsciml.command.arguments import flag
 from fedsciml.command.order import Order
-from fedsciml.command.terminal import size
 from fedsciml.federation import Result
+from fedsciml.federation.traffic import size
 from fedsciml.registry import Option
 
 
@@ -135,8 +135,8 @@ def _unknowns(
     mixed: dict[str, tuple[str, ...]] | None = None
     if private:  # what all rows tell of their errors is not paid for
         mixed = {}
-    elif problem.unknowns and any(term.name == SENSORS for term in problem.terms):
-        with suppress(ValueError):  # too few measurements to know their noise
+    elif problem.unknowns:
+        with suppress(ValueError):  # too few measurements to know their noise, or none
             known = laplace(problem, result.theta)
             deviation, mixed = known.deviation, known.mixed
     if mixed is None and problem.unknowns and not problem.partial:

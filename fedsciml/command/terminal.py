@@ -1,4 +1,4 @@
-"""What the programs share: how they end, where they write, numbers, columns."""
+"""What the programs share: how they end, where they write, columns."""
 
 import inspect
 import re
@@ -61,16 +61,6 @@ def new_directory(stem: str) -> Path:
             number += 1
         else:
             return directory
-
-
-def size(number: float) -> str:
-    """Bytes for people: ``1.4 MB``."""
-    value = float(number)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} GB"
 
 
 def prose(docstring: str | None) -> str:

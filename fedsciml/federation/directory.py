@@ -34,6 +34,7 @@ from fedsciml.federation.checkpoint import Checkpoint, flat, pack, rebuilt, unpa
 from fedsciml.federation.files import LOCK, locked, replace_file
 from fedsciml.federation.history import Round
 from fedsciml.federation.journal import Journal
+from fedsciml.federation.saving import HASH
 
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 
@@ -133,7 +134,7 @@ class RunDirectory:
         for key, value in given.items():
             if key in FREE or found.get(key) == value:
                 continue
-            if key == "problem_sha256":
+            if key == HASH:
                 raise ValueError(
                     f"The problem is not the one that the run in {directory} began "
                     "with: its equation, data, network or partition has changed since. "
@@ -263,6 +264,20 @@ class RunDirectory:
         """Write why the run ended before its last round."""
         content = {"error": type(error).__name__, "message": str(error)}
         replace_file(self.directory / "failure.json", _text(content))
+
+    @property
+    def failure(self) -> str:
+        """Why the run ended before its last round; empty if nothing says so.
+
+        Raises:
+            ValueError: If what says so is damaged.
+            KeyError: Likewise.
+        """
+        path = self.directory / "failure.json"
+        if not path.exists():
+            return ""
+        found = json.loads(path.read_text())
+        return f"{found['error']}: {found['message']}"
 
     def ended(self, error: BaseException, latest: Checkpoint) -> None:
         """Save what an error leaves of a run, and note on it where and how to go on.

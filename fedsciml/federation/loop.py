@@ -25,7 +25,7 @@ from fedsciml.federation.participation import Rules
 from fedsciml.federation.progress import Progress, shown
 from fedsciml.federation.result import Result
 from fedsciml.federation.review import exposed, review
-from fedsciml.federation.saving import packed
+from fedsciml.federation.saving import HASH, packed
 from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Method, payload, unique
 from fedsciml.problem import Problem
@@ -121,7 +121,7 @@ def run(
     with ExitStack() as held:
         record = None
         if out is not None:
-            configuration["problem_sha256"] = fingerprint(problem, seed, device)
+            configuration[HASH] = fingerprint(problem, seed, device)
             record = held.enter_context(RunDirectory.opened(out, configuration, resume))
             finished = record.finished
             latest = record.load((*kinds, *clients.kinds), device) or latest

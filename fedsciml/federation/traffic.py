@@ -32,3 +32,13 @@ class Traffic(NamedTuple):
             self.bytes_down + sum(payload(addressed(ask, m)) for m in asked),
             self.messages + len(asked) + len(answers),
         )
+
+
+def size(number: float) -> str:
+    """Bytes for people: ``1.4 MB``."""
+    value = float(number)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"

@@ -101,8 +101,8 @@ def of_result(result: Result) -> Story:
             "The run was not recorded, so there is no place for its report; give "
             "run(..., out=DIRECTORY)."
         )
-    out, problem = result.out, result.problem
-    told = _configuration(out), result.history, problem, result, _failure(out)
+    out, failure = result.out, RunDirectory.resume(result.out).failure
+    told = _configuration(out), result.history, result.problem, result, failure
     return Story(out, *told)
 
 
@@ -116,20 +116,11 @@ def of_record(directory: Path, problem: Problem | None = None) -> Story:
     Raises:
         ValueError: If there is no run, or its record is damaged.
     """
-    history = RunDirectory.resume(directory).history()
-    told = _configuration(directory), history, problem, None, _failure(directory)
+    record = RunDirectory.resume(directory)
+    told = _configuration(directory), record.history(), problem, None, record.failure
     return Story(directory, *told)
 
 
 def _configuration(directory: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((directory / "run.json").read_text())
     return found
-
-
-def _failure(directory: Path) -> str:
-    """Why the run ended before its last round; empty if nothing says so."""
-    path = directory / "failure.json"
-    if not path.exists():
-        return ""
-    found = json.loads(path.read_text())
-    return f"{found['error']}: {found['message']}"

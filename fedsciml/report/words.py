@@ -27,16 +27,6 @@ def raised(value: float | None, digits: int = 2) -> str:
     return Html(f"{mantissa}\u2009\u00d7\u200910{tag('sup', up)}")
 
 
-def size(number_of_bytes: float) -> str:
-    """Bytes for people: ``1.4 MB``."""
-    value = float(number_of_bytes)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} GB"
-
-
 def seconds(value: float) -> str:
     """``0.4 s``, ``3 min 5 s``, ``2 h 4 min``."""
     if value < 60:

@@ -24,9 +24,9 @@ from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._table import Cell, Table
 from fedsciml import methods, plot, problems
-from fedsciml.command.terminal import size
 from fedsciml.federation.backend import Clients
 from fedsciml.federation.inprocess import InProcess
+from fedsciml.federation.traffic import size
 from fedsciml.methods import Method, Record, conclude, flatten, payload
 from fedsciml.methods._fipa import Probe, Sketched
 from fedsciml.plot import Curve, Panel

@@ -13,8 +13,9 @@ from fedsciml import MLP, Problem, Term, federation, methods, plot, problems, re
 from fedsciml.analysis.laplace import laplace
 from fedsciml.collocation import strips
 from fedsciml.federation import Result, Round
+from fedsciml.federation.traffic import size
 from fedsciml.report.story import of_result
-from fedsciml.report.words import number, size
+from fedsciml.report.words import number
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -18,10 +18,11 @@ import fedsciml
 from fedsciml import federation, methods, report, training
 from fedsciml.command import main
 from fedsciml.federation import Result
+from fedsciml.federation.traffic import size
 from fedsciml.report import Story, panels
 from fedsciml.report.markup import Html, tag
 from fedsciml.report.story import of_result
-from fedsciml.report.words import count, listed, number, seconds, size
+from fedsciml.report.words import count, listed, number, seconds
 
 pytestmark = pytest.mark.reported
 

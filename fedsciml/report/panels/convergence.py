@@ -1,9 +1,10 @@
 """Loss and error against rounds, bytes and seconds."""
 
+from fedsciml.federation.traffic import size
 from fedsciml.report.markup import Html, details, joined, pictures, table
 from fedsciml.report.panels._series import drawn, of_each, sampled
 from fedsciml.report.story import Panel, Story
-from fedsciml.report.words import number, seconds, size
+from fedsciml.report.words import number, seconds
 
 QUANTITIES = {"loss": "loss", "relative_l2": "relative L2 error"}
 """What is drawn, where it is known."""

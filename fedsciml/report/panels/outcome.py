@@ -2,9 +2,10 @@
 
 import math
 
+from fedsciml.federation.traffic import size
 from fedsciml.report.markup import Html, facts, tag
 from fedsciml.report.story import Panel, Story
-from fedsciml.report.words import count, number, raised, seconds, size
+from fedsciml.report.words import count, number, raised, seconds
 
 MOST = 4
 """Unknown numbers among the figures."""

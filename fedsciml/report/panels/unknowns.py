@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedsciml import plot
 from fedsciml.analysis.determined import undetermined
-from fedsciml.analysis.laplace import SENSORS, laplace
+from fedsciml.analysis.laplace import laplace
 from fedsciml.analysis.metrics import measure
 from fedsciml.problem import Problem
 from fedsciml.report.markup import Html, beside, picture, table
@@ -78,15 +78,13 @@ def _drawn(
 
 def _sure(problem: Problem, theta: Tensor) -> tuple[dict[str, float], str]:
     """Standard deviations, where measurements tell them, and what there is to say."""
-    told = ""
     with suppress(ValueError):  # too few measurements to know their noise, or none
-        if any(term.name == SENSORS for term in problem.terms):
-            known = laplace(problem, theta)
-            told = (
-                " Standard deviations are from the Laplace approximation; that of a "
-                f"measurement is {number(known.sigma)}, as estimated."
-            )
-            return known.deviation, told + _mixed(known.mixed)
+        known = laplace(problem, theta)
+        told = (
+            " Standard deviations are from the Laplace approximation; that of a "
+            f"measurement is {number(known.sigma)}, as estimated."
+        )
+        return known.deviation, told + _mixed(known.mixed)
     return {}, _mixed(undetermined(problem, theta))
 
 

@@ -20,7 +20,7 @@ EVERYTHING = [
 ]
 FLOORS = (
     ("registry", "extras"),
-    ("network", "linalg", "collocation"),
+    ("network", "linalg", "collocation", "likelihoods"),
     ("problem", "policies"),
     ("residual", "secure"),
     ("methods", "analysis"),

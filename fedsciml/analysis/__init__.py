@@ -14,6 +14,8 @@ from fedsciml.analysis.metrics import (
     errors,
     gauss_newton_gap,
     measure,
+    metrics,
+    predicted,
     quantity,
 )
 
@@ -29,6 +31,8 @@ __all__ = [
     "gauss_newton_gap",
     "laplace",
     "measure",
+    "metrics",
+    "predicted",
     "quantity",
     "undetermined",
 ]

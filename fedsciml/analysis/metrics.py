@@ -1,7 +1,7 @@
 """Errors of a model, and distance of a step from the Gauss-Newton step."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,39 @@ def errors(problem: Problem, theta: Tensor) -> tuple[float, float]:
     """Relative L2 error and mean squared error of theta [p], see ``Errors``."""
     found = measure(problem, theta)
     return found.relative_l2, found.mse
+
+
+@torch.no_grad()
+def metrics(problem: Problem, theta: Tensor) -> dict[str, float]:
+    """How good theta [p] is on ``problem.tests``, by the names of the likelihoods.
+
+    Such as ``accuracy`` and the mean ``deviance``; means over the test points where
+    several terms know one. Empty without tests.
+    """
+    found: dict[str, list[tuple[float, int]]] = {}
+    for number, (z, y) in enumerate(predicted(problem, theta)):
+        told = problem.tests[number].likelihood.metrics(z, y)
+        for name, value in told.items():
+            found.setdefault(name, []).append((value, z.shape[1]))
+    return {
+        name: sum(value * n for value, n in parts) / sum(n for _, n in parts)
+        for name, parts in found.items()
+    }
+
+
+def predicted(problem: Problem, theta: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+    """Predictors [q, n] and observations of each term of ``problem.tests``."""
+    testing = problem.testing
+    if testing is None:
+        return []
+    shard = testing.pooled()
+    result = []
+    for rows in shard.rows:
+        one = System(testing, replace(shard, rows=(rows,)), theta.device, theta.dtype)
+        z = torch.cat([b.predictors(theta[None])[0] for b in one.blocks], dim=1)
+        y = None if rows.target is None else rows.target.to(theta)
+        result.append((z, y))
+    return result
 
 
 def quantity(problem: Problem) -> str:

@@ -58,6 +58,8 @@ class Round:
             not asked for.
         terms: Loss of the model by the terms' names, summed over the clients that were
             there; empty in rounds in which it was not asked for, or one did not tell.
+        metrics: Of the model on the problem's tests, by name, such as ``accuracy``;
+            empty without tests.
         gn_gap: Distance of the step from the centralised Gauss-Newton step, relative;
             None where it was not asked for.
     """
@@ -92,6 +94,7 @@ class Round:
     delta: float | None = None
     held_out: float | None = None
     terms: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     gn_gap: float | None = None
 
     __hash__ = None  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Generator
 
-from fedsciml.analysis.metrics import gauss_newton_gap, measure
+from fedsciml.analysis.metrics import gauss_newton_gap, measure, metrics
 from fedsciml.federation import arguments
 from fedsciml.federation.backend import Backend
 from fedsciml.federation.checkpoint import Checkpoint
@@ -269,6 +269,7 @@ def _round(
         joined={str(m): list(own) for m, own in joined.items()},
         held_out=parts.held_out.known if parts else None,
         terms=problem.by_term(parts.terms) if parts else {},
+        metrics=metrics(problem, theta),
         gn_gap=gap,
     )
     return line, reached

@@ -151,11 +151,13 @@ class Linear(NamedTuple):
         reduced: J Q, shape [n, k].
         residual: r, shape [n].
         gradient: J^T r, shape [p].
+        loss: Of the rows; None where it is 1/2 |r|^2.
     """
 
     reduced: Tensor
     residual: Tensor
     gradient: Tensor
+    loss: float | None = None
 
 
 class Told(Protocol):
@@ -282,7 +284,9 @@ class Form(Protocol):
 def common(ask: Anchored, basis: Basis, linear: Linear) -> tuple[float, Tensor, Tensor]:
     """Loss, check numbers and products of the gradient of a client's rows."""
     check = basis.check(generator(ask.seed, ask.round, -1))
-    loss = float(linear.residual @ linear.residual) / 2
+    loss = linear.loss
+    if loss is None:
+        loss = float(linear.residual @ linear.residual) / 2
     parts = torch.stack([linear.gradient, basis.outside(linear.gradient)])
     return loss, check, parts @ draws(ask).mT
 
@@ -298,9 +302,11 @@ def linearised(system: System, theta: Tensor, basis: Basis) -> Linear:
     rows = LARGEST_JACOBIAN // (theta.element_size() * system.size)
     reduced = [theta.new_zeros(0, basis.size)]
     residual, gradient = [theta.new_zeros(0)], torch.zeros_like(theta)
+    loss = None if system.squares else 0.0
     for part in system.parts(theta, rows):
         jacobian = part.jacobian()
         reduced.append(basis.restricted(jacobian))
         residual.append(part.residual)
         gradient += part.residual @ jacobian
-    return Linear(torch.cat(reduced), torch.cat(residual), gradient)
+        loss = None if loss is None else loss + part.loss
+    return Linear(torch.cat(reduced), torch.cat(residual), gradient, loss)

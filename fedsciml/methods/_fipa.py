@@ -410,8 +410,9 @@ class Fipa(Method):
     ) -> tuple[Found, Memory]:
         """A client's losses and targets at all steps and lengths."""
         basis = _known(memory)
-        residuals = system.residuals(ask.candidates(basis.theta))
-        losses, targets = residuals.square().sum(1) / 2, -(residuals @ basis.left)
+        candidates = ask.candidates(basis.theta)
+        losses, residuals = system.judged(candidates, basis.theta)
+        targets = -(residuals @ basis.left)
         return Found(losses, targets), replace(memory, basis=None)
 
     @property

@@ -166,6 +166,11 @@ class Private(Shared):
                 "Differential privacy needs a basis from public points, and there are "
                 f"no anchors: {wrong}"
             )
+        if not problem.squares or problem.prior:
+            raise ValueError(
+                "Differential privacy is derived for losses that are sums of squares; "
+                f"problem '{problem.name}' has another likelihood, or a prior."
+            )
         if dtype != torch.float64:
             raise ValueError(
                 "Differential privacy needs float64: rounding is as large as noise in "

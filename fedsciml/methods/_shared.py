@@ -329,8 +329,9 @@ class Shared(Fipa):
         """A client's losses and targets at all steps and lengths."""
         known = _known(memory)
         basis = self._anchors.basis(known.theta, known.span)
-        residuals = system.residuals(ask.plain(basis).candidates(known.theta))
-        return _judged(residuals, known.left), replace(memory, known=None)
+        candidates = ask.plain(basis).candidates(known.theta)
+        losses, residuals = system.judged(candidates, known.theta)
+        return Found(losses, -(residuals @ known.left)), replace(memory, known=None)
 
     @property
     def client(self) -> Parts:

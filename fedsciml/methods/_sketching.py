@@ -168,8 +168,8 @@ def sketched(
         return _by_products(system, theta, reach, top, rank, random)
     cutoff, loss = reach * top, 0.0
     whole: Sketch | None = None
-    for jacobian, residual in _jacobians(system, theta, largest):
-        loss += float(residual @ residual) / 2
+    for jacobian, residual, part_loss in _jacobians(system, theta, largest):
+        loss += part_loss
         if cutoff == 0:
             cutoff = reach * float(torch.linalg.matrix_norm(jacobian))
         try:
@@ -203,10 +203,10 @@ def sketched(
 
 def _jacobians(
     system: System, theta: Tensor, largest: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor, float]]:
     rows = largest // (theta.element_size() * system.size)
     for part in system.parts(theta, rows):
-        yield part.jacobian(), part.residual
+        yield part.jacobian(), part.residual, part.loss
 
 
 def _by_products(

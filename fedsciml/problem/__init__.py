@@ -2,6 +2,7 @@
 
 from fedsciml.problem.datafiles import DataFile, Points, load_points
 from fedsciml.problem.outward import SiteError, outward
+from fedsciml.problem.parts import numbered
 from fedsciml.problem.problem import Problem
 from fedsciml.problem.rows import Rows, Shard
 from fedsciml.problem.term import Drawn, Residual, Row, Sampler, Term
@@ -19,5 +20,6 @@ __all__ = [
     "SiteError",
     "Term",
     "load_points",
+    "numbered",
     "outward",
 ]

@@ -142,6 +142,8 @@ def names(problem: "Problem") -> None:
             f"but its unknowns are {', '.join(problem.unknowns) or 'none'}; name them "
             "in Parallel(networks, unknowns=...)."
         )
+    if tuple(coordinates) == parts.numbered("x", len(coordinates)):
+        return
     for name in coordinates:
         others = "|".join(re.escape(c) for c in coordinates if c != name)
         if not name.isidentifier() or (others and re.fullmatch(f"({others})+", name)):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedsciml.likelihoods import Gaussian
 from fedsciml.network import Jet
 from fedsciml.network.stand_in import Misread
 from fedsciml.problem.outward import SiteError
@@ -28,8 +29,12 @@ def evaluated(problem: "Problem", number: int, u: Jet, row: Row) -> Tensor:
         found: object = term.residual(u, row)
     except Misread as error:
         raise SiteError(f"{where} cannot be evaluated. {error}") from error
-    parts = list(found) if isinstance(found, (tuple, list)) else [found]
     n = len(row.points)
+    several = isinstance(found, Tensor) and found.ndim == 2 and len(found) == n
+    if several and not isinstance(term.likelihood, Gaussian):
+        assert isinstance(found, Tensor)
+        found = found.unbind(1)
+    parts = list(found) if isinstance(found, (tuple, list)) else [found]
     fits = [isinstance(p, Tensor) and list(p.shape) == [n] for p in parts]
     if not parts or not all(fits):
         returned = ", ".join(_shown(part) for part in parts[:4]) or "nothing"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.collocation import Partition
+from fedsciml.likelihoods import Likelihood
 from fedsciml.problem.outline import outline
 
 if TYPE_CHECKING:
@@ -87,6 +88,11 @@ def term(where: str, value: Any, kind: type) -> None:  # noqa: ANN401
             f"{named} needs a function as residual, residual(u, row) -> [n]; got "
             f"{outline(made.residual)}. Write for example def pde(u, row): return u.xx "
             f"- row.target, and {EXAMPLE}."
+        )
+    if not isinstance(made.likelihood, Likelihood):
+        raise ValueError(
+            f"{named} needs an object as likelihood; got {outline(made.likelihood)}. "
+            "Write for example likelihood=likelihoods.Poisson(), from fedsciml."
         )
     weight = made.weight
     if isinstance(weight, Tensor) and weight.numel() != 1:
@@ -265,3 +271,19 @@ def _uncallable(what: str, points: Tensor, error: Exception) -> ValueError:
         f"function of all points at once, a tensor [n, {d}], and returns a tensor [n]: "
         "for example lambda x: torch.sin(x[:, 0])."
     )
+
+
+def numbered(name: str, count: int) -> tuple[str, ...]:
+    """Names of so many coordinates or outputs: ``x0``, ``x1``, ..."""
+    return tuple(f"{name}{i}" for i in range(count))
+
+
+def prior(problem: "Problem") -> None:
+    """Refuse a prior that is no number of at least 0."""
+    value: Any = problem.prior
+    fine = isinstance(value, Real) and not isinstance(value, bool)
+    if not (fine and 0 <= float(value) < float("inf")):
+        raise ValueError(
+            f"The prior of problem '{problem.name}' is {value!r}; it is lambda of "
+            "lambda/2 |theta|^2, at least 0, such as 1e-4."
+        )

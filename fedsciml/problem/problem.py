@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.collocation import Partition, explicit
+from fedsciml.likelihoods import Gaussian
 from fedsciml.network import Jet, Nested, Network, PointFunction
 from fedsciml.network.base import completed
 from fedsciml.problem import checks, numbers, parts, trial
@@ -33,8 +34,9 @@ class Problem(Outlined):
             torch module by ``ModuleNetwork``; or a class of your own, see ``Network``.
         terms: The residual terms.
         partition: Assigns each point of the terms to a client; see ``collocation``.
-        coordinates: Names of the d coordinates, ``"xt"`` or ``("x1", "x2")``.
-        outputs: Names of the network's c outputs.
+        coordinates: Names of the d coordinates, ``"xt"`` or ``("x1", "x2")``; of many
+            that need no names, as pixels, ``numbered("x", d)``.
+        outputs: Names of the network's c outputs, ``numbered("class", c)``.
         exact: Reference solution as a function of points [n, d]; or give ``reference``.
             NaN at points outside the domain, where maps stay empty.
         test_points: Where the error is measured, shape [n, d]; with ``exact`` alone, at
@@ -43,6 +45,10 @@ class Problem(Outlined):
             column of NaN for an output that is not known.
         truth: True values of unknown numbers, as far as they are known.
         domain: Corners (lower, upper) of a box that holds all points; checked if given.
+        tests: Terms at points that are never trained on, such as a test split, whose
+            metrics tell how good a model is.
+        prior: lambda of lambda/2 |theta|^2, a part of the loss that needs no data;
+            minus the logarithm of a normal prior, also called weight decay.
         parameters: The arguments that made the problem, for the record.
         partial: Whether terms and clients may lack points because these are elsewhere:
             for the problem as one site makes it, or a server without data.
@@ -66,19 +72,23 @@ class Problem(Outlined):
     domain: tuple[Sequence[float], Sequence[float]] | None = None
     parameters: dict[str, object] = field(default_factory=dict)
     partial: bool = False
+    tests: Sequence[Term] = ()
+    prior: float = 0.0
+    testing: "Problem | None" = field(default=None, init=False, repr=False)
     _targets: tuple[Tensor | None, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         parts.check(self, Term)
-        for name in ("terms", "coordinates", "outputs"):
+        for name in ("terms", "coordinates", "outputs", "tests"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.terms:
             raise ValueError(f"Problem '{self.name}' has no terms; give at least one.")
-        for term in self.terms:
+        for term in (*self.terms, *self.tests):
             parts.term(f"problem '{self.name}'", term, Term)
         object.__setattr__(self, "network", completed(self.network))
         checks.names(self)
         parts.domain(self)
+        parts.prior(self)
         terms = tuple(checks.term(self, term) for term in self.terms)
         object.__setattr__(self, "terms", terms)
         targets = tuple(t.target_at(joined(t.points)) for t in terms)
@@ -109,6 +119,26 @@ class Problem(Outlined):
                 "clients, more points, or other edges."
             )
         trial.check(self)
+        if self.tests:
+            object.__setattr__(self, "testing", self._testing())
+
+    def _testing(self) -> "Problem":
+        """The tests as a problem of one party, which is not trained."""
+        terms = []
+        for term in self.tests:
+            points = checks.points(self, joined(term.points), f"test '{term.name}'")
+            target = term.target_at(points)
+            terms.append(replace(term, points=[points], target=target, sample=None))
+        return replace(self, terms=terms, tests=(), partition=explicit(1), prior=0.0)
+
+    @property
+    def squares(self) -> bool:
+        """Whether the loss is half a sum of squares, of residuals alone."""
+        return all(isinstance(term.likelihood, Gaussian) for term in self.terms)
+
+    def penalty(self, theta: Tensor) -> float:
+        """The prior's part of the loss, lambda/2 |theta|^2, of theta [p]."""
+        return self.prior / 2 * float(theta @ theta) if self.prior else 0.0
 
     @property
     def clients(self) -> int:
@@ -246,6 +276,10 @@ class Problem(Outlined):
         term = self.terms[rows.term]
         term.check_movable()
         return replace(rows, points=points, target=term.target_at(points))
+
+    def target_of(self, number: int) -> Tensor | None:
+        """The targets of term ``number`` at all its points; None if it has none."""
+        return self._targets[number]
 
     def target(self, number: int, points: Tensor) -> Tensor | None:
         """The targets of term ``number`` at points [n, d]; 1 if they are data."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.likelihoods import Gaussian, Likelihood
 from fedsciml.network import Jet, PointFunction
 from fedsciml.network.stand_in import Misread, StandIn, Unknown, of_a_tensor
 from fedsciml.problem.checks import finite, joined
@@ -76,7 +77,8 @@ class Row(StandIn):
 Residual = Callable[[Jet, Row], "Tensor | Sequence[Tensor]"]
 """Maps the jets and the rows of n points to residuals [n], or to several of them.
 
-Residual i may depend on the jets and rows of point i alone.
+Residual i may depend on the jets and rows of point i alone. With a likelihood they are
+its predictors, of which [n, q] are several as well.
 """
 
 
@@ -110,8 +112,8 @@ class Term(Outlined):
     """One term of the loss: a residual that should vanish at some points.
 
     The loss is ``1/2 sum over terms of weight * mean(residual^2)``; for several
-    residuals per point their squares are summed. Two terms are equal only if they are
-    the same object.
+    residuals per point their squares are summed. With another likelihood than squares
+    it is half its mean deviance. Two terms are equal only if they are the same object.
 
     Args:
         name: Name in messages and records.
@@ -132,6 +134,9 @@ class Term(Outlined):
             parties agree on the directions that they tell of (``Problem.anchors``); and
             points to test at or to train on instead, where the target is known
             everywhere: a function, a number or None.
+        likelihood: What the rows are; see ``fedsciml.likelihoods``. Of classes, counts,
+            yes or no, and censored measurements, the residual returns the predictor,
+            such as logits, and ``target`` is what was observed.
     """
 
     name: str
@@ -146,6 +151,7 @@ class Term(Outlined):
         default=None, repr=False
     )
     sample: Sampler | None = None
+    likelihood: Likelihood = field(default_factory=Gaussian)
 
     @property
     def computed(self) -> bool:

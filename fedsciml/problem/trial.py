@@ -88,10 +88,11 @@ def check(problem: "Problem") -> None:
 
 def _check(problem: "Problem", rows: Rows) -> None:
     r = _tried(problem, rows, 0.1)
-    where = (
-        f"The residual of term '{problem.terms[rows.term].name}' of problem "
-        f"'{problem.name}'"
-    )
+    term = problem.terms[rows.term]
+    where = f"The residual of term '{term.name}' of problem '{problem.name}'"
+    whole = problem.target_of(rows.term)
+    if wrong := term.likelihood.wrong(r.detach(), whole):
+        raise SiteError(f"Term '{term.name}' of problem '{problem.name}': {wrong}.")
     middle = len(rows.points) // 2
     one = rows.part(slice(middle, middle + 1))
     alone = _tried(problem, one, 0.1)

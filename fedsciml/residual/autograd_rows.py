@@ -7,20 +7,20 @@ from torch import Tensor
 from torch.func import vmap
 
 from fedsciml.problem import Problem, Rows
-from fedsciml.residual.block import by_autograd
+from fedsciml.residual.block import Block, by_autograd
 
 PRODUCTS = 64
 """Rows of J computed at once where each is a product with the autograd graph."""
 
 
-class AutogradBlock:
+class AutogradBlock(Block):
     """Rows of any differentiable network and any residual written with torch."""
 
     def __init__(self, problem: Problem, rows: Rows) -> None:
         self._problem, self.rows = problem, rows
 
     def evaluate(self, theta: Tensor) -> Tensor:
-        """Weighted residuals [q, n] at one theta [p], or at n of them, one a point."""
+        """Predictors [q, n] at one theta [p], or at n of them, one a point."""
         problem, network = self._problem, self._problem.network
 
         def values(x: Tensor) -> Tensor:
@@ -34,21 +34,30 @@ class AutogradBlock:
             return torch.cat([found, numbers.repeat(sides, 1)], -1)
 
         # The empty sum puts a residual without u on the graph of theta.
-        weighted = by_autograd(problem, self.rows, values) * self.rows.weight
-        return weighted + theta[:0].sum()
+        return by_autograd(problem, self.rows, values) + theta[:0].sum()
 
     @torch.enable_grad()
-    def residuals(self, thetas: Tensor) -> Tensor:
-        """Weighted residuals [C, n] at thetas [C, p]."""
-        parts = [self.evaluate(t).detach().flatten() for t in thetas.detach()]
-        return torch.stack(parts)
+    def predictors(self, thetas: Tensor) -> Tensor:
+        """What the residual returns, [C, q, n] at thetas [C, p]."""
+        return torch.stack([self.evaluate(t).detach() for t in thetas.detach()])
+
+    def weighted(self, found: Tensor, z: Tensor) -> Tensor:
+        """Rows [q', n] whose derivative is J, of predictors on the graph of theta.
+
+        S is taken at z; both are [q, n].
+        """
+        mixed = found if self.squares else self.mixed(z, found)
+        return mixed * self.rows.weight
 
     def linearise(self, theta: Tensor) -> "AutogradLinear":
         """The rows, linearised at theta [p]: the autograd graph of the residual."""
         leaf = theta.detach().clone().requires_grad_()
         with torch.enable_grad():
-            graph = self.evaluate(leaf).flatten()
-        return AutogradLinear(graph.detach(), graph, leaf, self)
+            found = self.evaluate(leaf)
+            z = found.detach()
+            graph = self.weighted(found, z).flatten()
+        r, loss = self.linear(z)
+        return AutogradLinear(r, graph, leaf, self, z, loss)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,15 +66,20 @@ class AutogradLinear:
 
     Attributes:
         residual: Weighted residuals, shape [q n].
-        graph: The same, on the autograd graph of ``theta``.
+        graph: What changes as they do, on the autograd graph of ``theta``: of squares
+            the same.
         theta: Where they are linearised, shape [p].
         block: The rows.
+        predictors: There, shape [q, n].
+        loss: Half the weighted deviance; None where it is that of squares.
     """
 
     residual: Tensor
     graph: Tensor
     theta: Tensor
     block: AutogradBlock
+    predictors: Tensor
+    loss: Tensor | None = None
 
     def jacobian(self, out: Tensor) -> None:
         """Write J into ``out`` [q n, p].
@@ -78,7 +92,8 @@ class AutogradLinear:
         copies = self.theta.detach().expand(n, -1).clone().requires_grad_()
         try:
             with torch.enable_grad():
-                sums = self.block.evaluate(copies).sum(1)
+                found = self.block.evaluate(copies)
+                sums = self.block.weighted(found, self.predictors).sum(1)
             for q, total in enumerate(sums):
                 (rows,) = torch.autograd.grad(total, copies, retain_graph=True)
                 out[q * n : (q + 1) * n] = rows

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedsciml.likelihoods import Gaussian, Likelihood
 from fedsciml.network.jet import Jet, Nested
 from fedsciml.problem import Problem, Row, Rows
 from fedsciml.problem.evaluation import evaluated
@@ -13,6 +14,76 @@ from fedsciml.residual.taylor import Read
 
 CHUNK = 1024
 """Points per sweep: bounds its memory whatever the size of the shard; fits a cache."""
+
+
+class Block:
+    """Rows of one term that are computed together.
+
+    A subclass gives their ``predictors``; what the rows are, the term's likelihood
+    says. Where that is squares, predictors are residuals.
+    """
+
+    _problem: Problem
+    rows: Rows
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The term's."""
+        return self._problem.terms[self.rows.term].likelihood
+
+    @property
+    def squares(self) -> bool:
+        """Whether the loss is half the sum of squares of the residual."""
+        return isinstance(self.likelihood, Gaussian)
+
+    def predictors(self, thetas: Tensor) -> Tensor:
+        """What the residual function returns, [C, q, n] at thetas [C, p]."""
+        raise NotImplementedError
+
+    def residuals(self, thetas: Tensor) -> Tensor:
+        """Weighted residuals [C, q' n] at thetas [C, p]."""
+        return self.judged(thetas)[1]
+
+    def losses(self, thetas: Tensor) -> Tensor:
+        """Half the weighted deviance at thetas [C, p], shape [C]."""
+        return self.judged(thetas)[0]
+
+    @torch.no_grad()
+    def judged(self, thetas: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Losses [C] and weighted residuals [C, q' n] at thetas [C, p].
+
+        Args:
+            thetas: Where.
+            at: Where the root S of the information is taken, shape [p]; None for each
+                of thetas itself, as it is of squares.
+        """
+        z, rows, told = self.predictors(thetas), self.rows, self.likelihood
+        if self.squares:
+            r = z.flatten(1) * rows.weight
+            return r.square().sum(1) / 2, r
+        y, fixed = rows.target, None if at is None else self.predictors(at[None])[0]
+        several = [
+            told.inverse_root(one if fixed is None else fixed, y, told.score(one, y))
+            for one in z
+        ]
+        losses = torch.stack([told.half_deviance(one, y).sum() for one in z])
+        r = torch.stack(several).flatten(1) * rows.weight
+        return losses * rows.weight**2, r
+
+    def mixed(self, z: Tensor, v: Tensor) -> Tensor:
+        """S^T v, on the graph of v; S is taken at z, both [q, n]."""
+        return self.likelihood.transposed_root(z, self.rows.target, v)
+
+    def linear(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Weighted residual [q' n] and loss at predictors z [q, n].
+
+        The loss is None where it is half the sum of squares.
+        """
+        rows, told = self.rows, self.likelihood
+        r = told.pearson(z, rows.target).flatten() * rows.weight
+        if self.squares:
+            return r, None
+        return r, told.half_deviance(z, rows.target).sum() * rows.weight**2
 
 
 def by_autograd(

@@ -30,6 +30,8 @@ def fingerprint(
     for shard in problem.shards():
         parts += _contents(shard)
     parts += [problem.test_points, problem.reference]
+    if problem.testing is not None:
+        parts += _contents(problem.testing.pooled())
     if at is None:
         at = problem.network.init(Generator().manual_seed(seed), torch.float64)
     return _hash(
@@ -84,6 +86,10 @@ def _public(problem: Problem) -> list[object]:
     """Coordinates, outputs and network."""
     network = problem.network
     parts: list[object] = [tuple(problem.coordinates), tuple(problem.outputs)]
+    if not problem.squares:
+        parts += [repr(term.likelihood) for term in problem.terms]
+    if problem.prior:
+        parts.append(float(problem.prior))
     return [*parts, type(network).__qualname__, network.size, *network.description()]
 
 

@@ -127,8 +127,7 @@ class Fresh:
         fresh = {t: losses for t, losses in fresh.items() if losses.isfinite().all()}
         terms = [0.0] * len(self.system.problem.terms)
         for block in self.system.blocks:
-            squares = block.residuals(theta[None]).square().sum()
-            terms[block.rows.term] += float(squares) / 2
+            terms[block.rows.term] += float(block.losses(theta[None])[0])
         held_out = HeldOut(
             sum((terms[t] for t in fresh), 0.0),
             sum((float(losses[0]) for losses in fresh.values()), 0.0),

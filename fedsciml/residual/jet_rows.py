@@ -19,11 +19,11 @@ from fedsciml.network.jet import Channel, layout
 from fedsciml.network.parallel import ParallelTape
 from fedsciml.problem import Problem, Row, Rows
 from fedsciml.problem.evaluation import evaluated
-from fedsciml.residual.block import CHUNK, by_autograd, empty, jet, with_partners
+from fedsciml.residual.block import CHUNK, Block, by_autograd, empty, jet, with_partners
 from fedsciml.residual.taylor import DRAWS, Read, field, needed
 
 
-class JetBlock:
+class JetBlock(Block):
     """Rows of a term whose residual reads the jets of a network.
 
     Points and their partners go through the network together.
@@ -64,8 +64,8 @@ class JetBlock:
         return jets if self._constraint is None else self._constraint.apply(jets)
 
     @torch.no_grad()
-    def residuals(self, thetas: Tensor) -> Tensor:
-        """Weighted residuals [C, n] at thetas [C, p], several in one sweep."""
+    def predictors(self, thetas: Tensor) -> Tensor:
+        """What the residual returns, [C, q, n] at thetas [C, p]: several a sweep."""
         n = len(self.rows.points)
         result = []
         for group in thetas.split(max(1, CHUNK // max(1, n))):
@@ -75,8 +75,8 @@ class JetBlock:
             )
             several = tape.output.unbind(1) if len(group) > 1 else [tape.output]
             for jets in several:
-                result.append(self._residuals(self._solution(jets)).flatten())
-        return torch.stack(result).mul_(self.rows.weight)
+                result.append(self._residuals(self._solution(jets)))
+        return torch.stack(result)
 
     @torch.no_grad()
     def linearise(self, theta: Tensor) -> "JetLinear":
@@ -85,6 +85,9 @@ class JetBlock:
         jets = self._solution(tape.output).requires_grad_()
         with torch.enable_grad():
             parts = self._residuals(jets)
+            r, loss = self.linear(parts.detach())
+            if not self.squares:
+                parts = self.mixed(parts.detach(), parts)
             # A residual without u is off the graph; the empty sum puts it on.
             sums = parts.sum(1) + jets[:0].sum()
             bars = [
@@ -96,8 +99,8 @@ class JetBlock:
             bar.mul_(self.rows.weight)
             pull = self._constraint.pull if self._constraint else None
             cotangents.append(pull(bar) if pull else bar)
-        r = parts.detach().flatten() * self.rows.weight
-        return JetLinear(r, tape, cotangents, 1 if self.rows.partner is None else 2)
+        sides = 1 if self.rows.partner is None else 2
+        return JetLinear(r, tape, cotangents, sides, loss)
 
 
 class TaylorBlock(JetBlock):
@@ -151,12 +154,14 @@ class JetLinear:
         cotangents: Derivative of each of the q residuals with respect to the jets of
             the columns, shape [K, n, c]; [K, 2 n, c] with partners.
         sides: 2 with partners, whose jets stand below those of their points; else 1.
+        loss: Half the weighted deviance; None where it is that of squares.
     """
 
     residual: Tensor
     tape: Tape | ParallelTape
     cotangents: list[Tensor]
     sides: int
+    loss: Tensor | None = None
 
     @torch.no_grad()
     def jacobian(self, out: Tensor) -> None:

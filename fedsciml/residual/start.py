@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator, Tensor, nn
 
+from fedsciml.likelihoods import Gaussian
 from fedsciml.network import MLP, ModuleNetwork, Network
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Rows, Shard, SiteError
@@ -102,7 +103,12 @@ def _coordinates(problem: Problem, theta: Tensor, rows: list[Rows]) -> list[str]
 
 def _targets(problem: Problem, theta: Tensor, rows: list[Rows]) -> list[str]:
     """Of the values that the solution is asked to have."""
-    given = [(r.target.abs().max(), r) for r in rows if r.target is not None]
+    given = [
+        (r.target.abs().max(), r)
+        for r in rows
+        if r.target is not None
+        and isinstance(problem.terms[r.term].likelihood, Gaussian)
+    ]
     if not given:
         return []
     with torch.no_grad():  # of all terms: at single points, values may vanish

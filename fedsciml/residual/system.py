@@ -3,6 +3,8 @@ r"""The weighted residual of a shard and its linearisation.
 A ``System`` binds a problem and one shard: it holds what does not depend on theta and
 gives r(theta) [n], the loss 1/2 |r|^2, and a ``Linearisation`` with J [n, p], J v and
 J^T w. Rows are ordered term by term; a term with q residuals per point gives q n rows.
+Where the term has a likelihood, r are Pearson residuals and the loss half the deviance
+(``likelihoods``); J^T r is the gradient of the loss all the same.
 Rows are computed in blocks, by jets (``jet_rows``) or by torch.autograd
 (``autograd_rows``); ``bind`` chooses.
 """
@@ -66,8 +68,13 @@ class Linearisation:
 
     @property
     def loss(self) -> float:
-        """1/2 |r|^2."""
-        return float(self.residual @ self.residual) / 2
+        """1/2 |r|^2, or half the deviance."""
+        if all(block.loss is None for block in self.blocks):
+            return float(self.residual @ self.residual) / 2
+        return sum(
+            float(b.residual @ b.residual) / 2 if b.loss is None else float(b.loss)
+            for b in self.blocks
+        )
 
     @property
     def gradient(self) -> Tensor:
@@ -154,6 +161,11 @@ class System:
         shard = replace(self.shard, rows=tuple(rows))
         return System(self.problem, shard, *self._how)
 
+    @property
+    def squares(self) -> bool:
+        """Whether the loss is 1/2 |r|^2."""
+        return all(block.squares for block in self.blocks)
+
     def residual(self, theta: Tensor) -> Tensor:
         """Weighted residual r, shape [n]."""
         return self.residuals(theta.unsqueeze(0))[0]
@@ -163,14 +175,31 @@ class System:
         parts = [block.residuals(thetas) for block in self.blocks]
         return torch.cat(parts, dim=1) if parts else thetas.new_zeros(len(thetas), 0)
 
+    def judged(self, thetas: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Losses [C] and weighted residuals [C, n] at thetas [C, p].
+
+        Args:
+            thetas: Where.
+            at: Where the root of the information is taken by which residuals are
+                divided, shape [p]; None for each of thetas itself.
+        """
+        if self.squares:
+            r = self.residuals(thetas)
+            return r.square().sum(1) / 2, r
+        parts = [block.judged(thetas, at) for block in self.blocks]
+        losses = torch.stack([loss for loss, _ in parts]).sum(0)
+        return losses, torch.cat([r for _, r in parts], dim=1)
+
     def loss(self, theta: Tensor) -> float:
-        """1/2 |r|^2."""
+        """1/2 |r|^2, or half the deviance."""
+        if not self.squares:
+            return float(self.losses(theta[None])[0])
         r = self.residual(theta)
         return float(r @ r) / 2
 
     def losses(self, thetas: Tensor) -> Tensor:
-        """1/2 |r|^2 at each of thetas [C, p], shape [C]."""
-        return self.residuals(thetas).square().sum(1) / 2
+        """The loss at each of thetas [C, p], shape [C]."""
+        return self.judged(thetas)[0]
 
     def linearise(self, theta: Tensor) -> Linearisation:
         """r and its derivative at theta."""

@@ -1,0 +1,55 @@
+"""Yes or no: the predictor is the logit."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from fedsciml.likelihoods._base import Likelihood, floored, single
+from fedsciml.likelihoods._classes import calibration
+
+
+@dataclass(frozen=True)
+class Bernoulli(Likelihood):
+    """y is 1 with probability q = 1 / (1 + exp(-z)), else 0 (logistic regression).
+
+    l = -y log q - (1 - y) log(1 - q),    dl/dz = q - y,    H = q (1 - q)
+    """
+
+    exact: ClassVar[bool] = True
+
+    def half_deviance(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """-log of the probability of y, shape [n]."""
+        assert y is not None
+        return (softplus(z) - z * y).sum(0)
+
+    def score(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """q - y."""
+        assert y is not None
+        return torch.sigmoid(z) - y
+
+    def information(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """q (1 - q)."""
+        return floored(torch.sigmoid(z) * torch.sigmoid(-z))
+
+    def metrics(self, z: Tensor, y: Tensor | None) -> dict[str, float]:
+        """Deviance, accuracy, and expected calibration error."""
+        assert y is not None
+        right = (z[0] > 0) == (y > 0.5)
+        told = torch.sigmoid(z[0].abs())
+        return {
+            **super().metrics(z, y),
+            "accuracy": float(right.to(z).mean()),
+            "calibration": calibration(told, right),
+        }
+
+    def wrong(self, z: Tensor, y: Tensor | None) -> str | None:
+        """Observations other than 0 and 1."""
+        if told := super().wrong(z, y) or single(z, y, "Bernoulli"):
+            return told
+        assert y is not None
+        if not bool(((y == 0) | (y == 1)).all()):
+            return "Bernoulli takes targets 0 and 1, but there are others"
+        return None

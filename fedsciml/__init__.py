@@ -12,7 +12,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedsciml import callbacks, collocation, methods, policies, problems, wrappers
+    from fedsciml import (
+        callbacks,
+        collocation,
+        likelihoods,
+        methods,
+        policies,
+        problems,
+        wrappers,
+    )
     from fedsciml.analysis.laplace import laplace
     from fedsciml.federation import InProcess, Result, Round, Rules
     from fedsciml.network import MLP, ModuleNetwork, Parallel
@@ -38,6 +46,7 @@ __all__ = [
     "callbacks",
     "collocation",
     "laplace",
+    "likelihoods",
     "load",
     "load_points",
     "methods",

@@ -89,6 +89,20 @@ def predicted(problem: Problem, theta: Tensor) -> list[tuple[Tensor, Tensor | No
     return result
 
 
+def gradient_norm(problem: Problem, theta: Tensor) -> float | None:
+    """Norm of the gradient of the whole loss at theta [p], the prior's part with it.
+
+    None where not all points are here.
+    """
+    if problem.partial:
+        return None
+    whole = System(problem, problem.pooled(), theta.device, theta.dtype)
+    gradient = problem.prior * theta
+    for part in whole.parts(theta, len(problem.pooled().rows)):
+        gradient = gradient + part.gradient
+    return float(gradient.norm())
+
+
 def quantity(problem: Problem) -> str:
     """The error that is usual: ``mse`` of a regression, else ``relative_l2``."""
     one = tuple(  # row of each term tells what its residual reads

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsciml import wrappers
-from fedsciml.analysis import laplace, measure
+from fedsciml.analysis import gradient_norm, laplace, measure, metrics
 from fedsciml.command.arguments import flag
 from fedsciml.command.order import Order
 from fedsciml.federation import Result
@@ -19,7 +19,8 @@ from fedsciml.registry import Option
 def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
     """The result as plain data; numbers that are not finite become None."""
     last = result.history[-1]
-    found = measure(result.problem, result.theta)
+    theta = result.theta
+    found, measured = measure(result.problem, theta), metrics(result.problem, theta)
     ranks = [rank for line in result.history for rank in line.ranks]
     configuration = json.loads((out / "run.json").read_text())
     content: dict[str, Any] = {
@@ -41,6 +42,9 @@ def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
         "loss": result.loss,
         "relative_l2": found.relative_l2,
         "mse": found.mse,
+        "accuracy": measured.get("accuracy"),
+        "deviance": measured.get("deviance"),
+        "gradient_norm": None if order.dp else gradient_norm(result.problem, theta),
         "unknowns": _unknowns(result, found.each, order.dp is not None),
         "bytes_up": last.bytes_up,
         "bytes_down": last.bytes_down,
@@ -81,6 +85,10 @@ def sentence(content: Mapping[str, Any]) -> str:
         text += f", relative L2 error {_number(content['relative_l2'])}"
     if content["mse"] is not None:
         text += f", MSE {_number(content['mse'])}"
+    if content["accuracy"] is not None:
+        text += f", accuracy {100 * content['accuracy']:.1f} %"
+    if content["deviance"] is not None:
+        text += f", mean deviance {content['deviance']:.4g} on the tests"
     for name, number in content["unknowns"].items():
         text += f", {name} = {number['value']:.6g}"
         if number["determined"] is False:

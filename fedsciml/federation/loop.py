@@ -165,6 +165,8 @@ def run(
             if not bound.silent:
                 told, absent = federation.loss(latest)
                 parts, _ = federation.breakdown(latest)
+            if told is not None:
+                told += problem.penalty(theta)
             loss = history[-1].loss if told is None else told
             federation.check(latest.round, loss, theta)
             dropped = any(line.dropped for line in history)
@@ -254,6 +256,7 @@ def _round(
         )
     told = asdict(info)
     del told["refuted"]
+    told["loss"] += problem.penalty(last.state.point)
     for name in ("losses", "gradients", "suspects"):
         told[name] = {str(m): value for m, value in told[name].items()}
     line = Round(

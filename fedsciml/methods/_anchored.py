@@ -92,6 +92,8 @@ class Coordinates(Record):
         near: Length of the step ``checked`` next to theta.
         checked: Number of a step.
         beyond: Shape [T, p]; None for nothing.
+        shrunk: How far theta's own part outside of the span moves along itself, in
+            units of it, shape [T]: what a prior wants there; None for nothing.
     """
 
     coordinates: Tensor
@@ -99,11 +101,14 @@ class Coordinates(Record):
     near: float
     checked: int
     beyond: Tensor | None = None
+    shrunk: Tensor | None = None
 
-    def plain(self, basis: Basis) -> _fipa.Probe:
-        """What it would be with own sketches."""
+    def plain(self, basis: Basis, theta: Tensor) -> _fipa.Probe:
+        """What it would be with own sketches, at theta [p]."""
         steps = basis.steps(self.coordinates)
         steps = steps if self.beyond is None else steps + self.beyond
+        if self.shrunk is not None:
+            steps = steps + self.shrunk[:, None] * basis.outside(theta)
         return _fipa.Probe(steps, self.lengths, self.near, self.checked)
 
 

@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from fedsciml.linalg.beside import Beside, beside
 from fedsciml.linalg.ranks import AboveCutoff, Budget, Predictive, Schedule
 from fedsciml.linalg.sketch import Sketch, gather, truncate
 from fedsciml.linalg.solve import Spectrum, spectrum
@@ -44,7 +45,9 @@ from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._laws import (
     Inconsistent,
+    bounded,
     contradicting,
+    exact,
     near_length,
     near_violation,
     target_violation,
@@ -69,6 +72,10 @@ from fedsciml.residual.smoothness import has_kinks
 
 FITTED = 1e-12
 """Loss, relative to the greatest one, at which all clients' data agree."""
+
+
+ROUNDING = 50
+"""Rounding units by which two sums of a deviance may differ."""
 
 
 class State(_State):
@@ -105,13 +112,16 @@ class State(_State):
         """``at``."""
         return self.at
 
-    def moved(self, at: Tensor | None, loss: float, there: float) -> "State":
+    def moved(
+        self, at: Tensor | None, loss: float, there: float, slack: float = 0.0
+    ) -> "State":
         """The state after a step to ``at``; the model goes along if it is the lowest.
 
         Args:
             at: Shape [p]; None for no step.
             loss: Where the step started.
             there: Loss at ``at``; infinite where it is not known.
+            slack: By which it may be above the lowest and still be as low, relative.
         """
         lowest = loss if self.lowest is None else self.lowest
         fell = lowest < self.halved / 2
@@ -120,9 +130,10 @@ class State(_State):
         state = replace(self, lowest=lowest, peak=peak, halved=halved, still=still)
         if at is None:
             return state
-        if there != inf and not there <= lowest:
+        if there != inf and not there <= (1 + slack) * lowest:
             return replace(state, at=at)
-        return replace(state, at=at, theta=at, lowest=None if there == inf else there)
+        known = None if there == inf else min(there, lowest)
+        return replace(state, at=at, theta=at, lowest=known)
 
     @property
     def doubtful(self) -> bool:
@@ -231,6 +242,9 @@ class Merged:
         gradient: |B^T c|.
         info: What is known of the round so far.
         kept: Fields of the next state that follow from the uploads.
+        slope: J^T r of all clients where it was sent, shape [p].
+        curvature: Outside of the span of the sketches, at most.
+        beside: The problem with the prior and the slope; None without either.
     """
 
     problem: Spectrum
@@ -238,6 +252,26 @@ class Merged:
     gradient: float
     info: Info
     kept: dict[str, Any]
+    slope: Tensor | None = None
+    curvature: float = 0.0
+    beside: Beside | None = None
+
+    def completed(self, theta: Tensor, prior: float) -> "Merged":
+        """With what a solve has beside the sketches."""
+        if not prior and self.slope is None:
+            return self
+        known = beside(self.problem, theta, prior, self.slope, self.curvature)
+        return replace(self, problem=known.whole, aimed=known.whole, beside=known)
+
+    def judged(self, candidates: Candidates, probed: Probed) -> Probed:
+        """What clients found, with the prior, as the completed problem reads it."""
+        if self.beside is None:
+            return probed
+        lengths = probed.losses.new_tensor(candidates.lengths)
+        moves = lengths[:, None] * candidates.coordinates[:, None]  # [T, S, k]
+        penalty = self.beside.penalty(moves @ self.problem.basis)
+        targets = self.beside.targets(probed.targets, moves)
+        return Probed(probed.losses + penalty, targets)
 
 
 class Last(Record):
@@ -258,6 +292,9 @@ class Fipa(Method):
         local: Local training that gives delta_m; None for the exact Gauss-Newton step.
         name: As in records.
         pooled: Centralised: one client holds all rows.
+        prior: lambda of lambda/2 |theta|^2; ``bound`` takes it from the problem.
+        slack: By which losses differ that are the same to rounding, relative; likewise,
+            as the last step to where a deviance is least does not change it any more.
 
     Raises:
         ValueError: In a round, if ``rank`` is a ``Budget`` too small for the clients,
@@ -271,6 +308,8 @@ class Fipa(Method):
     local: Local | None = None
     name: str = "fipa"
     pooled: bool = False
+    prior: float = 0.0
+    slack: float = 0.0
 
     compares = True
     stands_in = True
@@ -278,10 +317,35 @@ class Fipa(Method):
     _fixed: ClassVar[int] = 0
     """Numbers that a client sends beside rows and loss."""
 
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """With the problem's prior.
+
+        Raises:
+            ValueError: If clients are to train locally where there is a prior.
+        """
+        squares = problem.squares and not problem.prior
+        slack = 0.0 if squares else ROUNDING * torch.finfo(dtype).eps
+        if (problem.prior, slack) == (self.prior, self.slack):
+            return self
+        if self.local is not None and problem.prior:
+            raise ValueError(
+                f"Problem '{problem.name}' has a prior, which fipa's server solves "
+                "with the exact local step alone; leave out local training, or the "
+                "prior."
+            )
+        return replace(self, prior=problem.prior, slack=slack)
+
     def round(self, state: State) -> Exchanges[State]:
         """Sketches up; candidate steps down, losses up; the step that is taken."""
         merged = yield from self._gather(state)
-        problem, before, loss = merged.problem, state.policy, merged.info.loss
+        merged = merged.completed(state.at, self.prior)
+        problem, before = merged.problem, state.policy
+        loss = merged.info.loss + self.prior / 2 * float(state.at @ state.at)
         candidates = self._candidates(merged.aimed, before)
         steps, probed = candidates.steps(problem.basis), None
         found: Answers = {}
@@ -290,6 +354,7 @@ class Fipa(Method):
             found = yield ask
             if found:
                 probed = self._probed(merged, candidates, found.values())
+                probed = merged.judged(candidates, probed)
         if probed is None and self.policy.probes:
             choice: Choice | None = cautious(candidates)
             policy = before
@@ -313,7 +378,7 @@ class Fipa(Method):
             elif probed is not None:
                 there = float(probed.losses[choice.step, choice.length])
         after = replace(
-            state.moved(at, loss, there),
+            state.moved(at, loss, there, self.slack),
             round=state.round + 1,
             top=problem.top,
             gradient=merged.gradient,
@@ -499,7 +564,7 @@ class Fipa(Method):
         assert isinstance(opening, Opening)
         if isinstance(answer, Sketched):
             loss = answer.target.new_tensor([answer.loss], dtype=torch.float64)
-            wrong = target_violation(answer.target[None], loss)
+            wrong = target_violation(answer.target[None], loss, bounded(problem))
         else:
             assert isinstance(ask, Probe)
             top = opening.top or float(sketched.factor.norm())
@@ -516,9 +581,16 @@ class Fipa(Method):
                 top=top,
                 cutoff=opening.reach * top if told else inf,
                 unit=unit,
+                squares=problem.squares,
             )
-            wrong = target_violation(answer.targets, answer.losses)
-            if wrong is None and (wrong := near()) and has_kinks(problem):
+            law = answer.targets, answer.losses, problem.squares
+            wrong = target_violation(*law)
+            if (
+                not wrong
+                and exact(problem)
+                and (wrong := near())
+                and has_kinks(problem)
+            ):
                 wrong = near(kinked=True)
         return Inconsistent(wrong) if wrong else None
 

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.policies import resolved
+from fedsciml.problem import Problem
 
 EXCESS = 1e4
 """Rounding units by which |c|^2 may exceed 2 loss; 15 were measured."""
@@ -59,6 +60,16 @@ class Inconsistent(ValueError):
     """Answers of a client that contradict each other: not all of them are true."""
 
 
+def bounded(problem: Problem) -> bool:
+    """Whether |r|^2 <= 2 loss of all rows, so that |c|^2 <= 2 loss."""
+    return all(term.likelihood.bounded for term in problem.terms)
+
+
+def exact(problem: Problem) -> bool:
+    """Whether, next to theta, the residual changes as the sketch says."""
+    return all(term.likelihood.exact for term in problem.terms)
+
+
 def near_length(theta: Tensor, step: Tensor, lengths: Tensor) -> float:
     """t <= 1 at which theta + t D is next to theta.
 
@@ -79,7 +90,9 @@ def near_length(theta: Tensor, step: Tensor, lengths: Tensor) -> float:
     return min(1.0, small * (size or 1.0) / norm, small * usual / moved)
 
 
-def target_violation(targets: Tensor, losses: Tensor) -> str | None:
+def target_violation(
+    targets: Tensor, losses: Tensor, bounded: bool = True
+) -> str | None:
     """Which law targets and losses at the same points break, if any.
 
     Besides that of the norm: a loss is not a number only where the residual is not,
@@ -88,6 +101,7 @@ def target_violation(targets: Tensor, losses: Tensor) -> str | None:
     Args:
         targets: Shape [N, k].
         losses: Shape [N], not negative.
+        bounded: Whether the law of the norm holds.
     """
     found, losses = targets.double(), losses.double()
     if not targets.shape[-1]:
@@ -97,6 +111,8 @@ def target_violation(targets: Tensor, losses: Tensor) -> str | None:
         return "a loss is not a number, but the target is"
     if bool((losses.isfinite() & ~known).any()):
         return "a loss is finite, but the target is not"
+    if not bounded:
+        return None
     some = known & losses.isfinite()
     squares, twice = found[some].square().sum(-1), 2 * losses[some]
     over = squares > twice * (1 + EXCESS * torch.finfo(targets.dtype).eps)
@@ -120,6 +136,8 @@ def near_violation(
     cutoff: float,
     unit: float,
     kinked: bool = False,
+    slope: float | None = None,
+    squares: bool = True,
 ) -> str | None:
     """What of a client's answer next to theta contradicts its sketch, if anything.
 
@@ -134,6 +152,9 @@ def near_violation(
         cutoff: Singular value down to which the sketch is complete.
         unit: To which the numbers of B were rounded on their way, relative.
         kinked: Whether the residual may be linear on either side of theta only.
+        slope: J^T r . t D where the client told of J^T r, not of a sketch of it alone.
+        squares: Whether the loss is 1/2 |r|^2: it then tells how long r is, and so by
+            how much the loss may change outside of the sketch.
     """
     there, loss_there = found
     if not (math.isfinite(loss_there) and bool(there.isfinite().all())):
@@ -156,15 +177,18 @@ def near_violation(
             f"next to theta its target misses what its sketch predicts by {miss:.1e}, "
             f"with at most {allowed:.1e} for rounding and curvature"
         )
-    if not len(target) and cutoff == math.inf:
+    if slope is None and not (squares and (len(target) or cutoff < math.inf)):
         return None
     rows = factor.norm(dim=1).tolist()
-    left_out = max(cutoff, min(rows)) if rows else cutoff
+    left_out = max(cutoff, min(rows)) if rows else min(cutoff, top)
     outside = left_out * length + noise + rounded
-    residual = math.sqrt(2 * min(loss, loss_there))
+    residual = math.sqrt(2 * min(loss, loss_there)) if slope is None else size
     allowed = share * size * gain + outside * (residual + outside)
     allowed += ROUNDING[theta.dtype] * min(loss, loss_there)
     change = gain**2 / 2 - float(target @ moved)
+    if slope is not None:
+        change = gain**2 / 2 + slope
+        allowed += share * abs(slope)
     miss = abs(loss_there - loss - change)
     if not miss <= allowed:
         return (

@@ -68,7 +68,7 @@ from fedsciml.methods._fipa import (
     Sketched,
     checked_step,
 )
-from fedsciml.methods._laws import Inconsistent, contradicting
+from fedsciml.methods._laws import Inconsistent, bounded, contradicting
 from fedsciml.methods._local import train
 from fedsciml.methods._records import Record
 from fedsciml.methods._rows import ByRows
@@ -109,7 +109,7 @@ OWN = (Opening, Probe)
 class Merged(_fipa.Merged):
     """FIPA's, and the basis that it was told in."""
 
-    basis: Basis
+    basis: Basis = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,11 @@ class Shared(Fipa):
     ) -> Method:
         """With the problem's anchors; by own sketches where it has none."""
         if unusable(problem):
-            return Fipa(**_options(self))
-        whiten = self._form.whiten
-        return replace(self, anchors=Anchors(problem, device, dtype, whiten=whiten))
+            return Fipa(**_options(self)).bound(problem, device, dtype)
+        whiten, made = self._form.whiten, super().bound(problem, device, dtype)
+        anchors = Anchors(problem, device, dtype, whiten=whiten)
+        assert isinstance(made, Shared)
+        return replace(made, anchors=anchors)
 
     def advice(self, problem: Problem) -> list[str]:
         """That there is no shared basis, if so."""
@@ -177,7 +179,7 @@ class Shared(Fipa):
         if not isinstance(ask, Coordinates):
             return known.theta[None]
         basis = self._anchors.basis(known.theta, known.span)
-        return ask.plain(basis).candidates(known.theta)
+        return ask.plain(basis, known.theta).candidates(known.theta)
 
     def scaled(self, factors: tuple[float, ...]) -> Method:
         """With anchors whose terms weigh as those of the clients."""
@@ -244,7 +246,7 @@ class Shared(Fipa):
         problem = basis.lifted(whole.problem)
         gradient = float(added(gradients.values()).norm())
         aimed = whole.aimed._replace(basis=problem.basis)
-        return Merged(problem, aimed, gradient, info, kept, basis)
+        return Merged(problem, aimed, gradient, info, kept, basis=basis)
 
     def _chosen(self, state: State) -> tuple[Span, tuple[int, ...]]:
         """The basis of the round, and how many anchors the next one begins with."""
@@ -277,13 +279,17 @@ class Shared(Fipa):
         if not isinstance(merged, Merged):
             return super()._asking(state, merged, candidates, steps)
         near, checked = checked_step(state.at, steps, merged.problem)
-        inside = candidates.coordinates @ merged.problem.basis
+        inside, shrunk = candidates.coordinates @ merged.problem.basis, None
+        if merged.beside is not None and merged.beside.outward:
+            away = merged.basis.outside(state.at)
+            shrunk = (inside @ away) / (away @ away)
         return Coordinates(
             merged.basis.coordinates(inside),
             steps.new_tensor(candidates.lengths),
             near,
             checked,
             candidates.beyond,
+            shrunk,
         )
 
     def _probed(
@@ -329,7 +335,7 @@ class Shared(Fipa):
         """A client's losses and targets at all steps and lengths."""
         known = _known(memory)
         basis = self._anchors.basis(known.theta, known.span)
-        candidates = ask.plain(basis).candidates(known.theta)
+        candidates = ask.plain(basis, known.theta).candidates(known.theta)
         losses, residuals = system.judged(candidates, known.theta)
         return Found(losses, -(residuals @ known.left)), replace(memory, known=None)
 
@@ -381,12 +387,15 @@ class Shared(Fipa):
         if isinstance(said[0][0], OWN):
             return super().objection(problem, state, client, said, unit)
         number = max(i for i, (ask, _) in enumerate(said) if isinstance(ask, Anchored))
-        (opening, told), (ask, answer) = said[number], said[-1]
+        (opening, first), (ask, answer) = said[number], said[-1]
         assert isinstance(opening, Anchored)
+        told = first
         basis = self._anchors.basis(opening.theta, opening.span)
         if isinstance(answer, Beyond):
             return another(opening, basis, told, answer, unit)
-        if answer is told:
+        if not bounded(problem):
+            told = replace(first, loss=math.inf)  # no law compares with it
+        if answer is first:
             if wrong := self._form.wrong(told, basis.size, unit):
                 return Inconsistent(wrong)
             if other := differs(basis, opening, told.check):
@@ -394,7 +403,7 @@ class Shared(Fipa):
         lifted, plain = self._form.lifted(told, basis, unit), opening.plain
         top = plain.top or float(lifted.sketched.factor.norm())
         top = top or float(basis.triangle.norm()) or 1.0
-        if answer is told:
+        if answer is first:
             missed = 0.0 if self._form.whiten else plain.reach * top
             complete = self._form.whiten or isinstance(self.rank, AboveCutoff)
             gradient = basis.steps(self._form.gradient(told, basis))
@@ -402,12 +411,13 @@ class Shared(Fipa):
                 return Inconsistent(wrong)
         reach = max(plain.reach, lifted.unclear / top)
         changed = replace(plain, reach=reach, top=top)
-        asked: tuple[Record, Any] = changed, lifted.sketched
+        sketched = replace(lifted.sketched, loss=lifted.slack * first.loss)
+        asked: tuple[Record, Any] = changed, sketched
         conversation = [asked]
         if isinstance(ask, Coordinates):
             targets = answer.targets @ lifted.left
             found = Found(lifted.slack * answer.losses, targets)
-            conversation.append((ask.plain(basis), found))
+            conversation.append((ask.plain(basis, opening.theta), found))
         return super().objection(problem, state, client, conversation, unit)
 
     def remembered(self, ask: Record, answer: Any) -> Record | None:  # noqa: ANN401
@@ -441,7 +451,7 @@ class Shared(Fipa):
         if isinstance(ask, Outward):
             return Beyond(basis.outside(-(plain.target @ plain.factor))), last
         assert isinstance(ask, Coordinates)
-        moves = ask.plain(basis).candidates(torch.zeros_like(theta))
+        moves = ask.plain(basis, theta).candidates(torch.zeros_like(theta))
         found = _judged(moves @ plain.factor.mT - plain.target, last.left)
         unseen = plain.loss - float(plain.target @ plain.target) / 2
         return replace(found, losses=(found.losses + unseen).clamp(min=0)), last

@@ -11,7 +11,7 @@ from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.base import PointFunction
 from fedsciml.network.constraint import Constraint, columns, constraint
 from fedsciml.network.jet import Layout, derivatives
-from fedsciml.network.tape import Step, Tape, first, layers
+from fedsciml.network.tape import Step, Tape, first, joint, layers
 from fedsciml.network.units import (
     Corners,
     Units,
@@ -79,10 +79,11 @@ class MLP:
         given = self.widths
         widths = tuple(given) if isinstance(given, Sequence) else ()
         object.__setattr__(self, "widths", widths)
-        if len(widths) < 3 or not all(type(w) is int and w > 0 for w in widths):
+        if len(widths) < 2 or not all(type(w) is int and w > 0 for w in widths):
             raise ValueError(
                 f"An MLP needs widths (inputs, hidden, ..., outputs), whole numbers of "
-                f"at least 1; got {given!r}. Example: MLP((2, 32, 32, 1))."
+                f"at least 1, or (inputs, outputs) of a linear model; got {given!r}. "
+                "Example: MLP((2, 32, 32, 1))."
             )
         named = self.activation
         if not isinstance(named, str) or named not in ACTIVATIONS:
@@ -227,6 +228,7 @@ class MLP:
         activation, parameters = ACTIVATIONS[self.activation], self.layers(theta)
         value, slopes = first(parameters[0], inputs, layout)
         steps: list[Step] = []
+        z = joint(value, slopes) if len(parameters) == 1 else value
         for weight, bias in parameters[1:]:
             step = Step(layout, value, slopes, activation(value, layout.order + keep))
             if keep:

@@ -101,6 +101,8 @@ class Tape:
         """Derivative of the output along a tangent [p] of theta, shape [K, n, c]."""
         tangents = layers(self.widths, tangent)
         value, slopes = first(tangents[0], self.inputs, self.layout)
+        if len(tangents) == 1:
+            return joint(value, slopes)
         for number, (d_weight, d_bias) in enumerate(tangents[1:]):
             step, (weight, _) = self.steps[number], self.layers[number + 1]
             dz = step.push(value, slopes) @ weight.mT + step.output @ d_weight.mT
@@ -183,6 +185,11 @@ def first(
     for k, coordinate in layout.firsts:
         slopes[k - 1] = weight[..., coordinate].unsqueeze(-2)
     return value, slopes
+
+
+def joint(value: Tensor, slopes: Tensor) -> Tensor:
+    """Jets [K, ..., n, w] of a value [..., n, w] and its slopes, as ``first`` gives."""
+    return torch.cat([value[None], slopes.expand(-1, *value.shape)])
 
 
 def _polynomial(products: Sequence[Product], slopes: Tensor) -> Tensor:

@@ -11,6 +11,10 @@ from fedsciml.linalg.sketch import Sketch, compress, from_jacobian, truncate
 OVERSAMPLE = 8
 """Columns that a randomised method draws beyond the rank wanted (Halko et al.)."""
 
+POWER = 2
+"""Power steps where the leading singular values alone are wanted: each squares twice
+how much they stand out (Halko et al., section 4.5)."""
+
 MISSED = 0.01
 """Largest part of the gradient J^T r that a range finder may miss. Where a large
 residual lies in directions below the cut-off, as on the plateau before an oscillating
@@ -25,6 +29,7 @@ def range_finder(
     columns: int,
     generator: Generator,
     gradient: float = math.inf,
+    most: int | None = None,
 ) -> Sketch:
     """Sketch from an explicit J by a randomised range finder that grows.
 
@@ -48,12 +53,22 @@ def range_finder(
         generator: Source of Omega.
         gradient: Norm of the whole gradient, of which this is a part; the error is
             small only if it is small against this one as well.
+        most: Rank beyond which nothing is wanted: then the leading ones alone are
+            found, by ``POWER`` power steps; None for no bound.
 
     Returns:
         Sketch that may have rows below the cut-off, to be truncated. Its ``error`` is
         zero: it counts only truncation.
     """
     n, p = jacobian.shape
+    if most is not None and 4 * (most + OVERSAMPLE) < 3 * min(n, p):
+        y = jacobian @ gaussian(p, most + OVERSAMPLE, generator, jacobian)
+        for _ in range(POWER):
+            y = jacobian @ torch.linalg.qr(jacobian.mT @ torch.linalg.qr(y)[0])[0]
+        q, _ = torch.linalg.qr(y)
+        few = compress(Sketch(q.mT @ jacobian, -(q.mT @ residual)))
+        assert few.left is not None
+        return truncate(few._replace(left=q @ few.left), most)
     q = jacobian.new_zeros(n, 0)
     factor = jacobian.new_zeros(0, p)
     columns = max(columns, 1)

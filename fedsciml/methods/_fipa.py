@@ -166,6 +166,7 @@ class Sketched(Record):
         loss: 1/2 |r|^2.
         desired: B delta, where the client trained, shape [k].
         spectrum: Singular values for the shares of a byte budget, where there is one.
+        gradient: All of J^T r, where it goes beside the sketch, shape [p].
     """
 
     factor: Tensor
@@ -173,6 +174,7 @@ class Sketched(Record):
     loss: float
     desired: Tensor | None = None
     spectrum: Tensor | None = None
+    gradient: Tensor | None = None
 
 
 class Probe(Record):
@@ -390,6 +392,10 @@ class Fipa(Method):
     def _gather(self, state: State) -> Generator[Record, Answers, Merged]:
         """The exchange of sketches: B D ~ c of all clients."""
         sent = yield self._opening(state)
+        return self._merged(state, sent)
+
+    def _merged(self, state: State, sent: Answers) -> Merged:
+        """B D ~ c of all clients, from their sketches."""
         problem, gradient = merge(sent.values())
         targets = {m: answer.target for m, answer in sent.items()}
         info = Info(
@@ -427,7 +433,9 @@ class Fipa(Method):
         memory = memory or Memory(FIRST_RANK)
         at, random = ask.theta, generator(ask.seed, ask.round, system.shard.client)
         wanted = ask.reach, ask.top, memory.rank, random, ask.gradient
-        found, cutoff, loss = sketched(system, at, self.sketch, *wanted)
+        found, cutoff, loss = sketched(
+            system, at, self.sketch, *wanted, most=self._most
+        )
         values, desired, carried = found.singular_values, None, memory.carried
         if self.local is not None:
             delta, _, carried = train(system, at, self.local, carried)
@@ -474,11 +482,16 @@ class Fipa(Method):
         self, system: System, ask: Probe, memory: Memory
     ) -> tuple[Found, Memory]:
         """A client's losses and targets at all steps and lengths."""
-        basis = _known(memory)
+        basis = known(memory)
         candidates = ask.candidates(basis.theta)
         losses, residuals = system.judged(candidates, basis.theta)
         targets = -(residuals @ basis.left)
         return Found(losses, targets), replace(memory, basis=None)
+
+    @property
+    def _most(self) -> int | None:
+        """Rows that a sketch needs, where it needs not know of more."""
+        return None
 
     @property
     def apart(self) -> str | None:
@@ -570,17 +583,19 @@ class Fipa(Method):
             top = opening.top or float(sketched.factor.norm())
             # What an empty sketch leaves out is known if the cut-off made it so.
             told = len(sketched.target) or isinstance(self.rank, AboveCutoff)
+            step, slope = ask.near * ask.steps[ask.checked], sketched.gradient
             near = partial(
                 near_violation,
                 opening.theta,
                 sketched.factor,
                 sketched.target,
                 sketched.loss,
-                step=ask.near * ask.steps[ask.checked],
+                step=step,
                 found=(answer.targets[-1], float(answer.losses[-1])),
                 top=top,
                 cutoff=opening.reach * top if told else inf,
                 unit=unit,
+                slope=None if slope is None else float(slope @ step),
                 squares=problem.squares,
             )
             law = answer.targets, answer.losses, problem.squares
@@ -702,7 +717,7 @@ def _against(
     return tuple(filter(lowers, changes))
 
 
-def _known(memory: Memory | None) -> Basis:
+def known(memory: Memory | None) -> Basis:
     """The basis of the sketch of this round."""
     if memory is None or memory.basis is None:
         raise ValueError("A client was asked for losses before it sent a sketch.")

@@ -150,6 +150,7 @@ def sketched(
     random: Generator,
     gradient: float = 0.0,
     largest: int = LARGEST_JACOBIAN,
+    most: int | None = None,
 ) -> Untruncated:
     """A client's least-squares problem at theta, down to a singular value.
 
@@ -163,6 +164,8 @@ def sketched(
         random: For the randomised sketches.
         gradient: Norm of the whole gradient, as last known; 0 if not.
         largest: Bytes of Jacobian to hold at once.
+        most: Rows wanted at most, of a range finder; None for as many as there are
+            above the cut-off.
     """
     if how == "subspace":
         return _by_products(system, theta, reach, top, rank, random)
@@ -179,7 +182,7 @@ def sketched(
                 columns = rank + OVERSAMPLE
                 whole_gradient = gradient or math.inf
                 part = range_finder(
-                    jacobian, residual, cutoff, columns, random, whole_gradient
+                    jacobian, residual, cutoff, columns, random, whole_gradient, most
                 )
         except RuntimeError as error:  # that of torch.linalg
             if jacobian.isfinite().all():

@@ -22,6 +22,7 @@ from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._local import Local, Solver
 from fedsciml.methods._shared import Shared, Sharing, Upload
 from fedsciml.methods._sketching import Sketcher
+from fedsciml.methods._slopes import Slopes
 
 
 def make(
@@ -35,6 +36,8 @@ def make(
     keep_state: bool = False,
     basis: Literal["own", "shared"] | None = None,
     upload: Upload = "rows",
+    gradient: bool = False,
+    every: int = 1,
 ) -> Fipa:
     """FIPA from plain options.
 
@@ -55,12 +58,22 @@ def make(
             a sample. None stands for what pays: shared, and own where it does not.
         upload: In a shared basis: a client's own rows, or a gramian that only needs to
             be added to those of the others.
+        gradient: Clients send all of their gradient beside own sketches, p numbers:
+            for sketches of few rows, as "--rank 20", of classes and counts.
+        every: Rounds from one sketch to the next; in between, clients send gradients
+            alone. Implies gradient.
 
     Raises:
         ValueError: If an option is given that the others make no use of.
     """
     training = _training(local, tau, learning_rate, local_damping, keep_state)
     step, schedule = policies.parse(policy), parse(rank)
+    if gradient or every != 1:
+        given = [f"basis {basis}"] * (basis == "shared") + ["upload"] * (
+            upload != "rows"
+        )
+        _refuse("a gradient beside the sketch", given)
+        return Slopes(step, schedule, sketch, training, every=every)
     if basis != "shared":
         _refuse(f"basis {basis}", ["upload"] * (upload != "rows"))
         shared = basis is None and sketch == "range"

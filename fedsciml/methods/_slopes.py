@@ -1,0 +1,267 @@
+r"""FIPA with the gradient beside the sketch, and with lazy sketches.
+
+A sketch of few rows loses gradient: what it leaves out of J_m^T r_m is not small where
+rows are confident and wrong. So each client sends all of its gradient with the sketch,
+p numbers, and the server's model of the loss has the exact slope, and the curvature of
+the sketches within their span; outside of it, at most what the clients left out, the
+sum of the squares of their last singular values (``linalg.beside``).
+
+Curvature changes more slowly than the gradient. With ``every`` > 1 a sketch is asked
+for in every so many rounds only, or where the clients are others than before; in
+between, clients send gradient, loss and target in the basis of their last sketch:
+
+    sketch round   Opening     B_m [k, p], c_m [k], J^T r [p], loss
+    other rounds   Glance      c_m = -U^T r, by the U and the root of the information of
+                               the last sketch, J^T r [p], loss
+
+Candidates are probed in every round.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedsciml.linalg.ranks import Fixed
+from fedsciml.linalg.solve import Spectrum
+from fedsciml.methods import _fipa
+from fedsciml.methods._base import LOSS, Answers, Expected, Field, Info, Parts, Said
+from fedsciml.methods._fipa import Fipa, Found, Memory, Opening, Probe, Sketched, known
+from fedsciml.methods._laws import ROUNDING, SHARE, Inconsistent
+from fedsciml.methods._records import Record
+from fedsciml.methods._sums import added, losses, total
+from fedsciml.problem import Problem
+from fedsciml.residual import System
+from fedsciml.residual.block import CHUNK
+from fedsciml.residual.smoothness import has_kinks
+
+
+class Kept(Record):
+    """The server's last merged sketch.
+
+    Attributes:
+        s: Singular values, shape [k].
+        basis: Shape [k, p].
+        left: Maps the clients' targets to it, shape [rows, k].
+        clients: Who sent sketches, and of how many rows, shape [m, 2].
+        curvature: What they left out, at most.
+        age: Rounds since.
+    """
+
+    s: Tensor
+    basis: Tensor
+    left: Tensor
+    clients: Tensor
+    curvature: float
+    age: int
+
+
+class State(_fipa.State):
+    """FIPA's, and the last sketch."""
+
+    kept: Kept | None = None
+
+
+class Glance(Record):
+    """Asks for the slope at theta [p], without a sketch."""
+
+    theta: Tensor
+
+
+OPEN = (Opening, Glance)
+"""What begins with the point where a round starts."""
+
+
+class Slope(Record):
+    """What a client tells without a sketch.
+
+    Attributes:
+        gradient: J^T r, shape [p].
+        target: -U^T r with U of its last sketch, shape [k].
+        loss: Of its rows.
+    """
+
+    gradient: Tensor
+    target: Tensor
+    loss: float
+
+
+class Remembered(Memory):
+    """FIPA's, and where the client was last asked, shape [p]."""
+
+    at: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Slopes(Fipa):
+    """FIPA whose clients send their gradients.
+
+    Args:
+        every: Rounds from one sketch to the next, at least 1.
+    """
+
+    every: int = 1
+
+    _first = State
+    stands_in = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(
+                f"Sketches come every 1 or more rounds, got every={self.every}."
+            )
+        if self.local is not None:
+            raise ValueError(
+                "A gradient beside the sketch is for the exact local step; leave out "
+                "local training."
+            )
+
+    def _gather(self, state: _fipa.State) -> Generator[Record, Answers, _fipa.Merged]:
+        """Sketches and gradients, or gradients alone."""
+        assert isinstance(state, State)
+        kept = state.kept
+        if kept is not None and kept.age < self.every:
+            told = yield Glance(state.at)
+            if _sizes(told) == kept.clients.tolist():
+                return _without_sketch(kept, told)
+        ask = self._opening(state)
+        sent = yield ask
+        merged = self._merged(state, sent)
+        last = [
+            float(a.factor.norm(dim=1).amin()) for a in sent.values() if len(a.target)
+        ]
+        curvature, problem = sum(value**2 for value in last), merged.problem
+        who = torch.tensor(_sizes(sent), device="cpu")
+        found = Kept(problem.s, problem.basis, problem.left, who, curvature, 1)
+        return replace(
+            _with_slope(merged, sent),
+            kept={**merged.kept, "kept": found if self.every > 1 else None},
+            curvature=curvature,
+        )
+
+    def _sketch(
+        self, system: System, ask: Opening, memory: Memory | None
+    ) -> tuple[Sketched, Memory]:
+        """A client's sketch and gradient."""
+        answer, kept = super()._sketch(system, ask, memory)
+        slope, _ = _slope(system, ask.theta)
+        after = Remembered(kept.rank, kept.basis, kept.carried, ask.theta)
+        return replace(answer, gradient=slope), after
+
+    def _glance(
+        self, system: System, ask: Glance, memory: Remembered | None
+    ) -> tuple[Slope, Remembered | None]:
+        """A client's gradient, and its target in the basis of its last sketch."""
+        gradient, loss = _slope(system, ask.theta)
+        if memory is None or memory.basis is None:
+            return Slope(gradient, gradient[:0], loss), memory
+        basis = memory.basis
+        _, residuals = system.judged(ask.theta[None], basis.theta)
+        target = -(residuals[0] @ basis.left)
+        return Slope(gradient, target, loss), replace(memory, at=ask.theta)
+
+    def _probe(
+        self, system: System, ask: Probe, memory: Memory
+    ) -> tuple[Found, Memory]:
+        """A client's losses, and targets in the basis of its last sketch."""
+        basis = known(memory)
+        assert isinstance(memory, Remembered)
+        assert memory.at is not None
+        losses, residuals = system.judged(ask.candidates(memory.at), basis.theta)
+        kept = basis if self.every > 1 else None
+        found = Found(losses, -(residuals @ basis.left))
+        return found, replace(memory, basis=kept)
+
+    @property
+    def _most(self) -> int | None:
+        """The rank, where it is fixed: the gradient does not depend on it."""
+        return self.rank.rank if isinstance(self.rank, Fixed) else None
+
+    @property
+    def client(self) -> Parts:
+        """FIPA's, and the slope without a sketch."""
+        return {**super().client, Glance: self._glance}
+
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        """FIPA's, and those of this file."""
+        return (*super().kinds, Kept, Glance, Slope, Remembered)
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """FIPA's with the gradient; or gradient, target and loss."""
+        gradient = Field((size,), scale=True)
+        if isinstance(ask, Glance):
+            target = Field(("k",), scale=True)
+            fields = {"gradient": gradient, "target": target, "loss": LOSS}
+            return Expected(Slope, fields)
+        found = super().expects(ask, size)
+        if isinstance(ask, Probe):
+            return found
+        return found._replace(fields={**found.fields, "gradient": gradient})
+
+    def objection(
+        self,
+        problem: Problem,
+        state: Any,  # noqa: ANN401
+        client: int,
+        said: Said,
+        unit: float = 0.0,
+    ) -> ValueError | None:
+        """FIPA's; without a sketch, to losses that do not follow the gradient."""
+        number = max(i for i, (ask, _) in enumerate(said) if isinstance(ask, OPEN))
+        (opening, told), (ask, answer) = said[number], said[-1]
+        assert isinstance(opening, OPEN)
+        if not isinstance(told, Slope):
+            return super().objection(problem, state, client, said[number:], unit)
+        if not isinstance(ask, Probe) or has_kinks(problem):
+            return None
+        step = ask.near * ask.steps[ask.checked]
+        slope, there = float(told.gradient @ step), float(answer.losses[-1])
+        noise = told.loss + float(told.gradient.abs() @ opening.theta.abs())
+        curved = 4 * (state.top * float(step.norm())) ** 2
+        allowed = SHARE * abs(slope) + ROUNDING[step.dtype] * noise + curved
+        miss = abs(there - told.loss - slope)
+        if miss <= allowed:
+            return None
+        return Inconsistent(
+            f"its loss is {told.loss:.6g}, but {there:.6g} next to theta, where its "
+            f"gradient predicts a change of {slope:.1e}"
+        )
+
+    def renewed(self, state: _fipa.State) -> _fipa.State:
+        """As FIPA, without the sketch of other clients."""
+        return replace(super().renewed(state), kept=None)  # type: ignore[call-arg]
+
+
+def _sizes(answers: Answers) -> list[list[int]]:
+    """Who answered, and with targets of how many numbers."""
+    return [[m, len(answer.target)] for m, answer in answers.items()]
+
+
+def _slope(system: System, theta: Tensor) -> tuple[Tensor, float]:
+    """J^T r [p] and loss of a client's rows, piece by piece."""
+    gradient, loss = torch.zeros_like(theta), 0.0
+    for part in system.parts(theta, CHUNK):
+        gradient += part.gradient
+        loss += part.loss
+    return gradient, loss
+
+
+def _with_slope(merged: _fipa.Merged, told: Answers) -> _fipa.Merged:
+    """The problem, with the gradient of all clients."""
+    slope = added(answer.gradient for answer in told.values())
+    norms = {m: float(answer.gradient.norm()) for m, answer in told.items()}
+    info, norm = replace(merged.info, gradients=norms), float(slope.norm())
+    return replace(merged, slope=slope, gradient=norm, info=info)
+
+
+def _without_sketch(kept: Kept, told: Answers) -> _fipa.Merged:
+    """The last sketch's problem, with targets and gradient of another theta."""
+    targets = torch.cat([answer.target for answer in told.values()])
+    problem = Spectrum(kept.s, targets @ kept.left, kept.basis, kept.left)
+    info = Info(total(told.values()), losses=losses(told), epochs=1)
+    older = {"kept": replace(kept, age=kept.age + 1)}
+    merged = _fipa.Merged(problem, problem, 0.0, info, older, curvature=kept.curvature)
+    return _with_slope(merged, told)

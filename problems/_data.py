@@ -5,7 +5,7 @@ of all, drawn once and for all, and nobody ever trains on them.
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -150,7 +150,7 @@ def classification(
     """
     own, test = held_out(labels, train)
     least = max(1, min(LEAST, len(own) // max(1, 2 * shares.clients)))
-    owners = dirichlet(labels[own], *astuple(shares), least)
+    owners = dirichlet(labels[own], **asdict(shares), least=least)
     d, classes = images.shape[1], int(labels.max()) + 1
     corners = [0.0] * d, [1.0] * d
     known, target = Categorical(), labels.double()

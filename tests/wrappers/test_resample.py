@@ -321,7 +321,8 @@ def test_a_problem_s_samples_lie_in_its_domain(name: str) -> None:
         return sum((getattr(u, name) for name in problem.unknowns), u.values[:, 0])
 
     samples = [
-        Term(term.name, value, term.sample(50, Generator())) for term in problem.terms
+        Term(term.name, value, term.drawn(50, Generator()).points)
+        for term in problem.terms
     ]  # a problem checks its points
     replace(problem, terms=samples, exact=None, reference=None, test_points=None)
 

@@ -34,17 +34,29 @@ def theta(problem: Problem, seed: int = 0) -> Tensor:
     return start + 0.3 * torch.randn(len(start), generator=generator, dtype=start.dtype)
 
 
+LABELLED = frozenset({"digits", "mnist5k"})
+"""Problems of images and their classes."""
+
+MEASURED = LABELLED | {"ammonium", "outliers", "randhie"}
+"""Problems of measured rows and a likelihood: their residuals are predictors, and no
+solution makes them vanish."""
+
 SMALL: dict[str, dict[str, float]] = {
     "allen_cahn_time": {"points": 0.005, "width": 6},
+    "ammonium": {},
     "euler_beam": {"points": 0.2},
     "gramacy_lee": {"points": 0.1, "width": 10},
     "burgers_inverse": {"measurements": 40, "points": 20},
+    "digits": {"train": 60, "width": 4, "alpha": 1.0},
     "heat_inverse": {"measurements": 40, "points": 20},
     "helmholtz": {"points": 0.05, "width": 6},
     "inverse_diffusion_reaction": {"points": 0.5, "width": 6},
+    "mnist5k": {"train": 30, "width": 2, "alpha": 1.0},
+    "outliers": {},
     "poisson5d": {"points": 0.01},  # 260 rows a client at 0.02
     "poisson_multiscale": {"points": 0.5},
     "poisson_square": {"points": 0.2},  # of the lines of a grid
+    "randhie": {},
     "schaffer": {"points": 0.005, "width": 6},
     "terrain": {"measurements": 80},
 }

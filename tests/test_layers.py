@@ -148,6 +148,7 @@ def test_the_library_needs_few_packages() -> None:
     homes = {"matplotlib": "plot", "deepxde": "deepxde", "flwr": "flower"}
     homes |= {"docstring_parser": "registry", "cryptography": "secure"}
     homes |= {"dp_accounting": "_privacy", "cyclopts": "command"}
+    homes |= {"PIL": "images"}  # comes with matplotlib
     homes |= {"rich": "command", "tqdm": "progress", "client_app": "app"}
     for path in LIBRARY:
         top = {module.partition(".")[0] for module in imports(path)}

@@ -1,6 +1,7 @@
 """What is measured of a trained model: errors, and how surely unknowns are known."""
 
 from fedsciml.analysis.determined import NETWORK, undetermined
+from fedsciml.analysis.information import standard_errors
 from fedsciml.analysis.laplace import (
     SENSORS,
     Evidence,
@@ -36,5 +37,6 @@ __all__ = [
     "metrics",
     "predicted",
     "quantity",
+    "standard_errors",
     "undetermined",
 ]

@@ -1,6 +1,7 @@
 """Collocation points and who owns them: sampling, partitions, heterogeneity."""
 
 from fedsciml.collocation.heterogeneity import heterogeneity
+from fedsciml.collocation.labels import dirichlet, split, unevenness
 from fedsciml.collocation.partition import (
     SLACK,
     Partition,
@@ -28,6 +29,7 @@ __all__ = [
     "boundary",
     "boxes",
     "decimals",
+    "dirichlet",
     "equal",
     "explicit",
     "face",
@@ -40,6 +42,8 @@ __all__ = [
     "on_polygon",
     "pieces",
     "sectors",
+    "split",
     "strips",
+    "unevenness",
     "uniform",
 ]

@@ -43,7 +43,7 @@ class MLP:
     Two networks are equal only if they are the same object.
 
     Args:
-        widths: (d, w_1, ..., w_L, c), at least one hidden layer.
+        widths: (d, w_1, ..., w_L, c); (d, c) of a linear model.
         activation: ``tanh``, ``sin``, ``sigmoid`` or ``swish``; or ``relu``, for
             regression alone: its second derivatives vanish.
         initialisation: ``fan_in``: weights N(0, 1 / fan_in), biases 0, as in the FIPA

@@ -1,6 +1,7 @@
 """What is trained, and who holds what."""
 
 from fedsciml.problem.datafiles import DataFile, Points, load_points
+from fedsciml.problem.images import Images, load_cifar, load_tiny_imagenet
 from fedsciml.problem.outward import SiteError, outward
 from fedsciml.problem.parts import numbered
 from fedsciml.problem.problem import Problem
@@ -10,6 +11,7 @@ from fedsciml.problem.term import Drawn, Residual, Row, Sampler, Term
 __all__ = [
     "DataFile",
     "Drawn",
+    "Images",
     "Points",
     "Problem",
     "Residual",
@@ -19,7 +21,9 @@ __all__ = [
     "Shard",
     "SiteError",
     "Term",
+    "load_cifar",
     "load_points",
+    "load_tiny_imagenet",
     "numbered",
     "outward",
 ]

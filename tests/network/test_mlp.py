@@ -3,9 +3,13 @@
 import pytest
 import torch
 from cases import draw
-from torch import Generator
+from reference import jacobian, relative
+from torch import Generator, Tensor
 
-from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.collocation import strips
+from fedsciml.network import MLP, Jet, ModuleNetwork, PointFunction
+from fedsciml.problem import Problem, Row, Term
+from fedsciml.residual import System
 
 
 def test_mlp_is_the_torch_module_of_the_same_layers() -> None:
@@ -63,7 +67,7 @@ def test_hard_constraint_holds_for_every_theta() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"widths": (2, 1)}, "needs widths"),
+        ({"widths": (2,)}, "needs widths"),
         ({"widths": (2, 0, 1)}, "needs widths"),
         ({"widths": (2, 3, 1), "activation": "ramp"}, "Unknown activation 'ramp'"),
         ({"widths": (2, 3, 1), "initialisation": "he"}, "Unknown initialisation 'he'"),
@@ -72,6 +76,37 @@ def test_hard_constraint_holds_for_every_theta() -> None:
 def test_impossible_network_is_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MLP(**arguments)
+
+
+@pytest.mark.parametrize("features", [None, lambda x: torch.cat([x, x.sin()], 1)])
+def test_a_network_without_hidden_layers_is_affine_and_carries_jets(
+    features: PointFunction | None,
+) -> None:
+    def residual(u: Jet, row: Row) -> tuple[Tensor, Tensor]:
+        return u.value**2 + u.x * u.y, u.xx - row.y * u.value
+
+    network = MLP((4 if features else 2, 1), features=features)
+    problem = Problem(
+        "affine",
+        network,
+        [Term("all", residual, draw(7, 2))],
+        strips([0, 1]),
+        coordinates="xy",
+    )
+    theta = torch.linspace(-1, 2, network.size).double()
+    x = problem.terms[0].points
+    taken = x if features is None else features(x)
+    assert torch.allclose(network(theta, x)[:, 0], taken @ theta[:-1] + theta[-1])
+    system = System(problem, problem.pooled())
+    linear = system.linearise(theta)
+    dense = jacobian(problem, problem.pooled(), theta)
+    assert relative(linear.jacobian(), dense) < 1e-14  # measured 2e-16
+    v, w = torch.ones(network.size).double(), torch.arange(14).double()
+    assert relative(linear.jvp(v), dense @ v) < 1e-14
+    assert relative(linear.vjp(w), dense.T @ w) < 1e-14
+    several = system.losses(torch.stack([theta, 2 * theta]))
+    one = [float(system.linearise(t).loss) for t in (theta, 2 * theta)]
+    assert several.tolist() == pytest.approx(one, rel=1e-14)
 
 
 def test_a_network_starts_where_it_is_told() -> None:

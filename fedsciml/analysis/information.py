@@ -1,0 +1,54 @@
+"""How surely the parameters of a likelihood are known: its information, inverted."""
+
+import torch
+from torch import Tensor
+
+from fedsciml.linalg.sketch import from_jacobian, merge
+from fedsciml.problem import Problem
+from fedsciml.residual import System
+
+
+def standard_errors(problem: Problem, theta: Tensor) -> Tensor:
+    """Standard errors of all parameters, from the expected information.
+
+    Of a likelihood whose spread is known (counts, classes, yes or no), or fitted as an
+    unknown number, the maximum theta of independent rows has about the covariance
+
+        (n J^T J)^-1,    J of the rows that weigh 1 / sqrt(n)
+
+    (R. A. Fisher, 1925), with a prior (n J^T J + n prior I)^-1. The clients' sketches
+    tell it, added up as in a round. Numbers that are fitted have the unit of theta.
+
+    Args:
+        problem: Of one term.
+        theta: The maximum, shape [p].
+
+    Returns:
+        Square roots of the diagonal, shape [p], float64.
+
+    Raises:
+        ValueError: If there are several terms, which weigh by their own numbers of
+            points, or the rows do not determine all parameters.
+    """
+    if len(problem.terms) != 1:
+        raise ValueError(
+            f"Standard errors are those of one term's likelihood; problem "
+            f"'{problem.name}' has {len(problem.terms)} terms."
+        )
+    shards = problem.shards()
+    n = sum(shard.points for shard in shards)
+    parts = []
+    for shard in shards:
+        linear = System(problem, shard).linearise(theta.double().cpu())
+        parts.append(from_jacobian(linear.jacobian(), linear.residual))
+    factor = merge(parts).factor
+    own = problem.prior**0.5 * torch.eye(factor.shape[1], dtype=factor.dtype)
+    _, s, v = torch.linalg.svd(torch.cat([factor, own]), full_matrices=False)
+    if float(s[-1]) <= len(s) * torch.finfo(s.dtype).eps * float(s[0]):
+        raise ValueError(
+            f"The rows of problem '{problem.name}' do not determine all of its "
+            f"{len(s)} parameters: some of them change no row. Leave out covariates, "
+            "or give the problem a prior."
+        )
+    weight = problem.terms[0].weight
+    return (v / s[:, None]).norm(dim=0) / (n / weight) ** 0.5

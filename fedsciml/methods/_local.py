@@ -3,11 +3,11 @@ r"""Local solvers: what a client does between broadcast and upload.
 Client m minimises its part of the loss, scaled so that the shares' weighted mean of the
 clients' objectives is the loss of the whole,
 
-    F_m(x) = L_m(x) / share_m + mu/2 |x - theta|^2 + h . (x - theta),
+    F_m(x) = L_m(x) / share_m + lambda/2 |x|^2 + mu/2 |x - theta|^2 + h . (x - theta),
 
-from x = theta, the broadcast; mu is FedProx's, h SCAFFOLD's correction, both zero
-otherwise. Solvers are pure functions: what an optimiser carries from round to round is
-a record that the client keeps.
+from x = theta, the broadcast; lambda is the problem's prior, mu FedProx's, h SCAFFOLD's
+correction, both zero otherwise. Solvers are pure functions: what an optimiser carries
+from round to round is a record that the client keeps.
 
 Without ``batch`` every step sees all rows, so nothing is random. With it an epoch goes
 once through the client's points of all terms, shuffled, so many a step, and a step sees
@@ -197,7 +197,7 @@ CARRIED: tuple[type, ...] = (Adam, Sgd, Lbfgs)
 """The types that it may be."""
 
 Extra = Callable[[tuple[Rows, ...], Tensor], Tensor]
-"""Gradient [p] of what is added to L_m / share_m, from the rows of a step and x [p]."""
+"""Gradient [p] of what else is minimised, from the rows of a step and x [p]."""
 
 
 class Trained(NamedTuple):
@@ -206,7 +206,8 @@ class Trained(NamedTuple):
     Attributes:
         theta: Where it ended, shape [p].
         loss: L_m at the start, unscaled.
-        gradient: Mean of the gradients of L_m / share_m over all evaluations, [p].
+        gradient: Mean over all evaluations of the gradient of L_m / share_m and the
+            prior, [p].
         carried: What the solver goes on from; None where it does not keep its state.
     """
 
@@ -305,7 +306,7 @@ class _Objective:
         extra: Extra | None,
     ) -> None:
         self.system, self.start, self.extra = system, start, extra
-        self.share = system.shard.share
+        self.share, self.prior = system.shard.share, system.problem.prior
         self.proximal, self.correction = local.proximal, correction
         self.total = torch.zeros_like(start)
         self.evaluations = 0
@@ -345,12 +346,14 @@ class _Objective:
 
     def _seen(self, own: Tensor, x: Tensor) -> Tensor:
         self.evaluations += 1
+        if self.prior:
+            own = own + self.prior * x
         self.total += own
         shift = self.shift(x)
         return own if shift is None else own + shift
 
     def shift(self, x: Tensor) -> Tensor | None:
-        """Gradient of what is added to L_m / share_m; None if nothing is."""
+        """Gradient of the proximal term and the correction; None without either."""
         shift = self.proximal * (x - self.start) if self.proximal else None
         if self.correction is not None:
             shift = self.correction if shift is None else shift + self.correction
@@ -358,7 +361,7 @@ class _Objective:
 
     def value(self, x: Tensor, linear: Linearisation) -> float:
         """F_m(x)."""
-        value = linear.loss / self.share
+        value = linear.loss / self.share + self.system.problem.penalty(x)
         if self.proximal or self.correction is not None:
             moved = x - self.start
             value += self.proximal / 2 * float(moved @ moved)
@@ -481,14 +484,16 @@ def _gauss_newton(
             "adam."
         )
     x, share = theta, objective.share
-    # F_m times share_m: the proximal term is one more damping.
-    damping = local.damping + share * local.proximal
+    # F_m times share_m: the prior and the proximal term are more damping.
+    damping = local.damping + share * (objective.prior + local.proximal)
     for _ in range(local.epochs):
         linear, _ = objective.linearise(x)
         basis = spectrum(Sketch(linear.jacobian(), -linear.residual))
         eps = torch.finfo(x.dtype).eps * max(len(linear.residual), len(x))
         step = basis.step(damping, 0.0 if damping else eps)
         shift = objective.shift(x)
+        if objective.prior:
+            shift = objective.prior * x + (0.0 if shift is None else shift)
         if shift is not None:
             within = basis.basis @ shift
             outside = (shift - within @ basis.basis) / damping

@@ -7,7 +7,8 @@ and sends the Fisher matrix F_m there, diagonal or by Kronecker factors (K-FAC, 
     sum of share_m (w - theta_m)^T F_m (w - theta_m)
 
 from the mean of the theta_m by steps of Adam, and stops early. F_m is the Gauss-Newton
-matrix J_m^T J_m / share_m of the likelihood, so that the shares cancel.
+matrix J_m^T J_m / share_m of the likelihood, so that the shares cancel. A prior adds
+lambda |w - mean|^2, up to a constant: it is in every F_m.
 
 Ours in its place: ``sketch``, the leading rows B_m [k, p] of J_m. The server has its
 minimum then without steps, damped towards the mean, at some dampings in decades,
@@ -22,7 +23,7 @@ one-shot method; the next ones start from its result.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -31,7 +32,7 @@ from torch import Tensor
 from fedsciml.linalg import Sketch, spectrum, subspace_iteration
 from fedsciml.methods import _averaging
 from fedsciml.methods._averaging import Averaging, Opening, State
-from fedsciml.methods._base import Exchanges, Expected, Field, Info, Parts, Said
+from fedsciml.methods._base import Exchanges, Expected, Field, Info, Method, Parts, Said
 from fedsciml.methods._local import CARRIED, Carried, Draw, Local, Solver, train
 from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import generator
@@ -98,6 +99,7 @@ class FedFisher(Averaging):
         fisher: ``kfac``, for an MLP, ``diagonal`` or ``sketch``.
         steps: Of the server's Adam, at least 0; 0 is FedAvg. None with sketches.
         rank: Of the sketches, at least 1.
+        prior: lambda of lambda/2 |theta|^2; ``bound`` takes it from the problem.
 
     Raises:
         ValueError: If a number is out of range.
@@ -109,6 +111,7 @@ class FedFisher(Averaging):
     fisher: Fisher = "kfac"
     steps: int = 200
     rank: int = 50
+    prior: float = 0.0
 
     kinds = (State, Opening, Draw, Diagonal, Kronecker, Factor, Path, Losses, *CARRIED)
     apart = "its server reads each client's curvature by itself"
@@ -119,6 +122,15 @@ class FedFisher(Averaging):
             raise ValueError(f"The server needs 0 or more steps, got {self.steps}.")
         if self.rank < 1:
             raise ValueError(f"A sketch needs a rank of 1 or more, got {self.rank}.")
+
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """With the problem's prior."""
+        return replace(self, prior=problem.prior) if problem.prior else self
 
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, and the first round's number where anything is drawn."""
@@ -131,12 +143,17 @@ class FedFisher(Averaging):
         updates, told = list(answers.values()), losses(answers)
         start = mean(updates, lambda answer: answer.delta)
         if self.fisher == "sketch":
-            path = state.theta + _minima(updates, start)
+            path = state.theta + _minima(updates, start, self.prior)
         else:
             known = _diagonal if self.fisher == "diagonal" else _kronecker
-            path = state.theta + self._path(start, known(updates))
+            gradient = known(updates)
+            path = state.theta + self._path(
+                start, lambda x: gradient(x) + self.prior * (x - start)
+            )
         answers = yield Path(path)
         found = added(answer.losses for answer in answers.values())
+        if self.prior:
+            found = found + self.prior / 2 * path.square().sum(1)
         choice = lowest(found.unsqueeze(0), torch.inf)
         info = Info(
             total(updates), epochs=self.local.epochs, probes=len(found), losses=told
@@ -227,12 +244,12 @@ class FedFisher(Averaging):
         return torch.stack(path)
 
 
-def _minima(updates: Sequence[Factor], start: Tensor) -> Tensor:
-    """The start, and minima from the most damped on, [1 + decades, p]."""
+def _minima(updates: Sequence[Factor], start: Tensor, prior: float) -> Tensor:
+    """The start, and minima from the most damped on, [2 + decades, p]."""
     factor = torch.cat([update.factor for update in updates])
     moves = torch.cat([update.factor @ update.delta for update in updates])
     known = spectrum(Sketch(factor, moves - factor @ start))
-    dampings = [known.top**2 * 10.0**-k for k in range(DECADES + 1)]
+    dampings = [known.top**2 * 10.0**-k + prior for k in range(DECADES + 1)]
     steps = [known.step(damping) for damping in dampings]
     return start + torch.stack([torch.zeros_like(start), *steps])
 

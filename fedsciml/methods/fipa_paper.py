@@ -78,6 +78,7 @@ from fedsciml.methods._sketching import (
 )
 from fedsciml.methods._sums import added, losses, total
 from fedsciml.policies import lowest
+from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 Outside = Literal["still", "mean"]
@@ -172,6 +173,8 @@ class FipaPaper(Method):
             among them.
         oversampling: Columns of the subspace iteration beyond a fixed rank, at least 1.
         power: Its steps, at least 1.
+        prior: lambda of lambda/2 |theta|^2, which with the mean is added to beta and to
+            the losses probed; ``bound`` takes it from the problem.
 
     Raises:
         ValueError: If a number is out of range, or ``rank`` is ``Predictive`` without a
@@ -188,6 +191,7 @@ class FipaPaper(Method):
     probe: bool = True
     oversampling: int = OVERSAMPLE
     power: int = 5
+    prior: float = 0.0
     name: str = "fipa_paper"
     pooled: bool = False
 
@@ -214,6 +218,15 @@ class FipaPaper(Method):
                 "such as 1e-6, or take another schedule."
             )
 
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """With the problem's prior."""
+        return replace(self, prior=problem.prior) if problem.prior else self
+
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, and what the published rank schedule wants to know."""
         return State(theta, seed, 1)
@@ -233,6 +246,8 @@ class FipaPaper(Method):
             points = torch.stack([average, theta, *others])
             probed = yield Path(points)
             found = added(answer.losses for answer in probed.values())
+            if self.prior:
+                found = found + self.prior / 2 * points.square().sum(1)
             choice = lowest(found.unsqueeze(0), torch.inf)
             taken, probes = choice.length if choice else 0, len(points)
             theta, step = points[taken], self.step if taken else 1.0
@@ -262,7 +277,8 @@ class FipaPaper(Method):
             root = eigenvalues.sqrt()
             factor = root.unsqueeze(-1) * vectors
             known = spectrum(Sketch(factor, root * moves - factor @ average))
-            return average + known.step(ridge, 0.0 if ridge else self.cutoff**0.5)
+            damping = ridge + self.prior
+            return average + known.step(damping, 0.0 if damping else self.cutoff**0.5)
         q, r = torch.linalg.qr(vectors.mT)
         gramian = (r * eigenvalues) @ r.mT
         values, basis = torch.linalg.eigh(gramian)

@@ -170,7 +170,8 @@ class MLP:
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
         """Values [n, c] at points [n, d], on the autograd graph."""
         weight, bias = self.layers(theta)[-1]
-        values = torch.addmm(bias, self.hidden(theta, x)[-1], weight.mT)
+        *_, h = self.taken(x), *self.hidden(theta, x)
+        values = torch.addmm(bias, h, weight.mT)
         if self.outputs is not None:
             shift, scale = (values.new_tensor(part) for part in self.outputs)
             values = shift + scale * values

@@ -91,11 +91,11 @@ class FedRCL(FedAvg):
                 )
         network, like = problem.network, torch.zeros(0, dtype=dtype, device="cpu")
         x = like.new_zeros(1, len(problem.coordinates))
-        if not network.hidden(like.new_zeros(network.size), x):
+        if not network.levels(like.new_zeros(network.size), x):
             raise ValueError(
                 f"FedRCL compares hidden layers, which {type(network).__name__} of "
                 f"problem '{problem.name}' does not tell; take an MLP, or a network "
-                "with a method hidden(theta, x)."
+                "with a method levels(theta, x)."
             )
         return self
 
@@ -116,7 +116,7 @@ class FedRCL(FedAvg):
         with torch.enable_grad():
             for part in rows:
                 assert part.target is not None  # classes have one
-                layers = problem.network.hidden(leaf, part.points.to(x))
+                layers = problem.network.levels(leaf, part.points.to(x))
                 each = [self.contrast(layer, part.target.to(x)) for layer in layers]
                 loss = loss + len(part.points) / points * torch.stack(each).mean()
             (slope,) = torch.autograd.grad(self.weight * loss, leaf)

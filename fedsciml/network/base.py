@@ -56,7 +56,7 @@ class Network(Protocol):
         """The network itself if it carries jets through its layers, else None."""
         return None
 
-    def hidden(self, theta: Tensor, x: Tensor) -> list[Tensor]:
+    def levels(self, theta: Tensor, x: Tensor) -> list[Tensor]:
         """What its hidden layers give at points [n, d], on the autograd graph.
 
         Shapes [n, w], from the first layer to the last before the output; none where a

@@ -170,7 +170,7 @@ class MLP:
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
         """Values [n, c] at points [n, d], on the autograd graph."""
         weight, bias = self.layers(theta)[-1]
-        *_, h = self.taken(x), *self.hidden(theta, x)
+        *_, h = self.taken(x), *self.levels(theta, x)
         values = torch.addmm(bias, h, weight.mT)
         if self.outputs is not None:
             shift, scale = (values.new_tensor(part) for part in self.outputs)
@@ -181,7 +181,7 @@ class MLP:
             values = values + columns(self.lift, self.columns)(x)
         return values
 
-    def hidden(self, theta: Tensor, x: Tensor) -> list[Tensor]:
+    def levels(self, theta: Tensor, x: Tensor) -> list[Tensor]:
         """What each hidden layer gives at points [n, d], shapes [n, w]."""
         activation, h, found = ACTIVATIONS[self.activation], self.taken(x), []
         for weight, bias in self.layers(theta)[:-1]:

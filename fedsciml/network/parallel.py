@@ -110,7 +110,7 @@ class Parallel:
         """The network itself if all networks are ``MLP``, else None."""
         return self if len(self._mlps()) == len(self.networks) else None
 
-    def hidden(self, theta: Tensor, x: Tensor) -> list[Tensor]:
+    def levels(self, theta: Tensor, x: Tensor) -> list[Tensor]:
         """None that are told."""
         return []
 

@@ -312,7 +312,8 @@ class _Objective:
         self.evaluations = 0
         points = system.shard.points
         self.batch = min(local.batch or points, points)
-        self.loss = system.loss(start) if self.batch < points else 0.0
+        told = self.batch == points and system.squares  # by the first linearisation
+        self.loss = 0.0 if told else system.loss(start)
         self.generator = None
         if draw is not None:
             self.generator = generator(draw.seed, draw.round, system.shard.client)
@@ -329,17 +330,20 @@ class _Objective:
 
     def steps(self, epochs: int) -> Iterator[Callable[[Tensor], Tensor]]:
         """The gradients of F_m as functions of x, as the steps see them."""
+        system = self.system
         for _ in range(epochs):
-            if self.batch == self.system.shard.points:
+            if self.batch < system.shard.points:
+                for rows in batches(system.shard.rows, self.batch, self.generator):
+                    yield partial(self._drawn, system.on(rows))
+            elif system.squares:
                 yield lambda x: self.linearise(x)[1]
-                continue
-            for rows in batches(self.system.shard.rows, self.batch, self.generator):
-                yield partial(self._drawn, self.system.on(rows))
+            else:
+                yield partial(self._drawn, system)
 
     def _drawn(self, part: System, x: Tensor) -> Tensor:
         """The gradient of F_m at x as some of the points see it."""
         whole = self.system.shard.points / part.shard.points
-        own = (whole / self.share) * part.linearise(x).gradient
+        own = (whole / self.share) * part.slope(x)
         if self.extra is not None:
             own += self.extra(part.shard.rows, x)
         return self._seen(own, x)

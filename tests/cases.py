@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from fedsciml import problems
 from fedsciml.collocation import strips, uniform
+from fedsciml.likelihoods import Categorical
 from fedsciml.network import MLP, ModuleNetwork
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
@@ -341,6 +342,34 @@ def sampled(problem: Problem, upper: float = 1.0) -> Problem:
 
     terms = [replace(term, sample=among(term)) for term in problem.terms]
     return replace(problem, terms=terms)
+
+
+def classes(prior: float = 0.0) -> Problem:
+    """Points of three classes; the third client has none of the first."""
+    random = Generator().manual_seed(0)
+    y = torch.randint(3, (60,), generator=random)
+    centres = torch.tensor([[0.2, 0.3], [0.5, 0.7], [0.8, 0.3]], dtype=torch.float64)
+    x = centres[y] + 0.13 * torch.randn(60, 2, generator=random, dtype=torch.float64)
+    x = x.clamp(0, 1)
+
+    def logits(u: Jet, row: Row) -> Tensor:
+        return u.values
+
+    def term(chosen: slice) -> Term:
+        target = y[chosen].double()
+        told = Categorical()
+        return Term("classes", logits, x[chosen], target=target, likelihood=told)
+
+    return Problem(
+        "classes",
+        MLP((2, 6, 5, 3)),
+        [term(slice(45))],
+        strips([0, 0.35, 0.65, 1]),
+        coordinates="xy",
+        outputs="abc",
+        tests=[term(slice(45, None))],
+        prior=prior,
+    )
 
 
 def linear() -> Problem:

@@ -136,6 +136,7 @@ def subspace_iteration(
     rank: int,
     generator: Generator,
     power_steps: int = 5,
+    oversample: int = OVERSAMPLE,
 ) -> Sketch:
     """Sketch from J v and J^T w alone: randomised subspace iteration, Rayleigh-Ritz.
 
@@ -152,12 +153,13 @@ def subspace_iteration(
         rank: Rank wanted.
         generator: Source of the start.
         power_steps: Number of power steps.
+        oversample: Columns drawn beyond the rank.
 
     Returns:
         Sketch of rank ``min(rank, n, p)``. Its error bound is the last Ritz value that
         was dropped, an estimate.
     """
-    columns = min(rank + OVERSAMPLE, len(residual), size)
+    columns = min(rank + oversample, len(residual), size)
     if not columns:  # a client without rows
         return from_jacobian(residual.new_zeros(0, size), residual)
     v, _ = torch.linalg.qr(gaussian(size, columns, generator, residual))

@@ -1,9 +1,10 @@
 """What methods share whose clients train locally and send how far they came."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from fedsciml.methods import _base
 from fedsciml.methods._base import (
     LOSS,
     REMEMBERS,
@@ -13,14 +14,29 @@ from fedsciml.methods._base import (
     Field,
     Info,
     Method,
-    Opening,
     Parts,
-    State,
 )
-from fedsciml.methods._local import CARRIED, Carried, Local, train
+from fedsciml.methods._local import CARRIED, Carried, Draw, Local, train
 from fedsciml.methods._records import Record, mapped
 from fedsciml.methods._sums import losses, mean, total
 from fedsciml.residual import System
+
+
+class State(_base.State):
+    """theta [p], and which round is next where the clients' training depends on it."""
+
+    draw: Draw | None = field(default=None, kw_only=True)
+
+    @property
+    def next_draw(self) -> Draw | None:
+        """Of the round after."""
+        return self.draw and replace(self.draw, round=self.draw.round + 1)
+
+
+class Opening(_base.Opening):
+    """theta [p], and which round it is where training depends on it."""
+
+    draw: Draw | None = field(default=None, kw_only=True)
 
 
 class Update(Record):
@@ -57,7 +73,7 @@ class Averaging(Method):
     name: str = "averaging"
     pooled: bool = False
 
-    kinds = (State, Opening, Update, *CARRIED)
+    kinds = (State, Opening, Draw, Update, *CARRIED)
 
     def __post_init__(self) -> None:
         if not self.server_step > 0:
@@ -70,6 +86,10 @@ class Averaging(Method):
         """That clients go on from their own states, if they do."""
         return REMEMBERS if self.local.keep_state else None
 
+    def start(self, theta: Tensor, seed: int) -> State:
+        """theta, and the first round's number where training depends on it."""
+        return State(theta, draw=self.local.draw(seed))
+
     @property
     def client(self) -> Parts:
         """Local training from the broadcast theta."""
@@ -78,7 +98,9 @@ class Averaging(Method):
     def _train(
         self, system: System, ask: Opening, memory: Carried | None
     ) -> tuple[Update, Carried | None]:
-        delta, loss, memory = train(system, ask.theta, self.local, memory)
+        delta, loss, memory = train(
+            system, ask.theta, self.local, memory, draw=ask.draw
+        )
         return Update(delta, loss, system.shard.share), memory
 
     def summand(self, ask: Record, answer: Update) -> Update:

@@ -3,19 +3,29 @@ r"""Local solvers: what a client does between broadcast and upload.
 Client m minimises its part of the loss, scaled so that the shares' weighted mean of the
 clients' objectives is the loss of the whole,
 
-    F_m(x) = L_m(x) / share_m + mu/2 |x - theta|^2 + h . (x - theta),
+    F_m(x) = L_m(x) / share_m + lambda/2 |x|^2 + mu/2 |x - theta|^2 + h . (x - theta),
 
-from x = theta, the broadcast; mu is FedProx's, h SCAFFOLD's correction, both zero
-otherwise. Everything is full batch, so nothing is random. Solvers are pure functions:
-what an optimiser carries from round to round is a record that the client keeps.
+from x = theta, the broadcast; lambda is the problem's prior, mu FedProx's, h SCAFFOLD's
+correction, both zero otherwise. Solvers are pure functions: what an optimiser carries
+from round to round is a record that the client keeps.
+
+Without ``batch`` every step sees all rows, so nothing is random. With it an epoch goes
+once through the client's points of all terms, shuffled, so many a step, and a step sees
+
+    (n / b) (loss of its b points) / share_m
+
+in place of L_m / share_m: the mean over all draws is the same. The random numbers are
+those of ``generator(seed, round, client)``: a ``Draw`` says which round it is.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from itertools import accumulate
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import Parameter
 from torch.optim import LBFGS
 from torch.optim.adam import adam
@@ -24,11 +34,16 @@ from torch.optim.sgd import sgd
 from fedsciml.linalg.sketch import Sketch
 from fedsciml.linalg.solve import spectrum
 from fedsciml.methods._records import Record
+from fedsciml.methods._sketching import generator
+from fedsciml.problem import Rows
 from fedsciml.registry import suggestion
 from fedsciml.residual import Linearisation, System
 
 Solver = Literal["adam", "sgd", "lbfgs", "gauss_newton"]
 """Names of the local solvers."""
+
+DRAWN = ("adam", "sgd")
+"""Those that can take the points in batches."""
 
 LBFGS_SCALE = 2.0**30
 """L-BFGS sees the objective times this. torch's keeps a curvature pair only if
@@ -44,7 +59,7 @@ class Local:
         solver: ``adam`` (Kingma, Ba, arXiv 1412.6980), ``sgd`` (gradient descent, with
             momentum if asked for), ``lbfgs`` (strong Wolfe line search) or
             ``gauss_newton`` (exact damped steps -(J^T J + damping)^-1 J^T r).
-        epochs: Local steps tau, at least 1.
+        epochs: Local steps tau, at least 1; with ``batch`` passes through the points.
         learning_rate: Step of adam and sgd; the others find their own.
         keep_state: Go on with the optimiser's state in the next round; else start
             afresh. L-BFGS goes on only from the very theta where it stopped, as a
@@ -54,6 +69,8 @@ class Local:
             are left out.
         proximal: FedProx's mu, at least 0.
         history: Curvature pairs of lbfgs.
+        batch: Points of a step of adam or sgd, at least 1; None for all of them.
+        decay: Factor of the learning rate from round to round, in (0, 1].
 
     Raises:
         ValueError: If an option is out of range.
@@ -67,6 +84,8 @@ class Local:
     damping: float = 1e-6
     proximal: float = 0.0
     history: int = 50
+    batch: int | None = None
+    decay: float = 1.0
 
     def __post_init__(self) -> None:
         names = get_args(Solver)
@@ -100,6 +119,42 @@ class Local:
             raise ValueError(
                 f"L-BFGS needs a history of 1 or more, got {self.history}."
             )
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(
+                f"A batch needs 1 or more points, got {self.batch}; leave it out to "
+                "take all of them in every step."
+            )
+        if not 0 < self.decay <= 1:
+            raise ValueError(
+                f"The decay of the learning rate must be in (0, 1], got {self.decay}."
+            )
+        for name in ("batch", "decay") if self.solver not in DRAWN else ():
+            if getattr(self, name) not in (None, 1.0):
+                raise ValueError(
+                    f"Option {name} is for sgd and adam; leave it out with "
+                    f"{self.solver}."
+                )
+
+    @property
+    def draws(self) -> bool:
+        """Whether training depends on the round, so that it needs a ``Draw``."""
+        return self.batch is not None or self.decay < 1
+
+    def draw(self, seed: int) -> "Draw | None":
+        """Of the first round; None where training does not depend on it."""
+        return Draw(seed, 1) if self.draws else None
+
+
+class Draw(Record):
+    """Which round it is, for random numbers and decay.
+
+    Attributes:
+        seed: Of the run.
+        round: Its number, from 1.
+    """
+
+    seed: int
+    round: int
 
 
 class Adam(Record):
@@ -141,6 +196,9 @@ Carried = Adam | Sgd | Lbfgs
 CARRIED: tuple[type, ...] = (Adam, Sgd, Lbfgs)
 """The types that it may be."""
 
+Extra = Callable[[tuple[Rows, ...], Tensor], Tensor]
+"""Gradient [p] of what else is minimised, from the rows of a step and x [p]."""
+
 
 class Trained(NamedTuple):
     """What local training gives.
@@ -148,7 +206,8 @@ class Trained(NamedTuple):
     Attributes:
         theta: Where it ended, shape [p].
         loss: L_m at the start, unscaled.
-        gradient: Mean of the gradients of L_m / share_m over all evaluations, [p].
+        gradient: Mean over all evaluations of the gradient of L_m / share_m and the
+            prior, [p].
         carried: What the solver goes on from; None where it does not keep its state.
     """
 
@@ -164,9 +223,10 @@ def train(
     local: Local,
     carried: Carried | None,
     correction: Tensor | None = None,
+    draw: Draw | None = None,
 ) -> tuple[Tensor, float, Carried | None]:
     """``minimise`` as a step: (delta [p], loss at theta, what is carried on)."""
-    trained = minimise(system, theta, local, carried, correction)
+    trained = minimise(system, theta, local, carried, correction, draw)
     return trained.theta - theta, trained.loss, trained.carried
 
 
@@ -176,6 +236,8 @@ def minimise(
     local: Local,
     carried: Carried | None,
     correction: Tensor | None = None,
+    draw: Draw | None = None,
+    extra: Extra | None = None,
 ) -> Trained:
     """Train on one shard from theta.
 
@@ -185,29 +247,76 @@ def minimise(
         local: How to train.
         carried: What the same solver carried on from the round before, if anything.
         correction: h, shape [p], added to every gradient.
+        draw: Which round it is, where ``local`` needs to know.
+        extra: What else is minimised, by sgd or adam.
 
     Raises:
-        ValueError: If a correction is given to ``gauss_newton``.
+        ValueError: If a correction is given to ``gauss_newton``, what is added to
+            anything but sgd and adam, or no draw where one is needed.
     """
-    objective = _Objective(system, theta, local.proximal, correction)
+    if local.draws and draw is None:
+        raise ValueError(
+            "Batches and decay need to know the round; give a draw, such as "
+            "Draw(seed=0, round=1)."
+        )
+    if extra is not None and local.solver not in DRAWN:
+        raise ValueError(f"Take sgd or adam for this loss, not {local.solver}.")
+    if draw is not None:
+        rate = local.learning_rate * local.decay ** (draw.round - 1)
+        local = replace(local, learning_rate=rate)
+    objective = _Objective(system, theta, local, correction, draw, extra)
     before = carried if local.keep_state else None
     end, after = _SOLVERS[local.solver](objective, theta, local, before)
     mean = objective.total / objective.evaluations
     return Trained(end, objective.loss, mean, after if local.keep_state else None)
 
 
+def batches(
+    rows: Sequence[Rows], size: int, generator: Generator | None
+) -> Iterator[tuple[Rows, ...]]:
+    """All points once, shuffled, so many at a time; the last ones may be fewer.
+
+    Args:
+        rows: Of the terms of a client.
+        size: Points of all terms together in a batch.
+        generator: Of the random order.
+    """
+    ends = list(accumulate(len(part.points) for part in rows))
+    order = torch.randperm(ends[-1], generator=generator, device="cpu")
+    for chosen in order.split(size):
+        found = []
+        for part, end in zip(rows, ends, strict=True):
+            start = end - len(part.points)
+            own = chosen[(chosen >= start) & (chosen < end)] - start
+            if len(own):
+                found.append(part.part(own.to(part.points.device)))
+        yield tuple(found)
+
+
 class _Objective:
     """F_m, and what was seen of L_m on the way."""
 
     def __init__(
-        self, system: System, start: Tensor, proximal: float, correction: Tensor | None
+        self,
+        system: System,
+        start: Tensor,
+        local: Local,
+        correction: Tensor | None,
+        draw: Draw | None,
+        extra: Extra | None,
     ) -> None:
-        self.system, self.start = system, start
-        self.share = system.shard.share
-        self.proximal, self.correction = proximal, correction
-        self.loss = 0.0
+        self.system, self.start, self.extra = system, start, extra
+        self.share, self.prior = system.shard.share, system.problem.prior
+        self.proximal, self.correction = local.proximal, correction
         self.total = torch.zeros_like(start)
         self.evaluations = 0
+        points = system.shard.points
+        self.batch = min(local.batch or points, points)
+        told = self.batch == points and system.squares  # by the first linearisation
+        self.loss = 0.0 if told else system.loss(start)
+        self.generator = None
+        if draw is not None:
+            self.generator = generator(draw.seed, draw.round, system.shard.client)
 
     def linearise(self, x: Tensor) -> tuple[Linearisation, Tensor]:
         """r and J of the shard at x, and the gradient of F_m."""
@@ -215,13 +324,40 @@ class _Objective:
         if not self.evaluations:
             self.loss = linear.loss
         own = linear.gradient / self.share
+        if self.extra is not None:
+            own += self.extra(self.system.shard.rows, x)
+        return linear, self._seen(own, x)
+
+    def steps(self, epochs: int) -> Iterator[Callable[[Tensor], Tensor]]:
+        """The gradients of F_m as functions of x, as the steps see them."""
+        system = self.system
+        for _ in range(epochs):
+            if self.batch < system.shard.points:
+                for rows in batches(system.shard.rows, self.batch, self.generator):
+                    yield partial(self._drawn, system.on(rows))
+            elif system.squares:
+                yield lambda x: self.linearise(x)[1]
+            else:
+                yield partial(self._drawn, system)
+
+    def _drawn(self, part: System, x: Tensor) -> Tensor:
+        """The gradient of F_m at x as some of the points see it."""
+        whole = self.system.shard.points / part.shard.points
+        own = (whole / self.share) * part.slope(x)
+        if self.extra is not None:
+            own += self.extra(part.shard.rows, x)
+        return self._seen(own, x)
+
+    def _seen(self, own: Tensor, x: Tensor) -> Tensor:
         self.evaluations += 1
+        if self.prior:
+            own = own + self.prior * x
         self.total += own
         shift = self.shift(x)
-        return linear, own if shift is None else own + shift
+        return own if shift is None else own + shift
 
     def shift(self, x: Tensor) -> Tensor | None:
-        """Gradient of what is added to L_m / share_m; None if nothing is."""
+        """Gradient of the proximal term and the correction; None without either."""
         shift = self.proximal * (x - self.start) if self.proximal else None
         if self.correction is not None:
             shift = self.correction if shift is None else shift + self.correction
@@ -229,7 +365,7 @@ class _Objective:
 
     def value(self, x: Tensor, linear: Linearisation) -> float:
         """F_m(x)."""
-        value = linear.loss / self.share
+        value = linear.loss / self.share + self.system.problem.penalty(x)
         if self.proximal or self.correction is not None:
             moved = x - self.start
             value += self.proximal / 2 * float(moved @ moved)
@@ -253,11 +389,10 @@ def _adam(
     else:
         first, second = torch.zeros_like(x), torch.zeros_like(x)
         step = torch.zeros((), device="cpu")
-    for _ in range(local.epochs):
-        _, gradient = objective.linearise(x)
+    for gradient in objective.steps(local.epochs):
         adam(
             [x],
-            [gradient],
+            [gradient(x)],
             [first],
             [second],
             [],
@@ -280,11 +415,10 @@ def _sgd(
     buffers: list[Tensor | None] = [None]
     if isinstance(carried, Sgd):
         buffers = [carried.momentum_buffer.clone()]
-    for _ in range(local.epochs):
-        _, gradient = objective.linearise(x)
+    for gradient in objective.steps(local.epochs):
         sgd(
             [x],
-            [gradient],
+            [gradient(x)],
             buffers,
             weight_decay=0.0,
             momentum=local.momentum,
@@ -354,14 +488,16 @@ def _gauss_newton(
             "adam."
         )
     x, share = theta, objective.share
-    # F_m times share_m: the proximal term is one more damping.
-    damping = local.damping + share * local.proximal
+    # F_m times share_m: the prior and the proximal term are more damping.
+    damping = local.damping + share * (objective.prior + local.proximal)
     for _ in range(local.epochs):
         linear, _ = objective.linearise(x)
         basis = spectrum(Sketch(linear.jacobian(), -linear.residual))
         eps = torch.finfo(x.dtype).eps * max(len(linear.residual), len(x))
         step = basis.step(damping, 0.0 if damping else eps)
         shift = objective.shift(x)
+        if objective.prior:
+            shift = objective.prior * x + (0.0 if shift is None else shift)
         if shift is not None:
             within = basis.basis @ shift
             outside = (shift - within @ basis.basis) / damping

@@ -8,7 +8,7 @@ field of a field ``outer/inner``, and the type of each record under ``kind``;
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, dataclass_transform
 
 import torch
@@ -29,7 +29,7 @@ DEEPEST = 16
 """Records within records that are rebuilt: a path of a thousand costs gigabytes."""
 
 
-@dataclass_transform(frozen_default=True, eq_default=False)
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(field,))
 class Record(Outlined):
     """What crosses between server and client, or is kept by one of them.
 
@@ -60,13 +60,13 @@ def flatten(record: Any) -> dict[str, Leaf]:  # noqa: ANN401
         TypeError: If it holds anything else, or None where that is not the default.
     """
     found: dict[str, Leaf] = {KIND: kind(type(record))}
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if value is None and field.default is not None:
+    for own in fields(record):
+        value = getattr(record, own.name)
+        if value is None and own.default is not None:
             raise TypeError(
-                f"{found[KIND]}.{field.name} is None, which is not its default."
+                f"{found[KIND]}.{own.name} is None, which is not its default."
             )
-        found |= _entries(field.name, value)
+        found |= _entries(own.name, value)
     return found
 
 
@@ -119,7 +119,7 @@ def rebuild(content: Mapping[str, object], kinds: Iterable[type]) -> Any:  # noq
         )
     for name, group in groups.items():
         parts[name] = rebuild(group, known.values()) if KIND in group else group
-    names = {field.name for field in fields(made)}
+    names = {own.name for own in fields(made)}
     if strange := sorted(parts.keys() - names):
         raise ValueError(f"it holds '{strange[0]}', which nobody asked for")
     if missing := [name for name in required(made) if name not in parts]:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedsciml.methods._averaging import Averaging, Update
-from fedsciml.methods._base import Exchanges, Info, Opening
-from fedsciml.methods._base import State as _State
-from fedsciml.methods._local import CARRIED, Local, Solver
+from fedsciml.methods import _averaging
+from fedsciml.methods._averaging import Averaging, Opening, Update
+from fedsciml.methods._base import Exchanges, Info
+from fedsciml.methods._local import CARRIED, Draw, Local, Solver
 from fedsciml.methods._sums import losses, mean, total
 
 
-class State(_State):
+class State(_averaging.State):
     """theta and Adam's two moments, all [p]."""
 
     first: Tensor
@@ -50,7 +50,7 @@ class FedAdam(Averaging):
     beta2: float = 0.99
     eps: float = 1e-3
 
-    kinds = (State, Opening, Update, *CARRIED)
+    kinds = (State, Opening, Draw, Update, *CARRIED)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,13 +63,12 @@ class FedAdam(Averaging):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, and Adam's two moments."""
-        return State(
-            theta, torch.zeros_like(theta), torch.full_like(theta, self.eps**2)
-        )
+        first, second = torch.zeros_like(theta), torch.full_like(theta, self.eps**2)
+        return State(theta, first, second, draw=self.local.draw(seed))
 
     def round(self, state: State) -> Exchanges[State]:
         """One step of Adam along the mean update."""
-        updates = yield Opening(state.theta)
+        updates = yield Opening(state.theta, draw=state.draw)
         update = mean(updates.values(), lambda answer: answer.delta)
         first = self.beta1 * state.first + (1 - self.beta1) * update
         second = self.beta2 * state.second + (1 - self.beta2) * update**2
@@ -77,7 +76,8 @@ class FedAdam(Averaging):
         info = Info(
             total(updates.values()), epochs=self.local.epochs, losses=losses(updates)
         )
-        return State(state.theta + step, first, second), info
+        theta = state.theta + step
+        return State(theta, first, second, draw=state.next_draw), info
 
 
 def make(
@@ -89,6 +89,8 @@ def make(
     beta1: float = 0.9,
     beta2: float = 0.99,
     eps: float = 1e-3,
+    batch: int | None = None,
+    decay: float = 1.0,
 ) -> FedAdam:
     """FedAdam from plain options.
 
@@ -101,6 +103,9 @@ def make(
         beta1: Decay of the mean update.
         beta2: Decay of the squared mean update.
         eps: Adaptivity: updates well below it are not scaled up.
+        batch: Points of a local step of adam and sgd, drawn anew in every epoch; all of
+            a client's if not given.
+        decay: Factor of the learning rate of adam and sgd from round to round.
     """
-    solver = Local(local, tau, learning_rate, keep_state)
+    solver = Local(local, tau, learning_rate, keep_state, batch=batch, decay=decay)
     return FedAdam(solver, server_rate, beta1=beta1, beta2=beta2, eps=eps)

@@ -24,16 +24,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedsciml.methods._averaging import Averaging, Update
-from fedsciml.methods._base import REMEMBERS, Exchanges, Opening, Parts
-from fedsciml.methods._base import State as _State
-from fedsciml.methods._local import CARRIED, Carried, Local, train
+from fedsciml.methods import _averaging
+from fedsciml.methods._averaging import Averaging, Opening, Update
+from fedsciml.methods._base import REMEMBERS, Exchanges, Parts
+from fedsciml.methods._local import CARRIED, Carried, Draw, Local, train
 from fedsciml.methods._records import Record
 from fedsciml.methods._sums import shared
 from fedsciml.residual import System
 
 
-class State(_State):
+class State(_averaging.State):
     """theta and the mean gradient h, both [p]."""
 
     gradient: Tensor
@@ -62,7 +62,7 @@ class FedDyn(Averaging):
     local: Local = field(default_factory=lambda: Local(proximal=0.1))
     name: str = "feddyn"
 
-    kinds = (State, Opening, Update, Memory, *CARRIED)
+    kinds = (State, Opening, Draw, Update, Memory, *CARRIED)
     apart = REMEMBERS
 
     def __post_init__(self) -> None:
@@ -79,19 +79,20 @@ class FedDyn(Averaging):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, and a mean gradient of zero."""
-        return State(theta, torch.zeros_like(theta))
+        return State(theta, torch.zeros_like(theta), draw=self.local.draw(seed))
 
     def round(self, state: State) -> Exchanges[State]:
         """The mean of the clients, less h / alpha.
 
         The gradients of clients that are missing stay, as in the paper's algorithm 1.
         """
-        updates = yield Opening(state.theta)
+        updates = yield Opening(state.theta, draw=state.draw)
         theta, info = self._averaged(state.theta, updates)
         alpha = self.local.proximal
         moved = shared(updates.values(), lambda answer: answer.delta)
         gradient = state.gradient - alpha * moved
-        return State(theta - gradient / alpha, gradient), info
+        theta = theta - gradient / alpha
+        return State(theta, gradient, draw=state.next_draw), info
 
     @property
     def client(self) -> Parts:
@@ -103,7 +104,7 @@ class FedDyn(Averaging):
     ) -> tuple[Update, Memory]:
         before = memory or Memory(torch.zeros_like(ask.theta))
         delta, loss, carried = train(
-            system, ask.theta, self.local, before.carried, -before.gradient
+            system, ask.theta, self.local, before.carried, -before.gradient, ask.draw
         )
         gradient = before.gradient - self.local.proximal * delta
         return Update(delta, loss, system.shard.share), Memory(gradient, carried)
@@ -115,6 +116,8 @@ def make(
     alpha: float = 0.1,
     local: Literal["adam", "sgd", "lbfgs"] = "adam",
     keep_state: bool = False,
+    batch: int | None = None,
+    decay: float = 1.0,
 ) -> FedDyn:
     """FedDyn from plain options.
 
@@ -124,6 +127,11 @@ def make(
         alpha: Factor of the dynamic regulariser.
         local: Local solver.
         keep_state: Clients keep their optimiser's state over the rounds.
+        batch: Points of a local step of adam and sgd, drawn anew in every epoch; all of
+            a client's if not given.
+        decay: Factor of the learning rate of adam and sgd from round to round.
     """
-    solver = Local(local, tau, learning_rate, keep_state, proximal=alpha)
+    solver = Local(
+        local, tau, learning_rate, keep_state, proximal=alpha, batch=batch, decay=decay
+    )
     return FedDyn(solver)

@@ -6,47 +6,49 @@ and sends the Fisher matrix F_m there, diagonal or by Kronecker factors (K-FAC, 
 
     sum of share_m (w - theta_m)^T F_m (w - theta_m)
 
-from the mean of the theta_m by steps of Adam, and stops early. For squared losses F_m
-is the Gauss-Newton matrix J_m^T J_m / share_m, so that the shares cancel.
+from the mean of the theta_m by steps of Adam, and stops early. F_m is the Gauss-Newton
+matrix J_m^T J_m / share_m of the likelihood, so that the shares cancel. A prior adds
+lambda |w - mean|^2, up to a constant: it is in every F_m.
+
+Ours in its place: ``sketch``, the leading rows B_m [k, p] of J_m. The server has its
+minimum then without steps, damped towards the mean, at some dampings in decades,
+
+    argmin over w of sum of |B_m (w - theta_m)|^2 + mu |w - mean|^2.
 
 The paper's server looks at a validation set to see when to stop. Here nobody has one
-for the whole: some points of the server's path, its start among them, go down, the
+for the whole: some points of the server's path, the mean among them, go down, the
 clients' losses there come up, and the lowest sum is taken. One round is the paper's
 one-shot method; the next ones start from its result.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from fedsciml.linalg import Sketch, spectrum, subspace_iteration
 from fedsciml.methods import _averaging
-from fedsciml.methods._averaging import Averaging
-from fedsciml.methods._base import (
-    Exchanges,
-    Expected,
-    Field,
-    Info,
-    Opening,
-    Parts,
-    Said,
-    State,
-)
-from fedsciml.methods._local import CARRIED, Carried, Local, Solver, train
+from fedsciml.methods._averaging import Averaging, Opening, State
+from fedsciml.methods._base import Exchanges, Expected, Field, Info, Method, Parts, Said
+from fedsciml.methods._local import CARRIED, Carried, Draw, Local, Solver, train
 from fedsciml.methods._records import Record
+from fedsciml.methods._sketching import generator
 from fedsciml.methods._sums import added, foreign, losses, mean, total
 from fedsciml.policies import lowest
 from fedsciml.problem import Problem
 from fedsciml.residual import System, kronecker
 from fedsciml.residual.kronecker import Factors
 
-Fisher = Literal["kfac", "diagonal"]
+Fisher = Literal["kfac", "diagonal", "sketch"]
 
 BETA1, BETA2, EPS = 0.9, 0.99, 1e-3
 """Of the server's Adam, without correction for its start; the authors' program."""
+
+DECADES = 8
+"""Dampings with sketches: the largest eigenvalue, and down by so many decades."""
 
 
 class Diagonal(_averaging.Update):
@@ -69,6 +71,12 @@ class Kronecker(_averaging.Update):
     widths: Tensor
 
 
+class Factor(_averaging.Update):
+    """The update, and the leading rows B of J_m at its end, [k, p]."""
+
+    factor: Tensor
+
+
 class Path(Record):
     """Asks for the losses at the points [n, p]."""
 
@@ -83,13 +91,15 @@ class Losses(Record):
 
 @dataclass(frozen=True)
 class FedFisher(Averaging):
-    """FedFisher with diagonal or Kronecker-factored matrices.
+    """FedFisher with diagonal or Kronecker-factored matrices, or sketches.
 
     Args:
         local: How the clients train.
         server_step: Rate of the server's Adam, positive.
-        fisher: ``kfac``, for an MLP, or ``diagonal``.
-        steps: Of the server's Adam, at least 0; 0 is FedAvg.
+        fisher: ``kfac``, for an MLP, ``diagonal`` or ``sketch``.
+        steps: Of the server's Adam, at least 0; 0 is FedAvg. None with sketches.
+        rank: Of the sketches, at least 1.
+        prior: lambda of lambda/2 |theta|^2; ``bound`` takes it from the problem.
 
     Raises:
         ValueError: If a number is out of range.
@@ -100,29 +110,56 @@ class FedFisher(Averaging):
     name: str = "fedfisher"
     fisher: Fisher = "kfac"
     steps: int = 200
+    rank: int = 50
+    prior: float = 0.0
 
-    kinds = (State, Opening, Diagonal, Kronecker, Path, Losses, *CARRIED)
+    kinds = (State, Opening, Draw, Diagonal, Kronecker, Factor, Path, Losses, *CARRIED)
     apart = "its server reads each client's curvature by itself"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps < 0:
             raise ValueError(f"The server needs 0 or more steps, got {self.steps}.")
+        if self.rank < 1:
+            raise ValueError(f"A sketch needs a rank of 1 or more, got {self.rank}.")
+
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """With the problem's prior."""
+        return replace(self, prior=problem.prior) if problem.prior else self
+
+    def start(self, theta: Tensor, seed: int) -> State:
+        """theta, and the first round's number where anything is drawn."""
+        drawn = self.fisher == "sketch" or self.local.draws
+        return State(theta, draw=Draw(seed, 1) if drawn else None)
 
     def round(self, state: State) -> Exchanges[State]:
         """The server's path; then the point of it with the lowest loss."""
-        answers = yield Opening(state.theta)
+        answers = yield Opening(state.theta, draw=state.draw)
         updates, told = list(answers.values()), losses(answers)
-        gradient = (_diagonal if self.fisher == "diagonal" else _kronecker)(updates)
         start = mean(updates, lambda answer: answer.delta)
-        path = state.theta + self._path(start, gradient)
+        if self.fisher == "sketch":
+            path = state.theta + _minima(updates, start, self.prior)
+        else:
+            known = _diagonal if self.fisher == "diagonal" else _kronecker
+            gradient = known(updates)
+            path = state.theta + self._path(
+                start, lambda x: gradient(x) + self.prior * (x - start)
+            )
         answers = yield Path(path)
         found = added(answer.losses for answer in answers.values())
+        if self.prior:
+            found = found + self.prior / 2 * path.square().sum(1)
         choice = lowest(found.unsqueeze(0), torch.inf)
         info = Info(
             total(updates), epochs=self.local.epochs, probes=len(found), losses=told
         )
-        return State(path[choice.length if choice else 0]), info
+        theta = path[choice.length if choice else 0]
+        return State(theta, draw=state.next_draw), info
 
     @property
     def client(self) -> Parts:
@@ -132,17 +169,27 @@ class FedFisher(Averaging):
     def _fisher(
         self, system: System, ask: Opening, memory: Carried | None
     ) -> tuple[_averaging.Update, Carried | None]:
-        delta, loss, memory = train(system, ask.theta, self.local, memory)
+        delta, loss, memory = train(
+            system, ask.theta, self.local, memory, draw=ask.draw
+        )
         share, linear = system.shard.share, system.linearise(ask.theta + delta)
         if self.fisher == "diagonal":
             diagonal = linear.jacobian().square().sum(0)
             return Diagonal(delta, loss, share, diagonal), memory
-        found = kronecker.factors(system, linear)
-        inputs, outputs = (
-            kronecker.packed(found.inputs),
-            kronecker.packed(found.outputs),
-        )
-        widths = torch.tensor(found.widths, device="cpu")
+        if self.fisher == "sketch":
+            assert ask.draw is not None  # as the server starts
+            found = subspace_iteration(
+                linear.jvp,
+                linear.vjp,
+                linear.residual,
+                linear.size,
+                self.rank,
+                generator(ask.draw.seed, ask.draw.round, system.shard.client),
+            )
+            return Factor(delta, loss, share, found.factor), memory
+        factors = kronecker.factors(system, linear)
+        inputs, outputs = map(kronecker.packed, factors)
+        widths = torch.tensor(factors.widths, device="cpu")
         return Kronecker(delta, loss, share, inputs, outputs, widths), memory
 
     def _losses(
@@ -159,6 +206,9 @@ class FedFisher(Averaging):
         if self.fisher == "diagonal":
             fields["fisher"] = Field((size,), scale=True, least=0)
             return Expected(Diagonal, fields)
+        if self.fisher == "sketch":
+            fields["factor"] = Field(("k", size), scale=True)
+            return Expected(Factor, fields)
         for name in Factors._fields:
             fields[name] = Field((name,), scale=True, most=math.inf)
         fields["widths"] = Field(("widths",), dtype=torch.int64)
@@ -194,6 +244,16 @@ class FedFisher(Averaging):
         return torch.stack(path)
 
 
+def _minima(updates: Sequence[Factor], start: Tensor, prior: float) -> Tensor:
+    """The start, and minima from the most damped on, [2 + decades, p]."""
+    factor = torch.cat([update.factor for update in updates])
+    moves = torch.cat([update.factor @ update.delta for update in updates])
+    known = spectrum(Sketch(factor, moves - factor @ start))
+    dampings = [known.top**2 * 10.0**-k + prior for k in range(DECADES + 1)]
+    steps = [known.step(damping) for damping in dampings]
+    return start + torch.stack([torch.zeros_like(start), *steps])
+
+
 def _diagonal(updates: Iterable[Diagonal]) -> Callable[[Tensor], Tensor]:
     """x to the sum of J_m^T J_m (x - delta_m), the matrices' diagonals alone."""
     fishers = torch.stack([update.fisher for update in updates])
@@ -223,6 +283,10 @@ def make(
     fisher: Fisher = "kfac",
     server_rate: float = 1e-2,
     server_steps: int = 200,
+    rank: int = 50,
+    momentum: float = 0.0,
+    batch: int | None = None,
+    decay: float = 1.0,
 ) -> FedFisher:
     """FedFisher from plain options.
 
@@ -231,10 +295,18 @@ def make(
         learning_rate: Local step of adam and sgd.
         local: Local solver.
         keep_state: Clients keep their optimiser's state over the rounds.
-        fisher: Fisher matrices: Kronecker factors, for an MLP; or diagonal.
+        fisher: Fisher matrices: Kronecker factors, for an MLP; diagonal; or the leading
+            rows of the Jacobian.
         server_rate: Rate of the server's Adam.
         server_steps: Its steps, 2000 in the paper; the clients' losses choose after
             how many of them it stops.
+        rank: Of the sketches.
+        momentum: Of the local solver sgd.
+        batch: Points of a local step of adam and sgd, drawn anew in every epoch; all of
+            a client's if not given.
+        decay: Factor of the learning rate of adam and sgd from round to round.
     """
-    solver = Local(local, tau, learning_rate, keep_state)
-    return FedFisher(solver, server_rate, fisher=fisher, steps=server_steps)
+    solver = Local(
+        local, tau, learning_rate, keep_state, momentum, batch=batch, decay=decay
+    )
+    return FedFisher(solver, server_rate, fisher=fisher, steps=server_steps, rank=rank)

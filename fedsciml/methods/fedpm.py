@@ -148,7 +148,10 @@ class FedPM(Method):
                     f"{linear.loss}. Try a smaller learning rate or more damping."
                 )
             p = self._preconditioner(system, linear)
-            gradient = _parts(widths, linear.gradient / system.shard.share)
+            slope = linear.gradient / system.shard.share
+            if prior := system.problem.prior:
+                slope = slope + prior * x
+            gradient = _parts(widths, slope)
             moves = [_divided(g, a) for g, a in zip(gradient, p, strict=True)]
             x = x - self.learning_rate * kronecker.joined(moves)
         answer = Preconditioned(
@@ -180,7 +183,7 @@ class FedPM(Method):
             ]
         blocks = [block / system.shard.share for block in blocks]
         for block in blocks:
-            block.diagonal().add_(self.damping)
+            block.diagonal().add_(self.damping + system.problem.prior)
         return blocks
 
     def expects(self, ask: Record, size: int) -> Expected:

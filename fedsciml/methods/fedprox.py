@@ -20,6 +20,8 @@ def make(
     momentum: float = 0.0,
     damping: float = 1e-6,
     server_step: float = 1.0,
+    batch: int | None = None,
+    decay: float = 1.0,
 ) -> FedAvg:
     """FedProx from plain options.
 
@@ -32,9 +34,20 @@ def make(
         momentum: Of the local solver sgd.
         damping: Of the local solver gauss_newton, absolute.
         server_step: Factor of the mean update.
+        batch: Points of a local step of adam and sgd, drawn anew in every epoch; all of
+            a client's if not given.
+        decay: Factor of the learning rate of adam and sgd from round to round.
     """
     averaged = fedavg.make(
-        tau, learning_rate, local, keep_state, momentum, damping, server_step
+        tau,
+        learning_rate,
+        local,
+        keep_state,
+        momentum,
+        damping,
+        server_step,
+        batch,
+        decay,
     )
     return replace(
         averaged, name="fedprox", local=replace(averaged.local, proximal=proximal)

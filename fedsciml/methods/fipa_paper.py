@@ -8,28 +8,67 @@ Gauss-Newton gramian at the broadcast theta; the server solves in the span of al
 
 by a thin QR of the stacked U_m, Q R, and K = R diag(lambda) R^T, with eigenvalues of K
 below a relative cut-off dropped or with a ridge. Directions that no sketch sees are not
-moved. For comparison; ``fipa`` is the method to use.
+moved: ``outside="still"``, published for equations. For comparison; ``fipa`` is the
+method to use.
+
+For images the paper moves them, too: ``outside="mean"``. With K = R diag(lambda / C)
+R^T of C clients and b the mean of U_m diag(lambda_m) U_m^T delta_m it states
+
+    z = (K + beta)^-1 Q^T b,    theta += gamma (beta Q z + (b - Q Q^T b)).
+
+That is gamma beta (H + beta)^-1 b with H = Q K Q^T. So b must have beta delta_m beside
+H_m delta_m, or it has no part outside of Q, and beta is to be divided out. What is done
+here is the step so mended: with delta = sum share_m delta_m,
+
+    b = sum (H_m + beta share_m) delta_m,
+    theta += gamma (Q (K + beta)^-1 Q^T b + (delta - Q Q^T delta)),
+
+to the minimum over x of the sum of (x - delta_m)^T (H_m + beta share_m) (x - delta_m).
+At beta = 0 that is H^+ sum H_m delta_m within the span of Q and FedAvg's step outside;
+at a large beta it is FedAvg's. H is the sum over the clients here, whose rows carry the
+weights of the loss, and the mean in the authors' units. ``probe`` then asks for the
+losses at this point, for ``RIDGES`` times beta, and at FedAvg's, and takes the lowest:
+the published mixing alone may end above FedAvg.
+
+Published for images, after a warm-up: rank 200, oversampling 50, power 9, ridge 0.5,
+step 0.5, local sgd, learning_rate 0.01, decay 0.998, batch 50, tau 5; for the layers of
+the classifier alone: rank 10, oversampling 10, power 2, ridge 0.01, step 1.
 
 Differences from the authors' scripts: rows of H_m carry the weights of the loss, so
 that boundary rows count in both alike, and K stands in for their dense p x p matrices,
 which gives the same step.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from fedsciml.linalg.randomised import subspace_iteration
 from fedsciml.linalg.ranks import Budget, Fixed, Predictive, Published, Schedule, parse
-from fedsciml.linalg.sketch import truncate
-from fedsciml.methods._base import LOSS, Exchanges, Expected, Field, Info, Method, Parts
+from fedsciml.linalg.sketch import Sketch, truncate
+from fedsciml.linalg.solve import spectrum
+from fedsciml.methods._base import (
+    LOSS,
+    SHARE,
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Method,
+    Parts,
+)
 from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
-from fedsciml.methods._local import CARRIED, Carried, Local, Solver, train
+from fedsciml.methods._local import CARRIED, Carried, Draw, Local, Solver, train
 from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
+    Untruncated,
     budget,
     context,
     generator,
@@ -37,8 +76,19 @@ from fedsciml.methods._sketching import (
     shown,
     sketched,
 )
-from fedsciml.methods._sums import losses, total
+from fedsciml.methods._sums import added, losses, total
+from fedsciml.policies import lowest
+from fedsciml.problem import Problem
 from fedsciml.residual import System
+
+Outside = Literal["still", "mean"]
+"""What is done in directions that no sketch sees: nothing, or FedAvg's step."""
+
+RIDGES = (10.0, 100.0)
+"""Factors of the ridge that are probed besides."""
+
+OVERSAMPLE = 16
+"""Columns of the subspace iteration beyond the rank, if nothing is said."""
 
 
 class State(_State):
@@ -76,6 +126,7 @@ class Eigenpairs(Record):
         loss: Before that.
         gradient: At theta, shape [p], where the rank schedule asks for it.
         spectrum: Singular values for the shares of a byte budget, where there is one.
+        share: Its part of all rows, where the mean update is needed.
     """
 
     vectors: Tensor
@@ -84,6 +135,19 @@ class Eigenpairs(Record):
     loss: float
     gradient: Tensor | None = None
     spectrum: Tensor | None = None
+    share: float | None = None
+
+
+class Path(Record):
+    """Asks for the losses at the points [n, p]."""
+
+    points: Tensor
+
+
+class Losses(Record):
+    """A client's losses there, shape [n]."""
+
+    losses: Tensor
 
 
 class Memory(Record):
@@ -104,6 +168,13 @@ class FipaPaper(Method):
         step: Factor of the update, positive.
         cutoff: Eigenvalues of K below this fraction of the largest are dropped.
         ridge: beta; if positive, (K + beta) is inverted instead of the cut-off.
+        outside: What is done where no sketch sees.
+        probe: With the mean, whether the lowest of several points is taken, FedAvg's
+            among them.
+        oversampling: Columns of the subspace iteration beyond a fixed rank, at least 1.
+        power: Its steps, at least 1.
+        prior: lambda of lambda/2 |theta|^2, which with the mean is added to beta and to
+            the losses probed; ``bound`` takes it from the problem.
 
     Raises:
         ValueError: If a number is out of range, or ``rank`` is ``Predictive`` without a
@@ -116,10 +187,15 @@ class FipaPaper(Method):
     step: float = 0.5
     cutoff: float = 1e-5
     ridge: float = 0.0
+    outside: Outside = "still"
+    probe: bool = True
+    oversampling: int = OVERSAMPLE
+    power: int = 5
+    prior: float = 0.0
     name: str = "fipa_paper"
     pooled: bool = False
 
-    kinds = (State, Opening, Eigenpairs, Memory, *CARRIED)
+    kinds = (State, Opening, Eigenpairs, Path, Losses, Memory, *CARRIED)
     compares = True
 
     def __post_init__(self) -> None:
@@ -131,11 +207,25 @@ class FipaPaper(Method):
             )
         if not self.ridge >= 0:
             raise ValueError(f"The ridge must be at least 0, got {self.ridge}.")
+        if min(self.oversampling, self.power) < 1:
+            raise ValueError(
+                "Subspace iteration needs oversampling and power steps of 1 or more, "
+                f"got {self.oversampling} and {self.power}."
+            )
         if isinstance(self.rank, Predictive) and not self.ridge:
             raise ValueError(
                 "The rank schedule 'predictive' is for damped steps; give a ridge, "
                 "such as 1e-6, or take another schedule."
             )
+
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """With the problem's prior."""
+        return replace(self, prior=problem.prior) if problem.prior else self
 
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, and what the published rank schedule wants to know."""
@@ -147,22 +237,25 @@ class FipaPaper(Method):
             state.theta, state.seed, state.round, state.gradient, state.limits
         )
         sent = list(answers.values())
-        vectors = torch.cat([a.vectors for a in sent])
-        eigenvalues = torch.cat([a.eigenvalues for a in sent])
-        moves = torch.cat([a.vectors @ a.delta for a in sent])
-        q, r = torch.linalg.qr(vectors.mT)
-        gramian = (r * eigenvalues) @ r.mT
-        values, basis = torch.linalg.eigh(gramian)
-        if self.ridge > 0:
-            inverse = 1 / (values + self.ridge)
-        else:
-            keep = values > self.cutoff * values[-1:]
-            inverse = torch.where(keep, 1 / torch.where(keep, values, 1.0), 0.0)
-        y = basis @ (inverse * (basis.mT @ (r @ (eigenvalues * moves))))
+        theta = state.theta + self.step * self._move(sent, self.ridge)
+        step, probes = self.step, 0
+        if self.outside == "mean" and self.probe:
+            average = state.theta + _average(sent)
+            ridges = [k * self.ridge for k in RIDGES if self.ridge]
+            others = [state.theta + self.step * self._move(sent, k) for k in ridges]
+            points = torch.stack([average, theta, *others])
+            probed = yield Path(points)
+            found = added(answer.losses for answer in probed.values())
+            if self.prior:
+                found = found + self.prior / 2 * points.square().sum(1)
+            choice = lowest(found.unsqueeze(0), torch.inf)
+            taken, probes = choice.length if choice else 0, len(points)
+            theta, step = points[taken], self.step if taken else 1.0
         info = Info(
             loss=total(sent),
-            step=self.step,
+            step=step,
             damping=self.ridge,
+            probes=probes,
             cutoff=0.0 if self.ridge else self.cutoff**0.5,
             ranks=tuple(len(a.eigenvalues) for a in sent),
             epochs=self.local.epochs,
@@ -172,33 +265,80 @@ class FipaPaper(Method):
         norm = float(torch.stack(gradients).sum(0).norm()) if gradients else 0.0
         spectra = {m: answer.spectrum for m, answer in answers.items()}
         shares = limits(spectra, self._rows(state.theta, len(sent)))
-        theta = state.theta + self.step * (q @ y)
         return State(theta, state.seed, state.round + 1, norm, shares), info
+
+    def _move(self, sent: Sequence[Eigenpairs], ridge: float) -> Tensor:
+        """The full move, shape [p]."""
+        vectors = torch.cat([a.vectors for a in sent])
+        eigenvalues = torch.cat([a.eigenvalues for a in sent])
+        moves = torch.cat([a.vectors @ a.delta for a in sent])
+        if self.outside == "mean":
+            average = _average(sent)
+            root = eigenvalues.sqrt()
+            factor = root.unsqueeze(-1) * vectors
+            known = spectrum(Sketch(factor, root * moves - factor @ average))
+            damping = ridge + self.prior
+            return average + known.step(damping, 0.0 if damping else self.cutoff**0.5)
+        q, r = torch.linalg.qr(vectors.mT)
+        gramian = (r * eigenvalues) @ r.mT
+        values, basis = torch.linalg.eigh(gramian)
+        if ridge > 0:
+            inverse = 1 / (values + ridge)
+        else:
+            keep = values > self.cutoff * values[-1:]
+            inverse = torch.where(keep, 1 / torch.where(keep, values, 1.0), 0.0)
+        y = basis @ (inverse * (basis.mT @ (r @ (eigenvalues * moves))))
+        return q @ y
 
     @property
     def client(self) -> Parts:
         """Eigenpairs at the broadcast theta, then local training."""
-        return {Opening: self._eigenpairs}
+        return {Opening: self._eigenpairs, Path: self._losses}
+
+    def _losses(
+        self, system: System, ask: Path, memory: Memory | None
+    ) -> tuple[Losses, Memory | None]:
+        return Losses(system.losses(ask.points)), memory
 
     def _eigenpairs(
         self, system: System, ask: Opening, memory: Memory | None
     ) -> tuple[Eigenpairs, Memory]:
         theta = ask.theta
-        fixed = self.rank.rank if isinstance(self.rank, Fixed) else None
-        found, cutoff, loss = sketched(
-            system,
-            theta,
-            self.sketch,
-            1.0 if fixed and self.sketch == "subspace" else shown(theta.dtype),
-            0.0,
-            fixed or (memory.rank if memory else FIRST_RANK),
-            generator(ask.seed, ask.round, system.shard.client),
-        )
+        random = generator(ask.seed, ask.round, system.shard.client)
+        if isinstance(self.rank, Fixed) and self.sketch == "subspace":
+            linear = system.linearise(theta)
+            found, cutoff, loss = Untruncated(
+                subspace_iteration(
+                    linear.jvp,
+                    linear.vjp,
+                    linear.residual,
+                    linear.size,
+                    self.rank.rank,
+                    random,
+                    self.power,
+                    self.oversampling,
+                ),
+                0.0,
+                linear.loss,
+            )
+        else:
+            found, cutoff, loss = sketched(
+                system,
+                theta,
+                self.sketch,
+                shown(theta.dtype),
+                0.0,
+                self.rank.rank
+                if isinstance(self.rank, Fixed)
+                else (memory.rank if memory else FIRST_RANK),
+                random,
+            )
         values = found.singular_values
         adaptive = isinstance(self.rank, Published)
         gradient = system.linearise(theta).gradient if adaptive else found.gradient
         carried = memory.carried if memory else None
-        delta, _, carried = train(system, theta, self.local, carried)
+        draw = Draw(ask.seed, ask.round)
+        delta, _, carried = train(system, theta, self.local, carried, draw=draw)
         rows = self._rows(theta, system.problem.clients)
         who = system.shard.client, system.problem.clients
         known = context(*who, ask, cutoff, gradient, self.ridge, rows)
@@ -211,6 +351,7 @@ class FipaPaper(Method):
             loss,
             gradient if adaptive else None,  # the schedule asks for |sum_j g_j|
             values[:rows] if rows else None,
+            system.shard.share if self.outside == "mean" else None,
         )
         return answer, Memory(max(found.rank, 1), carried)
 
@@ -219,7 +360,10 @@ class FipaPaper(Method):
         return budget(self.rank, clients, theta, len(theta) + 1, len(theta))
 
     def expects(self, ask: Record, size: int) -> Expected:
-        """Eigenpairs, update and loss; by schedule, gradient or spectrum."""
+        """Eigenpairs, update and loss; by schedule, gradient or spectrum; losses."""
+        if isinstance(ask, Path):
+            losses = Field((len(ask.points),), finite=False, least=0)
+            return Expected(Losses, {"losses": losses})
         fields = {
             "vectors": Field(("k", size), scale=True),
             "eigenvalues": Field(("k",), scale=True, least=0),
@@ -230,11 +374,20 @@ class FipaPaper(Method):
             fields["gradient"] = Field((size,), scale=True)
         if isinstance(self.rank, Budget):
             fields["spectrum"] = Field(("values",))
+        if self.outside == "mean":
+            fields["share"] = SHARE
         return Expected(Eigenpairs, fields)
 
     def renewed(self, state: State) -> State:
         """Without the clients' limits of a byte budget, which are shared anew."""
         return replace(state, limits=None)
+
+
+def _average(sent: Sequence[Eigenpairs]) -> Tensor:
+    """FedAvg's move, shape [p]."""
+    shares = [answer.share or 0.0 for answer in sent]
+    moves = added(s * a.delta for s, a in zip(shares, sent, strict=True))
+    return moves / math.fsum(shares)
 
 
 def make(
@@ -247,6 +400,13 @@ def make(
     local: Solver = "adam",
     sketch: Sketcher = "subspace",
     keep_state: bool = False,
+    outside: Outside = "still",
+    probe: bool = True,
+    oversampling: int = OVERSAMPLE,
+    power: int = 5,
+    momentum: float = 0.0,
+    batch: int | None = None,
+    decay: float = 1.0,
 ) -> FipaPaper:
     """Published FIPA from plain options.
 
@@ -263,6 +423,28 @@ def make(
         sketch: Subspace iteration with J v and J^T w (published), or from the explicit
             Jacobian by range finder or full SVD.
         keep_state: Clients keep their optimiser's state over the rounds.
+        outside: In directions that no sketch sees: no step (published for equations),
+            or the clients' mean (published for images).
+        probe: With the mean, take the lowest of several points, FedAvg's among them.
+        oversampling: Columns of the subspace iteration beyond a fixed rank.
+        power: Power steps of the subspace iteration at a fixed rank.
+        momentum: Of the local solver sgd.
+        batch: Points of a local step of adam and sgd, drawn anew in every epoch; all of
+            a client's if not given.
+        decay: Factor of the learning rate of adam and sgd from round to round.
     """
-    training = Local(local, tau, learning_rate, keep_state)
-    return FipaPaper(training, parse(rank), sketch, step, cutoff, ridge)
+    training = Local(
+        local, tau, learning_rate, keep_state, momentum, batch=batch, decay=decay
+    )
+    return FipaPaper(
+        training,
+        parse(rank),
+        sketch,
+        step,
+        cutoff,
+        ridge,
+        outside,
+        probe,
+        oversampling,
+        power,
+    )

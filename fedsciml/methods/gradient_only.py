@@ -30,6 +30,7 @@ from fedsciml.methods._base import State as _State
 from fedsciml.methods._records import Record
 from fedsciml.methods._sums import added, losses, total
 from fedsciml.policies import MOST, lowest
+from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 Direction = Literal["lbfgs", "steepest"]
@@ -115,6 +116,7 @@ class GradientOnly(Method):
         lengths: Step lengths probed in a round, 1 to ``steps.MOST``: 4, 2, 1, 1/2, ...
             times the expected one. That is 1 for L-BFGS with pairs; otherwise the last
             length taken, at first that of a step of norm 1.
+        prior: lambda of lambda/2 |theta|^2; ``bound`` takes it from the problem.
 
     Raises:
         ValueError: If a number is out of range.
@@ -125,6 +127,7 @@ class GradientOnly(Method):
     lengths: int = 14
     name: str = "gradient_only"
     pooled: bool = False
+    prior: float = 0.0
 
     kinds = (State, Opening, Gradient, Search, Losses, Memory)
     compares = True
@@ -141,6 +144,15 @@ class GradientOnly(Method):
                 f"{self.lengths}."
             )
 
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """With the problem's prior."""
+        return replace(self, prior=problem.prior) if problem.prior else self
+
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, no pairs, and no step before."""
         none, zero = theta.new_zeros(0, len(theta)), torch.zeros_like(theta)
@@ -154,6 +166,10 @@ class GradientOnly(Method):
         answers = yield Opening(state.theta)
         gradient = added(answer.gradient for answer in answers.values())
         loss, told = total(answers.values()), losses(answers)
+        whole = loss
+        if self.prior:
+            gradient = gradient + self.prior * state.theta
+            whole += self.prior / 2 * float(state.theta @ state.theta)
         norms = {m: float(answer.gradient.norm()) for m, answer in answers.items()}
         s, y = self._pairs(state, gradient)
         direction, lengths = (
@@ -164,7 +180,10 @@ class GradientOnly(Method):
         found, length = lengths[:0], float(lengths[-1])  # the shortest, if not known
         if answers:
             found = added(answer.losses for answer in answers.values())
-            choice = lowest(found.unsqueeze(0), loss)
+            if self.prior:
+                points = state.theta + lengths.unsqueeze(1) * direction
+                found = found + self.prior / 2 * points.square().sum(1)
+            choice = lowest(found.unsqueeze(0), whole)
             length = 0.0 if choice is None else float(lengths[choice.length])
         step = length * direction
         kept = len(s) if length else 0

@@ -21,21 +21,19 @@ from torch import Tensor
 from fedsciml.methods import _averaging, fedavg
 from fedsciml.methods._averaging import Averaging
 from fedsciml.methods._base import REMEMBERS, Exchanges, Expected, Field, Parts
-from fedsciml.methods._base import Opening as _Opening
-from fedsciml.methods._base import State as _State
-from fedsciml.methods._local import CARRIED, Carried, minimise
+from fedsciml.methods._local import CARRIED, Carried, Draw, minimise
 from fedsciml.methods._records import Record
 from fedsciml.methods._sums import shared
 from fedsciml.residual import System
 
 
-class State(_State):
+class State(_averaging.State):
     """theta and the control variate c of the whole, both [p]."""
 
     variate: Tensor
 
 
-class Opening(_Opening):
+class Opening(_averaging.Opening):
     """theta and the control variate c of the whole, both [p]."""
 
     variate: Tensor
@@ -69,7 +67,7 @@ class Scaffold(Averaging):
 
     name: str = "scaffold"
 
-    kinds = (State, Opening, Update, Memory, *CARRIED)
+    kinds = (State, Opening, Draw, Update, Memory, *CARRIED)
     apart = REMEMBERS
 
     def __post_init__(self) -> None:
@@ -82,17 +80,18 @@ class Scaffold(Averaging):
 
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, and a control variate of zero."""
-        return State(theta, torch.zeros_like(theta))
+        return State(theta, torch.zeros_like(theta), draw=self.local.draw(seed))
 
     def round(self, state: State) -> Exchanges[State]:
         """theta as FedAvg's; the control variate moves by the mean change.
 
         The variates of clients that are missing stay, as in the paper's algorithm 1.
         """
-        updates = yield Opening(state.theta, state.variate)
+        updates = yield Opening(state.theta, state.variate, draw=state.draw)
         theta, info = self._averaged(state.theta, updates)
         change = shared(updates.values(), lambda answer: answer.change)
-        return State(theta, state.variate + change), info
+        variate = state.variate + change
+        return State(theta, variate, draw=state.next_draw), info
 
     @property
     def client(self) -> Parts:
@@ -104,7 +103,9 @@ class Scaffold(Averaging):
     ) -> tuple[Update, Memory]:
         before = memory or Memory(torch.zeros_like(ask.theta))
         correction = ask.variate - before.variate
-        trained = minimise(system, ask.theta, self.local, before.carried, correction)
+        trained = minimise(
+            system, ask.theta, self.local, before.carried, correction, ask.draw
+        )
         update = Update(
             trained.theta - ask.theta,
             trained.loss,
@@ -126,6 +127,8 @@ def make(
     keep_state: bool = False,
     momentum: float = 0.0,
     server_step: float = 1.0,
+    batch: int | None = None,
+    decay: float = 1.0,
 ) -> Scaffold:
     """SCAFFOLD from plain options.
 
@@ -136,8 +139,18 @@ def make(
         keep_state: Clients keep their optimiser's state over the rounds.
         momentum: Of the local solver sgd.
         server_step: Factor of the mean update.
+        batch: Points of a local step of adam and sgd, drawn anew in every epoch; all of
+            a client's if not given.
+        decay: Factor of the learning rate of adam and sgd from round to round.
     """
     averaged = fedavg.make(
-        tau, learning_rate, local, keep_state, momentum, server_step=server_step
+        tau,
+        learning_rate,
+        local,
+        keep_state,
+        momentum,
+        server_step=server_step,
+        batch=batch,
+        decay=decay,
     )
     return Scaffold(averaged.local, averaged.server_step)

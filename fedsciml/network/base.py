@@ -56,6 +56,14 @@ class Network(Protocol):
         """The network itself if it carries jets through its layers, else None."""
         return None
 
+    def levels(self, theta: Tensor, x: Tensor) -> list[Tensor]:
+        """What its hidden layers give at points [n, d], on the autograd graph.
+
+        Shapes [n, w], from the first layer to the last before the output; none where a
+        network does not tell.
+        """
+        return []
+
     def description(self) -> Sequence[object]:
         """What else tells it from networks of its class and size, for hashes."""
         return ()

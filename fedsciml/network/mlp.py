@@ -169,11 +169,8 @@ class MLP:
 
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
         """Values [n, c] at points [n, d], on the autograd graph."""
-        activation = ACTIVATIONS[self.activation]
-        *hidden, (weight, bias) = self.layers(theta)
-        h = self.taken(x)
-        for w, b in hidden:
-            (h,) = activation(torch.addmm(b, h, w.mT), 0)
+        weight, bias = self.layers(theta)[-1]
+        *_, h = self.taken(x), *self.levels(theta, x)
         values = torch.addmm(bias, h, weight.mT)
         if self.outputs is not None:
             shift, scale = (values.new_tensor(part) for part in self.outputs)
@@ -183,6 +180,14 @@ class MLP:
         if self.lift is not None:
             values = values + columns(self.lift, self.columns)(x)
         return values
+
+    def levels(self, theta: Tensor, x: Tensor) -> list[Tensor]:
+        """What each hidden layer gives at points [n, d], shapes [n, w]."""
+        activation, h, found = ACTIVATIONS[self.activation], self.taken(x), []
+        for weight, bias in self.layers(theta)[:-1]:
+            (h,) = activation(torch.addmm(bias, h, weight.mT), 0)
+            found.append(h)
+        return found
 
     def constrain(self, x: Tensor, layout: Layout) -> Constraint | None:
         """Output transform of the jets at the points x [n, d]; None without one."""

@@ -110,6 +110,10 @@ class Parallel:
         """The network itself if all networks are ``MLP``, else None."""
         return self if len(self._mlps()) == len(self.networks) else None
 
+    def levels(self, theta: Tensor, x: Tensor) -> list[Tensor]:
+        """None that are told."""
+        return []
+
     def description(self) -> Sequence[object]:
         """The descriptions of the networks, and the unknowns."""
         parts = [part for network in self.networks for part in network.description()]

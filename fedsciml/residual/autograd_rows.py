@@ -59,6 +59,15 @@ class AutogradBlock(Block):
         r, loss = self.linear(z)
         return AutogradLinear(r, graph, leaf, self, z, loss)
 
+    def slope(self, theta: Tensor) -> Tensor:
+        """Gradient [p] of the loss at theta [p]."""
+        leaf = theta.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            found = self.evaluate(leaf)
+            score = self.score(found.detach())
+            (slope,) = torch.autograd.grad(found, leaf, score)
+        return slope
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AutogradLinear:

@@ -70,6 +70,14 @@ class Block:
         r = torch.stack(several).flatten(1) * rows.weight
         return losses * rows.weight**2, r
 
+    def slope(self, theta: Tensor) -> Tensor:
+        """Gradient [p] of the loss at theta [p]."""
+        raise NotImplementedError
+
+    def score(self, z: Tensor) -> Tensor:
+        """Derivative of the loss by predictors z, both [q, n]."""
+        return self.likelihood.score(z, self.rows.target) * self.rows.weight**2
+
     def mixed(self, z: Tensor, v: Tensor) -> Tensor:
         """S^T v, on the graph of v; S is taken at z, both [q, n]."""
         return self.likelihood.transposed_root(z, self.rows.target, v)

@@ -102,6 +102,18 @@ class JetBlock(Block):
         sides = 1 if self.rows.partner is None else 2
         return JetLinear(r, tape, cotangents, sides, loss)
 
+    @torch.no_grad()
+    def slope(self, theta: Tensor) -> Tensor:
+        """Gradient [p] of the loss at theta [p]: one sweep forth, one back."""
+        tape = self._network.forward(theta, self._inputs, self.layout)
+        jets = self._solution(tape.output).requires_grad_()
+        with torch.enable_grad():
+            parts = self._residuals(jets)
+            score = self.score(parts.detach())
+            total = (parts * score).sum() + jets[:0].sum()
+            (bar,) = torch.autograd.grad(total, jets)
+        return tape.pull(self._constraint.pull(bar) if self._constraint else bar)
+
 
 class TaylorBlock(JetBlock):
     """Rows of a term whose residual calls torch.autograd, which is given jets.

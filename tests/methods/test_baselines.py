@@ -195,7 +195,7 @@ def test_a_resumed_run_is_bit_identical(name: str, tmp_path: Path) -> None:
 def test_an_ask_or_an_answer_of_another_method_is_refused() -> None:
     fedavg, scaffold = (load(name, tau=1) for name in ("fedavg", "scaffold"))
     ask, answers = opened(scalar(), fedavg)
-    with pytest.raises(ValueError, match=r"it is a 'base.Opening', not one of"):
+    with pytest.raises(ValueError, match=r"it is a 'averaging.Opening', not one of"):
         methods.rebuild(methods.flatten(ask), scaffold.kinds)
     assert type(ask) not in scaffold.client
     expected = scaffold.expects(opened(scalar(), scaffold).ask, len(ask.theta))

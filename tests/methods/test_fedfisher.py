@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import CASES, draw, given, scalar, theta
+from cases import CASES, classes, draw, given, scalar, theta
 from exchanges import begin, connect, opened, play, rounds, second
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from fedsciml.problem import Problem, Term
 from fedsciml.residual import System, kronecker
 
 KINDS = ["kfac", "diagonal"]
+FISHERS = [*KINDS, "sketch"]
 
 
 def quadratic(method: FedFisher, points: Tensor) -> Tensor:
@@ -116,6 +117,44 @@ def test_a_path_that_leaves_the_finite_losses_falls_back_to_its_mean() -> None:
     assert info.probes == 2
 
 
+def test_full_sketches_lead_to_the_dense_minimum() -> None:
+    problem, local = classes(prior=1e-2), Local("sgd", 5, 0.1, batch=7)
+    bound = FedFisher(local, fisher="sketch", rank=99).bound(problem)
+    _, answers = opened(problem, bound)
+    path = second(bound, begin(problem, bound), answers).points - theta(problem)
+    assert len(path) == 10  # the mean, and dampings of nine decades
+    eye = torch.eye(path.shape[1], dtype=path.dtype)
+    right, hessian = torch.zeros_like(path[0]), torch.zeros_like(eye)
+    mean_ = sum(answer.share * answer.delta for answer in answers.values())
+    for shard, answer in zip(problem.shards(), answers.values(), strict=True):
+        at = theta(problem) + answer.delta
+        j = System(problem, shard).linearise(at).jacobian()
+        hessian += j.mT @ j
+        right += j.mT @ (j @ answer.delta)
+    top = float(torch.linalg.eigvalsh(hessian)[-1])
+    torch.testing.assert_close(path[0], mean_)
+    for k in (0, 3, 8):
+        damping = top * 10.0**-k + 1e-2
+        expected = torch.linalg.solve(hessian + damping * eye, right + damping * mean_)
+        # Subspace iteration with all columns; measured 1e-11.
+        torch.testing.assert_close(path[k + 1], expected, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("fisher", FISHERS)
+def test_one_shot_ends_no_higher_than_the_mean_of_what_clients_learnt(
+    fisher: str,
+) -> None:
+    problem = classes(prior=1e-2)
+    options = {"tau": 30, "learning_rate": 0.3, "local": "sgd", "batch": 7}
+    ends = [
+        run(problem, methods.load(name, **options, **more), 1)
+        for name, more in (("fedavg", {}), ("fedfisher", {"fisher": fisher}))
+    ]
+    pooled = System(problem, problem.pooled())
+    losses = [pooled.loss(e.theta) + problem.penalty(e.theta) for e in ends]
+    assert losses[1] < losses[0]
+
+
 @pytest.mark.parametrize("fisher", KINDS)
 def test_a_run_counts_matrices_and_path(fisher: str) -> None:
     problem = CASES["scalar"]()
@@ -133,7 +172,9 @@ def test_a_run_counts_matrices_and_path(fisher: str) -> None:
 def test_what_fedfisher_cannot_do_is_refused() -> None:
     with pytest.raises(ValueError, match="0 or more steps, got -1"):
         FedFisher(steps=-1)
-    with pytest.raises(ValueError, match="one of kfac, diagonal"):
+    with pytest.raises(ValueError, match="rank of 1 or more, got 0"):
+        methods.load("fedfisher", rank=0)
+    with pytest.raises(ValueError, match="one of kfac, diagonal, sketch"):
         methods.load("fedfisher", fisher="full")
     with pytest.raises(ValueError, match="Kronecker factors need an MLP"):
         run(CASES["module"](), methods.load("fedfisher", tau=1), 1)

@@ -243,6 +243,10 @@ def test_solvers_keep_device_and_precision(
         ({"damping": -1.0}, "damping factor must be at least 0"),
         ({"proximal": float("inf")}, "proximal factor must be at least 0"),
         ({"history": 0}, "history of 1 or more"),
+        ({"batch": 0}, "batch needs 1 or more points, got 0"),
+        ({"decay": 0.0}, r"decay of the learning rate must be in \(0, 1\], got 0.0"),
+        ({"solver": "lbfgs", "batch": 3}, "Option batch is for sgd and adam"),
+        ({"solver": "lbfgs", "decay": 0.9}, "Option decay is for sgd and adam"),
     ],
 )
 def test_options_out_of_range_are_refused(

@@ -63,7 +63,10 @@ def quick(name: str) -> Method:
     return methods.load(name, **given)
 
 
-METHODS = {name: quick(name) for name in methods.names()} | OTHERS
+CLASSIFIERS = {"fedrcl"}
+"""Train on classes alone; what their clients send is FedAvg's."""
+
+METHODS = {n: quick(n) for n in methods.names() if n not in CLASSIFIERS} | OTHERS
 
 
 @cache

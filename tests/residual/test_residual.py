@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import CASES, draw, given, scalar, theta
+from cases import CASES, classes, draw, given, scalar, theta
 from reference import jacobian, relative, residual
 from torch import Generator, Tensor
 
@@ -242,6 +242,14 @@ def test_gradient_is_that_of_torch_autograd(name: str) -> None:
     (expected,) = torch.autograd.grad(loss, leaf)
     linear = pooled(problem).linearise(leaf.detach())
     assert relative(linear.gradient, expected) < 1e-13
+
+
+@pytest.mark.parametrize("name", [*CASES, "classes"])
+def test_the_slope_is_the_gradient_of_the_linearisation(name: str) -> None:
+    problem = classes() if name == "classes" else CASES[name]()
+    start = theta(problem)
+    expected = pooled(problem).linearise(start).gradient
+    assert relative(pooled(problem, chunk=7).slope(start), expected) < 1e-13
 
 
 @pytest.mark.parametrize("name", CASES)

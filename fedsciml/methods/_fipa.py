@@ -269,9 +269,10 @@ class Merged:
         """What clients found, with the prior, as the completed problem reads it."""
         if self.beside is None:
             return probed
-        lengths = probed.losses.new_tensor(candidates.lengths)
-        moves = lengths[:, None] * candidates.coordinates[:, None]  # [T, S, k]
-        penalty = self.beside.penalty(moves @ self.problem.basis)
+        lengths = probed.losses.new_tensor(candidates.lengths)[:, None]
+        steps = candidates.steps(self.problem.basis)
+        penalty = self.beside.penalty(lengths * steps[:, None])
+        moves = lengths * candidates.coordinates[:, None]  # [T, S, k]
         targets = self.beside.targets(probed.targets, moves)
         return Probed(probed.losses + penalty, targets)
 
@@ -348,7 +349,7 @@ class Fipa(Method):
         merged = merged.completed(state.at, self.prior)
         problem, before = merged.problem, state.policy
         loss = merged.info.loss + self.prior / 2 * float(state.at @ state.at)
-        candidates = self._candidates(merged.aimed, before)
+        candidates = self._candidates(merged, state)
         steps, probed = candidates.steps(problem.basis), None
         found: Answers = {}
         if self.policy.probes:
@@ -482,7 +483,7 @@ class Fipa(Method):
         self, system: System, ask: Probe, memory: Memory
     ) -> tuple[Found, Memory]:
         """A client's losses and targets at all steps and lengths."""
-        basis = known(memory)
+        basis = asked(memory)
         candidates = ask.candidates(basis.theta)
         losses, residuals = system.judged(candidates, basis.theta)
         targets = -(residuals @ basis.left)
@@ -537,8 +538,8 @@ class Fipa(Method):
         sent = 1 if self.local is None else 2  # target, desired
         return budget(self.rank, clients, like, width + sent, self._fixed)
 
-    def _candidates(self, problem: Spectrum, policy: object) -> Candidates:
-        found = self.policy.propose(problem, policy)
+    def _candidates(self, merged: Merged, state: State) -> Candidates:
+        found = self.policy.propose(merged.aimed, state.policy)
         damped = all(found.dampings) and not any(found.cutoffs)
         if isinstance(self.rank, Predictive) and not damped:
             raise ValueError(
@@ -717,7 +718,7 @@ def _against(
     return tuple(filter(lowers, changes))
 
 
-def known(memory: Memory | None) -> Basis:
+def asked(memory: Memory | None) -> Basis:
     """The basis of the sketch of this round."""
     if memory is None or memory.basis is None:
         raise ValueError("A client was asked for losses before it sent a sketch.")

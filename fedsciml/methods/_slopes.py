@@ -15,10 +15,15 @@ between, clients send gradient, loss and target in the basis of their last sketc
                                the last sketch, J^T r [p], loss
 
 Candidates are probed in every round.
+
+The gradients of two rounds tell more of the curvature, and nothing more is sent for it:
+the server keeps pairs s = theta' - theta, y = g' - g, and its steps are those of L-BFGS
+(Nocedal, Mathematics of Computation 35, 1980) whose first matrix is the damped model
+above, for each damping.
 """
 
-from collections.abc import Generator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -28,14 +33,21 @@ from fedsciml.linalg.ranks import Fixed
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.methods import _fipa
 from fedsciml.methods._base import LOSS, Answers, Expected, Field, Info, Parts, Said
-from fedsciml.methods._fipa import Fipa, Found, Memory, Opening, Probe, Sketched, known
+from fedsciml.methods._fipa import Fipa, Found, Memory, Opening, Probe, Sketched, asked
 from fedsciml.methods._laws import ROUNDING, SHARE, Inconsistent
 from fedsciml.methods._records import Record
 from fedsciml.methods._sums import added, losses, total
+from fedsciml.methods.gradient_only import two_loop
+from fedsciml.policies import Candidates, Policy
+from fedsciml.policies.greedy import Greedy
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.block import CHUNK
 from fedsciml.residual.smoothness import has_kinks
+
+LEFT = 0.1
+"""Part of what sketches left out at most that counts as curvature outside of their
+span: few directions have the most, and the damping is in addition."""
 
 
 class Kept(Record):
@@ -58,10 +70,44 @@ class Kept(Record):
     age: int
 
 
+class Pairs(Record):
+    """Curvature pairs, and what the next one begins with.
+
+    Attributes:
+        s: Steps, the oldest first, shape [h, p].
+        y: Changes of the gradient along them, the prior's part with it, shape [h, p].
+        theta: Where the last round started, shape [p].
+        slope: Gradient there, shape [p].
+    """
+
+    s: Tensor
+    y: Tensor
+    theta: Tensor
+    slope: Tensor
+
+    def joined(self, theta: Tensor, slope: Tensor, most: int) -> "Pairs":
+        """With the last step's pair if its curvature is positive; none without a step.
+
+        Args:
+            theta: Where the round starts, shape [p].
+            slope: Gradient there.
+            most: Pairs that are kept.
+        """
+        step, change = theta - self.theta, slope - self.slope
+        if not step.any():
+            return Pairs(self.s[:0], self.y[:0], theta, slope)
+        least = torch.finfo(step.dtype).eps * float(step.norm() * change.norm())
+        if not float(step @ change) > least:
+            return Pairs(self.s, self.y, theta, slope)
+        s, y = torch.cat([self.s, step[None]]), torch.cat([self.y, change[None]])
+        return Pairs(s[-most:], y[-most:], theta, slope)
+
+
 class State(_fipa.State):
-    """FIPA's, and the last sketch."""
+    """FIPA's, the last sketch, and curvature pairs."""
 
     kept: Kept | None = None
+    pairs: Pairs | None = None
 
 
 class Glance(Record):
@@ -100,17 +146,21 @@ class Slopes(Fipa):
 
     Args:
         every: Rounds from one sketch to the next, at least 1.
+        history: Curvature pairs that the server keeps, at least 0.
     """
 
+    policy: Policy[Any] = field(default_factory=Greedy)
     every: int = 1
+    history: int = 10
 
     _first = State
     stands_in = False
 
     def __post_init__(self) -> None:
-        if self.every < 1:
+        if self.every < 1 or self.history < 0:
             raise ValueError(
-                f"Sketches come every 1 or more rounds, got every={self.every}."
+                "Sketches come every 1 or more rounds, with 0 or more curvature pairs; "
+                f"got every={self.every} and history={self.history}."
             )
         if self.local is not None:
             raise ValueError(
@@ -125,21 +175,58 @@ class Slopes(Fipa):
         if kept is not None and kept.age < self.every:
             told = yield Glance(state.at)
             if _sizes(told) == kept.clients.tolist():
-                return _without_sketch(kept, told)
+                return self._paired(state, _without_sketch(kept, told))
         ask = self._opening(state)
         sent = yield ask
         merged = self._merged(state, sent)
         last = [
             float(a.factor.norm(dim=1).amin()) for a in sent.values() if len(a.target)
         ]
-        curvature, problem = sum(value**2 for value in last), merged.problem
-        who = torch.tensor(_sizes(sent), device="cpu")
-        found = Kept(problem.s, problem.basis, problem.left, who, curvature, 1)
-        return replace(
+        curvature = LEFT * sum(value**2 for value in last)
+        who, problem = torch.tensor(_sizes(sent), device="cpu"), merged.problem
+        known = Kept(problem.s, problem.basis, problem.left, who, curvature, 1)
+        found = replace(
             _with_slope(merged, sent),
-            kept={**merged.kept, "kept": found if self.every > 1 else None},
+            kept={**merged.kept, "kept": known if self.every > 1 else None},
             curvature=curvature,
         )
+        return self._paired(state, found)
+
+    def _paired(self, state: State, merged: _fipa.Merged) -> _fipa.Merged:
+        """With the curvature pairs of the round."""
+        assert merged.slope is not None
+        slope, at = merged.slope + self.prior * state.at, state.at
+        none = at.new_zeros(0, len(at))
+        before = state.pairs or Pairs(none, none, at, slope)
+        pairs = before.joined(at, slope, self.history)
+        return replace(merged, kept={**merged.kept, "pairs": pairs})
+
+    def _candidates(self, merged: _fipa.Merged, state: _fipa.State) -> Candidates:
+        """The policy's dampings, and the steps of L-BFGS with them."""
+        found = super()._candidates(merged, state)
+        pairs: Pairs = merged.kept["pairs"]
+        if not len(pairs.s):
+            return found
+        problem = merged.problem
+        steps = torch.stack(
+            [
+                -two_loop(pairs.slope, pairs.s, pairs.y, self._damped(merged, mu))
+                for mu in found.dampings
+            ]
+        )
+        inside = steps @ problem.basis.mT
+        beyond = steps - inside @ problem.basis
+        return found._replace(coordinates=inside, beyond=beyond)
+
+    def _damped(self, merged: _fipa.Merged, mu: float) -> Callable[[Tensor], Tensor]:
+        """The inverse of the damped model's curvature, as a map of R^p."""
+        problem, outside = merged.problem, 1 / (merged.curvature + self.prior + mu)
+        inside = 1 / (problem.s.square() + mu) - outside
+
+        def applied(q: Tensor) -> Tensor:
+            return outside * q + (inside * (problem.basis @ q)) @ problem.basis
+
+        return applied
 
     def _sketch(
         self, system: System, ask: Opening, memory: Memory | None
@@ -166,7 +253,7 @@ class Slopes(Fipa):
         self, system: System, ask: Probe, memory: Memory
     ) -> tuple[Found, Memory]:
         """A client's losses, and targets in the basis of its last sketch."""
-        basis = known(memory)
+        basis = asked(memory)
         assert isinstance(memory, Remembered)
         assert memory.at is not None
         losses, residuals = system.judged(ask.candidates(memory.at), basis.theta)
@@ -187,7 +274,7 @@ class Slopes(Fipa):
     @property
     def kinds(self) -> tuple[type, ...]:
         """FIPA's, and those of this file."""
-        return (*super().kinds, Kept, Glance, Slope, Remembered)
+        return (*super().kinds, Kept, Pairs, Glance, Slope, Remembered)
 
     def expects(self, ask: Record, size: int) -> Expected:
         """FIPA's with the gradient; or gradient, target and loss."""
@@ -231,8 +318,10 @@ class Slopes(Fipa):
         )
 
     def renewed(self, state: _fipa.State) -> _fipa.State:
-        """As FIPA, without the sketch of other clients."""
-        return replace(super().renewed(state), kept=None)  # type: ignore[call-arg]
+        """As FIPA, without the sketch of other clients, and without pairs."""
+        renewed = super().renewed(state)
+        assert isinstance(renewed, State)
+        return replace(renewed, kept=None, pairs=None)
 
 
 def _sizes(answers: Answers) -> list[list[int]]:

@@ -28,7 +28,7 @@ from fedsciml.methods._slopes import Slopes
 def make(
     rank: str = "cutoff",
     sketch: Sketcher = "range",
-    policy: str = "natural",
+    policy: str | None = None,
     local: Literal["exact", Solver] = "exact",
     tau: int | None = None,
     learning_rate: float | None = None,
@@ -38,6 +38,7 @@ def make(
     upload: Upload = "rows",
     gradient: bool = False,
     every: int = 1,
+    history: int | None = None,
 ) -> Fipa:
     """FIPA from plain options.
 
@@ -47,7 +48,8 @@ def make(
             all clients in a round), or "predictive:0.1" (bound on the step's change).
         sketch: Range finder, full SVD, or subspace iteration with J v and J^T w alone.
         policy: How far to step, NAME or NAME:OPTION=VALUE,...; the modules of
-            fedsciml.policies are the names, for example line_search:damping=1e-6.
+            fedsciml.policies are the names, for example line_search:damping=1e-6. None
+            stands for natural, and for greedy with the gradient beside the sketch.
         local: Local training: the exact Gauss-Newton step, or a local solver.
         tau: Local epochs of a local solver; 20 if not given.
         learning_rate: Of the local solvers adam and sgd; 1e-3 if not given.
@@ -61,19 +63,25 @@ def make(
         gradient: Clients send all of their gradient beside own sketches, p numbers:
             for sketches of few rows, as "--rank 20", of classes and counts.
         every: Rounds from one sketch to the next; in between, clients send gradients
-            alone. Implies gradient.
+            alone. More than 1 implies gradient.
+        history: Curvature pairs from gradients that the server keeps, where those are
+            sent; 10 if not given.
 
     Raises:
         ValueError: If an option is given that the others make no use of.
     """
     training = _training(local, tau, learning_rate, local_damping, keep_state)
-    step, schedule = policies.parse(policy), parse(rank)
-    if gradient or every != 1:
+    slopes = gradient or every != 1
+    step = policies.parse(policy or ("greedy" if slopes else "natural"))
+    schedule = parse(rank)
+    if slopes:
         given = [f"basis {basis}"] * (basis == "shared") + ["upload"] * (
             upload != "rows"
         )
         _refuse("a gradient beside the sketch", given)
-        return Slopes(step, schedule, sketch, training, every=every)
+        pairs = 10 if history is None else history
+        return Slopes(step, schedule, sketch, training, every=every, history=pairs)
+    _refuse("no gradient beside the sketch", ["history"] * (history is not None))
     if basis != "shared":
         _refuse(f"basis {basis}", ["upload"] * (upload != "rows"))
         shared = basis is None and sketch == "range"

@@ -10,6 +10,7 @@ y = g' - g scale and shape the direction -H g by the two-loop recursion. It star
 from steepest descent where no length along its direction lowers the loss.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -42,11 +43,16 @@ LONGEST = 4.0
 """The longest step tried, over the one expected; each next one is half as long."""
 
 
-def two_loop(gradient: Tensor, s: Tensor, y: Tensor) -> Tensor:
+def two_loop(
+    gradient: Tensor,
+    s: Tensor,
+    y: Tensor,
+    first: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """H g by the pairs s, y [h, p], the oldest first (Nocedal 1980).
 
-    H is the BFGS matrix after h updates of (s . y / y . y) I with the last pair;
-    without pairs, I.
+    H is the BFGS matrix after h updates of ``first``, or of (s . y / y . y) I with the
+    last pair; without pairs, I.
     """
     q = gradient
     rho = 1 / (s * y).sum(1)
@@ -55,7 +61,9 @@ def two_loop(gradient: Tensor, s: Tensor, y: Tensor) -> Tensor:
         a = rho[k] * (s[k] @ q)
         q = q - a * y[k]
         passed.append(a)
-    if len(s):
+    if first is not None:
+        q = first(q)
+    elif len(s):
         q = q / (rho[-1] * (y[-1] @ y[-1]))
     for k, a in zip(range(len(s)), reversed(passed), strict=True):
         q = q + (a - rho[k] * (y[k] @ q)) * s[k]

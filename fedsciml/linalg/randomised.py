@@ -15,6 +15,9 @@ POWER = 2
 """Power steps where the leading singular values alone are wanted: each squares twice
 how much they stand out (Halko et al., section 4.5)."""
 
+POWER_STEPS = 5
+"""Of a subspace iteration, if nothing is said."""
+
 MISSED = 0.01
 """Largest part of the gradient J^T r that a range finder may miss. Where a large
 residual lies in directions below the cut-off, as on the plateau before an oscillating
@@ -135,7 +138,7 @@ def subspace_iteration(
     size: int,
     rank: int,
     generator: Generator,
-    power_steps: int = 5,
+    power_steps: int = POWER_STEPS,
     oversample: int = OVERSAMPLE,
 ) -> Sketch:
     """Sketch from J v and J^T w alone: randomised subspace iteration, Rayleigh-Ritz.

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from fedsciml.linalg import (
     OVERSAMPLE,
+    POWER_STEPS,
     Budget,
     Context,
     Schedule,
@@ -21,7 +22,7 @@ from fedsciml.linalg import (
     subspace_iteration,
     truncate,
 )
-from fedsciml.residual import System
+from fedsciml.residual import Linearisation, System
 
 Sketcher = Literal["range", "svd", "subspace"]
 """Range finder on the explicit Jacobian, its full SVD, or J v and J^T w alone."""
@@ -210,6 +211,33 @@ def _jacobians(
     rows = largest // (theta.element_size() * system.size)
     for part in system.parts(theta, rows):
         yield part.jacobian(), part.residual, part.loss
+
+
+def leading(
+    linear: Linearisation,
+    rank: int,
+    random: Generator,
+    power_steps: int = POWER_STEPS,
+    oversample: int = OVERSAMPLE,
+    formed: bool = True,
+) -> Sketch:
+    """The leading rows of a linearised problem, by subspace iteration.
+
+    Args:
+        linear: The client's rows.
+        rank: How many.
+        random: Where to start.
+        power_steps: See ``subspace_iteration``.
+        oversample: Likewise.
+        formed: Whether J is formed where it is small enough: its products then take far
+            less time.
+    """
+    r, jvp, vjp = linear.residual, linear.jvp, linear.vjp
+    if formed and r.element_size() * len(r) * linear.size <= LARGEST_JACOBIAN:
+        j = linear.jacobian()
+        jvp, vjp = (lambda v: j @ v), (lambda w: j.mT @ w)
+    how = random, power_steps, oversample
+    return subspace_iteration(jvp, vjp, r, linear.size, rank, *how)
 
 
 def _by_products(

@@ -29,13 +29,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedsciml.linalg import Sketch, spectrum, subspace_iteration
+from fedsciml.linalg import Sketch, spectrum
 from fedsciml.methods import _averaging
 from fedsciml.methods._averaging import Averaging, Opening, State
 from fedsciml.methods._base import Exchanges, Expected, Field, Info, Method, Parts, Said
 from fedsciml.methods._local import CARRIED, Carried, Draw, Local, Solver, train
 from fedsciml.methods._records import Record
-from fedsciml.methods._sketching import generator
+from fedsciml.methods._sketching import generator, leading
 from fedsciml.methods._sums import added, foreign, losses, mean, total
 from fedsciml.policies import lowest
 from fedsciml.problem import Problem
@@ -178,14 +178,8 @@ class FedFisher(Averaging):
             return Diagonal(delta, loss, share, diagonal), memory
         if self.fisher == "sketch":
             assert ask.draw is not None  # as the server starts
-            found = subspace_iteration(
-                linear.jvp,
-                linear.vjp,
-                linear.residual,
-                linear.size,
-                self.rank,
-                generator(ask.draw.seed, ask.draw.round, system.shard.client),
-            )
+            random = generator(ask.draw.seed, ask.draw.round, system.shard.client)
+            found = leading(linear, self.rank, random)
             return Factor(delta, loss, share, found.factor), memory
         factors = kronecker.factors(system, linear)
         inputs, outputs = map(kronecker.packed, factors)

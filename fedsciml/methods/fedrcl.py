@@ -10,9 +10,9 @@ of its points i, j there, each a mean over the points i:
   point p of the class is more similar than 0.7: classes shall not collapse.
 
 These are the pairs of the authors' program. p may be i itself in the first one where
-the class has no other. Differences: layers are compared after their activation, not
-before it, and gradients are not clipped. Weight decay, 0.001 in the paper, is the
-problem's prior.
+the class has no other. Differences: layers are compared after their activation and with
+all pixels, not before it and as means of them; gradients are not clipped. Weight decay,
+0.001 in the paper, is the problem's prior.
 """
 
 from dataclasses import dataclass

@@ -47,7 +47,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedsciml.linalg.randomised import subspace_iteration
+from fedsciml.linalg import POWER_STEPS
 from fedsciml.linalg.ranks import Budget, Fixed, Predictive, Published, Schedule, parse
 from fedsciml.linalg.sketch import Sketch, truncate
 from fedsciml.linalg.solve import spectrum
@@ -68,10 +68,10 @@ from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import (
     FIRST_RANK,
     Sketcher,
-    Untruncated,
     budget,
     context,
     generator,
+    leading,
     limits,
     shown,
     sketched,
@@ -190,7 +190,7 @@ class FipaPaper(Method):
     outside: Outside = "still"
     probe: bool = True
     oversampling: int = OVERSAMPLE
-    power: int = 5
+    power: int = POWER_STEPS
     prior: float = 0.0
     name: str = "fipa_paper"
     pooled: bool = False
@@ -307,31 +307,15 @@ class FipaPaper(Method):
         random = generator(ask.seed, ask.round, system.shard.client)
         if isinstance(self.rank, Fixed) and self.sketch == "subspace":
             linear = system.linearise(theta)
-            found, cutoff, loss = Untruncated(
-                subspace_iteration(
-                    linear.jvp,
-                    linear.vjp,
-                    linear.residual,
-                    linear.size,
-                    self.rank.rank,
-                    random,
-                    self.power,
-                    self.oversampling,
-                ),
-                0.0,
-                linear.loss,
-            )
+            how = self.power, self.oversampling, self.outside == "mean"
+            found = leading(linear, self.rank.rank, random, *how)
+            cutoff, loss = 0.0, linear.loss
         else:
+            rank = memory.rank if memory else FIRST_RANK
+            rank = self.rank.rank if isinstance(self.rank, Fixed) else rank
+            reach = shown(theta.dtype)
             found, cutoff, loss = sketched(
-                system,
-                theta,
-                self.sketch,
-                shown(theta.dtype),
-                0.0,
-                self.rank.rank
-                if isinstance(self.rank, Fixed)
-                else (memory.rank if memory else FIRST_RANK),
-                random,
+                system, theta, self.sketch, reach, 0.0, rank, random
             )
         values = found.singular_values
         adaptive = isinstance(self.rank, Published)
@@ -403,7 +387,7 @@ def make(
     outside: Outside = "still",
     probe: bool = True,
     oversampling: int = OVERSAMPLE,
-    power: int = 5,
+    power: int = POWER_STEPS,
     momentum: float = 0.0,
     batch: int | None = None,
     decay: float = 1.0,

@@ -163,7 +163,7 @@ def test_the_local_gauss_newton_step_knows_the_prior() -> None:
     [
         ("scaffold", {"tau": 5, "local": "sgd", "learning_rate": 0.3}),
         ("gradient_only", {}),
-        ("lbfgs", {}),
+        ("lbfgs", {"tau": 5}),
     ],
 )
 def test_methods_that_come_to_rest_do_so_at_the_minimum_with_the_prior(

@@ -2,7 +2,9 @@
 
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.base import Network, PointFunction
+from fedsciml.network.convolution import ConvNet, fednet, lenet
 from fedsciml.network.jet import Jet, Nested
+from fedsciml.network.layers import Convolution, Dense, GroupNorm, Pool
 from fedsciml.network.mlp import MLP
 from fedsciml.network.module import ModuleNetwork
 from fedsciml.network.parallel import Parallel
@@ -13,15 +15,22 @@ from fedsciml.network.units import Sums, standard, sums
 __all__ = [
     "ACTIVATIONS",
     "MLP",
+    "ConvNet",
+    "Convolution",
+    "Dense",
+    "GroupNorm",
     "Jet",
     "ModuleNetwork",
     "Nested",
     "Network",
     "Parallel",
     "PointFunction",
+    "Pool",
     "Solution",
     "Sums",
     "Tape",
+    "fednet",
+    "lenet",
     "standard",
     "sums",
 ]

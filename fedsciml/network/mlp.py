@@ -141,6 +141,16 @@ class MLP:
         return self
 
     @property
+    def points(self) -> None:
+        """Points to pass through it at once: no limit."""
+        return None
+
+    @property
+    def order(self) -> None:
+        """Highest order of a derivative in its jets: none is too high."""
+        return None
+
+    @property
     def transform(self) -> None:
         """No output transform beyond ``constrain``."""
         return None

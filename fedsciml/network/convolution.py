@@ -1,15 +1,15 @@
 """Networks of images: convolution, pooling, normalisation and dense layers."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, islice, pairwise
 from math import prod
 
 import torch
 from torch import Generator, Tensor
 
 from fedsciml.network.activation import ACTIVATIONS
-from fedsciml.network.base import Network
+from fedsciml.network.base import Network, PointFunction
 from fedsciml.network.jet import Layout
 from fedsciml.network.layers import (
     Activation,
@@ -50,14 +50,18 @@ class ConvNet(Network):
         shape: Channels, height and width of the images.
         layers: ``Convolution``, ``Pool``, ``GroupNorm``, ``Dense``, and activations by
             their names; the last one is ``Dense``.
+        features: Maps points [n, d] to images [n, c h w]; the points by default.
+        start: Parameters to start from, whatever the seed, shape [p]; random for None.
 
     Raises:
-        ValueError: If there is no such layer or activation, or it does not fit the
-            images that it is given.
+        ValueError: If there is no such layer or activation, it does not fit the images
+            that it is given, or the start has another shape.
     """
 
     shape: Shape
     layers: Sequence[Layer | str]
+    features: PointFunction | None = None
+    start: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         layers = tuple(map(_layer, self.layers))
@@ -76,6 +80,11 @@ class ConvNet(Network):
         for layer in layers:
             _check(layer, shape)
             shape = layer.output(shape)
+        if self.start is not None and list(self.start.shape) != [self.size]:
+            raise ValueError(
+                f"This ConvNet starts from [{self.size}] parameters; got shape "
+                f"{list(self.start.shape)}."
+            )
 
     @property
     def _built(self) -> list[tuple[Layer, Shape]]:
@@ -137,15 +146,24 @@ class ConvNet(Network):
         return max(1, COLUMNS // self.largest)
 
     @property
-    def sections(self) -> Mapping[str, int]:
-        """Where in theta the ``classifier`` begins, its last layer, and ``dense``.
+    def weights(self) -> list[int]:
+        """Numbers of the layers that are convolutions or dense."""
+        return [k for k, layer in enumerate(self.layers) if isinstance(layer, Affine)]
 
-        That is the last layers from the one behind the last convolution on.
+    def tail(self, theta: Tensor, layers: int) -> "ConvNet":
+        """The network of the last layers with weights, behind the others at theta [p].
+
+        Its parameters are the last ones of theta; it starts from those.
         """
-        starts = [sum(self.sizes[:k]) for k in range(len(self.sizes))]
-        last = [k for k, (one, _) in enumerate(self._built) if type(one) is Convolution]
-        after = max(last, default=-1) + 1
-        return {"classifier": starts[-1], "dense": starts[after]}
+        first, fixed = self.weights[-layers], theta.detach().clone()
+
+        def features(x: Tensor) -> Tensor:
+            parts = islice(self.steps(fixed.to(x), self.images(x)), first)
+            return _flat([images for images, _ in parts][-1])
+
+        (_, shape), size = self._built[first], sum(self.sizes[first:])
+        start = fixed[self.size - size :].clone()
+        return ConvNet(shape, self.layers[first:], features, start)
 
     def description(self) -> Sequence[object]:
         """Shape of the images and the layers."""
@@ -156,6 +174,8 @@ class ConvNet(Network):
 
         Weights N(0, g / fan_in), g = 2 before a relu, else 1; biases 0; gains 1.
         """
+        if self.start is not None:
+            return self.start.to("cpu", dtype, copy=True)
         parts: list[Tensor] = []
         following = [*self.layers[1:], None]
         for (layer, shape), after in zip(self._built, following, strict=True):
@@ -189,7 +209,8 @@ class ConvNet(Network):
         return result
 
     def images(self, x: Tensor) -> Tensor:
-        """Points [n, c h w] as what the first layer takes, [c, h, w, n]."""
+        """What the first layer takes at points [n, d], shape [c, h, w, n]."""
+        x = x if self.features is None else self.features(x)
         return x.mT.contiguous().unflatten(0, self.shape)
 
     def steps(self, theta: Tensor, images: Tensor) -> Iterator[tuple[Tensor, Step]]:

@@ -277,7 +277,7 @@ class ConvTape(Taped):
         """Cotangents [s, c, h, w, n] of the layers' outputs; None where none is due.
 
         Args:
-            cotangent: Of the output, [s, n, c].
+            cotangent: Of the output, [s, n, c]; or [n, c], then also the others.
         """
         bar = cotangent.mT[..., None, None, :]
         sizes, result = self.network.sizes, list[Tensor | None]()

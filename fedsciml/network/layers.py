@@ -319,16 +319,16 @@ class Largest(Linear):
 
     def forth(self, tangent: Tensor) -> Tensor:
         """That of the chosen pixels."""
-        chosen = self.chosen.flatten(1, 2).expand(len(tangent), -1, -1, -1)
-        found = tangent.flatten(2, 3).gather(2, chosen)
-        return found.unflatten(2, self.chosen.shape[1:3])
+        chosen = self.chosen.flatten(1, 2).expand(*tangent.shape[:-4], -1, -1, -1)
+        found = tangent.flatten(-3, -2).gather(-2, chosen)
+        return found.unflatten(-2, self.chosen.shape[1:3])
 
     def pull(self, bar: Tensor) -> Tensor:
         """To the chosen pixels, 0 to others."""
         c, h, w, n = self.shape
-        chosen = self.chosen.flatten(1, 2).expand(len(bar), -1, -1, -1)
-        result = bar.new_zeros(len(bar), c, h * w, n)
-        return result.scatter_(2, chosen, bar.flatten(2, 3)).unflatten(2, (h, w))
+        chosen = self.chosen.flatten(1, 2).expand(*bar.shape[:-4], -1, -1, -1)
+        result = bar.new_zeros(*bar.shape[:-4], c, h * w, n)
+        return result.scatter_(-2, chosen, bar.flatten(-3, -2)).unflatten(-2, (h, w))
 
 
 @dataclass(frozen=True, eq=False)

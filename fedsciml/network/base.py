@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 if TYPE_CHECKING:
+    from fedsciml.network.convolution import ConvNet
     from fedsciml.network.mlp import MLP
     from fedsciml.network.parallel import Parallel
 
@@ -52,7 +53,7 @@ class Network(Protocol):
         return ()
 
     @property
-    def jets(self) -> "MLP | Parallel | None":
+    def jets(self) -> "MLP | Parallel | ConvNet | None":
         """The network itself if it carries jets through its layers, else None."""
         return None
 
@@ -63,6 +64,11 @@ class Network(Protocol):
         network does not tell.
         """
         return []
+
+    @property
+    def points(self) -> int | None:
+        """Points to pass through it at once, for its memory; None for no limit."""
+        return None
 
     def description(self) -> Sequence[object]:
         """What else tells it from networks of its class and size, for hashes."""

@@ -1,7 +1,7 @@
 """Fully connected networks that carry jets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -141,6 +141,16 @@ class MLP:
         return self
 
     @property
+    def points(self) -> None:
+        """Points to pass through it at once: no limit."""
+        return None
+
+    @property
+    def order(self) -> None:
+        """Highest order of a derivative in its jets: none is too high."""
+        return None
+
+    @property
     def transform(self) -> None:
         """No output transform beyond ``constrain``."""
         return None
@@ -188,6 +198,21 @@ class MLP:
             (h,) = activation(torch.addmm(bias, h, weight.mT), 0)
             found.append(h)
         return found
+
+    def tail(self, theta: Tensor, layers: int) -> "MLP":
+        """The network of the last layers, behind the others at theta [p].
+
+        Its parameters are the last ones of theta; it starts from those.
+        """
+        fixed = theta.detach().clone()
+
+        def features(x: Tensor) -> Tensor:
+            return self.levels(fixed.to(x), x)[-layers]
+
+        widths = self.widths[-layers - 1 :]
+        size = sum((a + 1) * b for a, b in pairwise(widths))
+        start = fixed[self.size - size :].clone()
+        return replace(self, widths=widths, features=features, start=start, inputs=None)
 
     def constrain(self, x: Tensor, layout: Layout) -> Constraint | None:
         """Output transform of the jets at the points x [n, d]; None without one."""

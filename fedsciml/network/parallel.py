@@ -19,7 +19,7 @@ from fedsciml.network.base import Network, completed
 from fedsciml.network.constraint import Constraint
 from fedsciml.network.jet import Layout
 from fedsciml.network.mlp import MLP
-from fedsciml.network.tape import Tape
+from fedsciml.network.tape import Tape, Taped
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,17 @@ class Parallel:
         """None that are told."""
         return []
 
+    @property
+    def points(self) -> int | None:
+        """Points to pass through at once: the least of the networks'."""
+        limits = [net.points for net in self.networks if net.points is not None]
+        return min(limits, default=None)
+
+    @property
+    def order(self) -> None:
+        """Highest order of a derivative in its jets: none is too high."""
+        return None
+
     def description(self) -> Sequence[object]:
         """The descriptions of the networks, and the unknowns."""
         parts = [part for network in self.networks for part in network.description()]
@@ -202,7 +213,7 @@ class ParallelConstraint:
 
 
 @dataclass(frozen=True, eq=False)
-class ParallelTape:
+class ParallelTape(Taped):
     """The tapes of the networks; ``output`` [K, n, c' + s] has the unknowns last."""
 
     network: Parallel

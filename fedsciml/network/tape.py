@@ -23,8 +23,40 @@ def layers(widths: Sequence[int], theta: Tensor) -> list[tuple[Tensor, Tensor]]:
     return result
 
 
+class Taped:
+    """A forward sweep, whose ``output`` has shape [K, n, c]; and its derivatives.
+
+    A subclass gives those of one direction, and of several if it can do better.
+    """
+
+    def rows(self, cotangent: Tensor, out: Tensor) -> None:
+        """Write the gradient of each row with respect to theta into ``out`` [n, p]."""
+        raise NotImplementedError
+
+    def pull(self, cotangent: Tensor) -> Tensor:
+        """Sum of the gradients of all rows, shape [p]: J^T w without J."""
+        raise NotImplementedError
+
+    def push(self, tangent: Tensor) -> Tensor:
+        """Derivative of the output along a tangent [p] of theta, shape [K, n, c]."""
+        raise NotImplementedError
+
+    def jacobian(self, cotangents: Tensor, out: Tensor) -> None:
+        """``rows`` of several cotangents [s, K, n, c], into ``out`` [s, n, p]."""
+        for cotangent, rows in zip(cotangents, out, strict=True):
+            self.rows(cotangent, rows)
+
+    def pulls(self, cotangents: Tensor) -> Tensor:
+        """``pull`` of several cotangents [s, K, n, c], shape [s, p]."""
+        return torch.stack([self.pull(cotangent) for cotangent in cotangents])
+
+    def pushes(self, tangents: Tensor) -> Tensor:
+        """``push`` along several tangents [s, p], shape [s, K, n, c]."""
+        return torch.stack([self.push(tangent) for tangent in tangents])
+
+
 @dataclass(frozen=True, eq=False)
-class Tape:
+class Tape(Taped):
     """A forward sweep of jets through an MLP, and what its derivatives need.
 
     Attributes:

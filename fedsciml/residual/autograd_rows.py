@@ -128,7 +128,9 @@ class AutogradLinear:
             rows.copy_(found)
 
     def jvp(self, v: Tensor) -> Tensor:
-        """J v, shape [n], as the derivative of w -> v . J^T w."""
+        """J v [n], as the derivative of w -> v . J^T w; of columns [p, k] too."""
+        if v.ndim > 1:
+            return torch.stack([self.jvp(column) for column in v.unbind(1)], dim=1)
         w = torch.zeros_like(self.graph).requires_grad_()
         with torch.enable_grad():
             (back,) = torch.autograd.grad(
@@ -138,6 +140,8 @@ class AutogradLinear:
         return result
 
     def vjp(self, w: Tensor) -> Tensor:
-        """J^T w, shape [p]."""
+        """J^T w, shape [p]; of columns [n, k] too."""
+        if w.ndim > 1:
+            return torch.stack([self.vjp(column) for column in w.unbind(1)], dim=1)
         (result,) = torch.autograd.grad(self.graph, self.theta, w, retain_graph=True)
         return result

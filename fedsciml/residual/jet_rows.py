@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.network import Tape
+from fedsciml.network.convolution import ConvTape
 from fedsciml.network.jet import Channel, layout
 from fedsciml.network.parallel import ParallelTape
 from fedsciml.problem import Problem, Row, Rows
@@ -170,7 +171,7 @@ class JetLinear:
     """
 
     residual: Tensor
-    tape: Tape | ParallelTape
+    tape: Tape | ParallelTape | ConvTape
     cotangents: list[Tensor]
     sides: int
     loss: Tensor | None = None
@@ -178,32 +179,40 @@ class JetLinear:
     @torch.no_grad()
     def jacobian(self, out: Tensor) -> None:
         """Write J into ``out`` [q n, p]."""
-        n = len(self.residual) // len(self.cotangents)
-        for q, cotangent in enumerate(self.cotangents):
-            rows = out[q * n : (q + 1) * n]
-            if self.sides == 1:
-                self.tape.rows(cotangent, rows)
-            else:
-                both = empty(2 * n, out.shape[1], out)
-                self.tape.rows(cotangent, both)
-                torch.add(both[:n], both[n:], out=rows)
+        several = torch.stack(self.cotangents)
+        rows = out.view(len(several), -1, out.shape[1])
+        if self.sides == 1:
+            self.tape.jacobian(several, rows)
+            return
+        n = rows.shape[1]
+        both = empty(2 * n, out.shape[1], out)
+        for cotangent, own in zip(several, rows, strict=True):
+            self.tape.rows(cotangent, both)
+            torch.add(both[:n], both[n:], out=own)
 
     @torch.no_grad()
     def jvp(self, v: Tensor) -> Tensor:
-        """J v, shape [q n]."""
-        tangent = self.tape.push(v)
-        parts = [(bar * tangent).sum((0, 2)) for bar in self.cotangents]
-        return torch.cat([part.view(self.sides, -1).sum(0) for part in parts])
+        """J v, shape [q n], for v [p]; or [q n, k] for k columns [p, k]."""
+        several = self.tape.pushes(v.mT) if v.ndim > 1 else self.tape.push(v)[None]
+        parts = [(bar * several).sum((1, 3)) for bar in self.cotangents]
+        summed = [part.unflatten(1, (self.sides, -1)).sum(1) for part in parts]
+        result = torch.cat(summed, dim=1)
+        return result.mT if v.ndim > 1 else result[0]
 
     @torch.no_grad()
     def vjp(self, w: Tensor) -> Tensor:
-        """J^T w, shape [p]."""
-        parts = w.view(len(self.cotangents), 1, -1, 1).repeat(1, 1, self.sides, 1)
+        """J^T w, shape [p], for w [q n]; or [p, k] for k columns [q n, k]."""
+        columns = w.mT if w.ndim > 1 else w[None]
+        parts = columns.unflatten(1, (len(self.cotangents), -1))
+        parts = parts.repeat(1, 1, self.sides)[:, :, None, :, None]
         total = sum(
-            (bar * part for bar, part in zip(self.cotangents, parts, strict=True)),
+            (
+                bar * part
+                for bar, part in zip(self.cotangents, parts.unbind(1), strict=True)
+            ),
             torch.zeros_like(self.cotangents[0]),
         )
-        return self.tape.pull(total)
+        return self.tape.pulls(total).mT if w.ndim > 1 else self.tape.pull(total[0])
 
 
 def _traced(

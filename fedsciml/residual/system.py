@@ -54,16 +54,16 @@ class Linearisation:
         return out
 
     def jvp(self, v: Tensor) -> Tensor:
-        """J v, shape [n], for v [p]."""
+        """J v, shape [n], for v [p]; or [n, k] for k columns [p, k]."""
         parts = [block.jvp(v) for block in self.blocks]
-        return torch.cat(parts) if parts else v.new_zeros(0)
+        return torch.cat(parts) if parts else v.new_zeros(0, *v.shape[1:])
 
     def vjp(self, w: Tensor) -> Tensor:
-        """J^T w, shape [p], for w [n]."""
+        """J^T w, shape [p], for w [n]; or [p, k] for k columns [n, k]."""
         parts = torch.split(w, [len(block.residual) for block in self.blocks])
         return sum(
             (b.vjp(part) for b, part in zip(self.blocks, parts, strict=True)),
-            w.new_zeros(self.size),
+            w.new_zeros(self.size, *w.shape[1:]),
         )
 
     @property
@@ -90,7 +90,7 @@ class System:
         shard: The rows; see ``Problem.shards`` and ``Problem.pooled``.
         device: Where to compute.
         dtype: ``torch.float64`` or ``torch.float32``.
-        chunk: Points per sweep.
+        chunk: Points per sweep, if the network bears as many.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class System:
         self._how = (device, dtype, chunk)
         self._last: System | None = None
         self.blocks: list[Block] = []
+        chunk = min(chunk, problem.network.points or chunk)
         for rows in shard.rows:
             for start in range(0, len(rows.points), chunk):
                 part = rows.part(slice(start, start + chunk))
@@ -240,9 +241,13 @@ def bind(problem: Problem, rows: Rows) -> Block:
     jets = problem.network.jets
     if jets is None:
         return AutogradBlock(problem, rows)
-    if not problem.terms[rows.term].autograd and jets.transform is None:
-        return JetBlock(problem, rows)
-    general, fast = AutogradBlock(problem, rows), TaylorBlock(problem, rows)
+    plain = not problem.terms[rows.term].autograd and jets.transform is None
+    fast = JetBlock(problem, rows) if plain else TaylorBlock(problem, rows)
+    if jets.order is not None and fast.layout.order > jets.order:
+        return AutogradBlock(problem, rows)
+    if plain:
+        return fast
+    general = AutogradBlock(problem, rows)
     # A residual that detaches u or branches on it may hide from random jets. Near the
     # start and not at it: by symmetry a residual may vanish there but for rounding.
     generator = Generator().manual_seed(0)

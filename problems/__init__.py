@@ -5,12 +5,41 @@ its name is the problem's, the first line of its docstring what ``--help`` shows
 Modules whose names start with an underscore are machinery.
 """
 
+from dataclasses import replace
+
 from fedsciml.problem import Problem
-from fedsciml.registry import Registry
+from fedsciml.registry import Option, Registry
 
 __all__ = ["about", "load", "names", "options", "parse", "signature", "summary"]
 
-_PROBLEMS: Registry[Problem] = Registry("problem", __name__, result=Problem)
+PRIOR = Option(
+    float,
+    0.0,
+    "lambda of lambda / 2 times the sum of the squared parameters, added to the loss; "
+    "0 for none.",
+)
+"""An option of every problem."""
+
+
+class _Problems(Registry[Problem]):
+    """Problems, each of which can have a prior, whatever its ``make`` takes."""
+
+    def options(self, name: str) -> dict[str, Option]:
+        """Those of ``make``, and ``prior``."""
+        return {"prior": PRIOR, **super().options(name)}
+
+    def load(self, name: str, **options: object) -> Problem:
+        """The problem of that name, with its prior."""
+        if "prior" not in options or "prior" in super().options(name):
+            return super().load(name, **options)
+        given = options.pop("prior")
+        PRIOR.check(given)
+        made = super().load(name, **options)
+        parameters = {**made.parameters, "prior": given}
+        return replace(made, prior=given, parameters=parameters)  # type: ignore[arg-type]
+
+
+_PROBLEMS = _Problems("problem", __name__, result=Problem)
 
 names = _PROBLEMS.names
 """Names of all problems, sorted."""

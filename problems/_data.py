@@ -5,7 +5,7 @@ of all, drawn once and for all, and nobody ever trains on them.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -80,25 +80,29 @@ class Held(NamedTuple):
     test: Tensor
 
 
-def held_out(groups: Tensor, train: int | None = None) -> Held:
+def held_out(groups: Tensor, train: int | None = None, fold: int = 0) -> Held:
     """A fifth of each group for testing; of the others, those to train on.
 
     Args:
         groups: To which group each row belongs, whole numbers [n]: its class.
         train: Rows to train on, drawn of those that remain; None for all of them.
+        fold: Which fifth, 0 to 4.
 
     Returns:
         Numbers of rows, each part in a random order that is always the same.
 
     Raises:
-        ValueError: If there are not so many rows to train on.
+        ValueError: If there are not so many rows to train on, or no such fifth.
     """
+    if not 0 <= fold < FIFTH:
+        raise ValueError(f"Fold must be 0 to {FIFTH - 1}, one fifth, got {fold}.")
     generator = Generator().manual_seed(LOT)
     order = torch.randperm(len(groups), generator=generator)
     apart = torch.zeros(len(groups), dtype=torch.bool)
     for group in groups.unique().tolist():
         own = order[groups[order] == group]
-        apart[own[: round(len(own) / FIFTH)]] = True
+        edges = [round(len(own) * k / FIFTH) for k in (fold, fold + 1)]
+        apart[own[slice(*edges)]] = True
     test, rest = order[apart[order]], order[~apart[order]]
     if train is not None and not 1 <= train <= len(rest):
         raise ValueError(
@@ -116,6 +120,7 @@ class Shares:
     alpha: float
     seed: int
     balanced: bool
+    fold: int = 0
 
 
 def logits(u: Jet, row: Row) -> Tensor:
@@ -141,7 +146,7 @@ def classification(
     Args:
         name: Of the problem.
         network: From pixels to as many logits as there are classes.
-        images: Of all, pixels of 0 to 1, shape [n, d].
+        images: Of all, pixels of -1 to 1, shape [n, d].
         labels: Of all, whole numbers from 0, shape [n].
         shares: Who has which.
         train: See ``held_out``.
@@ -151,11 +156,12 @@ def classification(
     Raises:
         ValueError: As ``held_out`` and ``collocation.dirichlet``.
     """
-    own, test = held_out(labels, train)
+    own, test = held_out(labels, train, shares.fold)
     least = max(1, min(LEAST, len(own) // max(1, 2 * shares.clients)))
-    owners = dirichlet(labels[own], **asdict(shares), least=least)
+    division = shares.clients, shares.alpha, shares.seed, shares.balanced
+    owners = dirichlet(labels[own], *division, least=least)
     d, classes = images.shape[1], int(labels.max()) + 1
-    corners = [0.0] * d, [1.0] * d
+    corners = [-1.0] * d, [1.0] * d
     known, target = Categorical(), labels.double()
     trained = split(images[own], owners), split(target[own], owners)
     return Problem(

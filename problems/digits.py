@@ -2,12 +2,14 @@
 
 The 1797 digits are those of scikit-learn, 43 people's, from the test part of the UCI
 set "Optical recognition of handwritten digits" (E. Alpaydin, C. Kaynak, 1998); its
-counts of ink, 0 to 16, are divided by 16. Each class is divided over the clients by a
+counts of ink, 0 to 16, become -1 to 1. Each class is divided over the clients by a
 Dirichlet distribution: the smaller alpha, the less alike are their labels. A client has
 at least ten.
 
-A fixed fifth of each class, 359 digits, is for testing alone; it was drawn once and
-depends on no option. The network has 64 - 32 - 10 units and 2410 parameters.
+A fixed fifth of each class, about 359 digits, is for testing alone; the five were drawn
+once. The network has 64 - 32 - 10 units and 2410 parameters. Its activation, sin, is
+that of the best mean accuracy in a cross-validation of centralised training: 98.7 %
+against 98.1 % of relu and tanh.
 """
 
 from torch import Tensor
@@ -18,7 +20,7 @@ from fedsciml.problems._data import Shares, classification, packaged, pixels
 
 
 def measured() -> tuple[Tensor, Tensor]:
-    """All images [1797, 64], of 0 to 1, and their classes [1797].
+    """All images [1797, 64], of -1 to 1, and their classes [1797].
 
     Raises:
         ModuleNotFoundError: If scikit-learn is not installed.
@@ -26,7 +28,7 @@ def measured() -> tuple[Tensor, Tensor]:
     """
     path = packaged("sklearn", "datasets", "data", "digits.csv.gz")
     images, labels = pixels(path)
-    return images / 16, labels.long()
+    return images / 8 - 1, labels.long()
 
 
 def make(
@@ -35,8 +37,9 @@ def make(
     alpha: float = 0.1,
     balanced: bool = False,
     width: int = 32,
-    activation: str = "tanh",
+    activation: str = "sin",
     prior: float = 1e-4,
+    fold: int = 0,
     train: int | None = None,
 ) -> Problem:
     """The problem.
@@ -52,6 +55,7 @@ def make(
         activation: tanh, sin, sigmoid, swish or relu.
         prior: lambda of lambda / 2 times the sum of the squared parameters, added to
             the mean loss of a digit; 0 for none.
+        fold: Which fifth of the digits is for testing, 0 to 4.
         train: Digits that are trained on, at most 1437; all if not given.
 
     Raises:
@@ -66,7 +70,7 @@ def make(
         MLP((64, width, 10) if width else (64, 10), activation=activation),
         images,
         labels,
-        Shares(clients, alpha, seed, balanced),
+        Shares(clients, alpha, seed, balanced, fold),
         train,
         prior,
         {
@@ -77,6 +81,7 @@ def make(
             "width": width,
             "activation": activation,
             "prior": prior,
+            "fold": fold,
             "train": train,
         },
     )

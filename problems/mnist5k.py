@@ -5,7 +5,7 @@ and C. Burges (1998); grey values 0 to 255 are divided by 255. Each class is div
 over the clients by a Dirichlet distribution, as in ``digits``.
 
 A fixed fifth of each class, 1000 digits, is for testing alone; it was drawn once and
-depends on no option. Of the others 2000 are trained on.
+depends on no option but which of the five. Of the others 2000 are trained on.
 """
 
 from typing import Literal
@@ -52,6 +52,7 @@ def make(
     width: int | None = None,
     activation: str = "tanh",
     prior: float = 1e-4,
+    fold: int = 0,
     train: int = 2000,
 ) -> Problem:
     """The problem.
@@ -68,6 +69,7 @@ def make(
         activation: tanh, sin, sigmoid, swish or relu.
         prior: lambda of lambda / 2 times the sum of the squared parameters, added to
             the mean loss of a digit; 0 for none.
+        fold: Which fifth of the digits is for testing, 0 to 4.
         train: Digits that are trained on, at most 4000.
 
     Raises:
@@ -84,7 +86,7 @@ def make(
         made,
         images,
         labels,
-        Shares(clients, alpha, seed, balanced),
+        Shares(clients, alpha, seed, balanced, fold),
         train,
         prior,
         {
@@ -96,6 +98,7 @@ def make(
             "width": wide,
             "activation": activation,
             "prior": prior,
+            "fold": fold,
             "train": train,
         },
     )

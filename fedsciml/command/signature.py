@@ -58,6 +58,8 @@ class Common:
         edges: M + 1 edges of strips.
         initialisation: Of the weights: fan_in, glorot; fan_in if not given.
         data_seed: Seed of the points, 0 if not given.
+        prior: lambda of lambda/2 |theta|^2 in the loss; the problem's own, mostly 0,
+            if not given.
     """
 
     clients: int | None = None
@@ -65,6 +67,7 @@ class Common:
     edges: Sequence[float] | None = None
     initialisation: str | None = None
     data_seed: int | None = None
+    prior: float | None = None
 
 
 SET = (

@@ -69,10 +69,11 @@ def shapes(network: Network) -> list[Shape]:
     """
     if network.widths:
         return [(a, b, 1) for a, b in pairwise(network.widths)]
-    if not isinstance(network, ConvNet):
+    images = network.jets  # of a network whose last layers are trained, these
+    if not isinstance(images, ConvNet):
         return []
     found = list[Shape]()
-    for weight, *bias in filter(None, network.shapes):
+    for weight, *bias in filter(None, images.shapes):
         if len(weight) == 1:  # a gain
             return []
         found.append((math.prod(weight[1:]), weight[0], len(bias)))

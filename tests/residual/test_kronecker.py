@@ -1,17 +1,27 @@
 """Kronecker factors against dense blocks and naive jets."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from cases import CASES, draw, given, theta
+from cases import CASES, classes, draw, given, theta
 from reference import along, relative
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from fedsciml.collocation import strips
 from fedsciml.likelihoods import Categorical
-from fedsciml.network import MLP, ConvNet, Convolution, Dense, GroupNorm, Jet, Pool
+from fedsciml.network import (
+    MLP,
+    ConvNet,
+    Convolution,
+    Dense,
+    GroupNorm,
+    Jet,
+    Partial,
+    Pool,
+)
 from fedsciml.network.layers import Layer
 from fedsciml.problem import Problem, Row, Term, numbered
 from fedsciml.residual import System, kronecker
@@ -190,6 +200,22 @@ def test_patches_and_pixels_are_the_pairs_of_a_convolution() -> None:
         pixels = g.movedim(1, -1).flatten(0, 2)
         expected += pixels.mT @ pixels / len(pixels)
     assert relative(factors.outputs[0][0], expected) < 1e-13
+
+
+@pytest.mark.parametrize("convolutional", [True, False])
+def test_factors_of_the_last_layers_are_theirs_alone(convolutional: bool) -> None:
+    problem = classes()
+    if convolutional:
+        problem = images([Convolution(4), GroupNorm(2), "tanh"], (1, 3, 3), 6)
+    network = Partial(problem.network, theta(problem))
+    tuned = replace(problem, network=network)
+    system = System(tuned, tuned.pooled())
+    start = theta(problem)[-network.size :]
+    a, g = kronecker.factors(system, system.linearise(start))
+    (level,) = problem.network.levels(theta(problem), system.shard.rows[0].points)[-1:]
+    level = torch.cat([level, level.new_ones(len(level), 1)], 1)
+    assert relative(a[0][0], level.mT @ level) < 1e-13
+    assert [len(a), len(g)] == [1, 1]
 
 
 def test_a_normalisation_has_no_kronecker_factors() -> None:

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from torch import Tensor
 
 from fedsciml.problem import Problem
+from fedsciml.residual import kronecker
 
 
 class Lossy(Protocol):
@@ -56,19 +57,19 @@ def mean(answers: Iterable[A], of: Callable[[A], Tensor]) -> Tensor:
 
 
 def foreign(
-    problem: Problem, widths: Tensor, matrices: Mapping[str, tuple[Tensor, int]]
+    problem: Problem, shapes: Tensor, matrices: Mapping[str, tuple[Tensor, int]]
 ) -> ValueError | None:
     """Why matrices of layers are not those of the problem's network; None if they are.
 
     Args:
-        problem: With an MLP, or there are no such matrices.
-        widths: Of the network that they were made for.
+        problem: Whose network has layers, or there are no such matrices.
+        shapes: Of the layers that they were made for, [L, 3].
         matrices: By name, all their numbers in a row, and how many there must be.
     """
-    own, found = problem.network.widths, widths.tolist()
-    if not own or found != list(own):
+    own, found = kronecker.shapes(problem.network), shapes.tolist()
+    if not own or found != [list(shape) for shape in own]:
         return ValueError(
-            f"its widths {found} are not those of the network; did the client build "
+            f"its layers {found} are not those of the network; did the client build "
             "the same one?"
         )
     for name, (numbers, length) in matrices.items():

@@ -63,12 +63,12 @@ class Kronecker(_averaging.Update):
     Attributes:
         inputs: Of all terms and layers, packed (see ``kronecker``).
         outputs: Likewise.
-        widths: Of the network's layers, by which they are unpacked.
+        shapes: Of the network's layers [L, 3], by which they are unpacked.
     """
 
     inputs: Tensor
     outputs: Tensor
-    widths: Tensor
+    shapes: Tensor
 
 
 class Factor(_averaging.Update):
@@ -96,7 +96,7 @@ class FedFisher(Averaging):
     Args:
         local: How the clients train.
         server_step: Rate of the server's Adam, positive.
-        fisher: ``kfac``, for an MLP, ``diagonal`` or ``sketch``.
+        fisher: ``kfac``, for an MLP or a ConvNet, ``diagonal`` or ``sketch``.
         steps: Of the server's Adam, at least 0; 0 is FedAvg. None with sketches.
         rank: Of the sketches, at least 1.
         prior: lambda of lambda/2 |theta|^2; ``bound`` takes it from the problem.
@@ -183,8 +183,9 @@ class FedFisher(Averaging):
             return Factor(delta, loss, share, found.factor), memory
         factors = kronecker.factors(system, linear)
         inputs, outputs = map(kronecker.packed, factors)
-        widths = torch.tensor(factors.widths, device="cpu")
-        return Kronecker(delta, loss, share, inputs, outputs, widths), memory
+        layers = kronecker.shapes(system.problem.network)
+        shapes = torch.tensor(layers, device="cpu")
+        return Kronecker(delta, loss, share, inputs, outputs, shapes), memory
 
     def _losses(
         self, system: System, ask: Path, memory: Carried | None
@@ -205,7 +206,7 @@ class FedFisher(Averaging):
             return Expected(Factor, fields)
         for name in Factors._fields:
             fields[name] = Field((name,), scale=True, most=math.inf)
-        fields["widths"] = Field(("widths",), dtype=torch.int64)
+        fields["shapes"] = Field(("layers", 3), dtype=torch.int64)
         return Expected(Kronecker, fields)
 
     def objection(
@@ -216,12 +217,12 @@ class FedFisher(Averaging):
         if not isinstance(answer, Kronecker):
             return None
         terms = len(problem.terms)
-        sizes = kronecker.sizes(answer.widths.tolist())
+        sizes = kronecker.sizes(answer.shapes.tolist())
         matrices = {
             name: (getattr(answer, name), terms * sum(k * k for k in layers))
             for name, layers in zip(Factors._fields, sizes, strict=True)
         }
-        return foreign(problem, answer.widths, matrices)
+        return foreign(problem, answer.shapes, matrices)
 
     def _path(self, start: Tensor, gradient: Callable[[Tensor], Tensor]) -> Tensor:
         """Adam's path [C, p]: its start, and after n/2^j of n steps, down to one."""
@@ -260,13 +261,14 @@ def _kronecker(updates: Iterable[Kronecker]) -> Callable[[Tensor], Tensor]:
     """The same with Kronecker factors."""
     parts, products = [], []
     for update in updates:
-        before, after = kronecker.sizes(update.widths.tolist())
+        shapes = update.shapes.tolist()
+        before, after = kronecker.sizes(shapes)
         inputs = kronecker.unpacked(update.inputs, before)
         outputs = kronecker.unpacked(update.outputs, after)
         parts.append(Factors(inputs, outputs))
-        products.append(parts[-1].product(update.delta))
+        products.append(parts[-1].product(update.delta, shapes))
     matrix, right = kronecker.merge(parts), torch.stack(products).sum(0)
-    return lambda x: matrix.product(x) - right
+    return lambda x: matrix.product(x, shapes) - right
 
 
 def make(
@@ -289,8 +291,8 @@ def make(
         learning_rate: Local step of adam and sgd.
         local: Local solver.
         keep_state: Clients keep their optimiser's state over the rounds.
-        fisher: Fisher matrices: Kronecker factors, for an MLP; diagonal; or the leading
-            rows of the Jacobian.
+        fisher: Fisher matrices: Kronecker factors, for an MLP or a ConvNet; diagonal;
+            or the leading rows of the Jacobian.
         server_rate: Rate of the server's Adam.
         server_steps: Its steps, 2000 in the paper; the clients' losses choose after
             how many of them it stops.

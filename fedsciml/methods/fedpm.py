@@ -46,6 +46,7 @@ from fedsciml.methods._records import Record
 from fedsciml.methods._sums import foreign, losses, total
 from fedsciml.problem import Problem
 from fedsciml.residual import Linearisation, System, kronecker
+from fedsciml.residual.kronecker import Shape
 
 Preconditioner = Literal["foof", "gramian"]
 
@@ -55,18 +56,18 @@ class Preconditioned(Update):
 
     Attributes:
         preconditioner: All numbers of its matrices, packed (see ``kronecker``).
-        widths: Of the network's layers, by which they are unpacked; None for one
-            matrix [p, p].
+        shapes: Of the network's layers [L, 3], by which they are unpacked; None for
+            one matrix [p, p].
     """
 
     preconditioner: Tensor
-    widths: Tensor | None = None
+    shapes: Tensor | None = None
 
     def matrices(self) -> list[Tensor]:
         """P_m, part by part."""
         sizes = [len(self.delta)]
-        if self.widths is not None:
-            sizes, _ = kronecker.sizes(self.widths.tolist())
+        if self.shapes is not None:
+            sizes, _ = kronecker.sizes(self.shapes.tolist())
         return [p[0] for p in kronecker.unpacked(self.preconditioner, sizes)]
 
 
@@ -122,7 +123,8 @@ class FedPM(Method):
             epochs=self.epochs,
             losses=losses(answers),
         )
-        return State(state.theta + kronecker.joined(moves)), info
+        shapes = _layers(next(iter(answers.values())))
+        return State(state.theta + _joined(shapes, moves)), info
 
     @property
     def client(self) -> Parts:
@@ -138,7 +140,7 @@ class FedPM(Method):
             FloatingPointError: If the loss, or a preconditioner, runs away.
         """
         theta, loss = ask.theta, 0.0
-        x, widths = theta, self._widths(system)
+        x, shapes = theta, self._shapes(system)
         for step in range(self.epochs):
             linear = system.linearise(x)
             loss = loss if step else linear.loss
@@ -151,22 +153,22 @@ class FedPM(Method):
             slope = linear.gradient / system.shard.share
             if prior := system.problem.prior:
                 slope = slope + prior * x
-            gradient = _parts(widths, slope)
+            gradient = _parts(shapes, slope)
             moves = [_divided(g, a) for g, a in zip(gradient, p, strict=True)]
-            x = x - self.learning_rate * kronecker.joined(moves)
+            x = x - self.learning_rate * _joined(shapes, moves)
         answer = Preconditioned(
             x - theta,
             loss,
             system.shard.share,
             kronecker.packed(p),
-            torch.tensor(widths, device="cpu") if widths else None,
+            torch.tensor(shapes, device="cpu") if shapes else None,
         )
         return answer, memory
 
-    def _widths(self, system: System) -> Sequence[int]:
+    def _shapes(self, system: System) -> Sequence[Shape]:
         """Of the layers that have a matrix each; none where theta has one."""
         foof = self.preconditioner == "foof"
-        return system.problem.network.widths if foof else ()
+        return kronecker.shapes(system.problem.network) if foof else ()
 
     def _preconditioner(self, system: System, linear: Linearisation) -> list[Tensor]:
         """P of one client, damped."""
@@ -189,7 +191,7 @@ class FedPM(Method):
     def expects(self, ask: Record, size: int) -> Expected:
         """The way, the last preconditioner, the loss, the client's part of all rows.
 
-        With ``foof`` also the network's widths, by which both fall into layers.
+        With ``foof`` also the layers' shapes, by which both fall into layers.
         """
         gramian = self.preconditioner == "gramian"
         numbers: int | str = size**2 if gramian else "numbers"
@@ -200,7 +202,7 @@ class FedPM(Method):
             "share": SHARE,
         }
         if not gramian:
-            fields["widths"] = Field(("widths",), dtype=torch.int64)
+            fields["shapes"] = Field(("layers", 3), dtype=torch.int64)
         return Expected(Preconditioned, fields)
 
     def objection(
@@ -208,26 +210,35 @@ class FedPM(Method):
     ) -> ValueError | None:
         """To a preconditioner of another network, or not positive definite."""
         _, answer = said[-1]
-        if answer.widths is not None:
-            sizes, _ = kronecker.sizes(answer.widths.tolist())
+        if answer.shapes is not None:
+            sizes, _ = kronecker.sizes(answer.shapes.tolist())
             numbers = answer.preconditioner, sum(k * k for k in sizes)
-            if wrong := foreign(problem, answer.widths, {"preconditioner": numbers}):
+            if wrong := foreign(problem, answer.shapes, {"preconditioner": numbers}):
                 return wrong
         if any(int(torch.linalg.cholesky_ex(p).info) for p in answer.matrices()):
             return ValueError("its preconditioner is not positive definite")
         return None
 
 
-def _parts(widths: Sequence[int], vector: Tensor) -> list[Tensor]:
+def _parts(shapes: Sequence[Shape], vector: Tensor) -> list[Tensor]:
     """A vector [p] as the matrices on which the preconditioner acts."""
-    return kronecker.matrices(widths, vector) if widths else [vector.unsqueeze(0)]
+    return kronecker.matrices(shapes, vector) if shapes else [vector.unsqueeze(0)]
+
+
+def _joined(shapes: Sequence[Shape], parts: Sequence[Tensor]) -> Tensor:
+    """The inverse of ``_parts``."""
+    return kronecker.joined(shapes, parts) if shapes else parts[0].flatten()
+
+
+def _layers(answer: Preconditioned) -> list[list[int]]:
+    """The shapes that it was sent with; none for one matrix."""
+    return [] if answer.shapes is None else answer.shapes.tolist()
 
 
 def _weighed(answer: Preconditioned) -> Iterable[tuple[Tensor, Tensor]]:
     """share_m P_m and the way, part by part."""
-    widths = [] if answer.widths is None else answer.widths.tolist()
     weighed = (answer.share * p for p in answer.matrices())
-    return zip(weighed, _parts(widths, answer.delta), strict=True)
+    return zip(weighed, _parts(_layers(answer), answer.delta), strict=True)
 
 
 def _divided(left: Tensor, p: Tensor) -> Tensor:

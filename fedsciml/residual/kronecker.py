@@ -1,12 +1,14 @@
-r"""Kronecker factors of the Gauss-Newton gramian of an MLP, layer by layer (K-FAC).
+r"""Kronecker factors of the Gauss-Newton gramian, layer by layer (K-FAC).
 
 The gradient of residual i with respect to a layer's weight and bias, as one matrix
-[out, in + 1], is the sum over the channels k of the layer's jets of g_ik a_ik^T: g the
-cotangent of the pre-activation, a the input, with a 1 for the bias in the value's
-channel and a 0 in the derivatives'. Every pair (i, k) is treated as a row of its own,
-the "expand" treatment of shared weights by Dangel, Mueller, Zeinhofer (Kronecker-
-Factored Approximate Curvature for Physics-Informed Neural Networks, NeurIPS 2024,
-arXiv 2405.15603), and term by term the layer's block of J^T J becomes
+[out, in + 1], is a sum over pairs (i, k) of g_ik a_ik^T: g the cotangent of the pre-
+activation, a the input, with a 1 for the bias. In an ``MLP`` k are the channels of the
+layer's jets, and the bias has a 0 in the channels of derivatives; in a ``ConvNet`` they
+are the pixels of the output, and a is the patch of the input around one. Every pair is
+treated as a row of its own: the "expand" treatment of shared weights by Dangel,
+Mueller, Zeinhofer (Kronecker-Factored Approximate Curvature for Physics-Informed Neural
+Networks, NeurIPS 2024, arXiv 2405.15603), which for convolutions is that of Grosse and
+Martens (ICML 2016, arXiv 1602.01407). Term by term the layer's block of J^T J becomes
 
     A_t (x) G_t,    A_t = sum of a a^T,    G_t = mean of g g^T    over all pairs.
 
@@ -15,23 +17,29 @@ of all terms together stand for J^T J of the loss, not for a mean over points. A
 V of a layer's parameters is multiplied as G_t V A_t.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from fedsciml.network import Tape
+from fedsciml.network import ConvNet, Network, Tape
+from fedsciml.network.convolution import ConvTape
+from fedsciml.network.layers import AffineStep
 from fedsciml.residual.jet_rows import JetLinear
 from fedsciml.residual.system import Linearisation, System
+
+Shape = Sequence[int]
+"""Of a layer: inputs of its weight, outputs, and 1 if it has a bias, else 0."""
 
 
 class Factors(NamedTuple):
     """J^T J ~ sum over the T terms of A_t (x) G_t, by layer; equal to itself alone.
 
     Attributes:
-        inputs: A of each layer, shape [T, in + 1, in + 1].
+        inputs: A of each layer, shape [T, in + bias, in + bias].
         outputs: G of each layer, shape [T, out, out].
     """
 
@@ -47,37 +55,55 @@ class Factors(NamedTuple):
     def __hash__(self) -> int:
         return id(self)
 
-    @property
-    def widths(self) -> list[int]:
-        """Widths of the network: inputs, hidden layers, outputs."""
-        return [len(a[0]) - 1 for a in self.inputs] + [len(self.outputs[-1][0])]
-
-    def product(self, vector: Tensor) -> Tensor:
-        """J^T J v, shape [p], for a vector v [p]."""
-        parts = matrices(self.widths, vector)
+    def product(self, vector: Tensor, shapes: Sequence[Shape]) -> Tensor:
+        """J^T J v, shape [p], for a vector v [p] and the layers' shapes."""
+        parts = matrices(shapes, vector)
         triples = zip(self.outputs, parts, self.inputs, strict=True)
-        return joined([(g @ v @ a).sum(0) for g, v, a in triples])
+        return joined(shapes, [(g @ v @ a).sum(0) for g, v, a in triples])
 
 
-def sizes(widths: Sequence[int]) -> tuple[list[int], list[int]]:
+def shapes(network: Network) -> list[Shape]:
+    """Shapes of the layers that theta lists; none where these are not all there is.
+
+    Of an ``MLP``, and of a ``ConvNet`` without normalisation.
+    """
+    if network.widths:
+        return [(a, b, 1) for a, b in pairwise(network.widths)]
+    images = network.jets  # of a network whose last layers are trained, these
+    if not isinstance(images, ConvNet):
+        return []
+    found = list[Shape]()
+    for weight, *bias in filter(None, images.shapes):
+        if len(weight) == 1:  # a gain
+            return []
+        found.append((math.prod(weight[1:]), weight[0], len(bias)))
+    return found
+
+
+def sizes(shapes: Sequence[Shape]) -> tuple[list[int], list[int]]:
     """Sizes of the matrices A and G of each layer."""
-    return [width + 1 for width in widths[:-1]], list(widths[1:])
+    return [a + bias for a, _, bias in shapes], [b for _, b, _ in shapes]
 
 
-def matrices(widths: Sequence[int], vector: Tensor) -> list[Tensor]:
-    """A vector [p] as each layer's weight and bias in one matrix [out, in + 1]."""
-    sizes = [size for a, b in pairwise(widths) for size in (a * b, b)]
+def matrices(shapes: Sequence[Shape], vector: Tensor) -> list[Tensor]:
+    """A vector [p] as each layer's weight and bias in one matrix [out, in + bias]."""
+    sizes = [size for a, b, bias in shapes for size in (a * b, bias * b)]
     parts = vector.split(sizes)
+    triples = zip(shapes, parts[::2], parts[1::2], strict=True)
     return [
-        torch.cat([weight.view(len(bias), -1), bias.unsqueeze(1)], 1)
-        for weight, bias in zip(parts[::2], parts[1::2], strict=True)
+        torch.cat([weight.view(b, a), own.view(b, bias)], 1)
+        for (a, b, bias), weight, own in triples
     ]
 
 
-def joined(matrices: Sequence[Tensor]) -> Tensor:
-    """One vector [p] from matrices [out, in + 1]: the inverse of ``matrices``."""
+def joined(shapes: Sequence[Shape], matrices: Sequence[Tensor]) -> Tensor:
+    """One vector [p] from matrices [out, in + bias]: the inverse of ``matrices``."""
     return torch.cat(
-        [part for m in matrices for part in (m[:, :-1].flatten(), m[:, -1])]
+        [
+            part.flatten()
+            for (a, _, bias), m in zip(shapes, matrices, strict=True)
+            for part in m.split([a, bias], dim=1)
+        ]
     )
 
 
@@ -101,71 +127,91 @@ def merge(parts: Sequence[Factors]) -> Factors:
 
 
 def inputs(system: System, linear: Linearisation) -> list[Tensor]:
-    """A_t of each layer, shape [T, in + 1, in + 1]; zero for terms without rows.
+    """A_t of each layer, shape [T, in + bias, in + bias]; zero for terms without rows.
 
     Args:
         system: The rows.
         linear: Their linearisation.
 
     Raises:
-        ValueError: If the network is not an MLP, or a residual calls torch.autograd and
-            does not fit the jets.
+        ValueError: If the network is no MLP and no ConvNet without normalisation, or a
+            residual calls torch.autograd and does not fit the jets.
     """
-    widths, blocks = _jets(system, linear)
-    terms = len(system.problem.terms)
-    result = [
-        linear.residual.new_zeros(terms, width + 1, width + 1) for width in widths[:-1]
-    ]
+    layers, blocks = _jets(system, linear)
+    terms, (widths, _) = len(system.problem.terms), sizes(layers)
+    result = [linear.residual.new_zeros(terms, width, width) for width in widths]
     for term, tape, _ in blocks:
         for total, a in zip(result, _inputs(tape), strict=True):
-            total[term] += a.flatten(0, 1).mT @ a.flatten(0, 1)
+            total[term] += a.mT @ a
     return result
 
 
 def factors(system: System, linear: Linearisation) -> Factors:
     """Both factors of each layer; arguments and errors as for ``inputs``."""
-    widths, blocks = _jets(system, linear)
-    terms = len(system.problem.terms)
-    outputs = [linear.residual.new_zeros(terms, width, width) for width in widths[1:]]
-    pairs = [0] * terms
+    layers, blocks = _jets(system, linear)
+    terms, (_, widths) = len(system.problem.terms), sizes(layers)
+    outputs = [linear.residual.new_zeros(terms, width, width) for width in widths]
+    pairs = [[0] * terms for _ in layers]
     for term, tape, cotangents in blocks:
-        pairs[term] += tape.output[..., 0].numel()
-        for cotangent in cotangents:
-            for total, g in zip(outputs, tape.sweep(cotangent), strict=True):
-                total[term] += g.flatten(0, 1).mT @ g.flatten(0, 1)
-    for total in outputs:
-        total /= total.new_tensor(pairs).clamp(min=1)[:, None, None]
+        for q, cotangent in enumerate(cotangents):
+            for number, g in enumerate(_outputs(tape, cotangent)):
+                outputs[number][term] += g.mT @ g
+                # Residuals of the same point are no pairs of their own.
+                pairs[number][term] += 0 if q else len(g)
+    for total, count in zip(outputs, pairs, strict=True):
+        total /= total.new_tensor(count).clamp(min=1)[:, None, None]
     return Factors(inputs(system, linear), outputs)
 
 
 def _jets(
     system: System, linear: Linearisation
-) -> tuple[Sequence[int], list[tuple[int, Tape, list[Tensor]]]]:
-    """Widths of the network; term, tape and cotangents of each linearised block."""
+) -> tuple[list[Shape], list[tuple[int, Tape | ConvTape, list[Tensor]]]]:
+    """The layers; term, tape and cotangents of each linearised block."""
     network, found = system.problem.network, []
+    layers = shapes(network)
     for block, part in zip(system.blocks, linear.blocks, strict=True):
-        if not (isinstance(part, JetLinear) and isinstance(part.tape, Tape)):
+        tape = part.tape if isinstance(part, JetLinear) else None
+        if not (layers and isinstance(tape, Tape | ConvTape)):
             raise ValueError(
-                f"Kronecker factors need an MLP and residuals that read its jets; not "
-                f"so term '{system.problem.terms[block.rows.term].name}' of problem "
+                f"Kronecker factors need an MLP, or a ConvNet without GroupNorm, and "
+                f"residuals that read its jets; not so term "
+                f"'{system.problem.terms[block.rows.term].name}' of problem "
                 f"'{system.problem.name}' with its {type(network).__name__}. Use a "
-                "diagonal or a full matrix."
+                "diagonal or a full matrix, or a sketch."
             )
-        found.append((block.rows.term, part.tape, part.cotangents))
-    return network.widths, found
+        assert isinstance(part, JetLinear)
+        found.append((block.rows.term, tape, part.cotangents))
+    return layers, found
 
 
-def _inputs(tape: Tape) -> list[Tensor]:
-    """Inputs of all layers with a column for the bias, each [K, n, in + 1]."""
+def _inputs(tape: Tape | ConvTape) -> Iterator[Tensor]:
+    """Inputs a of all layers, one pair a row, with a column for the bias."""
+    if isinstance(tape, ConvTape):
+        for step in tape.steps:
+            if isinstance(step, AffineStep):
+                a = step.layer.columns(step.x).flatten(1).mT
+                one = a.new_ones(len(a), int(step.layer.bias))
+                yield torch.cat([a, one], 1)
+        return
     first = tape.inputs
     if first.ndim == 2:  # the points themselves
         first = first.new_zeros(len(tape.layout.channels), *tape.inputs.shape)
         first[0] = tape.inputs
         for k, coordinate in tape.layout.firsts:
             first[k, :, coordinate] = 1
-    result = []
     for jets in (first, *(step.output for step in tape.steps)):
         bias = jets.new_zeros(*jets.shape[:2], 1)
         bias[0] = 1
-        result.append(torch.cat([jets, bias], -1))
-    return result
+        yield torch.cat([jets, bias], -1).flatten(0, 1)
+
+
+def _outputs(tape: Tape | ConvTape, cotangent: Tensor) -> Iterator[Tensor]:
+    """Cotangents g of all layers, one pair a row."""
+    if isinstance(tape, ConvTape):
+        for step, bar in zip(tape.steps, tape.sweep(cotangent[0]), strict=True):
+            if isinstance(step, AffineStep):
+                assert bar is not None  # it has parameters
+                yield bar.flatten(1).mT
+    else:
+        for bar in tape.sweep(cotangent):
+            yield bar.flatten(0, 1)

@@ -31,7 +31,9 @@ def quadratic(method: FedFisher, points: Tensor) -> Tensor:
         for c, point in enumerate(points):
             away = point - start - answer.delta
             if method.fisher == "kfac":
-                product = kronecker.factors(system, linear).product(away)
+                product = kronecker.factors(system, linear).product(
+                    away, kronecker.shapes(problem.network)
+                )
             else:
                 product = linear.jacobian().square().sum(0) * away
             result[c] += away @ product
@@ -160,8 +162,8 @@ def test_a_run_counts_matrices_and_path(fisher: str) -> None:
     method = methods.load("fedfisher", tau=2, fisher=fisher, server_steps=4)
     line = run(problem, method, 1).history[-1]
     squares = 2 * (2**2 + 7**2 + 6**2 + 6**2 + 5**2 + 1**2)  # of two terms
-    widths = 4
-    matrices = p if fisher == "diagonal" else squares + widths
+    shapes = 3 * 3
+    matrices = p if fisher == "diagonal" else squares + shapes
     assert line.bytes_up == m * (p + matrices + 2 + 4) * 8
     assert line.bytes_down == m * (p + 4 * p) * 8
     assert (line.messages, line.probes, line.epochs) == (4 * m, 4, 2)

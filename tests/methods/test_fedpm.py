@@ -109,8 +109,8 @@ def test_a_run_counts_what_the_preconditioners_weigh(preconditioner: str) -> Non
     method = methods.load("fedpm", tau=2, preconditioner=preconditioner)
     line = run(problem, method, 2).history[-1]
     p, m = problem.network.size, problem.clients
-    # Matrices; the four widths by which they fall into layers.
-    squares = p**2 if preconditioner == "gramian" else 2**2 + 5**2 + 4**2 + 4
+    # Matrices; the shapes of three layers by which they fall apart.
+    squares = p**2 if preconditioner == "gramian" else 2**2 + 5**2 + 4**2 + 3 * 3
     assert line.bytes_up == 2 * m * (p + squares + 2) * 8
     assert line.bytes_down == 2 * m * p * 8
     assert line.damping == (1.0 if preconditioner == "gramian" else 0.0)

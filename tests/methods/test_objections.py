@@ -48,7 +48,7 @@ def changed(path: str, change: Callable[[Tensor], Tensor]) -> Fault:
 
 def another_network(answer: Kronecker | Preconditioned) -> object:
     """One layer with as many parameters; factors of any length."""
-    return replace(answer, widths=torch.tensor([len(answer.delta) - 1, 1]))
+    return replace(answer, shapes=torch.tensor([[len(answer.delta) - 1, 1, 1]]))
 
 
 def endless(answer: Sketched) -> object:
@@ -73,7 +73,7 @@ def wider(x: Tensor) -> Tensor:
     return torch.cat([x, x[:, :1]], 1)
 
 
-WIDTHS, NUMBERS = "its widths .* are not those of the network", "numbers, not"
+WIDTHS, NUMBERS = "its layers .* are not those of the network", "numbers, not"
 DEFINITE = "its preconditioner is not positive definite"
 HALF = changed("preconditioner", indefinite)
 WITHIN = changed("answer/preconditioner", indefinite)
@@ -90,12 +90,12 @@ FEEDBACK = METHODS["compressed with feedback"]
             endless,
             "a size that the client chooses is at most",
         ),
-        (FISHER, changed("widths", lambda x: x + 1), WIDTHS),
-        (FISHER, changed("widths", torch.zeros_like), WIDTHS),
+        (FISHER, changed("shapes", lambda x: x + 1), WIDTHS),
+        (FISHER, changed("shapes", torch.zeros_like), WIDTHS),
         (FISHER, another_network, WIDTHS),
         (FISHER, changed("inputs", doubled), NUMBERS),
         (FISHER, changed("outputs", doubled), NUMBERS),
-        (FEDPM, changed("widths", torch.neg), WIDTHS),
+        (FEDPM, changed("shapes", torch.neg), WIDTHS),
         (FEDPM, another_network, WIDTHS),
         (FEDPM, changed("preconditioner", doubled), NUMBERS),
         (FEDPM, HALF, DEFINITE),

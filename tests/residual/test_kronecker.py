@@ -1,16 +1,31 @@
 """Kronecker factors against dense blocks and naive jets."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
-from cases import CASES, draw, given, theta
+from cases import CASES, classes, draw, given, theta
 from reference import along, relative
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from fedsciml.collocation import strips
-from fedsciml.network import MLP
-from fedsciml.problem import Problem, Term
+from fedsciml.likelihoods import Categorical
+from fedsciml.network import (
+    MLP,
+    ConvNet,
+    Convolution,
+    Dense,
+    GroupNorm,
+    Jet,
+    Partial,
+    Pool,
+)
+from fedsciml.network.layers import Layer
+from fedsciml.problem import Problem, Row, Term, numbered
 from fedsciml.residual import System, kronecker
-from fedsciml.residual.kronecker import Factors, joined, matrices
+from fedsciml.residual.kronecker import Factors, joined, matrices, shapes
 
 JETS = ["scalar", "mixed", "system", "hard", "beam"]
 
@@ -31,7 +46,7 @@ def test_a_single_row_of_a_regression_is_exact() -> None:
     problem = regression(draw(1, 2))
     system, factors = found(problem)
     jacobian = system.linearise(theta(problem)).jacobian()
-    gradients = matrices(problem.network.widths, jacobian[0])
+    gradients = matrices(shapes(problem.network), jacobian[0])
     for a, g, row in zip(factors.inputs, factors.outputs, gradients, strict=True):
         dense = torch.outer(row.flatten(), row.flatten())
         torch.testing.assert_close(torch.kron(g[0], a[0]), dense, rtol=1e-13, atol=0)
@@ -47,8 +62,10 @@ def test_products_are_those_of_the_dense_matrix(name: str) -> None:
     ]
     dense = torch.block_diag(*blocks)
     v = torch.randn(len(dense), generator=Generator().manual_seed(0)).double()
-    flat = torch.cat([m.flatten() for m in matrices(problem.network.widths, v)])
-    product = matrices(problem.network.widths, factors.product(v))
+    flat = torch.cat([m.flatten() for m in matrices(shapes(problem.network), v)])
+    product = matrices(
+        shapes(problem.network), factors.product(v, shapes(problem.network))
+    )
     assert relative(torch.cat([m.flatten() for m in product]), dense @ flat) < 1e-13
 
 
@@ -115,19 +132,96 @@ def test_merged_factors_are_the_sum_of_the_matrices() -> None:
     problem = CASES["scalar"]()
     parts = [found(problem, client)[1] for client in range(3)]
     v = torch.linspace(-1, 1, problem.network.size, dtype=torch.float64)
-    expected = sum(part.product(v) for part in parts)
-    merged = kronecker.merge(parts).product(v)
+    layers = shapes(problem.network)
+    expected = sum(part.product(v, layers) for part in parts)
+    merged = kronecker.merge(parts).product(v, layers)
     torch.testing.assert_close(merged, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_matrices_of_a_vector_join_to_the_vector() -> None:
     widths = (3, 4, 2)
     vector = torch.arange(26.0)
-    parts = matrices(widths, vector)
+    layers = shapes(MLP(widths))
+    parts = matrices(layers, vector)
     weight, bias = MLP(widths).layers(vector)[1]
     assert torch.equal(parts[1][:, :-1], weight)
     assert torch.equal(parts[1][:, -1], bias)
-    assert torch.equal(joined(parts), vector)
+    assert torch.equal(joined(layers, parts), vector)
+
+
+def images(layers: list[Layer | str], shape: tuple[int, int, int], n: int) -> Problem:
+    """n images, and their classes by a convolutional network."""
+    network = ConvNet(shape, [*layers, Dense(3)])
+    d = math.prod(shape)
+
+    def logits(u: Jet, row: Row) -> Tensor:
+        return u.values
+
+    labels, told = torch.arange(n).double() % 3, Categorical()
+    term = Term("classes", logits, draw(n, d), labels, likelihood=told)
+    names = numbered("x", d)
+    return Problem("images", network, [term], strips([0, 1]), names, outputs="abc")
+
+
+def test_a_single_image_of_one_patch_is_exact() -> None:
+    layers: list[Layer | str] = [Convolution(4, padding="valid", bias=False), "tanh"]
+    problem = images(layers, (2, 3, 3), 1)
+    system, factors = found(problem)
+    jacobian = system.linearise(theta(problem)).jacobian()
+    rows = [matrices(shapes(problem.network), row) for row in jacobian]
+    for k, (a, g) in enumerate(zip(factors.inputs, factors.outputs, strict=True)):
+        several = torch.stack([row[k].flatten() for row in rows])
+        dense = several.mT @ several  # the same input for both residuals
+        assert relative(torch.kron(g[0], a[0]), dense) < 1e-13
+
+
+def test_patches_and_pixels_are_the_pairs_of_a_convolution() -> None:
+    problem = images([Convolution(4), "tanh", Pool(2)], (2, 4, 4), 5)
+    system, factors = found(problem)
+    weight, bias, *_ = [p for one in problem.network.split(theta(problem)) for p in one]
+    (rows,) = system.shard.rows
+    x = rows.points.unflatten(1, (2, 4, 4))
+    patches = functional.unfold(x, 3, padding=1).mT.flatten(0, 1)
+    patches = torch.cat([patches, patches.new_ones(len(patches), 1)], 1)
+    assert relative(factors.inputs[0][0], patches.mT @ patches) < 1e-13
+
+    def residuals(z: Tensor) -> Tensor:
+        """S^T of the logits, from what the convolution gives at all pixels."""
+        h = functional.max_pool2d(z.tanh(), 2).flatten(1)
+        *_, (out, shift) = problem.network.split(theta(problem))
+        logits = h @ out.mT + shift
+        root = Categorical().transposed_root(logits.detach().mT, None, logits.mT)
+        return root * rows.weight
+
+    z = functional.conv2d(x, weight, bias, padding=1).requires_grad_()
+    expected = torch.zeros(4, 4, dtype=z.dtype)
+    for part in residuals(z):
+        (g,) = torch.autograd.grad(part.sum(), z, retain_graph=True)
+        pixels = g.movedim(1, -1).flatten(0, 2)
+        expected += pixels.mT @ pixels / len(pixels)
+    assert relative(factors.outputs[0][0], expected) < 1e-13
+
+
+@pytest.mark.parametrize("convolutional", [True, False])
+def test_factors_of_the_last_layers_are_theirs_alone(convolutional: bool) -> None:
+    problem = classes()
+    if convolutional:
+        problem = images([Convolution(4), GroupNorm(2), "tanh"], (1, 3, 3), 6)
+    network = Partial(problem.network, theta(problem))
+    tuned = replace(problem, network=network)
+    system = System(tuned, tuned.pooled())
+    start = theta(problem)[-network.size :]
+    a, g = kronecker.factors(system, system.linearise(start))
+    (level,) = problem.network.levels(theta(problem), system.shard.rows[0].points)[-1:]
+    level = torch.cat([level, level.new_ones(len(level), 1)], 1)
+    assert relative(a[0][0], level.mT @ level) < 1e-13
+    assert [len(a), len(g)] == [1, 1]
+
+
+def test_a_normalisation_has_no_kronecker_factors() -> None:
+    problem = images([Convolution(4), GroupNorm(2), "tanh"], (1, 3, 3), 2)
+    with pytest.raises(ValueError, match="a ConvNet without GroupNorm"):
+        found(problem)
 
 
 @pytest.mark.parametrize("name", ["module", "inverse"])

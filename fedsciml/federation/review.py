@@ -39,6 +39,10 @@ FEW = 4
 """Points for each direction of a sum below which it gives most of them away: of 80
 points in 92 directions 92 % were found, of 400 in 95 no more than by chance."""
 
+MINIMUM = 1e-12
+"""Part of the loss that steps still promise where it is least: deviances are not 0
+there. In stalls far from it 1e-5 and more was seen."""
+
 MANY = 10
 """Rounds after which a run should have come somewhere."""
 
@@ -204,6 +208,8 @@ def _standing(history: Sequence[Round]) -> Iterator[str]:
     if last.loss > ROSE * first.loss:
         yield f"The loss rose from {first.loss:.2e} to {last.loss:.2e}."
     if count < MANY or last.loss < LITTLE * first.loss:
+        return
+    if last.promised is not None and last.promised <= MINIMUM:
         return
     against = Counter(m for line in history for m in line.against)
     told = [f"client {m} in {n}" for m, n in sorted(against.items())]

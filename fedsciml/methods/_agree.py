@@ -52,7 +52,8 @@ def unlike(
     miss = float((inside - draws(ask) @ gradient).abs().max())
     size = float(told.products.abs().max()) + float(gradient.norm())
     allowed = max(ROUNDED[gradient.dtype], 1e3 * unit) * size
-    allowed += 10 * missed * (2 * told.loss) ** 0.5
+    if missed:
+        allowed += 10 * missed * (2 * told.loss) ** 0.5
     if miss <= allowed:
         return None
     return (

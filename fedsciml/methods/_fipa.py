@@ -369,7 +369,7 @@ class Fipa(Method):
             step=candidates.lengths[choice.length] if choice else 0.0,
             damping=candidates.dampings[choice.step] if choice else 0.0,
             cutoff=candidates.cutoffs[choice.step] if choice else 0.0,
-            against=() if choice else _against(merged.info.losses, found),
+            against=() if choice else _against(merged.info.losses, found, self.slack),
             probes=0 if probed is None else probed.losses.numel(),
             promised=_promised(problem, candidates, loss),
         )
@@ -700,9 +700,12 @@ def probed(candidates: Candidates, found: Iterable[Found], targets: Tensor) -> P
 
 
 def _against(
-    losses: Mapping[int, float], found: Mapping[int, Found]
+    losses: Mapping[int, float], found: Mapping[int, Found], slack: float
 ) -> tuple[int, ...]:
-    """Clients without each of whom the others' loss would fall at a candidate."""
+    """Clients without each of whom the others' loss would fall at a candidate.
+
+    By more than ``slack``, relative.
+    """
     changes = {m: a.losses[:-1].double() - losses[m] for m, a in found.items()}
     if not changes:
         return ()
@@ -713,7 +716,8 @@ def _against(
 
     def lowers(m: int) -> bool:
         others = [change for n, change in changes.items() if n != m]
-        return bool(others) and bool((torch.stack(others).sum(0) < 0).any())
+        least = -slack * (sum(losses.values()) - losses[m])
+        return bool(others) and bool((torch.stack(others).sum(0) < least).any())
 
     return tuple(filter(lowers, changes))
 

@@ -85,9 +85,9 @@ def sentence(content: Mapping[str, Any]) -> str:
         text += f", relative L2 error {_number(content['relative_l2'])}"
     if content["mse"] is not None:
         text += f", MSE {_number(content['mse'])}"
-    if content["accuracy"] is not None:
+    if content.get("accuracy") is not None:
         text += f", accuracy {100 * content['accuracy']:.1f} %"
-    if content["deviance"] is not None:
+    if content.get("deviance") is not None:
         text += f", mean deviance {content['deviance']:.4g} on the tests"
     for name, number in content["unknowns"].items():
         text += f", {name} = {number['value']:.6g}"

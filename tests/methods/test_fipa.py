@@ -408,7 +408,7 @@ def test_allen_cahn_reaches_eight_digits_in_forty_rounds() -> None:
         ({"local": "adam", "learning_rate": -1.0}, "learning rate must be positive"),
         ({"sketch": "svb"}, "must be one of range, svd, subspace"),
         (
-            {"policy": "greedy"},
+            {"policy": "newton"},
             "There is no policy 'greedy'; choose one of continuation,",
         ),
     ],

@@ -146,7 +146,7 @@ def classification(
     Args:
         name: Of the problem.
         network: From pixels to as many logits as there are classes.
-        images: Of all, pixels of 0 to 1, shape [n, d].
+        images: Of all, pixels of -1 to 1, shape [n, d].
         labels: Of all, whole numbers from 0, shape [n].
         shares: Who has which.
         train: See ``held_out``.
@@ -161,7 +161,7 @@ def classification(
     division = shares.clients, shares.alpha, shares.seed, shares.balanced
     owners = dirichlet(labels[own], *division, least=least)
     d, classes = images.shape[1], int(labels.max()) + 1
-    corners = [0.0] * d, [1.0] * d
+    corners = [-1.0] * d, [1.0] * d
     known, target = Categorical(), labels.double()
     trained = split(images[own], owners), split(target[own], owners)
     return Problem(

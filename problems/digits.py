@@ -2,14 +2,14 @@
 
 The 1797 digits are those of scikit-learn, 43 people's, from the test part of the UCI
 set "Optical recognition of handwritten digits" (E. Alpaydin, C. Kaynak, 1998); its
-counts of ink, 0 to 16, are divided by 16. Each class is divided over the clients by a
+counts of ink, 0 to 16, are divided by 16, less 0.3, about their mean. Each class is divided over the clients by a
 Dirichlet distribution: the smaller alpha, the less alike are their labels. A client has
 at least ten.
 
 A fixed fifth of each class, about 359 digits, is for testing alone; the five were drawn
 once. The network has 64 - 32 - 10 units and 2410 parameters. Its activation, sin, is
 that of the best mean accuracy in a cross-validation of centralised training: 98.6 %
-against 98.4 % of relu and 98.1 % of tanh.
+against 98.0 % of tanh.
 """
 
 from torch import Tensor
@@ -19,8 +19,12 @@ from fedsciml.problem import Problem
 from fedsciml.problems._data import Shares, classification, packaged, pixels
 
 
+MEAN = 0.3
+"""Of what a pixel of 0 to 1 holds, about."""
+
+
 def measured() -> tuple[Tensor, Tensor]:
-    """All images [1797, 64], of 0 to 1, and their classes [1797].
+    """All images [1797, 64], of -0.3 to 0.7, and their classes [1797].
 
     Raises:
         ModuleNotFoundError: If scikit-learn is not installed.
@@ -28,7 +32,7 @@ def measured() -> tuple[Tensor, Tensor]:
     """
     path = packaged("sklearn", "datasets", "data", "digits.csv.gz")
     images, labels = pixels(path)
-    return images / 16, labels.long()
+    return images / 16 - MEAN, labels.long()
 
 
 def make(

@@ -2,9 +2,9 @@
 
 The 1797 digits are those of scikit-learn, 43 people's, from the test part of the UCI
 set "Optical recognition of handwritten digits" (E. Alpaydin, C. Kaynak, 1998); its
-counts of ink, 0 to 16, are divided by 16, less 0.3, about their mean. Each class is divided over the clients by a
-Dirichlet distribution: the smaller alpha, the less alike are their labels. A client has
-at least ten.
+counts of ink, 0 to 16, are divided by 16, less 0.3, about their mean. Each class is
+divided over the clients by a Dirichlet distribution: the smaller alpha, the less alike
+are their labels. A client has at least ten.
 
 A fixed fifth of each class, about 359 digits, is for testing alone; the five were drawn
 once. The network has 64 - 32 - 10 units and 2410 parameters. Its activation, sin, is
@@ -17,7 +17,6 @@ from torch import Tensor
 from fedsciml.network import MLP
 from fedsciml.problem import Problem
 from fedsciml.problems._data import Shares, classification, packaged, pixels
-
 
 MEAN = 0.3
 """Of what a pixel of 0 to 1 holds, about."""

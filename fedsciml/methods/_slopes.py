@@ -100,7 +100,7 @@ class Pairs(Record):
         if not float(step @ change) > least:
             return Pairs(self.s, self.y, theta, slope)
         s, y = torch.cat([self.s, step[None]]), torch.cat([self.y, change[None]])
-        return Pairs(s[-most:], y[-most:], theta, slope)
+        return Pairs(_plain(s[-most:]), _plain(y[-most:]), theta, slope)
 
 
 class State(_fipa.State):
@@ -184,7 +184,14 @@ class Slopes(Fipa):
         ]
         curvature = LEFT * sum(value**2 for value in last)
         who, problem = torch.tensor(_sizes(sent), device="cpu"), merged.problem
-        known = Kept(problem.s, problem.basis, problem.left, who, curvature, 1)
+        known = Kept(
+            _plain(problem.s),
+            _plain(problem.basis),
+            _plain(problem.left),
+            who,
+            curvature,
+            age=1,
+        )
         found = replace(
             _with_slope(merged, sent),
             kept={**merged.kept, "kept": known if self.every > 1 else None},
@@ -234,7 +241,10 @@ class Slopes(Fipa):
         """A client's sketch and gradient."""
         answer, kept = super()._sketch(system, ask, memory)
         slope, _ = _slope(system, ask.theta)
-        after = Remembered(kept.rank, kept.basis, kept.carried, ask.theta)
+        basis = kept.basis
+        if basis is not None:
+            basis = replace(basis, left=_plain(basis.left))
+        after = Remembered(kept.rank, basis, kept.carried, ask.theta)
         return replace(answer, gradient=slope), after
 
     def _glance(
@@ -322,6 +332,11 @@ class Slopes(Fipa):
         renewed = super().renewed(state)
         assert isinstance(renewed, State)
         return replace(renewed, kept=None, pairs=None)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """As a checkpoint gives it back: rounding depends on where numbers lie."""
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _sizes(answers: Answers) -> list[list[int]]:

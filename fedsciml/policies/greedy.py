@@ -16,6 +16,10 @@ from fedsciml.policies._base import (
 )
 
 
+MOST_DAMPED = -20.0
+"""Level at which no step moves theta any more."""
+
+
 @dataclass(frozen=True)
 class State:
     """Where the damping stands: mu = s_1^2 10^-level."""
@@ -63,8 +67,8 @@ class Greedy(LossFree[State]):
         return [state.level + self.spacing * i for i in steps]
 
     def reach(self, state: State) -> float:
-        """``MARGIN`` times the least relative sqrt(mu)."""
-        return min(1.0, MARGIN * float(10 ** (-self._levels(state)[-1] / 2)))
+        """``MARGIN`` times the least relative sqrt(mu), and no more."""
+        return MARGIN * min(1.0, float(10 ** (-self._levels(state)[-1] / 2)))
 
     def propose(self, spectrum: Spectrum, state: State) -> Candidates:
         """Damped steps, the most damped first."""
@@ -84,7 +88,8 @@ class Greedy(LossFree[State]):
         assert probed is not None
         choice = lowest(probed.losses, loss)
         if choice is None:
-            return None, State(state.level - 2 * self.sides * self.spacing)
+            damped = state.level - 2 * self.sides * self.spacing
+            return None, State(max(damped, MOST_DAMPED))
         return choice, State(self._levels(state)[choice.step])
 
 

@@ -409,7 +409,7 @@ def test_allen_cahn_reaches_eight_digits_in_forty_rounds() -> None:
         ({"sketch": "svb"}, "must be one of range, svd, subspace"),
         (
             {"policy": "newton"},
-            "There is no policy 'greedy'; choose one of continuation,",
+            "There is no policy 'newton'; choose one of continuation,",
         ),
     ],
 )

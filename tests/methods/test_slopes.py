@@ -77,7 +77,7 @@ def test_a_prior_moves_a_differential_equation_to_the_same_minimum(basis: str) -
     central = run(problem, methods.load("gauss_newton"), 40)
     # Slowly, as with a prior the least residual is not zero: 3 % were measured.
     assert result.loss == pytest.approx(central.loss, rel=0.1)
-    assert result.loss < 1e-3 * result.history[0].loss
+    assert result.loss < 0.01 * result.history[0].loss
     assert not any(line.dropped for line in result.history)
 
 

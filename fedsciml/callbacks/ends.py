@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, isnan
 
-from fedsciml.federation.history import Round
+from fedsciml.federation.history import RISES, Round
 
-QUANTITIES = ("loss", "relative_l2", "mse", "held_out")
+METRICS = ("accuracy", "deviance", "calibration")
+"""What is measured on a problem's tests."""
+
+QUANTITIES = ("loss", "relative_l2", "mse", "held_out", *METRICS)
 """Of a round, what can be waited for."""
 
 
@@ -15,13 +18,15 @@ class Until:
     """Ends a run when it is good enough.
 
     Args:
-        value: At most this.
+        value: At most this, or at least, of ``accuracy``.
         quantity: ``loss``, ``relative_l2``, ``mse``, or ``held_out``, which is known in
-            every tenth round.
+            every tenth round; ``accuracy``, ``deviance`` or ``calibration`` on the
+            tests.
 
     Raises:
-        ValueError: If the value is no positive number or there is no such quantity; in
-            a run, if the error is not known, as there is no reference.
+        ValueError: If the value is no positive number, an accuracy is above 1, or there
+            is no such quantity; in a run, if it is not known, as there is no reference
+            or there are no tests of which it is told.
     """
 
     value: float
@@ -32,6 +37,10 @@ class Until:
         if not 0 < self.value < inf:
             raise ValueError(
                 f"Until waits for a positive number, such as 1e-8; got {self.value}."
+            )
+        if self.quantity in RISES and self.value > 1:
+            raise ValueError(
+                f"The {self.quantity} is a part of 1, such as 0.98; got {self.value:g}."
             )
 
     @classmethod
@@ -52,17 +61,24 @@ class Until:
         return cls(number, quantity) if equals else cls(number)
 
     def __str__(self) -> str:
-        return f"{self.quantity} <= {self.value:g}"
+        sign = ">=" if self.quantity in RISES else "<="
+        return f"{self.quantity} {sign} {self.value:g}"
 
     def __call__(self, history: Sequence[Round]) -> bool:
         """Whether the last round is good enough."""
-        found = getattr(history[-1], self.quantity)
-        if found is not None and isnan(found):
+        found = history[-1].value(self.quantity)
+        if isnan(found) and self.quantity in METRICS:
+            raise ValueError(
+                f"The {self.quantity} is not known, as the problem has no tests that "
+                f"tell it: give it tests= of which a likelihood tells the "
+                f"{self.quantity}, or wait for the loss."
+            )
+        if isnan(found) and self.quantity != "held_out":
             raise ValueError(
                 f"The {self.quantity} is not known, as the problem has no reference: "
                 "give it exact= or test_points= and reference=, or wait for the loss."
             )
-        return found is not None and bool(found <= self.value)
+        return found >= self.value if self.quantity in RISES else found <= self.value
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,8 @@ class Plateau:
     Args:
         rounds: If the lowest value of so many rounds
         factor: is not below this factor of the lowest one before.
-        quantity: As of ``Until``; of ``held_out`` rounds count in which it is known.
+        quantity: As of ``Until``, but for ``accuracy``, which does not fall; of
+            ``held_out`` rounds count in which it is known.
 
     Raises:
         ValueError: If a number is out of range, or there is no such quantity.
@@ -84,6 +101,11 @@ class Plateau:
 
     def __post_init__(self) -> None:
         _check(self.quantity)
+        if self.quantity in RISES:
+            raise ValueError(
+                f"Plateau waits for what falls, and the {self.quantity} rises: give "
+                "it the deviance."
+            )
         if self.rounds < 1 or not 0 < self.factor <= 1:
             raise ValueError(
                 "Plateau needs at least 1 round and a factor in (0, 1], got "
@@ -95,8 +117,8 @@ class Plateau:
 
     def __call__(self, history: Sequence[Round]) -> bool:
         """Whether the last rounds got no better."""
-        told = [getattr(line, self.quantity) for line in history]
-        known = [value for value in told if value is not None]
+        told = [line.value(self.quantity) for line in history]
+        known = [value for value in told if not isnan(value)]
         before, last = known[: -self.rounds], known[-self.rounds :]
         return bool(before) and not min(last) < self.factor * min(before)
 

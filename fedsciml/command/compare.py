@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from fedsciml.command.records import NAMES, Recorded, known, recorded, table
+from fedsciml.command.records import NAMES, Recorded, known, recorded, table, written
 from fedsciml.federation import Round
+from fedsciml.federation.history import RISES
 from fedsciml.federation.traffic import size
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -14,7 +15,8 @@ PICTURES = (".png", ".pdf", ".svg")
 
 def compare(
     *directories: Path,
-    quantity: Literal["relative_l2", "mse", "loss"] | None = None,
+    quantity: Literal["relative_l2", "mse", "accuracy", "deviance", "loss"]
+    | None = None,
     out: Path | None = None,
 ) -> None:
     """Put runs side by side: what each needs for the digits that all reach.
@@ -63,6 +65,7 @@ def _quantity(runs: Sequence[Recorded], asked: str | None) -> str:
 
 def _compared(runs: Sequence[Recorded], quantity: str) -> str:
     """A table of the runs, and to which digits it is."""
+    rises = quantity in RISES
     lowest = [min(_values(run.history, quantity)) for run in runs]
     level = _rounded_up(max(lowest))
     heads = ["run", "method", "clients", "rounds", NAMES[quantity], "sent", "seconds"]
@@ -70,9 +73,11 @@ def _compared(runs: Sequence[Recorded], quantity: str) -> str:
     for run, best in zip(runs, lowest, strict=True):
         last = run.history[-1]
         row = [str(run.directory), run.method, str(run.configuration["clients"])]
-        row += [str(last.round), f"{best:.1e}", size(last.sent), f"{last.seconds:.1f}"]
+        told = written(quantity, 1 - best if rises else best)
+        row += [str(last.round), told, size(last.sent), f"{last.seconds:.1f}"]
         rows.append(row)
-    text = f"Whole runs, each with its lowest {NAMES[quantity]}:"
+    most = "highest" if rises else "lowest"
+    text = f"Whole runs, each with its {most} {NAMES[quantity]}:"
     text += f"\n\n{table(heads, rows)}\n\n"
     heads = ["run", "method", "rounds", "sent", "seconds"]
     rows = []
@@ -81,7 +86,8 @@ def _compared(runs: Sequence[Recorded], quantity: str) -> str:
         there = run.history[next(k for k, v in enumerate(values) if v <= level)]
         row = [str(run.directory), run.method, str(there.round), size(there.sent)]
         rows.append([*row, f"{there.seconds:.2f}"])
-    text += f"Until the {NAMES[quantity]} is at most {level:.0e}, which all reach:"
+    bound = f"at least {1 - level:.4g}" if rises else f"at most {level:.0e}"
+    text += f"Until the {NAMES[quantity]} is {bound}, which all reach:"
     return f"{text}\n\n{table(heads, rows)}"
 
 
@@ -94,8 +100,10 @@ def _rounded_up(value: float) -> float:
 
 
 def _values(history: Sequence[Round], quantity: str) -> list[float]:
-    """Of each round; infinite where it is not known."""
-    found = [float(getattr(line, quantity)) for line in history]
+    """Of each round, what is missing to 1 of what rises; infinite if not known."""
+    found = [line.value(quantity) for line in history]
+    if quantity in RISES:
+        found = [1 - value for value in found]
     return [value if math.isfinite(value) else math.inf for value in found]
 
 

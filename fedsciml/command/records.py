@@ -9,9 +9,16 @@ from typing import Any, NamedTuple
 from fedsciml.command.summary import manner
 from fedsciml.federation import Round, RunDirectory
 from fedsciml.federation.directory import MODEL
+from fedsciml.federation.history import RISES
 from fedsciml.federation.saving import read
 
-NAMES = {"relative_l2": "relative L2 error", "mse": "MSE", "loss": "loss"}
+NAMES = {
+    "relative_l2": "relative L2 error",
+    "mse": "MSE",
+    "accuracy": "accuracy",
+    "deviance": "mean deviance",
+    "loss": "loss",
+}
 """Quantities of a round by which runs are compared, the first that is known."""
 
 
@@ -70,7 +77,12 @@ def recorded(directory: Path) -> Recorded:
 def known(history: Iterable[Round]) -> list[str]:
     """The quantities of ``NAMES`` that a history tells."""
     last = list(history)[-1:]
-    return [n for n in NAMES if all(math.isfinite(getattr(k, n)) for k in last)]
+    return [n for n in NAMES if all(math.isfinite(k.value(n)) for k in last)]
+
+
+def written(quantity: str, value: float, digits: int = 1) -> str:
+    """A value of one of them, to so many digits behind the point."""
+    return f"{value:.{digits}{'%' if quantity in RISES else 'e'}}"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

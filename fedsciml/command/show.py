@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedsciml.command.records import NAMES, Recorded, known, recorded, table
+from fedsciml.command.records import NAMES, Recorded, known, recorded, table, written
 from fedsciml.command.terminal import columns
 from fedsciml.federation import Round
 from fedsciml.federation.traffic import size
@@ -54,7 +54,7 @@ def _facts(run: Recorded) -> dict[str, str]:
     if held_out is not None:
         facts["loss"] += f"; at points that are not trained on {held_out:.2e}"
     facts |= {
-        name: f"{getattr(last, key):.2e}"
+        name: written(key, last.value(key), 2)
         for key, name in NAMES.items()
         if key in known(run.history) and key != "loss"
     }
@@ -78,7 +78,7 @@ def _rounds(history: Sequence[Round]) -> str:
     rows = [
         [
             str(line.round),
-            *(f"{getattr(line, name):.1e}" for name in quantities),
+            *(written(name, line.value(name)) for name in quantities),
             size(line.sent),
             f"{line.seconds:.1f}",
         ]

@@ -31,8 +31,9 @@ class Output:
     Args:
         out: Run directory, new or empty; runs/PROBLEM-METHOD-N if not given.
         json: Print one JSON object instead of a line.
-        until: End the run where its loss is as small as this, or relative_l2, mse or
-            held_out. Resumed without it, it goes on to its rounds.
+        until: End the run where its loss is as small as this; or relative_l2, mse,
+            held_out or deviance, or accuracy as large: accuracy=0.98. Resumed without
+            it, it goes on to its rounds.
         quiet: No progress bar.
         no_plots: Draw no pictures and write no report.
         tuned: Begin with the best options that a search found for the method on this

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+RISES = frozenset({"accuracy"})
+"""Metrics of which more is better, parts of 1."""
+
 
 @dataclass(frozen=True)
 class Round:
@@ -103,6 +106,11 @@ class Round:
     def sent(self) -> int:
         """Sent both ways."""
         return self.bytes_up + self.bytes_down
+
+    def value(self, quantity: str) -> float:
+        """A field or a metric, by its name, as a number; NaN where it is not known."""
+        found = getattr(self, quantity, self.metrics.get(quantity))
+        return float(found) if isinstance(found, (int, float)) else math.nan
 
     def line(self) -> str:
         """Strict JSON with a line break; null for what is not finite."""

@@ -64,6 +64,8 @@ def shown(
         def show(line: Round) -> None:
             numbers = {"error": line.relative_l2, "loss": line.loss}
             known = {k: f"{v:.1e}" for k, v in numbers.items() if not math.isnan(v)}
+            if "accuracy" in line.metrics:
+                known = {"accuracy": f"{line.metrics['accuracy']:.1%}", **known}
             if ranks := line.ranks:
                 known["rank"] = "/".join(map(str, ranks))
             bar.set_postfix(known, refresh=False)

@@ -1,6 +1,7 @@
 """What a term's rows are: squares, classes, counts, yes or no, robust or censored."""
 
 from fedsciml.likelihoods._base import Likelihood
+from fedsciml.likelihoods._classes import Reliability
 from fedsciml.likelihoods.bernoulli import Bernoulli
 from fedsciml.likelihoods.categorical import Categorical
 from fedsciml.likelihoods.censored import Censored
@@ -17,5 +18,6 @@ __all__ = [
     "Huber",
     "Likelihood",
     "Poisson",
+    "Reliability",
     "StudentT",
 ]

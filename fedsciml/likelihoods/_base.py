@@ -16,6 +16,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fedsciml.likelihoods._classes import Reliability
+
 
 class Likelihood:
     """Base of all likelihoods: frozen dataclasses of numbers.
@@ -67,6 +69,18 @@ class Likelihood:
     def metrics(self, z: Tensor, y: Tensor | None) -> dict[str, float]:
         """How good predictors are, by name: the mean deviance, and what it knows."""
         return {"deviance": 2 * float(self.half_deviance(z, y).mean())}
+
+    def classes(self, y: Tensor | None) -> Tensor | None:
+        """Rows of each class among observations, [C]; None without classes."""
+        return None
+
+    def confusion(self, z: Tensor, y: Tensor) -> Tensor | None:
+        """Rows of class i that are taken for class j, [C, C]; None without classes."""
+        return None
+
+    def reliability(self, z: Tensor, y: Tensor) -> Reliability | None:
+        """Probabilities of choices, and how many are right; None without classes."""
+        return None
 
     def wrong(self, z: Tensor, y: Tensor | None) -> str | None:
         """What cannot be in predictors [q, n] and observations; None if all can.

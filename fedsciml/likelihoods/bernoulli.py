@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from fedsciml.likelihoods._base import Likelihood, floored, single
-from fedsciml.likelihoods._classes import calibration
+from fedsciml.likelihoods._classes import Reliability, calibration, reliability
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,19 @@ class Bernoulli(Likelihood):
             "accuracy": float(right.to(z).mean()),
             "calibration": calibration(told, right),
         }
+
+    def classes(self, y: Tensor | None) -> Tensor:
+        """Rows of each class, up to the largest there is."""
+        assert y is not None
+        return torch.bincount(y.long())
+
+    def confusion(self, z: Tensor, y: Tensor) -> Tensor:
+        """Rows of class i, 0 or 1, that are taken for class j, shape [2, 2]."""
+        return torch.bincount(2 * y.long() + (z[0] > 0), minlength=4).view(2, 2)
+
+    def reliability(self, z: Tensor, y: Tensor) -> Reliability:
+        """Probabilities of the choices, and how many of them are right."""
+        return reliability(torch.sigmoid(z[0].abs()), (z[0] > 0) == (y > 0.5))
 
     def wrong(self, z: Tensor, y: Tensor | None) -> str | None:
         """Observations other than 0 and 1."""

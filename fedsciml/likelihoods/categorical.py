@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.likelihoods._base import Likelihood
-from fedsciml.likelihoods._classes import BINS, Reliability, calibration, reliability
+from fedsciml.likelihoods._classes import Reliability, calibration, reliability
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,20 @@ class Categorical(Likelihood):
             "calibration": calibration(told, right),
         }
 
+    def classes(self, y: Tensor | None) -> Tensor:
+        """Rows of each class, up to the largest there is."""
+        assert y is not None
+        return torch.bincount(y.long())
+
     def confusion(self, z: Tensor, y: Tensor) -> Tensor:
         """Rows of class i that are taken for class j, shape [C, C]."""
         c = len(z)
         return torch.bincount(y.long() * c + z.argmax(0), minlength=c * c).view(c, c)
 
-    def reliability(self, z: Tensor, y: Tensor, bins: int = BINS) -> Reliability:
+    def reliability(self, z: Tensor, y: Tensor) -> Reliability:
         """Probabilities of the choices, and how many of them are right."""
         told, choice = torch.softmax(z, 0).max(0)
-        return reliability(told, choice == y, bins)
+        return reliability(told, choice == y)
 
     def wrong(self, z: Tensor, y: Tensor | None) -> str | None:
         """Observations that are no number of a class."""

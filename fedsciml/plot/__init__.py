@@ -7,10 +7,11 @@ Functions return a ``matplotlib.figure.Figure`` of its own, in the style of
 
 from matplotlib.figure import Figure
 
+from fedsciml.plot.classes import confusion, reliability
 from fedsciml.plot.curves import convergence, profile
 from fedsciml.plot.images import maps
 from fedsciml.plot.layout import Curve, Panel, panels
-from fedsciml.plot.owners import partition, placed
+from fedsciml.plot.owners import drawable, labelled, partition, placed
 from fedsciml.plot.pictures import pictures
 from fedsciml.plot.sheet import Sheet
 from fedsciml.plot.style import COLOURS, COLUMN, DASHES, MARKERS, PAGE, QUANTITIES, save
@@ -31,7 +32,10 @@ __all__ = [
     "Sheet",
     "chart",
     "coloured",
+    "confusion",
     "convergence",
+    "drawable",
+    "labelled",
     "maps",
     "panels",
     "partition",
@@ -40,6 +44,7 @@ __all__ = [
     "placed",
     "plane",
     "profile",
+    "reliability",
     "save",
     "solution",
     "stage",

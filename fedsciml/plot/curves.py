@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import nan
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fedsciml.federation.history import Round
+from fedsciml.federation.history import RISES, Round
 from fedsciml.plot.layout import Curve, Panel, panels
 from fedsciml.plot.style import QUANTITIES
 
@@ -22,7 +21,8 @@ def convergence(
 
     Args:
         histories: The history of a run (see ``Result``) for each label.
-        quantity: Field of ``Round``: ``relative_l2``, ``mse``, ``loss`` or ``gn_gap``.
+        quantity: Field of ``Round``: ``relative_l2``, ``mse``, ``loss`` or ``gn_gap``;
+            or one of its metrics: ``accuracy``, ``deviance``.
         title: Title above the figure.
     """
     rounds, sent, seconds = [], [], []
@@ -41,10 +41,11 @@ def convergence(
             silent.append(label)
     ylabel = QUANTITIES.get(quantity, quantity)
     nothing = f"centralised, nothing sent: {', '.join(silent)}" if silent else ""
+    scale = "linear" if quantity in RISES else "log"
     parts = [
-        Panel("", "round", ylabel, rounds, xscale="linear"),
-        Panel(nothing, "megabytes sent, both ways", ylabel, sent),
-        Panel("", "seconds", ylabel, seconds),
+        Panel("", "round", ylabel, rounds, "linear", scale),
+        Panel(nothing, "megabytes sent, both ways", ylabel, sent, yscale=scale),
+        Panel("", "seconds", ylabel, seconds, yscale=scale),
     ]
     return panels(parts, 3, height=2.7, legend="below", sharey="row", title=title)
 
@@ -90,5 +91,4 @@ def profile(costs: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> F
 
 def _column(history: Sequence[Round], key: str) -> NDArray[np.float64]:
     """One quantity of a history, NaN where a round lacks it."""
-    values = [getattr(line, key) for line in history]
-    return np.array([float(v) if isinstance(v, (int, float)) else nan for v in values])
+    return np.array([line.value(key) for line in history])

@@ -5,15 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
+from fedsciml.plot.classes import cells, ticks
 from fedsciml.plot.style import COLOURS, COLUMN, MARKERS, styled
 from fedsciml.problem import Problem, Rows
 
 
 @styled()
 def partition(problem: Problem) -> Figure:
-    """Which client holds which points: a colour per client, a marker per term."""
+    """Which client holds which points: a colour per client, a marker per term.
+
+    Where they lie in many coordinates, how many: of each class, if there are some.
+    """
+    if not drawable(problem):
+        return _counted(problem)
     flat = len(problem.coordinates) == 1
     size = (4.4, 1.0 + 0.3 * problem.clients) if flat else (COLUMN, COLUMN)
     figure = Figure(figsize=size, layout="constrained")
@@ -80,6 +87,63 @@ def partition(problem: Problem) -> Figure:
         "" if len(problem.coordinates) <= 2 else ", seen along the other coordinates"
     )
     figure.suptitle(f"{problem.name}: points of {problem.clients} clients{extra}")
+    return figure
+
+
+FEW = 6
+"""Coordinates above which a plane shows nothing of the whole."""
+
+
+def drawable(problem: Problem) -> bool:
+    """Whether there are so few coordinates that a picture shows where points lie."""
+    return len(problem.coordinates) <= FEW
+
+
+def labelled(problem: Problem) -> NDArray[np.int64] | None:
+    """Rows of each class at each client, [m, C]; None where a term has no classes."""
+    counts = []
+    for shard in problem.shards():
+        told = [
+            problem.terms[rows.term].likelihood.classes(rows.target)
+            for rows in shard.rows
+        ]
+        if any(part is None for part in told):
+            return None
+        counts.append([part for part in told if part is not None])
+    widest = max(len(part) for own in counts for part in own)
+    found = np.zeros((len(counts), widest), np.int64)
+    for m, own in enumerate(counts):
+        for part in own:
+            found[m, : len(part)] += part.numpy()
+    return found
+
+
+def _counted(problem: Problem) -> Figure:
+    """How many points each client has: of each class, or of each term."""
+    found, clients = labelled(problem), range(problem.clients)
+    tall = 0.9 + 0.22 * min(problem.clients, 40)
+    figure = Figure(figsize=(4.4, tall), layout="constrained")
+    axes = figure.subplots()
+    if found is not None:
+        cells(axes, found, clients=True)
+        axes.set_xlabel("class")
+        what = "rows by class"
+    else:
+        left = np.zeros(problem.clients)
+        counts = np.array([problem.counts(m) for m in clients])
+        for k, term in enumerate(problem.terms):
+            colour = COLOURS[k % len(COLOURS)]
+            axes.barh(clients, counts[:, k], left=left, color=colour, label=term.name)
+            left += counts[:, k]
+        axes.set_xlabel("rows")
+        shown = ticks(problem.clients)
+        axes.set_yticks(shown, [f"client {m}" for m in shown])
+        axes.grid(axis="y", visible=False)
+        axes.invert_yaxis()
+        if len(problem.terms) > 1:
+            axes.legend()
+        what = "rows"
+    figure.suptitle(f"{problem.name}: {what} of {problem.clients} clients")
     return figure
 
 

@@ -27,6 +27,9 @@ QUANTITIES = {
     "relative_l2": "relative $L_2$ error",
     "mse": "mean squared test error",
     "loss": "loss",
+    "accuracy": "accuracy on the tests",
+    "deviance": "mean deviance on the tests",
+    "calibration": "expected calibration error",
     "gn_gap": "distance to the Gauss-Newton step",
 }
 """Fields of a history that are drawn, in words."""

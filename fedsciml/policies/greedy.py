@@ -15,7 +15,6 @@ from fedsciml.policies._base import (
     proposal,
 )
 
-
 MOST_DAMPED = -20.0
 """Level at which no step moves theta any more."""
 

@@ -1,7 +1,7 @@
 """What is measured of a trained model: errors, and how surely unknowns are known."""
 
 from fedsciml.analysis.determined import NETWORK, undetermined
-from fedsciml.analysis.information import standard_errors
+from fedsciml.analysis.information import Coefficient, coefficients, standard_errors
 from fedsciml.analysis.laplace import (
     SENSORS,
     Evidence,
@@ -24,9 +24,11 @@ from fedsciml.analysis.metrics import (
 __all__ = [
     "NETWORK",
     "SENSORS",
+    "Coefficient",
     "Errors",
     "Evidence",
     "Laplace",
+    "coefficients",
     "combine",
     "errors",
     "evidence",

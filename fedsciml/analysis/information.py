@@ -1,9 +1,12 @@
 """How surely the parameters of a likelihood are known: its information, inverted."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from fedsciml.linalg.sketch import from_jacobian, merge
+from fedsciml.network import MLP
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 
@@ -52,3 +55,43 @@ def standard_errors(problem: Problem, theta: Tensor) -> Tensor:
         )
     weight = problem.terms[0].weight
     return (v / s[:, None]).norm(dim=0) / (n / weight) ** 0.5
+
+
+INTERCEPT = "intercept"
+"""Name of the coefficient that stands alone."""
+
+
+class Coefficient(NamedTuple):
+    """A coefficient of a linear predictor, and its standard error."""
+
+    value: float
+    error: float
+
+
+def coefficients(problem: Problem, theta: Tensor) -> dict[str, Coefficient] | None:
+    """The coefficients of a linear predictor, by the names of the coordinates.
+
+    The last one is the ``intercept``.
+
+    Args:
+        problem: Of one term, whose likelihood is not that of squares.
+        theta: The maximum, shape [p].
+
+    Returns:
+        None if the predictor is not linear in the coordinates themselves, as an
+        ``MLP`` of widths (d, 1) without units is, or the rows do not determine it.
+    """
+    network, names = problem.network, problem.coordinates
+    bare = isinstance(network, MLP) and not any(
+        (network.features, network.inputs, network.outputs, network.distance)
+    )
+    if not bare or network.size != len(names) + 1 or len(problem.terms) != 1:
+        return None
+    if problem.squares:
+        return None
+    try:
+        errors = standard_errors(problem, theta).tolist()
+    except ValueError:
+        return None
+    found = map(Coefficient, theta.tolist(), errors)
+    return dict(zip((*names, INTERCEPT), found, strict=True))

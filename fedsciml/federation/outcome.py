@@ -5,9 +5,8 @@ so far and by what steps promised:
 
     converged  the lowest loss is below ROUNDING eps^2 of the first, and did not halve
                in the last rounds: what is left of the residual is rounding;
-               or the last round's step promised less than eps of it, and it is below
-               half of the first: it is at a minimum, as a deviance is that does not
-               become 0;
+               or the last round's step promised less than eps of it, and it fell by
+               a tenth at least: it is at rest, as deviances are, which do not become 0;
                or it fell by less than 2 % in them, steps promised less than a tenth
                of it in most of them, and it is below a tenth of the first: it is at a
                floor, as the noise of data is one
@@ -138,10 +137,10 @@ def _judged(
             "the first. More rounds change nothing."
         )
     left = history[-1].promised
-    if left is not None and left <= eps and now <= HALF * first and not worse:
+    if left is not None and left <= eps and now <= FALLS * first and not worse:
         return "converged", (
-            f"Converged: the loss, {ended:.5g}, is at a minimum: the last step "
-            f"promised {left:.0e} of it. More rounds change nothing."
+            f"Converged: the loss, {ended:.5g}, is at rest: the last step promised "
+            f"{left:.0e} of it. More rounds change nothing."
         )
     told = [line.promised for line in last if line.promised is not None]
     promised = median(told) if told else None

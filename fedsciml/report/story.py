@@ -62,14 +62,12 @@ class Story:
         return int(self.configuration.get("clients", 1))
 
     def known(self, quantity: str) -> bool:
-        """Whether any round has a finite value of a field of ``Round``."""
-        values = (getattr(line, quantity) for line in self.history)
-        return any(v is not None and math.isfinite(v) for v in values)
+        """Whether any round has a finite value of a field or metric of ``Round``."""
+        return any(math.isfinite(line.value(quantity)) for line in self.history)
 
     def column(self, quantity: str) -> list[float]:
-        """A field of ``Round`` over the rounds; NaN where it is not known."""
-        values = [getattr(line, quantity) for line in self.history]
-        return [math.nan if v is None else float(v) for v in values]
+        """A field or metric over the rounds; NaN where it is not known."""
+        return [line.value(quantity) for line in self.history]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cases import scalar
+from cases import classes, scalar
 
 from fedsciml import Result, methods
 from fedsciml.callbacks import CSV, Every, Plateau, TensorBoard, Until
@@ -33,6 +33,7 @@ def table(path: Path) -> list[dict[str, str]]:
         ("1e-8", "loss", 1e-8),
         ("relative_l2=0.5", "relative_l2", 0.5),
         ("held_out=2", "held_out", 2.0),
+        ("accuracy=0.98", "accuracy", 0.98),
     ],
 )
 def test_until_is_a_word(word: str, quantity: str, value: float) -> None:
@@ -47,6 +48,7 @@ def test_until_is_a_word(word: str, quantity: str, value: float) -> None:
         ("loss=-1", "positive number"),
         ("inf", "positive number"),
         ("nan", "positive number"),
+        ("accuracy=98", "part of 1, such as 0.98; got 98"),
     ],
 )
 def test_until_what_is_not_known_is_refused(word: str, said: str) -> None:
@@ -75,6 +77,18 @@ def test_an_error_that_is_not_known_is_not_waited_for() -> None:
         run(problem, FIPA, 2, callbacks=[Until(1e-3, "relative_l2")])
     assert not Until(1.0, "held_out")([Round(1, 0.5)])
     assert Until(1.0, "held_out")([Round(10, 0.5, held_out=0.9)])
+
+
+def test_an_accuracy_is_waited_for_from_below() -> None:
+    wanted = Until(0.98, "accuracy")
+    assert str(wanted) == "accuracy >= 0.98"
+    assert not wanted([Round(1, 0.5, metrics={"accuracy": 0.97})])
+    assert wanted([Round(1, 0.5, metrics={"accuracy": 0.98})])
+    assert Until(0.3, "deviance")([Round(1, 0.5, metrics={"deviance": 0.2})])
+    with pytest.raises(ValueError, match="accuracy is not known.*tests="):
+        wanted([Round(1, 0.5)])
+    with pytest.raises(ValueError, match="give it the deviance"):
+        Plateau(quantity="accuracy")
 
 
 def history(*losses: float) -> list[Round]:
@@ -179,3 +193,10 @@ def test_a_missing_package_is_named_with_what_to_type(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'fedsciml\[loggers\]'"):
         TensorBoard(tmp_path)
+
+
+def test_a_csv_file_has_what_is_measured_on_tests(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    result = run(classes(), FIPA, 2, callbacks=[CSV(path)])
+    told = [float(row["metrics.accuracy"]) for row in table(path)]
+    assert told == [line.metrics["accuracy"] for line in result.history]

@@ -66,6 +66,16 @@ def test_a_bar_tells_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "error=5.0e-01" in second
 
 
+def test_a_bar_tells_the_accuracy_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(progress, "OFTEN", 0.0)
+    with shown(True, "digits fipa", 100) as show:
+        show(Round(99, loss=1e-3, metrics={"accuracy": 0.9814}, ranks=(30, 40)))
+    told = next(t for t in stream.getvalue().split("\r") if "99/100" in t)
+    assert "accuracy=98.1%, loss=1.0e-03" in told[:80]
+
+
 def test_a_bar_of_80_columns_has_error_and_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

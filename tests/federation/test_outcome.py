@@ -49,6 +49,17 @@ def test_a_loss_at_a_floor_of_which_steps_promise_nothing_has_converged() -> Non
     assert ended(flat(1.0, 0.5), promised=1e-20).state == "converged"
 
 
+def test_a_deviance_at_its_minimum_has_converged_after_few_rounds() -> None:
+    losses = [10.7, 3.4, 2.2, 2.061, 2.0604, 2.0604]
+    found = ended(losses, promised=2e-30)
+    assert found.state == "converged"
+    assert "2.0604, is at rest: the last step promised 2e-30" in found.sentence
+    assert ended(losses, promised=1e-10).state == "falling"
+    assert ended(losses, None).state == "falling"
+    assert ended([1.0, 0.95, 0.95], promised=2e-30).state != "converged"  # nowhere
+    assert ended([*losses, 6.0], promised=2e-30).state == "stalled"  # it was lower
+
+
 @pytest.mark.parametrize(
     ("losses", "promised"),
     [

@@ -8,12 +8,16 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from cases import CASES, draw, theta
+from cases import CASES, classes, draw, theta
 from matplotlib.figure import Figure
 
 from fedsciml import plot, problems
+from fedsciml.analysis import metrics
+from fedsciml.federation import Result
 from fedsciml.federation.history import Round
+from fedsciml.likelihoods._classes import reliability
 from fedsciml.plot import Curve, Panel
+from fedsciml.plot.pictures import sought
 
 
 def history(rounds: int, factor: float, sent: int = 800) -> list[Round]:
@@ -192,3 +196,65 @@ def test_a_map_stays_empty_off_the_domain() -> None:
         assert 0.25 - 1e-5 < radius.min() < 0.28
         assert 0.98 < radius.max() < 1 + 1e-5
         assert np.isfinite(image.get_clim()).all()
+
+
+def test_cells_have_the_counts_and_mistakes_their_place() -> None:
+    counts = np.array([[5, 1], [0, 3]])
+    (axes,) = plot.confusion(counts).axes
+    told = {text.get_position(): text.get_text() for text in axes.texts}
+    assert told == {(0, 0): "5", (1, 0): "1", (1, 1): "3"}  # column, row
+    assert axes.get_ylabel() == "class"
+    assert axes.get_xlabel() == "taken for class"
+    many = plot.confusion(np.ones((200, 200), np.int64)).axes[0]
+    assert not many.texts
+    assert len(many.get_xticks()) == 20
+
+
+def test_reliability_shows_each_bin_by_its_rows() -> None:
+    told = torch.tensor([0.55, 0.58, 0.97])
+    found = reliability(told, torch.tensor([True, False, True]))
+    top, bottom = plot.reliability(found).axes
+    (marks,) = top.collections
+    shown = marks.get_offsets().data
+    np.testing.assert_allclose(shown, [[0.565, 0.5], [0.97, 1.0]], atol=1e-6)
+    np.testing.assert_allclose([b.get_height() for b in bottom.patches], [2 / 3, 1 / 3])
+
+
+def test_points_in_many_coordinates_are_counted_by_class_or_by_client() -> None:
+    digits = problems.load("digits", train=60, width=4, alpha=1.0)
+    counts = plot.labelled(digits)
+    assert counts is not None
+    assert counts.sum(1).tolist() == [shard.points for shard in digits.shards()]
+    (axes,) = plot.partition(digits).axes
+    told = {
+        (y, x): text.get_text() for text in axes.texts for x, y in [text.get_position()]
+    }
+    assert told == {k: str(n) for k, n in np.ndenumerate(counts) if n}
+    randhie = problems.load("randhie")
+    assert plot.labelled(randhie) is None
+    (axes,) = plot.partition(randhie).axes
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths == [shard.points for shard in randhie.shards()]
+
+
+def test_pictures_of_classes_are_those_that_say_something(tmp_path: Path) -> None:
+    problem = problems.load("digits", train=60, width=4, alpha=1.0)
+    line = Round(1, 2.0, metrics=metrics(problem, theta(problem)), seconds=1.0)
+    result = Result(problem, theta(problem), 2.0, [line])
+    plot.pictures(result, tmp_path, {"fipa": [line]})
+    names = {path.stem for path in tmp_path.iterdir()}
+    assert names == {"confusion", "convergence", "partition", "reliability"}
+
+
+def test_convergence_is_drawn_of_what_all_runs_know() -> None:
+    problem, tested = CASES["scalar"](), classes()
+    known = {"accuracy": 0.5, "deviance": 1.0}
+    assert sought(problem, [history(2, 0.1)]) == "relative_l2"
+    assert sought(tested, [[Round(1, 1.0, metrics=known)]]) == "accuracy"
+    assert sought(tested, [[Round(1, 1.0, metrics={"deviance": 1.0})]]) == "deviance"
+    assert sought(tested, [[Round(1, 1.0)]]) == "loss"
+    figure = plot.convergence(
+        {"a": [Round(1, 1.0, metrics=known, seconds=1.0)]}, "accuracy"
+    )
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear"] * 3
+    np.testing.assert_allclose(line(figure, 0, 0), [[1, 0.5]])

@@ -18,6 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from fedsciml import problems, report
+from fedsciml.analysis import metrics
 from fedsciml.report import Story
 from fedsciml.report.story import of_result
 
@@ -192,7 +193,7 @@ def test_all_that_can_be_used_is_reached_by_keyboard_and_colours_are_chosen(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["system", "mixed", "unknown"])
+@pytest.mark.parametrize("name", ["system", "mixed", "unknown", "digits", "randhie"])
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_reports_of_other_runs_are_as_sound(
@@ -200,12 +201,16 @@ def test_reports_of_other_runs_are_as_sound(
 ) -> None:
     if name == "unknown":
         problem = problems.load("heat_inverse", measurements=60, points=40, noise=0.05)
+    elif name in problems.names():
+        problem = problems.load(name)
     else:
         problem = CASES[name]()
     assert story.result is not None
     result = replace(story.result, problem=problem, theta=theta(problem))
-    private = [replace(line, epsilon=0.1, delta=1e-5) for line in story.history]
-    for history in (story.history, private):
+    told = metrics(problem, result.theta)
+    known = [replace(line, metrics=told) for line in story.history]
+    private = [replace(line, epsilon=0.1, delta=1e-5) for line in known]
+    for history in (known, private):
         other = replace(story, problem=problem, result=result, history=history)
         address = written(other, tmp_path)
         opened(browser, address, width, scheme)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import CASES, draw
-from pages import checked, of, rounds, sections, told
+from cases import CASES, classes, draw
+from pages import checked, of, rounds, sections, told, trained
 
 from fedsciml import MLP, Problem, Term, federation, methods, plot, problems, report
+from fedsciml.analysis import predicted, standard_errors
 from fedsciml.analysis.laplace import laplace
 from fedsciml.collocation import strips
 from fedsciml.federation import Result, Round
@@ -165,3 +166,53 @@ def test_a_model_that_is_not_finite_has_a_report(finished: Result) -> None:
     for size_ in (math.nan, 1e308):  # finite, but its values are not
         result = replace(finished, theta=torch.full_like(finished.theta, size_))
         assert "convergence" in told(result)
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A small run on points of three classes."""
+    return trained(classes(), tmp_path_factory.mktemp("run") / "classes")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_taken_for_what_is_told(classified: Result) -> None:
+    found = told(classified)
+    ((z, y),) = predicted(classified.problem, classified.theta)
+    assert y is not None
+    choices = list(zip(y.long().tolist(), z.argmax(0).tolist(), strict=True))
+    right = sum(i == j for i, j in choices)
+    assert f"Of {len(y)} test rows {right} are right" in found["classes"]
+    for i in range(3):
+        row = "".join(str(choices.count((i, j))) for j in range(3))
+        assert f"{i}{row}" in found["classes"]
+    accuracy = f"{right / len(y):.1%}"
+    assert f"Accuracy{accuracy}" in found["outcome"]
+    assert f"the accuracy to {accuracy}" in found["convergence"]
+    assert "likelihoodweight" in found["setup"]
+    assert "Categorical" in found["setup"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_labels_of_images_are_counted_instead_of_drawing_a_plane(
+    classified: Result,
+) -> None:
+    problem = problems.load("digits", train=60, width=4, alpha=1.0)
+    result = of(problem, classified)
+    found = told(result)
+    assert "solution" not in found
+    for m, shard in enumerate(problem.shards()):
+        (rows,) = shard.rows
+        assert rows.target is not None
+        counts = torch.bincount(rows.target.long(), minlength=10).tolist()
+        assert f"client {m}{''.join(map(str, counts))}" in found["partition"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_coefficients_of_counts_have_standard_errors(finished: Result) -> None:
+    problem = problems.load("randhie")
+    theta = torch.full((10,), 0.1, dtype=torch.float64)
+    found = told(replace(finished, problem=problem, theta=theta))["coefficients"]
+    errors = standard_errors(problem, theta)
+    for name, error in zip((*problem.coordinates, "intercept"), errors, strict=True):
+        assert f"{name}0.1{number(float(error))}" in found
+    assert "coefficients" not in told(finished)

@@ -1,5 +1,8 @@
 """Loss and error against rounds, bytes and seconds."""
 
+import math
+
+from fedsciml.federation.history import RISES
 from fedsciml.federation.traffic import size
 from fedsciml.report.markup import Html, details, joined, pictures, table
 from fedsciml.report.panels._series import drawn, of_each, sampled
@@ -8,6 +11,9 @@ from fedsciml.report.words import number, seconds
 
 QUANTITIES = {"loss": "loss", "relative_l2": "relative L2 error"}
 """What is drawn, where it is known."""
+
+METRICS = {"accuracy": "Accuracy on the tests", "deviance": "Mean deviance"}
+"""Likewise, of the tests: each by itself."""
 
 
 def panel(story: Story) -> Panel | None:
@@ -39,10 +45,11 @@ def panel(story: Story) -> Panel | None:
         )
         for xlabel, (caption, x) in axes.items()
     ]
-    more = []
-    if errors := of_each(history, "errors"):
+    more = _tested(story)
+    errors = of_each(history, "errors")
+    if any(math.isfinite(v) for _, y in errors.values() for v in y):
         last = [[name, number(y[-1])] for name, (_, y) in errors.items()]
-        more = [
+        more += [
             drawn(errors, "Relative error of each output and number", first=1),
             table("In the end", ["", "relative error"], last),
         ]
@@ -55,6 +62,21 @@ def panel(story: Story) -> Panel | None:
     return Panel("Convergence", _told(story), joined(body), 40)
 
 
+def _tested(story: Story) -> list[Html]:
+    """Accuracy and deviance against rounds and what was sent."""
+    axes = {"round": ("", story.column("round"))}
+    if not story.pooled:
+        sent = [line.sent / 1e6 for line in story.history]
+        axes["MB sent, both ways"] = ", against what was sent", sent
+    parts = []
+    for key, caption in METRICS.items():
+        scale = "linear" if key in RISES else "log"
+        for xlabel, (more, x) in axes.items() if story.known(key) else ():
+            one, told = {key: (x, story.column(key))}, caption + more
+            parts.append(drawn(one, told, xlabel=xlabel, yscale=scale, first=2))
+    return parts
+
+
 def _told(story: Story) -> str:
     first, last = story.history[0], story.history[-1]
     stood = sum(line.step == 0 for line in story.history)
@@ -62,6 +84,8 @@ def _told(story: Story) -> str:
     text = f"The loss went from {number(first.loss)} to {number(reached)}"
     if story.known("relative_l2"):
         text += f", the relative L2 error to {number(last.relative_l2)}"
+    if story.known("accuracy"):
+        text += f", the accuracy to {last.value('accuracy'):.1%}"
     text += f", in {seconds(last.seconds)}"
     text += "; nothing was sent." if story.pooled else f" and {size(last.sent)}."
     if stood:
@@ -70,20 +94,16 @@ def _told(story: Story) -> str:
 
 
 def _table(story: Story) -> Html:
-    columns = [
-        "round",
-        "loss",
-        "relative L2 error",
-        "step",
-        "damping",
-        "sent",
-        "seconds",
-    ]
+    shown = {"relative_l2": "relative L2 error"}
+    tested = {key: key for key in METRICS if story.known(key)}
+    if tested:
+        shown = {k: v for k, v in shown.items() if story.known(k)} | tested
+    columns = ["round", "loss", *shown.values(), "step", "damping", "sent", "seconds"]
     rows = [
         [
             str(line.round),
             number(line.loss),
-            number(line.relative_l2),
+            *(number(line.value(key)) for key in shown),
             number(line.step, 2),
             number(line.damping, 2),
             size(line.sent),

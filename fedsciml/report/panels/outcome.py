@@ -40,7 +40,14 @@ def _figures(story: Story) -> Html:
         ("MSE", raised(last.mse), "mean squared error"),
     ]
     if math.isnan(last.mse):
-        found[1:] = [("Error", "not known", "there is no reference")]
+        del found[1:]
+    if "accuracy" in last.metrics:
+        found.append(("Accuracy", f"{last.metrics['accuracy']:.1%}", "on the tests"))
+    if "deviance" in last.metrics:
+        mean = number(last.metrics["deviance"])
+        found.append(("Deviance", mean, "mean of a test row"))
+    if not found[1:]:
+        found.append(("Error", "not known", "there is no reference"))
     if result is not None:
         numbers = list(result.unknowns().items())[:MOST]
         found += [(name, number(value, 6), "found") for name, value in numbers]

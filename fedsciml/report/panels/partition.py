@@ -1,13 +1,17 @@
 """Who holds which points."""
 
+import numpy as np
 import torch
 
 from fedsciml import plot
 from fedsciml.problem import Problem
-from fedsciml.report.markup import Html, beside, picture, table
+from fedsciml.report.markup import Html, beside, joined, picture, table
 from fedsciml.report.panels._series import FEW, named
 from fedsciml.report.story import Panel, Story
 from fedsciml.report.words import count, listed
+
+CLASSES = 12
+"""Classes that are a table; more are a map."""
 
 MOST = 1500
 """Points that are drawn."""
@@ -31,15 +35,18 @@ def panel(story: Story) -> Panel | None:
         span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
         told += f" at {len(counts)} clients, {span} each"
     told += "; the method pools them." if story.pooled and len(counts) > 1 else "."
-    drawing = Html()
+    drawing, labels = Html(), Html()
     if story.private:
         told += " The run was private: its points are not drawn."
     elif problem.partial:
         told += " They are at the sites, and not known here."
-    else:
+    elif plot.drawable(problem):
         drawing = _drawn(problem, total)
+    else:
+        labels = _labelled(problem)
     held = table("Points by client and term", ["client", *terms, "part of all"], rows)
-    return Panel("Who holds what", told, beside(drawing, held, len(rows)), 80)
+    body = joined([beside(drawing, held, len(rows)), labels])
+    return Panel("Who holds what", told, body, 80)
 
 
 def _counts(story: Story, problem: Problem) -> list[list[int]] | None:
@@ -51,6 +58,25 @@ def _counts(story: Story, problem: Problem) -> list[list[int]] | None:
         return None
     late = {int(m): own for line in story.history for m, own in line.joined.items()}
     return [list(late.get(m, own)) for m, own in enumerate(known)]
+
+
+def _labelled(problem: Problem) -> Html:
+    """Which classes each client has; nothing where there are none."""
+    counts = plot.labelled(problem)
+    if counts is None:
+        return Html()
+    clients, classes = counts.shape
+    if classes <= CLASSES and clients <= FEW:
+        rows = [
+            [f"client {m}", *map(str, row)] for m, row in enumerate(counts.tolist())
+        ]
+        heads = ["", *(f"class {c}" for c in range(classes))]
+        return table("Rows by class", heads, rows)
+    box = (-0.5, classes - 0.5), (-0.5, clients - 0.5)
+    sharp = np.kron(counts.astype(float), np.ones((8, 8)))
+    view = plot.Map(sharp, box, ("class", "client"))
+    caption = "Rows of each class at each client"
+    return picture(plot.coloured(view), caption, f"Up to {counts.max()}.")
 
 
 def _drawn(problem: Problem, total: int) -> Html:

@@ -20,7 +20,7 @@ AROUND = {
 
 def panel(story: Story) -> Panel:
     """The configuration, in words and as it is recorded."""
-    parts = [facts(_facts(story))]
+    parts = [facts([*_facts(story), *_prior(story.problem)])]
     if story.problem is not None:
         parts.append(_terms(story.problem))
     record = json.dumps(story.configuration, indent=2)
@@ -81,9 +81,23 @@ def _rules(rules: Mapping[str, Any]) -> str:
     return "; ".join(told)
 
 
+def _prior(problem: Problem | None) -> Iterator[tuple[str, str]]:
+    """The part of the loss that needs no data, and what is only tested with."""
+    if problem is not None and problem.prior:
+        about = "times half the sum of the squared parameters, in the loss"
+        yield "Prior", f"{number(problem.prior)} {about}"
+    if problem is not None and problem.testing is not None:
+        rows = problem.testing.pooled().points
+        yield "Tests", f"{count(rows, 'row')}, on which nobody trains"
+
+
 def _terms(problem: Problem) -> Html:
+    heads = ["term", "residual", "weight"]
+    if not problem.squares:
+        heads[1:2] = ["predictor", "likelihood"]
     rows = []
     for term in problem.terms:
         about = (term.residual.__doc__ or "").strip().partition("\n")[0]
-        rows.append([term.name, about, number(term.weight)])
-    return table("Terms of the loss", ["term", "residual", "weight"], rows, words=2)
+        told = [] if problem.squares else [str(term.likelihood).removesuffix("()")]
+        rows.append([term.name, about, *told, number(term.weight)])
+    return table("Terms of the loss", heads, rows, words=len(heads) - 1)

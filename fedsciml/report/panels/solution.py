@@ -23,9 +23,11 @@ Values = NDArray[np.float64]
 
 
 def panel(story: Story) -> Panel | None:
-    """The solution and its error, by output."""
+    """The solution and its error, by output; None in many coordinates."""
     problem, theta = story.problem, story.theta
     if problem is None or theta is None or not plot.placed(problem):
+        return None
+    if not plot.drawable(problem):
         return None
     points, reference = plot.stage(problem)
     with torch.no_grad():

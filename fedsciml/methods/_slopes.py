@@ -47,7 +47,8 @@ from fedsciml.residual.smoothness import has_kinks
 
 LEFT = 0.1
 """Part of what sketches left out at most that counts as curvature outside of their
-span: few directions have the most, and the damping is in addition."""
+span: few directions have the most, and the damping is in addition. On digits 0.1 and 0
+did alike, and with all of it the loss fell more slowly."""
 
 
 class Kept(Record):
@@ -317,8 +318,10 @@ class Slopes(Fipa):
         step = ask.near * ask.steps[ask.checked]
         slope, there = float(told.gradient @ step), float(answer.losses[-1])
         noise = told.loss + float(told.gradient.abs() @ opening.theta.abs())
-        curved = 4 * (state.top * float(step.norm())) ** 2
-        allowed = SHARE * abs(slope) + ROUNDING[step.dtype] * noise + curved
+        length = float(step.norm())
+        allowed = SHARE * abs(slope) + ROUNDING[step.dtype] * noise
+        allowed += unit * float(told.gradient.norm()) * length
+        allowed += 4 * (state.top * length) ** 2  # curvature
         miss = abs(there - told.loss - slope)
         if miss <= allowed:
             return None

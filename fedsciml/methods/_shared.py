@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.linalg.basis import CHECKS, Basis
-from fedsciml.linalg.ranks import AboveCutoff
+from fedsciml.linalg.ranks import AboveCutoff, Fixed
 from fedsciml.methods import _fipa
 from fedsciml.methods._agree import another, differs, unlike
 from fedsciml.methods._anchored import (
@@ -73,6 +73,7 @@ from fedsciml.methods._local import train
 from fedsciml.methods._records import Record
 from fedsciml.methods._rows import ByRows
 from fedsciml.methods._sketching import FIRST_RANK
+from fedsciml.methods._slopes import Slopes
 from fedsciml.methods._summed import BySums
 from fedsciml.methods._sums import added, losses, total
 from fedsciml.policies import Candidates, Probed
@@ -100,6 +101,10 @@ is allowed: more anchors and one more direction in each did not help."""
 LARGE = 1 / 3
 """Directions for each parameter at which a shared basis does not pay: an own sketch is
 three times as large at most, and found in less time."""
+
+FEW, LAZY, SMALL = 10, 8, 1000
+"""Rows of a lazy sketch, rounds from one to the next, and parameters up to which all
+rows that matter are sent instead: linear models then converge as Newton's method."""
 
 OWN = (Opening, Probe)
 """What clients are asked for own sketches."""
@@ -463,7 +468,15 @@ class Sharing(Fipa):
 
     Until it is bound, and where anchors keep missing what clients have, it is FIPA by
     own sketches.
+
+    Args:
+        free: Whether rank and policy may be others where there is no shared basis, the
+            loss is no sum of squares, and the network not ``SMALL``: with gradients,
+            and lazy sketches of ``FEW`` rows. All rows that matter are hundreds then,
+            and steps hardly better for them where the loss is not zero at its least.
     """
+
+    free: bool = False
 
     def bound(
         self,
@@ -472,6 +485,10 @@ class Sharing(Fipa):
         dtype: torch.dtype = torch.float64,
     ) -> Method:
         """What suits the problem."""
+        many = problem.network.size > SMALL
+        if self.free and many and not problem.squares and unusable(problem):
+            lazy = Slopes(rank=Fixed(FEW), every=LAZY)
+            return lazy.bound(problem, device, dtype)
         shared = Shared(**_options(self), fallback=True)
         return shared.bound(problem, device, dtype)
 

@@ -26,7 +26,7 @@ from fedsciml.methods._slopes import Slopes
 
 
 def make(
-    rank: str = "cutoff",
+    rank: str | None = None,
     sketch: Sketcher = "range",
     policy: str | None = None,
     local: Literal["exact", Solver] = "exact",
@@ -46,6 +46,9 @@ def make(
         rank: Rank schedule: "cutoff" (singular values that matter in the round), a
             number, "energy:0.999", "published:1.0", "bytes:400000" (of the sketches of
             all clients in a round), or "predictive:0.1" (bound on the step's change).
+            None stands for cutoff; but for 10 rows every 8 rounds, and gradients, where
+            nothing else is said, there is no shared basis, the loss is no sum of
+            squares, and there are more than 1000 parameters.
         sketch: Range finder, full SVD, or subspace iteration with J v and J^T w alone.
         policy: How far to step, NAME or NAME:OPTION=VALUE,...; the modules of
             fedsciml.policies are the names, for example line_search:damping=1e-6. None
@@ -73,7 +76,7 @@ def make(
     training = _training(local, tau, learning_rate, local_damping, keep_state)
     slopes = gradient or every != 1
     step = policies.parse(policy or ("greedy" if slopes else "natural"))
-    schedule = parse(rank)
+    schedule = parse(rank or "cutoff")
     if slopes:
         given = [f"basis {basis}"] * (basis == "shared") + ["upload"] * (
             upload != "rows"
@@ -84,8 +87,10 @@ def make(
     _refuse("no gradient beside the sketch", ["history"] * (history is not None))
     if basis != "shared":
         _refuse(f"basis {basis}", ["upload"] * (upload != "rows"))
-        shared = basis is None and sketch == "range"
-        return (Sharing if shared else Fipa)(step, schedule, sketch, training)
+        if basis is None and sketch == "range":
+            free = rank is None and policy is None and training is None
+            return Sharing(step, schedule, sketch, training, free=free)
+        return Fipa(step, schedule, sketch, training)
     _refuse("basis shared", ["sketch"] * (sketch != "range"))
     if upload == "sums":
         _refuse("upload sums", ["rank"] * (schedule != AboveCutoff()))

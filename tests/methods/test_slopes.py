@@ -16,7 +16,7 @@ from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
 from fedsciml.methods import Method, Record
 from fedsciml.methods._base import conclude
-from fedsciml.methods._slopes import Glance, Pairs, Slope
+from fedsciml.methods._slopes import Glance, Pairs, Slope, Slopes
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 
@@ -214,3 +214,11 @@ def test_local_training_and_a_prior_are_refused_in_words() -> None:
     problem = classes(1e-3)
     with pytest.raises(ValueError, match="has a prior"):
         run(problem, methods.load("fipa", local="adam", basis="own"), 1)
+
+
+def test_classes_of_a_network_that_is_not_small_get_lazy_sketches_by_default() -> None:
+    large, small = problems.load("digits", train=60), problems.load("digits", width=0)
+    assert isinstance(methods.load("fipa").bound(large), Slopes)
+    assert not isinstance(methods.load("fipa").bound(small), Slopes)
+    for options in ({"rank": "cutoff"}, {"policy": "natural"}, {"basis": "own"}):
+        assert not isinstance(methods.load("fipa", **options).bound(large), Slopes)

@@ -61,6 +61,9 @@ class Result:
         error = "error not known, there is no reference"
         if not math.isnan(last.mse):
             error = f"relative L2 error {last.relative_l2:.2e}, MSE {last.mse:.2e}"
+        elif last.metrics:
+            told = (f"{name} {value:.4g}" for name, value in last.metrics.items())
+            error = f"on the tests {', '.join(told)}"
         numbers = [f"{name} = {value:.6g}" for name, value in self.unknowns().items()]
         found = ", ".join([*numbers[:SHOWN], *["..."][: len(numbers) > SHOWN]])
         where = f"recorded in {self.out}" if self.out else "not recorded: out=None"

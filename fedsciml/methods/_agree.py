@@ -37,7 +37,12 @@ def differs(basis: Basis, ask: Anchored, check: Tensor) -> ValueError | None:
 
 
 def unlike(
-    ask: Anchored, told: Told, gradient: Tensor, missed: float, unit: float
+    ask: Anchored,
+    told: Told,
+    gradient: Tensor,
+    missed: float,
+    unit: float,
+    summand: float = 0.0,
 ) -> str | None:
     """How the products contradict the gradient [p] in the span, if they do.
 
@@ -47,11 +52,14 @@ def unlike(
         gradient: As its rows or sums have it.
         missed: Singular value below which these are not complete.
         unit: To which they were rounded.
+        summand: About how long the gradients are of which this may be the sum, |J| |r|:
+            where they cancel, at a minimum, the rounding of each is left.
     """
     inside = told.products[0] - told.products[1]
     miss = float((inside - draws(ask) @ gradient).abs().max())
     size = float(told.products.abs().max()) + float(gradient.norm())
     allowed = max(ROUNDED[gradient.dtype], 1e3 * unit) * size
+    allowed += 1e3 * max(unit, torch.finfo(gradient.dtype).eps) * summand
     if missed:
         allowed += 10 * missed * (2 * told.loss) ** 0.5
     if miss <= allowed:

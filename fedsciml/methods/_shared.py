@@ -412,7 +412,10 @@ class Shared(Fipa):
             missed = 0.0 if self._form.whiten else plain.reach * top
             complete = self._form.whiten or isinstance(self.rank, AboveCutoff)
             gradient = basis.steps(self._form.gradient(told, basis))
-            if complete and (wrong := unlike(opening, told, gradient, missed, unit)):
+            own = top * (2 * first.loss) ** 0.5
+            if complete and (
+                wrong := unlike(opening, told, gradient, missed, unit, own)
+            ):
                 return Inconsistent(wrong)
         reach = max(plain.reach, lifted.unclear / top)
         changed = replace(plain, reach=reach, top=top)

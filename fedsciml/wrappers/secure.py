@@ -81,6 +81,9 @@ from fedsciml.wrappers._summing import OWN, Lost, Summing, expected
 STEP = 2.0
 """Distance by which a model is moved, in those at which sites refuse."""
 
+MOST = 10_000
+"""Clients of a sum: there may be more of them than parameters."""
+
 
 class State(Around):
     """The method's, and what the next sum is made by.
@@ -469,7 +472,7 @@ def _listed(terms: Tensor | None) -> list[float]:
 
 
 def _bytes(*shape: int | str) -> Field:
-    return Field(shape, dtype=torch.uint8)
+    return Field(shape, dtype=torch.uint8, most=MOST)
 
 
 def _integers(of: list[int]) -> Tensor:

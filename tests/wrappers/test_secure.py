@@ -13,13 +13,16 @@ import torch
 from cases import sampled, scalar, theta
 from exchanges import begin, play
 
-from fedsciml import methods, run, wrappers
-from fedsciml.collocation import strips
+from fedsciml import MLP, Term, methods, run, wrappers
+from fedsciml.analysis import gradient_norm
+from fedsciml.collocation import in_box, strips
 from fedsciml.federation.inprocess import LocalClients
 from fedsciml.federation.result import Result
 from fedsciml.federation.site import Content, Order, Site
+from fedsciml.likelihoods import Poisson
 from fedsciml.methods import Addressed, Method, Record, addressed
-from fedsciml.problem import Problem, SiteError
+from fedsciml.network import Jet
+from fedsciml.problem import Problem, Row, SiteError
 from fedsciml.residual import System
 from fedsciml.secure import keys
 from fedsciml.secure.seat import ServerError
@@ -382,3 +385,20 @@ def test_a_site_gives_nothing_twice_whatever_stamp_it_is_told() -> None:
         again = replace(addressed(ask, 2), members=None)  # type: ignore[type-var]
         with pytest.raises(ServerError, match="twice for its part of the same sum"):
             sites[2].exchange(again, totals, order, memories[2])
+
+
+def test_gradients_that_cancel_at_the_minimum_of_counts_obey_the_laws() -> None:
+    """Each is as it was; their sum is the rounding of all of them."""
+    x = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
+    y = torch.poisson(5 * x[:, 0], torch.Generator().manual_seed(0))
+
+    def log_mean(u: Jet, row: Row) -> torch.Tensor:
+        return u.value
+
+    sample, likelihood = in_box([0.0], [1.0]), Poisson()
+    visits = Term("visits", log_mean, x, y, sample=sample, likelihood=likelihood)
+    counts = Problem("counts", MLP((1, 1)), [visits], strips([0, 0.3, 0.6, 1]))
+    result = run(counts, secure("fipa"), rounds=10)
+    assert not any(line.dropped for line in result.history)
+    assert result.outcome.state == "converged"
+    assert (gradient_norm(counts, result.theta) or 0.0) < 1e-13  # 1e-15 was measured

@@ -362,6 +362,7 @@ FULL = Round(
     gradients={"0": 1e-7},
     suspects={"2": 1e5},
     against=(2, 10),
+    metrics={"accuracy": 0.9},
     gn_gap=0.0,
 )
 """A round with all that a line can hold."""
@@ -390,7 +391,7 @@ def test_the_keys_of_a_line_are_in_their_order() -> None:
     assert tuple(json.loads(Round(1, 0.5).line())) == ALWAYS
     rare = ("losses", "gradients", "suspects", "against")
     rare += ("dropped", "stale", "joined", "basis", "outside", "condition", "promised")
-    rare += ("epsilon", "delta", "held_out", "terms", "gn_gap")
+    rare += ("epsilon", "delta", "held_out", "terms", "metrics", "gn_gap")
     with_errors = (*ALWAYS[:10], "errors", *ALWAYS[10:])
     assert tuple(json.loads(FULL.line())) == (*with_errors, *rare)
     for text in lines():

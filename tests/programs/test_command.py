@@ -109,7 +109,7 @@ def test_help_on_a_run_has_the_options_of_that_method_alone(say: Say) -> None:
     for option in methods.options("fipa"):
         assert f"--{option.replace('_', '-')} " in text
     assert "--rank WORD" in text
-    assert "(default cutoff)" in text
+    assert "(default rows)" in text
     others = {o for name in methods.names() for o in methods.options(name)}
     for option in others - {*methods.options("fipa")} - {"seed"}:
         assert f"--{option.replace('_', '-')} " not in text
@@ -122,7 +122,8 @@ def test_help_on_a_run_has_the_options_of_that_method_alone(say: Say) -> None:
 def test_help_on_a_run_has_what_the_problem_takes(problem: str, say: Say) -> None:
     text = say("run", problem, "--help")
     flags = {"seed": "--data-seed "}
-    flags |= {k: f"--{k} " for k in ("clients", "partition", "edges", "initialisation")}
+    own = ("clients", "partition", "edges", "initialisation", "prior")
+    flags |= {k: f"--{k} " for k in own}
     for key in problems.options(problem):
         assert flags.get(key, f"--set {key}=") in text
 

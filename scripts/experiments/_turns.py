@@ -32,6 +32,7 @@ class Turns:
         method: How.
         seed: Of the start.
         backend: Way to the clients; all in this process by default.
+        theta: Where the run starts, shape [p]; the seed's start if not given.
 
     Attributes:
         history: The rounds so far; as ``fedsciml.run`` makes them.
@@ -43,13 +44,20 @@ class Turns:
         method: Method,
         seed: int,
         backend: Backend | None = None,
+        theta: Tensor | None = None,
     ) -> None:
         bound = method.bound(problem, *WHERE)
         clients = (backend or InProcess()).connect(problem, bound, *WHERE)
         self._federation = Federation(problem, bound, clients)
-        theta = problem.network.init(Generator().manual_seed(seed), WHERE[1])
+        if theta is None:
+            theta = problem.network.init(Generator().manual_seed(seed), WHERE[1])
         self._latest = self._federation.start(theta, seed)
         self.history: list[Round] = []
+
+    @property
+    def theta(self) -> Tensor:
+        """The model, shape [p]."""
+        return self._latest.state.theta
 
     def one(self) -> bool:
         """One more round; False if the run diverges."""

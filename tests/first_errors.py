@@ -16,6 +16,7 @@ import fedsciml
 from fedsciml import MLP, ModuleNetwork, Parallel, Problem, Term, methods, problems, run
 from fedsciml.callbacks import Until
 from fedsciml.collocation import explicit, strips
+from fedsciml.likelihoods import Categorical
 
 x = torch.linspace(0, 1, 21)[:, None]  # 21 points [n, 1]
 xt = torch.rand(30, 2)  # 30 points [n, 2]: x and t
@@ -35,6 +36,17 @@ def timed(term, **rest):
 
 def flow(term):
     return mine(term, MLP((1, 8, 2)), outputs=("u", "p"))
+
+
+which = torch.arange(21) % 3  # of three classes
+
+
+def logits(u, row):
+    return u.values
+
+
+def three(term):
+    return mine(term, MLP((1, 8, 3)), outputs="abc")
 """
 
 
@@ -640,6 +652,55 @@ PARTS = (
         'mine(Term("data", given, x, 0.0), exact=0.0)',
         ("needs exact= to be a function", "reference="),
         'mine(Term("data", given, x, 0.0), exact=lambda x: 0 * x[:, 0])',
+    ),
+    Case(
+        "Classes without their numbers",
+        "three(Term('c', logits, x, likelihood=Categorical()))",
+        ("Term 'c'", "Categorical compares", "target, which is missing"),
+        "three(Term('c', logits, x, target=which, likelihood=Categorical()))",
+    ),
+    Case(
+        "Classes numbered from 1",
+        "three(Term('c', logits, x, target=which + 1, likelihood=Categorical()))",
+        ("Term 'c'", "targets 0 to 2", "Number the classes from 0"),
+        "three(Term('c', logits, x, target=which, likelihood=Categorical()))",
+    ),
+    Case(
+        "Classes as rows of zeros and a one",
+        "three(Term('c', logits, x, torch.eye(3)[which], likelihood=Categorical()))",
+        ("Term 'c'", "the number of the class as target", "has shape [21, 3]"),
+        "three(Term('c', logits, x, which, likelihood=Categorical()))",
+    ),
+    Case(
+        "One output for all classes",
+        'mine(Term("c", lambda u, row: u.value, x, which, likelihood=Categorical()))',
+        ("Term 'c'", "two predictors", "return u.values", "returns 1"),
+        "three(Term('c', logits, x, which, likelihood=Categorical()))",
+    ),
+    Case(
+        "Logits with the classes first",
+        "three(Term('c', lambda u, row: u.values.T, x, which, "
+        "likelihood=Categorical()))",
+        ("residual of term 'c'", "[n]", "returned shape [3, 1]"),
+        "three(Term('c', logits, x, which, likelihood=Categorical()))",
+    ),
+    Case(
+        "A likelihood as a word",
+        "three(Term('c', logits, x, which, likelihood='categorical'))",
+        ("Term 'c'", "needs an object as likelihood", "got 'categorical'"),
+        "three(Term('c', logits, x, which, likelihood=Categorical()))",
+    ),
+    Case(
+        "A likelihood without its brackets",
+        "three(Term('c', logits, x, which, likelihood=Categorical))",
+        ("Term 'c'", "needs an object as likelihood", "got Categorical"),
+        "three(Term('c', logits, x, which, likelihood=Categorical()))",
+    ),
+    Case(
+        "One test that is no list",
+        'mine(Term("data", given, x, 0.0), tests=Term("data", given, x, 0.0))',
+        ("needs a list of terms", "single Term 'data'", "Write tests=["),
+        'mine(Term("data", given, x, 0.0), tests=[Term("data", given, x, 0.0)])',
     ),
     Case(
         "A range of each coordinate as domain",

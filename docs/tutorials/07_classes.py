@@ -121,9 +121,9 @@ for name, history in histories.items():
     print(f"{name:14} {history[-1].metrics['accuracy']:.1%} in the end, {told}")
 
 # %%
-# Twenty rows in each round need the fewest rounds and the most bytes. On the way to 95 %
-# SCAFFOLD and FedAvg send less than FIPA, and they end below it. Where labels are
-# spread evenly, alpha of 0.5 and more, FedAvg gets as far with fewer bytes:
+# Twenty rows in each round need the fewest rounds and the most bytes. On the way to 95
+# per cent SCAFFOLD and FedAvg send less than FIPA, and they end below it. Where labels
+# are spread evenly, alpha of 0.5 and more, FedAvg gets as far with fewer bytes.
 # :doc:`../../likelihoods` says what else to know.
 
 accuracy = {name: line[-1].metrics["accuracy"] for name, line in histories.items()}

@@ -80,15 +80,15 @@ class Categorical(Likelihood):
         assert y is not None
         if len(z) < 2 or y.ndim != 1:
             return (
-                "Categorical takes at least two predictors a row, the logits, and one "
-                f"target; the residual returns {len(z)}, and the target has shape "
-                f"{list(y.shape)}"
+                "Categorical takes at least two predictors a row, the logits, as in "
+                "return u.values, and the number of the class as target; the residual "
+                f"returns {len(z)}, and the target has shape {list(y.shape)}"
             )
         whole = (y == y.round()) & (y >= 0) & (y < len(z))
         if not bool(whole.all()):
             return (
                 f"Categorical takes targets 0 to {len(z) - 1}, as the residual returns "
-                f"{len(z)} logits, but there are others"
+                f"{len(z)} logits, but there are others. Number the classes from 0"
             )
         return None
 

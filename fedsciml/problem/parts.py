@@ -39,6 +39,7 @@ def check(problem: "Problem", kind: type) -> None:
         )
     where = f"Problem '{problem.name}'"
     _terms(where, problem.terms, kind)
+    _terms(where, problem.tests, kind, "tests")
     _partition(where, problem.partition)
     _names(where, "coordinates", problem.coordinates, ("x", "t"))
     _names(where, "outputs", problem.outputs, ("u", "v"))
@@ -50,16 +51,16 @@ def check(problem: "Problem", kind: type) -> None:
         )
 
 
-def _terms(where: str, terms: Any, kind: type) -> None:  # noqa: ANN401
+def _terms(where: str, terms: Any, kind: type, name: str = "terms") -> None:  # noqa: ANN401
     if isinstance(terms, kind):
         raise ValueError(
             f"{where} needs a list of terms, also of one; got a single Term "
-            f"'{getattr(terms, 'name', '')}'. Write terms=[{EXAMPLE}]."
+            f"'{getattr(terms, 'name', '')}'. Write {name}=[{EXAMPLE}]."
         )
     if isinstance(terms, (str, Mapping)) or not hasattr(terms, "__iter__"):
         raise ValueError(
             f"{where} needs a list of terms; got {outline(terms)}. Write "
-            f"terms=[{EXAMPLE}]."
+            f"{name}=[{EXAMPLE}]."
         )
 
 

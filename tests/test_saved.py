@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import draw, scalar, small
+from cases import classes, draw, scalar, small
 
 from fedsciml import ModuleNetwork, Result, load, methods, problems
+from fedsciml.analysis import predicted
 from fedsciml.federation import run
 from fedsciml.federation.checkpoint import pack, unpack
 from fedsciml.problem import Problem
@@ -268,3 +269,20 @@ def test_a_file_has_no_pickle_and_plain_metadata(tmp_path: Path) -> None:
     assert plain["loss"] == result.loss
     tensors = header.keys() - {"__metadata__"}
     assert tensors == {"theta", "history"}
+
+
+def test_a_classifier_comes_back_and_its_module_gives_logits(tmp_path: Path) -> None:
+    problem = classes(1e-3)
+    result = run(problem, FIPA, 3)
+    result.save(tmp_path / "classes.safetensors")
+    found = load(tmp_path / "classes.safetensors", problem=classes(1e-3))
+    assert alike(found, result)
+    assert found.history[-1].metrics == result.history[-1].metrics
+    ((z, y),) = predicted(problem, result.theta)
+    (term,) = problem.tests
+    assert torch.equal(found.module()(term.points).mT, z)
+    assert torch.equal(found.solution(term.points).values.mT, z)
+    right = (found.module()(term.points).argmax(1) == y).double().mean()
+    assert float(right) == result.history[-1].metrics["accuracy"]
+    with pytest.raises(ValueError, match="not the one that was trained"):
+        load(tmp_path / "classes.safetensors", problem=classes(1e-2))

@@ -314,3 +314,27 @@ def test_a_federation_finds_the_centralised_minimum(upload: str) -> None:
     central = run(problem, methods.load("gauss_newton"), 12)
     assert not any(line.dropped for line in found.history)
     assert found.loss == pytest.approx(central.loss, rel=1e-3)
+
+
+def test_choices_are_counted_by_class_and_by_probability() -> None:
+    for name in ("categorical", "bernoulli"):
+        told, z, y = CASES[name]
+        assert y is not None
+        choice = z.argmax(0) if len(z) > 1 else (z[0] > 0).long()
+        pairs = list(zip(y.long().tolist(), choice.tolist(), strict=True))
+        counts, bins = told.confusion(z, y), told.reliability(z, y)
+        assert counts is not None
+        assert bins is not None
+        c = max(len(z), 2)
+        expected = [[pairs.count((i, j)) for j in range(c)] for i in range(c)]
+        assert counts.tolist() == expected
+        assert told.classes(y).tolist() == counts.sum(1).tolist()
+        right = sum(i == j for i, j in pairs)
+        assert float(bins.right @ bins.rows.double()) == pytest.approx(right)
+        assert int(bins.rows.sum()) == N
+        assert (bins.told >= 1 / c).all()
+    told, z, y = CASES["poisson"]
+    assert y is not None
+    assert (told.classes(y), told.confusion(z, y), told.reliability(z, y)) == (
+        None,
+    ) * 3

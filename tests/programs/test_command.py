@@ -306,6 +306,26 @@ def test_runs_are_compared_at_the_digits_that_all_share(say: Say) -> None:
     assert "relative L2 error" not in say("compare", *errors, "--quantity", "loss")
 
 
+def test_classifiers_are_told_of_and_compared_by_their_accuracy(say: Say) -> None:
+    few = ("digits", "--set", "train=60", "--set", "width=4", *QUIET)
+    say("run", *few, "--rounds", "4", "--out", "fipa")
+    fedavg = ("--method", "fedavg", "--tau", "5", "--learning-rate", "0.05")
+    text = say("run", *few, *fedavg, "--until", "accuracy=0.1", "--out", "fedavg")
+    assert "as asked (accuracy >= 0.1)" in text
+    best = {}
+    for name in ("fipa", "fedavg"):
+        lines = Path(name, "history.jsonl").read_text().splitlines()
+        told = [json.loads(line)["metrics"]["accuracy"] for line in lines]
+        best[name] = max(told)
+        assert f"{told[-1]:.2%}" in say("show", name)
+    text = say("compare", *best)
+    assert f"{best['fipa']:.1%}" in text
+    shared = re.search(r"Until the accuracy is at least (\S+),", text)
+    assert shared
+    assert float(shared[1]) <= min(best.values()) < 1
+    assert "mean deviance is at most" in say("compare", *best, "--quantity", "deviance")
+
+
 def test_runs_of_different_problems_are_said_to_be(say: Say) -> None:
     for problem in ("allen_cahn", "bratu"):
         say("run", problem, *SMALL[1:], *QUIET, "--out", problem)

@@ -95,7 +95,7 @@ class LastLayers(Wrapped):
     train: Trained = "classifier"
     problem: Problem | None = field(default=None, repr=False)
 
-    apart = "all of its clients' points agree in the layers that stay"
+    apart = "sites tell sums apart by all layers, of which the last alone are trained"
 
     def __post_init__(self) -> None:
         check_inner(self.method)

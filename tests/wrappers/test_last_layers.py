@@ -44,7 +44,7 @@ RUNS: dict[str, tuple[str, dict[str, object]]] = {
     "fipa": ("fipa", {}),
     "lazy": ("fipa", {"gradient": True, "every": 2, "rank": "3"}),
     "fedavg": ("fedavg", {"tau": 3, "keep_state": True}),
-    "fedfisher": ("fedfisher", {"fisher": "kfac", "tau": 3}),
+    "fedfisher": ("fedfisher", {"fisher": "kfac", "tau": 1}),
     "balanced": ("fipa", {"basis": "own", "balance": "terms"}),
     "gauss_newton": ("gauss_newton", {}),
 }
@@ -62,8 +62,8 @@ def test_a_method_does_what_it_does_on_the_network_of_these_layers(
     terms = [replace(term, sample=None) for term in problem.terms]
     own = replace(problem, network=network, terms=terms)
     method = wrappers.load(word, **options)
-    alone = played(own, method.bound(own), start[-network.size :], 3)
-    found = played(problem, LastLayers(method).bound(problem), start, 3)
+    alone = played(own, method.bound(own), start[-network.size :], 2)
+    found = played(problem, LastLayers(method).bound(problem), start, 2)
     assert torch.equal(found[0], network.whole(alone[0]))
     assert not torch.equal(found[0], start)
     assert found[1:] == alone[1:]
@@ -90,28 +90,11 @@ def essence(history: list[Round]) -> list[Round]:
     return [replace(line, seconds=0.0) for line in history]
 
 
-WRAPPED: dict[str, dict[str, str]] = {
-    "warm": {"warmup": "fedavg:2,tau=2"},
-    "feedback": {"warmup": "fipa:2", "compress": "bfloat16,feedback"},
-}
-
-
-@pytest.mark.parametrize("name", WRAPPED)
-def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(
-    name: str, tmp_path: Path
-) -> None:
-    method = wrappers.load("fipa", train="1", **WRAPPED[name])
-    whole, out = run(digits(), method, 5), tmp_path / "run"
-    for stop in (1, 3):
-        run(
-            digits(),
-            method,
-            5,
-            out=out,
-            resume=out.exists(),
-            stop=lambda lines, stop=stop: len(lines) == stop,  # type: ignore[misc]
-        )
-    resumed = run(digits(), method, 5, out=out, resume=True)
+def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    method = wrappers.load("fipa", warmup="fedavg:1,tau=2", train="1")
+    whole, out = run(digits(), method, 3), tmp_path / "run"
+    run(digits(), method, 3, out=out, stop=lambda lines: len(lines) == 2)
+    resumed = run(digits(), method, 3, out=out, resume=True)
     assert torch.equal(resumed.theta, whole.theta)
     assert essence(resumed.history) == essence(whole.history)
 
@@ -138,13 +121,6 @@ def test_a_client_that_was_away_lacks_nothing() -> None:
         *([], ["0"], ["0"], [], ["1"], [])
     ]
     assert found.loss < found.history[1].loss
-
-
-def test_over_flower_the_bytes_are_those_in_process() -> None:
-    flower = pytest.importorskip("fedsciml.flower", exc_type=ImportError)
-    method = wrappers.load("fipa", warmup="fedavg:1,tau=2", train="classifier")
-    here, there = run(digits(), method, 3), flower.run(digits(), method, 3)
-    assert torch.equal(here.theta, there.theta)
 
 
 def test_what_fixed_layers_make_of_points_is_computed_once() -> None:
@@ -190,5 +166,5 @@ def test_what_does_not_fit_is_refused() -> None:
         run(module, LastLayers(fipa), 1)
     with pytest.raises(ValueError, match="layers with weights 1 to"):
         run(scalar(), LastLayers(fipa, 9), 1)
-    with pytest.raises(ValueError, match="layers that stay"):
+    with pytest.raises(ValueError, match="the last alone are trained"):
         wrappers.load("fedavg", train="1", secure=True)

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from fedsciml.problem import Problem, Term, load_points
     from fedsciml.saved import load
     from fedsciml.training import run
-    from fedsciml.wrappers import Balanced, Compressed, Resampled, Warmup
+    from fedsciml.wrappers import Balanced, Compressed, LastLayers, Resampled, Warmup
 
 __all__ = [
     "MLP",
     "Balanced",
     "Compressed",
     "InProcess",
+    "LastLayers",
     "ModuleNetwork",
     "Parallel",
     "Problem",
@@ -65,7 +66,7 @@ _HOMES = {
     "problem": ("Problem", "Term", "load_points"),
     "saved": ("load",),
     "training": ("run",),
-    "wrappers": ("Balanced", "Compressed", "Resampled", "Warmup"),
+    "wrappers": ("Balanced", "Compressed", "LastLayers", "Resampled", "Warmup"),
 }
 """Where what is exported is defined; packages are exported as they are."""
 

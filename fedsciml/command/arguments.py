@@ -23,6 +23,7 @@ Given = Mapping[str, Any]
 METAVARS: Mapping[str, str] = {
     "method": "METHOD",
     "warmup": "METHOD:K0[,OPTION=VALUE...]",
+    "train": "{classifier,dense,K}",
     "resample": "EVERY[,power=K,offset=C]",
     "compress": "DTYPE[,feedback]",
     "dp": "epsilon=E,delta=D[,clip=C,...]",

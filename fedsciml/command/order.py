@@ -10,7 +10,7 @@ from fedsciml import methods, problems, wrappers
 from fedsciml.methods import Method
 from fedsciml.problem import Problem
 
-AROUND = ("resample", "warmup", "compress", "secure", "groups", "dp")
+AROUND = ("resample", "train", "warmup", "compress", "secure", "groups", "dp")
 """What ``wrappers.load`` puts around a method, beside its options."""
 
 
@@ -24,6 +24,8 @@ class Order:
         method: Name of the method, or the path of its file.
         options: The method's options.
         warmup: Another method for the first K0 rounds.
+        train: Only the last layer is trained, all dense ones, or so many; after a
+            warm-up, which trains all.
         rounds: Communication rounds.
         seed: Seed of the start parameters.
         device: Where to compute.
@@ -47,6 +49,7 @@ class Order:
     method: str = "fipa"
     options: dict[str, Any]
     warmup: str | None = None
+    train: str | None = None
     rounds: int = 50
     seed: int = 0
     device: Literal["cpu", "cuda"] = "cpu"

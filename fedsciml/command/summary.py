@@ -28,6 +28,7 @@ def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
         "method": order.method,
         "options": order.options,
         "warmup": order.warmup,
+        "train": order.train,
         "resample": order.resample,
         "compress": order.compress,
         "secure": order.secure,
@@ -111,6 +112,8 @@ def sentence(content: Mapping[str, Any]) -> str:
 def manner(content: Mapping[str, Any]) -> str:
     """The method of a summary or an order, what is around it, and its options."""
     text = Path(str(content["method"])).stem
+    if content["train"] is not None:
+        text += f" of the last layers ({content['train']})"
     if content["warmup"] is not None:
         text += f" after {content['warmup']}"
     if content["resample"] is not None:

@@ -8,7 +8,7 @@ from fedsciml.network.layers import Convolution, Dense, GroupNorm, Pool
 from fedsciml.network.mlp import MLP
 from fedsciml.network.module import ModuleNetwork
 from fedsciml.network.parallel import Parallel
-from fedsciml.network.partial import Partial
+from fedsciml.network.partial import Partial, Trained
 from fedsciml.network.solution import Solution
 from fedsciml.network.tape import Tape
 from fedsciml.network.units import Sums, standard, sums
@@ -31,6 +31,7 @@ __all__ = [
     "Solution",
     "Sums",
     "Tape",
+    "Trained",
     "fednet",
     "lenet",
     "standard",

@@ -91,8 +91,7 @@ class Partial(Network):
 
     def description(self) -> Sequence[object]:
         """That of the whole network, and the fixed parameters."""
-        fixed = self.theta[: self.network.size - self.size]
-        return [*self.network.description(), self.size, fixed]
+        return [*self.network.description(), self.size, self.fixed]
 
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """The trained parameters to begin with."""
@@ -104,8 +103,17 @@ class Partial(Network):
 
     def whole(self, theta: Tensor) -> Tensor:
         """The parameters of the whole network from the trained ones."""
-        fixed = self.theta[: self.network.size - self.size].to(theta)
-        return torch.cat([fixed, theta])
+        return torch.cat([self.fixed.to(theta), theta])
+
+    @property
+    def fixed(self) -> Tensor:
+        """The parameters that stay."""
+        return self.theta[: self.network.size - self.size]
+
+    def same(self, other: "Partial") -> bool:
+        """Whether the other one holds the same layers of the same network fixed."""
+        of = self.network is other.network and self.size == other.size
+        return of and torch.equal(self.fixed, other.fixed)
 
 
 def _weights(network: MLP | ConvNet) -> Sequence[int]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.network import Partial
 from fedsciml.problem import Problem, Rows, Shard
 from fedsciml.residual.autograd_rows import AutogradBlock, AutogradLinear
 from fedsciml.residual.block import CHUNK, empty
@@ -106,6 +107,7 @@ class System:
         self.size = problem.network.size
         self._how = (device, dtype, chunk)
         self._last: System | None = None
+        self._tail: tuple[Partial, System] | None = None
         self.blocks: list[Block] = []
         chunk = min(chunk, problem.network.points or chunk)
         for rows in shard.rows:
@@ -126,7 +128,7 @@ class System:
             return replace(rows, weight=rows.weight * factors[rows.term] ** 0.5)
 
         result = copy(self)
-        result._last = None
+        result._last = result._tail = None
         rows = tuple(scale(rows) for rows in self.shard.rows)
         result.shard = replace(self.shard, rows=rows)
         result.blocks = [copy(block) for block in self.blocks]
@@ -156,6 +158,18 @@ class System:
         )
         self._last = self.on(rows)
         return self._last
+
+    def under(self, network: Partial) -> "System":
+        """The system of the network's last layers alone, on the same rows.
+
+        The last result is kept, and returned again for equal fixed layers: what these
+        make of the points is not computed anew.
+        """
+        last = self._tail
+        if last is None or not last[0].same(network):
+            problem = replace(self.problem, network=network)
+            last = self._tail = network, System(problem, self.shard, *self._how)
+        return last[1]
 
     def on(self, rows: Sequence[Rows]) -> "System":
         """Another system of the same party: these rows instead of its own."""

@@ -1,10 +1,10 @@
-"""Methods around a method: row scaling, points, warm-up, compression, secure sums.
+"""Methods around a method: rows, points, layers, warm-up, compression, secure sums.
 
 ``load`` makes a method by name in the wrappers that are asked for. ``Secure`` is in the
 module ``secure``, which needs the extra of that name.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from fedsciml import methods
 from fedsciml.extras import needed
@@ -16,6 +16,7 @@ from fedsciml.registry import Option, Word, check_options, options_of
 from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed
 from fedsciml.wrappers.balance import Balance, Balanced, balanced, factors, traces
 from fedsciml.wrappers.compress import Compressed, Precision, compressed
+from fedsciml.wrappers.last_layers import LastLayers
 from fedsciml.wrappers.resample import (
     CANDIDATES,
     TINY,
@@ -40,6 +41,7 @@ __all__ = [
     "Balance",
     "Balanced",
     "Compressed",
+    "LastLayers",
     "Precision",
     "Privacy",
     "Resampled",
@@ -80,6 +82,7 @@ def load(
     *,
     balance: Balance = "none",
     resample: str | None = None,
+    train: str | None = None,
     warmup: str | None = None,
     compress: str = "none",
     secure: bool = False,
@@ -89,14 +92,17 @@ def load(
 ) -> Method:
     """A method by name, in the wrappers that are asked for.
 
-    From the inside out: scaled rows, points drawn again, warm-up, compression, secure
-    sums. With differential privacy the last alone, which hides what the noise of each
-    client does not; the others would tell more than is paid for.
+    From the inside out: scaled rows, points drawn again, the last layers alone,
+    warm-up, compression, secure sums. With differential privacy the last alone, which
+    hides what the noise of each client does not; the others would tell more than is
+    paid for.
 
     Args:
         name: One of ``methods.names()``.
         balance: What gets the same weight in a step; FIPA and Gauss-Newton alone.
         resample: EVERY[,power=K,offset=C]; None for the same points throughout.
+        train: "classifier", "dense" or a number of last layers, which alone the method
+            trains, after a warm-up; see ``LastLayers``. None for all.
         warmup: METHOD:ROUNDS[,OPTION=VALUE,...], the method of the first rounds.
         compress: "none", or a ``Precision``, for feedback with ",feedback" after it.
         secure: Whether the server is told sums over the clients alone; FIPA's clients
@@ -113,6 +119,7 @@ def load(
     if dp is not None:
         around: dict[str, object] = {"balance": balance, "compress": compress}
         around |= {"resample": resample, "warmup": warmup, "groups": groups}
+        around["train"] = train
         used = [key for key, x in around.items() if x not in ("none", None, 1)]
         if used:
             raise ValueError(
@@ -132,6 +139,9 @@ def load(
         method = private(method, privacy(dp)).noised()
     if resample is not None:
         method = resampled(method, resample)
+    if train is not None:
+        layers: Any = int(train) if train.isdecimal() else train
+        method = LastLayers(method, layers)
     if warmup is not None:
         method = Warmup(*first(warmup), method)
     method = compressed(method, compress)

@@ -11,6 +11,7 @@ from fedsciml.methods import (
     Answers,
     Budget,
     Expected,
+    Field,
     Info,
     Method,
     Record,
@@ -168,6 +169,12 @@ def check_inner(method: Method) -> None:
         )
 
 
+def unanchored(problem: Problem) -> Problem:
+    """The problem without anchors: where a basis may be shared, none is."""
+    terms = [replace(term, sample=None) for term in problem.terms]
+    return replace(problem, terms=terms)
+
+
 def bare(ask: Record) -> Record:
     """An ask without a wrapper's around it."""
     return ask.ask if isinstance(ask, AskAround) else ask
@@ -176,6 +183,29 @@ def bare(ask: Record) -> Record:
 def unwrapped(said: Said, kind: type[AskAround]) -> Said:
     """A client's conversation without a wrapper's asks."""
     return [(ask.ask if isinstance(ask, kind) else ask, told) for ask, told in said]
+
+
+def changed(
+    expected: Any,  # noqa: ANN401
+    change: Callable[[str, Field], Field],
+    name: str = "",
+) -> Any:  # noqa: ANN401
+    """What is expected, with other fields.
+
+    Args:
+        expected: By the server.
+        change: From the name of a field, ``outer.inner`` in a field, and what is
+            expected of it.
+        name: Of the field that it is of.
+    """
+    if isinstance(expected, Field):
+        return change(name, expected)
+    if isinstance(expected, Expected):
+        return expected._replace(fields=changed(expected.fields, change, name))
+    return {
+        key: changed(part, change, f"{name}.{key}" if name else key)
+        for key, part in expected.items()
+    }
 
 
 def relayed(

@@ -28,9 +28,9 @@ u |B - W K|: it goes to zero as the row space of J settles, at the price of k k'
 of float32 a message and of a copy of every sketch at the server.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -53,7 +53,14 @@ from fedsciml.methods._summed import Sums
 from fedsciml.problem import Problem
 from fedsciml.registry import Word, options_of
 from fedsciml.residual import System
-from fedsciml.wrappers._base import Around, Wrapped, check_inner, relayed
+from fedsciml.wrappers._base import (
+    Around,
+    Wrapped,
+    changed,
+    check_inner,
+    relayed,
+    unanchored,
+)
 
 Precision = Literal["float32", "bfloat16"]
 """What numbers are rounded to."""
@@ -136,8 +143,9 @@ class Compressed(Wrapped):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> Method:
-        """Around the bound method; with feedback as it is, by own sketches."""
-        return self if self.feedback else super().bound(problem, device, dtype)
+        """Around the bound method; with feedback by own sketches."""
+        known = unanchored(problem) if self.feedback else problem
+        return super().bound(known, device, dtype)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -187,7 +195,7 @@ class Compressed(Wrapped):
             for name in names:
                 value = _tensor(content, name)
                 if self.feedback:
-                    known = copies.get(name, value.new_zeros(0, system.size))
+                    known = _fitting(copies.get(name), value)
                     weights[name] = _weights(value, known)
                     value = value - weights[name].to(value) @ known
                 value = value.to(self._dtype)
@@ -217,7 +225,7 @@ class Compressed(Wrapped):
             # A change has any sign.
             return given._replace(dtype=self._dtype, least=None)
 
-        sent = _replaced(inner, rounded)
+        sent = changed(inner, rounded)
         return (
             Expected(Changed, {"answer": sent, "weights": weights}) if weights else sent
         )
@@ -246,10 +254,11 @@ class Compressed(Wrapped):
             for path, value in flatten(answer).items()
         }
         for name, w in weights.items():
-            known = state.copies.get(f"{name}.{client}", theta.new_zeros(0, len(theta)))
+            change = _tensor(content, name).to(theta)
+            known = _fitting(state.copies.get(f"{name}.{client}"), change)
             if not w.shape[-1]:  # the client has no memory
                 known = known[:0]
-            content[_path(name)] = _read(name, w, _tensor(content, name), known)
+            content[_path(name)] = _read(name, w, change, known)
         return rebuild(content, self.method.kinds)
 
 
@@ -287,24 +296,8 @@ def _long(expected: Expected, size: int) -> list[str]:
             found.append(name)
         return given
 
-    _replaced(expected, seen)
+    changed(expected, seen)
     return found
-
-
-def _replaced(
-    expected: Any,  # noqa: ANN401
-    change: Callable[[str, Field], Field],
-    name: str = "",
-) -> Any:  # noqa: ANN401
-    """What is expected, with other fields."""
-    if isinstance(expected, Field):
-        return change(name, expected)
-    if isinstance(expected, Expected):
-        return expected._replace(fields=_replaced(expected.fields, change, name))
-    return {
-        key: _replaced(part, change, f"{name}.{key}" if name else key)
-        for key, part in expected.items()
-    }
 
 
 def _path(name: str) -> str:
@@ -342,6 +335,14 @@ def _read(name: str, weights: Tensor, change: Tensor, known: Tensor) -> Tensor:
             "to the client? Empty it, and the client sends all again"
         )
     return weights.to(known) @ known + change.to(known)
+
+
+def _fitting(known: Tensor | None, value: Tensor) -> Tensor:
+    """Directions that are known, none of rows of another length, [k', p]."""
+    width = value.shape[-1]
+    if known is None or known.shape[-1] != width:
+        return value.new_zeros(0, width)
+    return known
 
 
 def _directions(value: Tensor) -> Tensor:

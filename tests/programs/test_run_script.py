@@ -285,6 +285,7 @@ def test_help_lists_problems_methods_and_their_options(
             (*SMALL, "--method", "lbfgs", "--backend", "flower-local"),
             ["lbfgs is centralised"],
         ),
+        ((*SMALL, "--train", "all"), ["classifier or dense; got 'all'"]),
         ((*SMALL, "--resample", "often"), ["EVERY[,power=K,offset=C]", "'often'"]),
         (
             (*SMALL, "--resample", "5,powr=2"),
@@ -357,6 +358,7 @@ def test_numbers_that_are_not_finite_can_be_said() -> None:
     content = dict.fromkeys(KEYS, 0)
     content |= {"method": "fedavg", "options": {}, "warmup": None, "dtype": "float64"}
     content |= {
+        "train": None,
         "resample": None,
         "compress": "none",
         "dp": None,

@@ -24,6 +24,7 @@ from fedsciml.residual import System
 from fedsciml.wrappers import (
     Balanced,
     Compressed,
+    LastLayers,
     Resampled,
     Warmup,
     compressed,
@@ -37,10 +38,15 @@ AROUND: dict[str, Callable[[Method], Method]] = {
     "warmed": lambda method: Warmup(methods.load("fedavg", tau=3), 1, method),
     "compressed": lambda method: Compressed(method, "bfloat16", feedback=True),
 }
+MORE = {**AROUND, "last": lambda method: LastLayers(method, 1)}
 ORDERS = [
     *(pytest.param(pair, marks=pytest.mark.slow) for pair in permutations(AROUND, 2)),
     tuple(AROUND),
     tuple(AROUND)[::-1],
+    *(
+        pytest.param(o, marks=pytest.mark.slow)
+        for o in (tuple(MORE), tuple(MORE)[::-1])
+    ),
 ]
 """All four and their reverse: any two of them are there in both orders."""
 
@@ -56,7 +62,7 @@ def wrapped(order: tuple[str, ...]) -> Method:
     """FIPA in wrappers, the outermost first."""
     method = methods.load("fipa")
     for name in reversed(order):
-        method = AROUND[name](method)
+        method = MORE[name](method)
     return method
 
 
@@ -100,8 +106,9 @@ def test_clients_come_and_go(order: tuple[str, ...]) -> None:
     method = wrapped(order)
     backend = Connected(Faulty(problem(), method, away=away))
     found = run(problem(), method, 16, backend=backend, rules=Rules(1))
-    # Measured at most 0.015.
-    assert found.loss < 0.1 * whole(order).history[0].loss
+    # Measured at most 0.015; where most layers stay, 0.23.
+    most = 0.3 if "last" in order else 0.1
+    assert found.loss < most * whole(order).history[0].loss
     dropped = [[int(m) for m in line.dropped] for line in found.history]
     assert dropped == [[0], [0, 2], [], [1], *[[]] * 12]
 

@@ -353,3 +353,9 @@ def test_with_feedback_clients_come_and_go() -> None:
     backend = Connected(Faulty(problem, method, away=away))
     found = run(problem, method, 40, backend=backend, rules=Rules(1))
     assert found.loss < 1e-16 * found.history[0].loss
+
+
+def test_with_feedback_the_server_knows_the_prior() -> None:
+    problem = replace(small("digits"), prior=1e-3)
+    feedback = Compressed(methods.load("fipa"), "float32", feedback=True)
+    assert feedback.bound(problem).method == methods.load("fipa").bound(problem)  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from fedsciml.report.story import Panel, Story
 
 PLAIN = {
     "warmup": None,
+    "train": None,
     "dtype": "float64",
     "device": "cpu",
     "resample": None,

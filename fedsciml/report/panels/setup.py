@@ -11,6 +11,7 @@ from fedsciml.report.words import count, number
 
 AROUND = {
     "warmup": "first {}",
+    "train": "layers trained: {}",
     "resample": "points drawn again every {} rounds",
     "compress": "uploads in {}",
     "dp": "differential privacy with {}",

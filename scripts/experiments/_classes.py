@@ -7,14 +7,15 @@ from math import inf
 from statistics import mean, median
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.sparse.linalg import svds
 from torch import Tensor
 
 from experiments._experiment import Case, token
 from experiments._record import Entry, select, short
 from experiments._turns import WHERE, Turns
 from fedsciml import methods, problems
-from fedsciml.linalg.sketch import Sketch, from_jacobian
 from fedsciml.methods import Method
 from fedsciml.network import Partial
 from fedsciml.problem import Problem
@@ -55,10 +56,17 @@ def loaded(method: str, options: Options) -> Method:
 def measure(
     problem: str, alpha: float, method: str, options: Options, seed: int, rounds: int
 ) -> Entry:
-    """One run. ``options`` may have a warm-up before the method:
+    """One run, perhaps with a warm-up before it.
 
-    ``warm_up``: its method, options and rounds, which are some of ``rounds``;
-    ``trained``: of what comes then, ``all`` parameters or layers as of ``Partial``.
+    Args:
+        problem: One of ``PROBLEMS``.
+        alpha: Of the division.
+        method: After the warm-up.
+        options: The method's. And ``warm_up``: its method, options and rounds, which
+            are some of ``rounds``; ``trained``: of what comes then, ``all`` parameters,
+            or layers as of ``Partial``.
+        seed: The start.
+        rounds: All.
     """
     made, own = load(problem, alpha, seed), dict(options)
     first, trained = own.pop("warm_up", None), own.pop("trained", "all")
@@ -125,11 +133,11 @@ def overlapping(problem: Problem, theta: Tensor, rank: int) -> float:
 
 
 def _space(system: System, theta: Tensor, rank: int) -> Tensor:
-    """Leading right singular vectors of a client's Jacobian, shape [<= rank, p]."""
-    linear = system.linearise(theta)
-    found: Sketch = from_jacobian(linear.jacobian(), linear.residual)
-    kept = found.singular_values > torch.finfo(theta.dtype).eps
-    return (found.factor / found.singular_values.unsqueeze(-1))[kept][:rank]
+    """Leading right singular vectors of a client's Jacobian, shape [rank, p]."""
+    jacobian = system.linearise(theta).jacobian().numpy()
+    start = np.ones(min(jacobian.shape))
+    _, _, found = svds(jacobian, rank, v0=start, return_singular_vectors="vh")
+    return torch.from_numpy(found.copy())
 
 
 def first(entry: Entry, level: float, axis: str = "round") -> float:

@@ -1,6 +1,7 @@
 """Tables of the runs on classification."""
 
 from collections.abc import Sequence
+from itertools import product
 from math import isfinite
 from statistics import median
 
@@ -126,20 +127,11 @@ def alphas(entries: Sequence[Entry]) -> Table:
         for name, mine in groups.items():
             if mine:
                 row: list[Cell] = [alpha, name, percent([best(e) for e in mine])]
-                for axis in ("round", "up"):
-                    row += [
-                        middle([first(e, x, axis) for e in mine]) for x in LEVELS[1:]
-                    ]
-                rows.append(["", *row[1:]] if rows and rows[-1][0] == alpha else row)
-    heads = [
-        "alpha",
-        "method",
-        "best %",
-        "rounds to 97%",
-        "to 98%",
-        "p up to 97%",
-        "to 98%",
-    ]
+                for axis, level in product(("round", "up"), LEVELS[1:]):
+                    row.append(middle([first(e, level, axis) for e in mine]))
+                rows.append(row)
+    heads = ["alpha", "method", "best %", "rounds to 97%", "to 98%"]
+    heads += ["p up to 97%", "to 98%"]
     return Table("digits-alpha", "By alpha:", heads, rows, PAGE)
 
 

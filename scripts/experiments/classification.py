@@ -33,7 +33,7 @@ from experiments._classes import (
     search,
     sgd,
 )
-from experiments._experiment import Case, Experiment
+from experiments._experiment import Case, Experiment, token
 from experiments._record import Entry, select
 
 STARTS = range(5)
@@ -64,8 +64,13 @@ FEW = range(3)
 """Starts where runs take long."""
 
 
-def cases(entries: Sequence[Entry]) -> Iterator[Case]:
+def cases(entries: Sequence[Entry]) -> list[Case]:
     """The runs; those with settings of the search when it is done."""
+    return list({token(case): case for case in every(entries)}.values())
+
+
+def every(entries: Sequence[Entry]) -> Iterator[Case]:
+    """As ``cases``; some come twice."""
     for alpha in ALPHAS:
         for (options, rounds), seed in product(OURS, STARTS):
             yield "digits", alpha, "fipa", options, seed, rounds

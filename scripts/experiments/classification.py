@@ -33,6 +33,7 @@ from experiments._classes import (
     search,
     sgd,
 )
+from experiments._classes_figures import DRAWINGS
 from experiments._experiment import Case, Experiment, token
 from experiments._record import Entry, select
 
@@ -150,13 +151,5 @@ def check(
 
 
 EXPERIMENT = Experiment(
-    "classification",
-    __doc__,
-    KEY,
-    cases,
-    measure,
-    shown.tables,
-    {},
-    page=shown.PAGE,
-    check=check,
+    "classification", __doc__, KEY, cases, measure, shown.tables, DRAWINGS, check=check
 )

@@ -184,7 +184,7 @@ OWN: dict[str, list[Options]] = {
         {"server_rate": rate, "eps": eps}
         for rate, eps in product((0.01, 0.03, 0.1), (1e-3, 1e-2))
     ],
-    "fipa_paper": [{**PAPER, "ridge": beta} for beta in (0.001, 0.01, 0.1)],
+    "fipa_paper": [{**PAPER, "ridge": beta} for beta in (0.01, 0.1)],
 }
 """What is tried of a method's own options, with FedAvg's two best local trainings; of
 published FIPA with the best."""
@@ -211,7 +211,7 @@ RIVALS = ("fedavg", "fedprox", "scaffold", "fedadam", "feddyn", "fedrcl", "fedpm
 PLAN = {**dict.fromkeys(RIVALS, 3), "fedrcl": 1, "fipa_paper": 1}
 """How many of the best of a search run from all starts."""
 
-LENGTH = {"fipa_paper": 25}
+LENGTH = {"fipa_paper": 20}
 """Rounds, where they take long."""
 
 

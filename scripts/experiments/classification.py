@@ -52,8 +52,8 @@ SEQUELS = (("all", LAZY), ("classifier", LAZY), ("classifier", SKETCHES))
 """What comes after a warm-up: trained layers, and options."""
 
 IMAGES = {
-    "fedavg": [sgd(r, t, 32) for r, t in product((0.03, 0.1, 0.3), (1, 5))],
-    "scaffold": [sgd(r, t, 32) for r, t in product((0.03, 0.1, 0.3), (1, 5))],
+    "fedavg": [sgd(r, t, 32) for r, t in product((0.03, 0.1, 0.3), (1, 3))],
+    "scaffold": [sgd(r, t, 32) for r, t in product((0.03, 0.1, 0.3), (1, 3))],
 }
 """The search on mnist5k, on start 0."""
 

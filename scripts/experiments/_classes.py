@@ -194,7 +194,7 @@ FREE: dict[str, list[Options]] = {
     "scaffold": GRID,
     "feddyn": [
         sgd(rate, tau, alpha=alpha)
-        for rate, tau, alpha in product((0.3, 1.0), (5, 10, 20), (0.03, 0.1, 0.3))
+        for rate, tau, alpha in product((0.3, 1.0), (5, 10, 20), (0.01, 0.03, 0.1))
     ],
     "fedrcl": [
         {"learning_rate": rate, "tau": tau, "weight": weight}

@@ -7,14 +7,15 @@ from math import inf
 from statistics import mean, median
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.sparse.linalg import svds
 from torch import Tensor
 
 from experiments._experiment import Case, token
 from experiments._record import Entry, select, short
 from experiments._turns import WHERE, Turns
 from fedsciml import methods, problems
-from fedsciml.linalg.sketch import Sketch, from_jacobian
 from fedsciml.methods import Method
 from fedsciml.network import Partial
 from fedsciml.problem import Problem
@@ -55,10 +56,17 @@ def loaded(method: str, options: Options) -> Method:
 def measure(
     problem: str, alpha: float, method: str, options: Options, seed: int, rounds: int
 ) -> Entry:
-    """One run. ``options`` may have a warm-up before the method:
+    """One run, perhaps with a warm-up before it.
 
-    ``warm_up``: its method, options and rounds, which are some of ``rounds``;
-    ``trained``: of what comes then, ``all`` parameters or layers as of ``Partial``.
+    Args:
+        problem: One of ``PROBLEMS``.
+        alpha: Of the division.
+        method: After the warm-up.
+        options: The method's. And ``warm_up``: its method, options and rounds, which
+            are some of ``rounds``; ``trained``: of what comes then, ``all`` parameters,
+            or layers as of ``Partial``.
+        seed: The start.
+        rounds: All.
     """
     made, own = load(problem, alpha, seed), dict(options)
     first, trained = own.pop("warm_up", None), own.pop("trained", "all")
@@ -125,11 +133,11 @@ def overlapping(problem: Problem, theta: Tensor, rank: int) -> float:
 
 
 def _space(system: System, theta: Tensor, rank: int) -> Tensor:
-    """Leading right singular vectors of a client's Jacobian, shape [<= rank, p]."""
-    linear = system.linearise(theta)
-    found: Sketch = from_jacobian(linear.jacobian(), linear.residual)
-    kept = found.singular_values > torch.finfo(theta.dtype).eps
-    return (found.factor / found.singular_values.unsqueeze(-1))[kept][:rank]
+    """Leading right singular vectors of a client's Jacobian, shape [rank, p]."""
+    jacobian = system.linearise(theta).jacobian().numpy()
+    start = np.ones(min(jacobian.shape))
+    _, _, found = svds(jacobian, rank, v0=start, return_singular_vectors="vh")
+    return torch.from_numpy(found.copy())
 
 
 def first(entry: Entry, level: float, axis: str = "round") -> float:
@@ -176,7 +184,7 @@ OWN: dict[str, list[Options]] = {
         {"server_rate": rate, "eps": eps}
         for rate, eps in product((0.01, 0.03, 0.1), (1e-3, 1e-2))
     ],
-    "fipa_paper": [{**PAPER, "ridge": beta} for beta in (0.001, 0.01, 0.1)],
+    "fipa_paper": [{**PAPER, "ridge": beta} for beta in (0.01, 0.1)],
 }
 """What is tried of a method's own options, with FedAvg's two best local trainings; of
 published FIPA with the best."""
@@ -186,7 +194,7 @@ FREE: dict[str, list[Options]] = {
     "scaffold": GRID,
     "feddyn": [
         sgd(rate, tau, alpha=alpha)
-        for rate, tau, alpha in product((0.3, 1.0), (5, 10, 20), (0.03, 0.1, 0.3))
+        for rate, tau, alpha in product((0.3, 1.0), (5, 10, 20), (0.01, 0.03, 0.1))
     ],
     "fedrcl": [
         {"learning_rate": rate, "tau": tau, "weight": weight}
@@ -203,7 +211,7 @@ RIVALS = ("fedavg", "fedprox", "scaffold", "fedadam", "feddyn", "fedrcl", "fedpm
 PLAN = {**dict.fromkeys(RIVALS, 3), "fedrcl": 1, "fipa_paper": 1}
 """How many of the best of a search run from all starts."""
 
-LENGTH = {"fipa_paper": 25}
+LENGTH = {"fipa_paper": 20}
 """Rounds, where they take long."""
 
 

@@ -72,6 +72,7 @@ METHODS = {
     "scaffold": Look("SCAFFOLD", 3, 2, 3),
     "fedadam": Look("FedAdam", 1, 3, 5),
     "feddyn": Look("FedDyn", 4, 0, 4),
+    "fedrcl": Look("FedRCL", 6, 1, 3),
     "fedpm": Look("FedPM", 2, 0, 3),
     "fedpm_foof": Look("FedPM with FOOF", 2, 5, 6),
     "fedfisher_kfac": Look("FedFisher, K-FAC", 2, 1, 2),

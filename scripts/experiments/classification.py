@@ -33,7 +33,8 @@ from experiments._classes import (
     search,
     sgd,
 )
-from experiments._experiment import Case, Experiment
+from experiments._classes_figures import DRAWINGS
+from experiments._experiment import Case, Experiment, token
 from experiments._record import Entry, select
 
 STARTS = range(5)
@@ -51,8 +52,8 @@ SEQUELS = (("all", LAZY), ("classifier", LAZY), ("classifier", SKETCHES))
 """What comes after a warm-up: trained layers, and options."""
 
 IMAGES = {
-    "fedavg": [sgd(r, t, 32) for r, t in product((0.03, 0.1, 0.3), (1, 5))],
-    "scaffold": [sgd(r, t, 32) for r, t in product((0.03, 0.1, 0.3), (1, 5))],
+    "fedavg": [sgd(r, t, 32) for r, t in product((0.03, 0.1, 0.3), (1, 3))],
+    "scaffold": [sgd(r, t, 32) for r, t in product((0.03, 0.1, 0.3), (1, 3))],
 }
 """The search on mnist5k, on start 0."""
 
@@ -64,8 +65,13 @@ FEW = range(3)
 """Starts where runs take long."""
 
 
-def cases(entries: Sequence[Entry]) -> Iterator[Case]:
+def cases(entries: Sequence[Entry]) -> list[Case]:
     """The runs; those with settings of the search when it is done."""
+    return list({token(case): case for case in every(entries)}.values())
+
+
+def every(entries: Sequence[Entry]) -> Iterator[Case]:
+    """As ``cases``; some come twice."""
     for alpha in ALPHAS:
         for (options, rounds), seed in product(OURS, STARTS):
             yield "digits", alpha, "fipa", options, seed, rounds
@@ -145,13 +151,5 @@ def check(
 
 
 EXPERIMENT = Experiment(
-    "classification",
-    __doc__,
-    KEY,
-    cases,
-    measure,
-    shown.tables,
-    {},
-    page=shown.PAGE,
-    check=check,
+    "classification", __doc__, KEY, cases, measure, shown.tables, DRAWINGS, check=check
 )

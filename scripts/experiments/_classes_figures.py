@@ -1,0 +1,268 @@
+"""Figures of the runs on classification."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import isfinite
+from statistics import median
+
+import numpy as np
+
+from experiments._classes import SKETCHES, first, plain, tuned
+from experiments._classes_tables import OURS, at_round, images_of, ours, setting
+from experiments._drawing import Drawing, Look, MissingRecordError, look
+from experiments._record import Entry, select
+from fedsciml import plot
+from fedsciml.plot import Curve, Panel
+
+ACCURACY = "accuracy on the test fifth, %"
+AXES = {
+    "round": "rounds",
+    "up": "numbers sent by a client, in units of p",
+    "seconds": "seconds of one core",
+}
+LAZY = list(OURS)[1]
+LOOKS = {
+    "FIPA, rank 20, gradient": look("fipa")._replace(label="FIPA, rank 20"),
+    LAZY: Look("FIPA, lazy", 5, 1, 0),
+}
+SHOWN = ("fedavg", "scaffold", "feddyn", "fedpm", "fedrcl", "fipa_paper")
+
+
+def centre(runs: Sequence[Entry], axis: str = "round") -> Curve:
+    """Median accuracy, in per cent, with quartiles; lines between rounds."""
+    if not runs:
+        return Curve("", [], [])
+    tables = [
+        (e[axis] if axis != "round" else range(1, len(e["accuracy"]) + 1), e)
+        for e in runs
+    ]
+    end = min(x[-1] for x, _ in tables)
+    grid = np.unique(np.concatenate([np.asarray(x, dtype=float) for x, _ in tables]))
+    grid = grid[(grid <= end) & (grid >= max(x[0] for x, _ in tables))]
+    grid = grid[np.unique(np.linspace(0, len(grid) - 1, 60).astype(int))]
+    all_ = [np.interp(grid, x, 100 * np.array(e["accuracy"])) for x, e in tables]
+    low, middle, high = np.quantile(all_, [0.25, 0.5, 0.75], axis=0).tolist()
+    return Curve("", grid.tolist(), middle, band=(low, high) if len(runs) > 1 else None)
+
+
+def like(name: str, curve: Curve) -> Curve:
+    """In the look of a method."""
+    return replace(curve, **LOOKS.get(name, look(name))._asdict(), marker=None)
+
+
+def lines(entries: Sequence[Entry], alpha: float, axis: str) -> list[Curve]:
+    """A curve for each method on digits."""
+    groups = {name: ours(entries, "digits", alpha, OURS[name]) for name in LOOKS}
+    groups |= {method: tuned(entries, "digits", alpha, method) for method in SHOWN}
+    if not any(groups.values()):
+        raise MissingRecordError(f"has no entries with alpha {alpha}")
+    return [like(name, centre(runs, axis)) for name, runs in groups.items() if runs]
+
+
+def against(axis: str, scale: str) -> Drawing:
+    """Accuracy against what was spent, for two alphas."""
+
+    def draw(entries: Sequence[Entry]) -> plot.Figure:
+        parts = [
+            Panel(
+                f"digits, five clients, alpha {alpha}",
+                AXES[axis],
+                ACCURACY,
+                lines(entries, alpha, axis),
+                xscale=scale,
+                yscale="linear",
+                ylim=(85, 100),
+            )
+            for alpha in (0.1, 0.05)
+        ]
+        return plot.panels(parts, 2, height=2.5, legend="below")
+
+    words = {"round": "rounds", "up": "uploads", "seconds": "seconds"}
+    return Drawing(
+        draw,
+        f"Accuracy on digits against {words[axis]}: medians and quartiles of five "
+        "starts, the rivals with their best settings.",
+    )
+
+
+def ranks(entries: Sequence[Entry]) -> plot.Figure:
+    """Accuracy against rounds by rank."""
+    parts = []
+    for word, more in (("with the gradient", {"gradient": True}), ("without", {})):
+        curves = []
+        for k, rank in enumerate(("5", "10", "20", "50")):
+            runs = ours(entries, "digits", 0.1, {"rank": rank, **more})
+            found = centre([e for e in runs if e["seed"] < 3])
+            curves.append(replace(found, label=f"rank {rank}", colour=k, dash=k))
+        parts.append(
+            Panel(
+                f"FIPA {word}, alpha 0.1",
+                AXES["round"],
+                ACCURACY,
+                curves,
+                xscale="linear",
+                yscale="linear",
+                ylim=(50, 100),
+            )
+        )
+    return plot.panels(parts, 2, height=2.3, legend="below")
+
+
+def by_alpha(axis: str, what: str) -> Drawing:
+    """What the median start spends to get to 97 %, by alpha."""
+
+    def draw(entries: Sequence[Entry]) -> plot.Figure:
+        alphas, curves = (0.05, 0.1, 0.3, 0.5), []
+        for name in (*LOOKS, "fedavg", "scaffold"):
+            of = OURS.get(name)
+            points = []
+            for alpha in alphas:
+                runs = (
+                    tuned(entries, "digits", alpha, name)
+                    if of is None
+                    else ours(entries, "digits", alpha, of)
+                )
+                if runs:
+                    points.append((alpha, median(first(e, 0.97, axis) for e in runs)))
+            there = [(x, y) for x, y in points if isfinite(y)]
+            if there:
+                x, y = zip(*there, strict=True)
+                curves.append(replace(like(name, Curve("", x, y)), marker=len(curves)))
+        if not curves:
+            raise MissingRecordError("has no entries of digits")
+        title = "digits, to 97 %; a method that never gets there has no mark"
+        part = Panel(title, "alpha (larger: clients more alike)", AXES[axis], curves)
+        return plot.panels([part], 1, width=4.5, height=2.6, legend="each")
+
+    return Drawing(draw, f"Median {what} to 97 % on digits, by alpha.")
+
+
+def spectra(entries: Sequence[Entry]) -> plot.Figure:
+    """The gain over FedAvg against what the clients' sketches have in common."""
+    curves = []
+    for k, alpha in enumerate((0.05, 0.1, 0.3, 0.5)):
+        pairs = gains(entries, alpha)
+        if pairs:
+            x, y = zip(*pairs, strict=True)
+            curves.append(Curve(f"alpha {alpha}", x, y, k, None, k))
+    if not curves:
+        raise MissingRecordError("has no entries with overlaps")
+    part = Panel(
+        "digits, a mark for each start",
+        "overlap of the clients' leading subspaces",
+        "points of accuracy above FedAvg, round 5",
+        curves,
+        xscale="linear",
+        yscale="linear",
+    )
+    return plot.panels([part], 1, width=4.5, height=2.6, legend="each")
+
+
+def gains(entries: Sequence[Entry], alpha: float) -> list[tuple[float, float]]:
+    """Overlap, and points of accuracy of FIPA above FedAvg after five rounds."""
+    mine = ours(entries, "digits", alpha, SKETCHES)
+    others = {e["seed"]: e for e in tuned(entries, "digits", alpha, "fedavg")}
+    return [
+        (e["overlap"], 100 * (at_round(e, 5) - at_round(others[e["seed"]], 5)))
+        for e in mine
+        if e["seed"] in others and "overlap" in e
+    ]
+
+
+def warm(entries: Sequence[Entry]) -> plot.Figure:
+    """FedAvg going on, and FIPA after some rounds of it."""
+    mine = [e for e in entries if not plain(e)]
+    if not mine:
+        raise MissingRecordError("has no entries with a warm-up")
+    options = mine[0]["options"]["warm_up"][1]
+    on = select(entries, method="fedavg", options=options, alpha=0.1, rounds=40)
+    parts = []
+    for rounds in sorted({e["options"]["warm_up"][2] for e in mine}):
+        curves = [like("fedavg", centre(on))]
+        for k, (label, trained, lazy) in enumerate(
+            (
+                ("then FIPA on all parameters, lazy", "all", True),
+                ("then FIPA on the classifier, rank 20", "classifier", False),
+            )
+        ):
+            runs = [
+                e
+                for e in mine
+                if e["options"]["warm_up"][2] == rounds
+                and e["options"]["trained"] == trained
+                and ("every" in e["options"]) == lazy
+            ]
+            found = centre(runs)
+            keep = [i for i, x in enumerate(found.x) if x >= rounds]
+            cut = Curve(label, [found.x[i] for i in keep], [found.y[i] for i in keep])
+            curves.append(replace(cut, colour=(0, 2)[k], dash=k))
+        title = f"after {rounds} rounds of FedAvg"
+        parts.append(
+            Panel(
+                title,
+                AXES["round"],
+                ACCURACY,
+                curves,
+                xscale="linear",
+                yscale="linear",
+                ylim=(85, 100),
+            )
+        )
+    return plot.panels(parts, 3, height=2.2, legend="below", sharey="row")
+
+
+def images(axis: str, scale: str) -> Drawing:
+    """The convolutional network."""
+
+    def draw(entries: Sequence[Entry]) -> plot.Figure:
+        curves = []
+        looks = {"fedavg": look("fedavg"), "scaffold": look("scaffold")}
+        for runs in images_of(entries):
+            name = runs[0]["method"]
+            if name == "fipa":
+                lazy = "every" in runs[0]["options"]
+                of = LOOKS[LAZY] if lazy else look("fipa")
+                of = of._replace(label=f"FIPA, {setting(runs[0]['options'])}")
+            else:
+                of = looks[name]
+            curves.append(replace(centre(runs, axis), **of._asdict()))
+        if not curves:
+            raise MissingRecordError("has no entries of mnist5k")
+        part = Panel(
+            "mnist5k, convolutional network, alpha 0.1",
+            AXES[axis],
+            ACCURACY,
+            curves,
+            xscale=scale,
+            yscale="linear",
+            ylim=(50, 100),
+        )
+        return plot.panels([part], 1, width=4.5, height=2.6, legend="each")
+
+    words = {"round": "rounds", "up": "uploads", "seconds": "seconds"}
+    return Drawing(
+        draw, f"Accuracy of a convolutional network on mnist5k against {words[axis]}."
+    )
+
+
+DRAWINGS: Mapping[str, Drawing] = {
+    "classes-rounds": against("round", "linear"),
+    "classes-uploads": against("up", "log"),
+    "classes-seconds": against("seconds", "log"),
+    "classes-ranks": Drawing(
+        ranks, "Accuracy on digits by the rank of FIPA's sketches, three starts."
+    ),
+    "classes-alpha-rounds": by_alpha("round", "rounds"),
+    "classes-alpha-uploads": by_alpha("up", "uploads"),
+    "classes-spectra": Drawing(
+        spectra,
+        "What FIPA gains over FedAvg against the overlap of the clients' leading "
+        "singular subspaces after five rounds.",
+    ),
+    "classes-warm-up": Drawing(
+        warm, "Accuracy on digits when FIPA follows some rounds of FedAvg."
+    ),
+    "classes-images-rounds": images("round", "linear"),
+    "classes-images-uploads": images("up", "log"),
+    "classes-images-seconds": images("seconds", "log"),
+}

@@ -115,6 +115,33 @@ print(f"off by up to {float(off.max()):.1f} standard errors, in {worst}")
 assert off.max() > 1
 
 # %%
+# In units of the standard error, beside FIPA's:
+
+from fedsciml import plot
+
+names = [*problem.coordinates, "intercept"]
+places = list(range(len(names)))
+fits = {"FIPA on six sites": ours[:, 0], "mean of six fits": mean}
+curves = [
+    plot.Curve(
+        *(name, ((fit - theirs[:, 0]) / theirs[:, 1]).tolist(), places),
+        *(k, None, k + 1),
+        size=6,
+    )
+    for k, (name, fit) in enumerate(fits.items())
+]
+panel = plot.Panel(
+    "",
+    "standard errors from the fit of the pooled rows",
+    "",
+    curves,
+    *("linear", "linear"),
+    ylim=(len(names) - 0.5, -0.5),
+    yticks=dict(zip(places, names, strict=True)),
+)
+plot.save(plot.panels([panel], 1, width=4.4, height=3.2), "coefficients.png")
+
+# %%
 # Visits of one person in several years are alike, and vary more than a Poisson
 # distribution has it, so these standard errors are too small, pooled or not: that is a
 # question to the model. :doc:`../../likelihoods` has the other likelihoods.

@@ -47,7 +47,8 @@ def centre(runs: Sequence[Entry], axis: str = "round") -> Curve:
 
 def like(name: str, curve: Curve) -> Curve:
     """In the look of a method."""
-    return replace(curve, **LOOKS.get(name, look(name))._asdict(), marker=None)
+    of = LOOKS.get(name, look(name))
+    return replace(curve, label=of.label, colour=of.colour, dash=of.dash)
 
 
 def lines(entries: Sequence[Entry], alpha: float, axis: str) -> list[Curve]:
@@ -216,16 +217,15 @@ def images(axis: str, scale: str) -> Drawing:
 
     def draw(entries: Sequence[Entry]) -> plot.Figure:
         curves = []
-        looks = {"fedavg": look("fedavg"), "scaffold": look("scaffold")}
         for runs in images_of(entries):
             name = runs[0]["method"]
             if name == "fipa":
                 lazy = "every" in runs[0]["options"]
-                of = LOOKS[LAZY] if lazy else look("fipa")
-                of = of._replace(label=f"FIPA, {setting(runs[0]['options'])}")
-            else:
-                of = looks[name]
-            curves.append(replace(centre(runs, axis), **of._asdict()))
+                name = LAZY if lazy else "fipa"
+            found = like(name, centre(runs, axis))
+            if runs[0]["method"] == "fipa":
+                found = replace(found, label=f"FIPA, {setting(runs[0]['options'])}")
+            curves.append(found)
         if not curves:
             raise MissingRecordError("has no entries of mnist5k")
         part = Panel(

@@ -48,7 +48,7 @@ LENGTHS = (5, 10, 20)
 """Rounds of a warm-up; twenty follow."""
 
 AFTER = 20
-SEQUELS = (("all", LAZY), ("classifier", LAZY), ("classifier", SKETCHES))
+SEQUELS = (("all", LAZY), ("classifier", SKETCHES))
 """What comes after a warm-up: trained layers, and options."""
 
 IMAGES = {

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid
 
 from fedsciml.likelihoods._base import Likelihood, floored, single
 from fedsciml.likelihoods._classes import Reliability, calibration, reliability
@@ -23,7 +23,8 @@ class Bernoulli(Likelihood):
     def half_deviance(self, z: Tensor, y: Tensor | None) -> Tensor:
         """-log of the probability of y, shape [n]."""
         assert y is not None
-        return (softplus(z) - z * y).sum(0)
+        # Not softplus(z) - z y: torch's leaves out exp(-20) where z is above 20.
+        return -logsigmoid((2 * y - 1) * z).sum(0)
 
     def score(self, z: Tensor, y: Tensor | None) -> Tensor:
         """q - y."""

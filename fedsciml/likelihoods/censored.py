@@ -11,6 +11,8 @@ from fedsciml.likelihoods._base import Likelihood, floored
 
 HALF_LOG_2PI = math.log(2 * math.pi) / 2
 
+ROOT_2_OVER_PI = math.sqrt(2 / math.pi)
+
 
 @dataclass(frozen=True)
 class Censored(Likelihood):
@@ -59,7 +61,7 @@ class Censored(Likelihood):
         known = off.square() / 2
         if self.scale is None:
             known = known + HALF_LOG_2PI - (z[1] * self.resolution).log()
-        return torch.where(side == 0, known, beyond).nan_to_num(nan=torch.inf)
+        return torch.where(side == 0, known, beyond).nan_to_num(torch.inf, torch.inf)
 
     def score(self, z: Tensor, y: Tensor | None) -> Tensor:
         """By m, or by d and c."""
@@ -124,5 +126,5 @@ class Censored(Likelihood):
 
 
 def _hazard(a: Tensor) -> Tensor:
-    """phi(a) / Phi(a)."""
-    return (-a.square() / 2 - HALF_LOG_2PI - torch.special.log_ndtr(a)).exp()
+    """phi(a) / Phi(a), to rounding also where both vanish."""
+    return ROOT_2_OVER_PI / torch.special.erfcx(-a / math.sqrt(2))

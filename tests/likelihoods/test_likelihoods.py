@@ -151,6 +151,36 @@ def test_a_scale_below_zero_has_an_infinite_loss() -> None:
     assert float(told.half_deviance(z, y)) == math.inf
 
 
+@pytest.mark.parametrize("z", [-700.0, -25.0, -20.001, 0.0, 20.001, 25.0, 700.0])
+def test_yes_or_no_is_exact_however_sure(z: float) -> None:
+    exact = math.log1p(math.exp(-abs(z)))  # of the sign that is likelier
+    found = likelihoods.Bernoulli().half_deviance(
+        torch.tensor([[z, z]], dtype=torch.float64),
+        torch.tensor([0, 1], dtype=torch.float64),
+    )
+    expected = torch.tensor([max(z, 0), max(-z, 0)], dtype=torch.float64) + exact
+    torch.testing.assert_close(found, expected, rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_curvature_far_beyond_a_limit_is_that_of_squares(dtype: torch.dtype) -> None:
+    """h(a) = 1 - 1 / a^2 + O(a^-4): a measurement at the limit, almost."""
+    a = torch.tensor([50.0, 100.0], dtype=dtype)
+    y = torch.stack([torch.zeros_like(a), -torch.ones_like(a)], 1)
+    root = likelihoods.Censored().transposed_root(a[None], y, torch.ones_like(a)[None])
+    expected = (1 - 1 / a**2)[None]
+    # h = g (g + a) cancels: a^2 rounding units.
+    eps = 2e4 * torch.finfo(dtype).eps
+    torch.testing.assert_close(root**2, expected, rtol=max(eps, 1e-6), atol=0)
+
+
+def test_a_measurement_beyond_all_numbers_has_an_infinite_loss() -> None:
+    """Its score is infinite, too: a finite loss would contradict it."""
+    z = torch.tensor([[1e200, math.inf]], dtype=torch.float64)
+    found = likelihoods.Censored().half_deviance(z, torch.zeros_like(z).mT.repeat(1, 2))
+    assert found.tolist() == [math.inf, math.inf]
+
+
 def test_a_perfect_and_a_lucky_classifier_are_told_apart_by_calibration() -> None:
     told, y = likelihoods.Categorical(), torch.tensor([0.0, 1.0])
     sure = torch.tensor([[50.0, 0.0], [0.0, 50.0]])

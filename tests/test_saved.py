@@ -278,6 +278,7 @@ def test_a_classifier_comes_back_and_its_module_gives_logits(tmp_path: Path) -> 
     found = load(tmp_path / "classes.safetensors", problem=classes(1e-3))
     assert alike(found, result)
     assert found.history[-1].metrics == result.history[-1].metrics
+    assert f"accuracy {result.history[-1].metrics['accuracy']:.4g}" in repr(found)
     ((z, y),) = predicted(problem, result.theta)
     (term,) = problem.tests
     assert torch.equal(found.module()(term.points).mT, z)

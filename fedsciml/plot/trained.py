@@ -17,6 +17,9 @@ from fedsciml.problem import Problem
 
 GRID_1D, GRID_2D = 801, 121
 
+MOST = 6
+"""Outputs that are drawn."""
+
 MOST_PARTS = 40
 """Changes of the owner along a line above which no part of it is anyone's."""
 
@@ -26,7 +29,8 @@ def solution(problem: Problem, theta: Tensor) -> Figure:
     """The trained u beside the reference, and their difference.
 
     One coordinate: curves, with the clients' parts of the domain shaded. Two: maps.
-    More: maps on the plane of the first two coordinates through the domain's centre.
+    More: maps on the plane of the first two coordinates through the domain's centre. Of
+    many outputs the first ``MOST``.
 
     Args:
         problem: Gives network, reference and clients.
@@ -47,7 +51,8 @@ def _curves(
     reference: NDArray[np.float64] | None,
 ) -> Figure:
     rows = 1 if reference is None else 2
-    outputs = len(problem.outputs)
+    names = problem.outputs[:MOST]
+    outputs = len(names)
     figure = Figure(
         figsize=(0.8 + 3.6 * outputs, 1.2 + 1.3 * rows), layout="constrained"
     )
@@ -58,7 +63,7 @@ def _curves(
         squeeze=False,
         gridspec_kw={"height_ratios": (3, 2)[:rows]},
     )
-    for c, output in enumerate(problem.outputs):
+    for c, output in enumerate(names):
         top = grid[0, c]
         if reference is not None:
             top.plot(x, reference[:, c], color="0.6", linewidth=3, label="reference")
@@ -77,7 +82,7 @@ def _curves(
         grid[-1, c].set_xlabel(problem.coordinates[0])
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    figure.suptitle(problem.name)
+    figure.suptitle(problem.name + _left(problem))
     return figure
 
 
@@ -128,7 +133,8 @@ def _maps(
     reference: NDArray[np.float64] | None,
 ) -> Figure:
     columns = 1 if reference is None else 3
-    outputs = len(problem.outputs)
+    names = problem.outputs[:MOST]
+    outputs = len(names)
     figure = Figure(
         figsize=(PAGE / 3 * columns, 0.4 + 1.9 * outputs), layout="compressed"
     )
@@ -138,7 +144,7 @@ def _maps(
         off = np.isnan(reference.sum(1))
         mesh.set_mask(np.any(off[mesh.triangles], axis=1))
     drawn = np.unique(mesh.get_masked_triangles())
-    for c, output in enumerate(problem.outputs):
+    for c, output in enumerate(names):
         maps = [("trained", trained[:, c])]
         if reference is not None:
             maps.append(("reference", reference[:, c]))
@@ -163,8 +169,14 @@ def _maps(
         grid[c, 0].set_ylabel(problem.coordinates[1])
     for axes in grid[-1]:
         axes.set_xlabel(problem.coordinates[0])
-    figure.suptitle(problem.name + plane(problem))
+    figure.suptitle(problem.name + plane(problem) + _left(problem))
     return figure
+
+
+def _left(problem: Problem) -> str:
+    """That some outputs are not drawn, if it is so."""
+    c = len(problem.outputs)
+    return f", the first {MOST} of {c} outputs" if c > MOST else ""
 
 
 def _borders(axes: Axes, problem: Problem) -> None:

@@ -11,13 +11,16 @@ import torch
 from cases import CASES, classes, draw, theta
 from matplotlib.figure import Figure
 
-from fedsciml import plot, problems
+from fedsciml import MLP, Problem, Term, plot, problems
 from fedsciml.analysis import metrics
+from fedsciml.collocation import strips
 from fedsciml.federation import Result
 from fedsciml.federation.history import Round
+from fedsciml.likelihoods import Huber
 from fedsciml.likelihoods._classes import reliability
 from fedsciml.plot import Curve, Panel
 from fedsciml.plot.pictures import sought
+from fedsciml.problem import numbered
 
 
 def history(rounds: int, factor: float, sent: int = 800) -> list[Round]:
@@ -258,3 +261,18 @@ def test_convergence_is_drawn_of_what_all_runs_know() -> None:
     )
     assert [axes.get_yscale() for axes in figure.axes] == ["linear"] * 3
     np.testing.assert_allclose(line(figure, 0, 0), [[1, 0.5]])
+
+
+def test_of_many_outputs_the_first_are_drawn() -> None:
+    for d, columns in (("x", 6), ("xy", 6)):
+        x = draw(20, len(d))
+        term = Term("data", lambda u, row: u.values - 1, x, likelihood=Huber())
+        many = Problem(
+            *("many", MLP((len(d), 3, 9)), [term]),
+            strips([0, 1]),
+            *(d, numbered("u", 9)),
+        )
+        figure = plot.solution(many, theta(many))
+        drawn = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+        assert len(drawn) == columns
+        assert "the first 6 of 9 outputs" in figure.get_suptitle()

@@ -6,9 +6,11 @@ client, a network and a residual that only torch's autograd can differentiate.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
+import pytest
 import torch
 from torch import Generator, Tensor
 
@@ -26,6 +28,17 @@ from fedsciml.residual import System
 def draw(n: int, d: int, seed: int = 0) -> Tensor:
     """n points in the unit box."""
     return uniform(n, [0.0] * d, [1.0] * d, Generator().manual_seed(seed))
+
+
+def once(words: Sequence[str]) -> list[Any]:
+    """Parameters of a test: words NAME:OPTIONS after a name's first are slow."""
+    seen, found = set[str](), list[Any]()
+    for word in words:
+        name = word.partition(":")[0]
+        marks = [pytest.mark.slow] if name in seen else []
+        found.append(pytest.param(word, marks=marks))
+        seen.add(name)
+    return found
 
 
 def theta(problem: Problem, seed: int = 0) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsciml import wrappers
-from fedsciml.analysis import gradient_norm, laplace, measure, metrics
+from fedsciml.analysis import gradient_norm, laplace, measure, metrics, standard_errors
 from fedsciml.command.arguments import flag
 from fedsciml.command.order import Order
 from fedsciml.federation import Result
@@ -150,6 +150,9 @@ def _unknowns(
         with suppress(ValueError):  # too few measurements to know their noise, or none
             known = laplace(problem, result.theta)
             deviation, mixed = known.deviation, known.mixed
+        if not problem.squares:
+            with suppress(ValueError):  # several terms, or rows that do not tell
+                deviation = _deviations(result)
     if mixed is None and problem.unknowns and not problem.partial:
         mixed = result.undetermined()
     return {
@@ -162,6 +165,14 @@ def _unknowns(
         }
         for name, value in result.unknowns().items()
     }
+
+
+def _deviations(result: Result) -> dict[str, float]:
+    """Standard errors of the unknown numbers, in their units, by the likelihood."""
+    problem, theta = result.problem, result.theta.double()
+    moved = problem.numbers(theta + standard_errors(problem, theta))
+    found = result.unknowns()
+    return {name: abs(value - found[name]) for name, value in moved.items()}
 
 
 def _changed(content: Mapping[str, Any]) -> dict[str, object]:

@@ -374,7 +374,9 @@ def test_single_precision_runs(policy: str, sketch: str) -> None:
     assert single.loss == pytest.approx(double.loss, rel=0.05)
 
 
-@pytest.mark.parametrize("sketch", ["svd", "range"])
+@pytest.mark.parametrize(
+    "sketch", [pytest.param("svd", marks=pytest.mark.slow), "range"]
+)
 def test_ten_damped_rounds_follow_centralised_gauss_newton(sketch: str) -> None:
     options = {"policy": "line_search:damping=1e-4"}
     fipa = methods.load("fipa", sketch=sketch, **options)

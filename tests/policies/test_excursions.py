@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from cases import CASES, theta
+from cases import CASES, once, theta
 from experiments.steps import POLICIES
 from torch import Tensor
 
@@ -118,7 +118,9 @@ def test_the_model_stays_at_the_lowest_loss_while_the_method_moves() -> None:
     assert not apart[-1]  # what came down in the end is lower than all before
 
 
-@pytest.mark.parametrize("policy", [p for p in POLICIES if "acceleration" not in p])
+@pytest.mark.parametrize(
+    "policy", once([p for p in POLICIES if "acceleration" not in p])
+)
 @pytest.mark.parametrize("load", [scalar, pytest.param(square, marks=pytest.mark.slow)])
 def test_the_loss_of_the_model_never_rises(
     load: Callable[[], Problem], policy: str
@@ -135,7 +137,7 @@ def test_the_loss_of_the_model_never_rises(
         assert any(not torch.equal(s.theta, s.at) for _, s in found)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", once(POLICIES))
 def test_every_policy_trains_in_single_precision(policy: str) -> None:
     method = methods.load("fipa", policy=policy, basis="own")
     result = run(scalar(), method, rounds=6, dtype=torch.float32)
@@ -202,7 +204,7 @@ def test_a_run_resumed_in_an_excursion_is_the_same_bit_for_bit(tmp_path: Path) -
     assert torch.equal(state.theta, found[when - 1][1].theta)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", once(POLICIES))
 def test_every_policy_resumes_bit_for_bit(tmp_path: Path, policy: str) -> None:
     method = methods.load("fipa", policy=policy, basis="own")
     state = resumed_equals_whole(scalar(), method, 5, 9, tmp_path / "run")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import once
 from experiments.steps import POLICIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,8 @@ ELSEWHERE = ["greedy"]
 few rows with the gradient beside them."""
 
 PROBING = [*(n for n in POLICIES if policies.parse(n).probes), *ELSEWHERE]
+
+EACH = once(PROBING)
 ADAPTING = [n for n in PROBING if not n.startswith(("line_search", "spring"))]
 """Those that find their damping or cut-off themselves."""
 
@@ -268,7 +271,7 @@ def test_for_other_clients_losses_are_forgotten_and_nothing_else(name: str) -> N
     [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)],
     ids=str,
 )
-@pytest.mark.parametrize("name", PROBING)
+@pytest.mark.parametrize("name", EACH)
 @settings(max_examples=15)
 @given(st.integers(0, 2**31))
 def test_in_any_state_proposals_are_few_and_choices_pure_and_finite(
@@ -301,7 +304,7 @@ def test_a_reach_covers_the_least_damping_or_cutoff(name: str) -> None:
 @pytest.mark.parametrize(
     "eps", [2.0**-52, pytest.param(2.0**-23, marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("name", PROBING)
+@pytest.mark.parametrize("name", EACH)
 def test_where_nothing_ever_helps_no_step_is_taken_and_states_stay_finite(
     name: str, eps: float
 ) -> None:
@@ -321,7 +324,7 @@ def test_where_nothing_ever_helps_no_step_is_taken_and_states_stay_finite(
                 assert bool(torch.as_tensor(value).isfinite().all())
 
 
-@pytest.mark.parametrize("name", PROBING)
+@pytest.mark.parametrize("name", EACH)
 def test_where_every_step_halves_the_loss_one_is_taken_in_every_round(
     name: str,
 ) -> None:

@@ -31,12 +31,20 @@ def standard_errors(problem: Problem, theta: Tensor) -> Tensor:
 
     Raises:
         ValueError: If there are several terms, which weigh by their own numbers of
-            points, or the rows do not determine all parameters.
+            points, the likelihood has weights in place of an information, as robust
+            ones, or the rows do not determine all parameters.
     """
     if len(problem.terms) != 1:
         raise ValueError(
             f"Standard errors are those of one term's likelihood; problem "
             f"'{problem.name}' has {len(problem.terms)} terms."
+        )
+    told = problem.terms[0].likelihood
+    if not told.exact:
+        raise ValueError(
+            f"{type(told).__name__} weighs rows for iterated least squares; that is no "
+            "information, and tells no standard errors. Take another likelihood, or "
+            "draw the points again many times and look how far the fits differ."
         )
     shards = problem.shards()
     n = sum(shard.points for shard in shards)
@@ -45,7 +53,9 @@ def standard_errors(problem: Problem, theta: Tensor) -> Tensor:
         linear = System(problem, shard).linearise(theta.double().cpu())
         parts.append(from_jacobian(linear.jacobian(), linear.residual))
     factor = merge(parts).factor
-    own = problem.prior**0.5 * torch.eye(factor.shape[1], dtype=factor.dtype)
+    own = problem.prior**0.5 * torch.eye(
+        factor.shape[1], dtype=factor.dtype, device="cpu"
+    )
     _, s, v = torch.linalg.svd(torch.cat([factor, own]), full_matrices=False)
     if float(s[-1]) <= len(s) * torch.finfo(s.dtype).eps * float(s[0]):
         raise ValueError(
@@ -79,7 +89,7 @@ def coefficients(problem: Problem, theta: Tensor) -> dict[str, Coefficient] | No
 
     Returns:
         None if the predictor is not linear in the coordinates themselves, as an
-        ``MLP`` of widths (d, 1) without units is, or the rows do not determine it.
+        ``MLP`` of widths (d, 1) without units is, or there are no standard errors.
     """
     network, names = problem.network, problem.coordinates
     bare = isinstance(network, MLP) and not any(

@@ -99,9 +99,16 @@ def evidence(problem: Problem, shard: Shard, theta: Tensor, data: str) -> Eviden
     """The client's part: sketches of its rows at theta [p], not truncated.
 
     Raises:
-        ValueError: If the problem has no term ``data``, or that has no target.
+        ValueError: If the problem has no term ``data``, or that has no target; or its
+            loss is no sum of squares, or has a prior.
     """
     number = _term(problem, data)
+    if not problem.squares or problem.prior:
+        raise ValueError(
+            f"Problem '{problem.name}' has a likelihood other than squares, or a prior;"
+            " the noise of measurements is told from a sum of squares alone. Of one "
+            "term of counts, classes or the like, take analysis.standard_errors."
+        )
     rows = tuple(rows for rows in shard.rows if rows.term == number)
     whole, part = (
         System(problem, held, theta.device).linearise(theta.double())

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fedsciml.linalg.beside import beside
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
 from fedsciml.problem import Problem, Shard
@@ -126,7 +127,7 @@ def gauss_newton_gap(
     D_gn is the step of the same length, damping and cut-off from the full singular
     value decomposition of the pooled Jacobian. Steps are compared by what they do to
     the residual, since J is rank deficient and steps that differ by 1e-3 in theta can
-    both be Gauss-Newton's.
+    both be Gauss-Newton's. With a prior D_gn minimises it, too.
 
     Args:
         pooled: All rows.
@@ -139,6 +140,8 @@ def gauss_newton_gap(
     """
     linear = pooled.linearise(theta)
     whole = spectrum(from_jacobian(linear.jacobian(), linear.residual))
+    if prior := pooled.problem.prior:
+        whole = beside(whole, theta, prior).whole
     if damping == 0 and cutoff == 0:
         cutoff = 1e-10
     ideal = linear.jvp((step or 1.0) * whole.step(damping, cutoff))

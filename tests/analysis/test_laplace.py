@@ -1,5 +1,7 @@
 """Uncertainty of unknown numbers against regression theory and dense algebra."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Generator, Tensor
 from fedsciml import methods, problems, run
 from fedsciml.analysis.laplace import laplace
 from fedsciml.collocation import strips
+from fedsciml.likelihoods import Huber
 from fedsciml.network import MLP
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
@@ -134,6 +137,11 @@ def test_what_cannot_be_known_is_refused() -> None:
         laplace(problem, at, damping=0.0)
     with pytest.raises(ValueError, match=f"theta has {len(at) - 1} numbers"):
         laplace(problem, at[:-1])
+    with pytest.raises(ValueError, match="or a prior; the noise of measurements"):
+        laplace(replace(problem, prior=1e-4), at)
+    robust = [replace(term, likelihood=Huber()) for term in problem.terms]
+    with pytest.raises(ValueError, match="has a likelihood other than squares"):
+        laplace(replace(problem, terms=robust), at)
     heat = problems.load("heat_inverse", measurements=40, points=20)
     with pytest.raises(ValueError, match="'equation' .* has no target"):
         laplace(heat, theta(heat), "equation")

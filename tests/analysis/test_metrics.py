@@ -1,6 +1,7 @@
 """Errors and the distance to Gauss-Newton, against dense formulas."""
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -57,6 +58,18 @@ def test_the_gap_is_zero_for_gauss_newton_and_counts_what_is_off(
     found = gauss_newton_gap(system, at, taken, step, DAMPING)
     # The textbook's gramian loses digits: cond(J^T J + mu) is about 1e6 here.
     assert found == pytest.approx(gap, abs=1e-8)
+
+
+def test_the_gap_is_zero_for_gauss_newton_with_a_prior() -> None:
+    """D = -(J^T J + (lambda + mu) I)^-1 (J^T r + lambda theta)."""
+    held = replace(problem(), prior=1e-2)
+    system, at = System(held, held.pooled()), theta(held)
+    linear = system.linearise(at)
+    j = linear.jacobian()
+    gramian = j.T @ j + (1e-2 + DAMPING) * torch.eye(len(at), dtype=at.dtype)
+    taken = -torch.linalg.solve(gramian, j.T @ linear.residual + 1e-2 * at)
+    # As above, cond(J^T J + mu) is about 1e5 here.
+    assert gauss_newton_gap(system, at, taken, damping=DAMPING) < 1e-8
 
 
 def test_the_gap_does_not_see_what_the_residual_does_not_see() -> None:

@@ -14,7 +14,7 @@ from scipy.special import log_ndtr
 from torch import Generator, Tensor
 
 from fedsciml import problems
-from fedsciml.analysis import standard_errors
+from fedsciml.analysis import coefficients, standard_errors
 from fedsciml.collocation import strips, unevenness, uniform
 from fedsciml.likelihoods import Poisson
 from fedsciml.network import MLP
@@ -263,6 +263,15 @@ def test_a_missing_package_is_named_with_its_extra(
     monkeypatch.setattr(_data, "find_spec", lambda name: find_spec("json"))
     with pytest.raises(FileNotFoundError, match="came without its data"):
         problems.load(name)
+
+
+def test_weights_of_robust_losses_tell_no_standard_errors() -> None:
+    """Of 40 such lines slopes spread by 0.013, of which J^T J would say 0.010."""
+    problem = problems.load("outliers")
+    start = torch.zeros(2, dtype=torch.float64)
+    with pytest.raises(ValueError, match="Huber weighs rows for iterated least squ"):
+        standard_errors(problem, start)
+    assert coefficients(problem, start) is None
 
 
 def test_standard_errors_need_one_term_that_determines_everything() -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from logging import getLogger
@@ -264,7 +264,7 @@ def _round(
         **told,
         relative_l2=found.relative_l2,
         mse=found.mse,
-        errors=found.each if len(found.each) > 1 else {},
+        errors=found.each if _several(found.each) else {},
         **reached.traffic._asdict(),
         seconds=reached.seconds,
         dropped=dropped,
@@ -276,6 +276,11 @@ def _round(
         gn_gap=gap,
     )
     return line, reached
+
+
+def _several(each: Mapping[str, float]) -> bool:
+    """Whether there are several errors, one of which is known."""
+    return len(each) > 1 and any(map(math.isfinite, each.values()))
 
 
 def _interval(reached: Checkpoint) -> int:

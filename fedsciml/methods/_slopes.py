@@ -42,7 +42,6 @@ from fedsciml.policies import Candidates, Policy
 from fedsciml.policies.greedy import Greedy
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.residual.block import CHUNK
 from fedsciml.residual.smoothness import has_kinks
 
 LEFT = 0.1
@@ -95,7 +94,7 @@ class Pairs(Record):
             most: Pairs that are kept.
         """
         step, change = theta - self.theta, slope - self.slope
-        if not step.any():
+        if not step.any() or not most:
             return Pairs(self.s[:0], self.y[:0], theta, slope)
         least = torch.finfo(step.dtype).eps * float(step.norm() * change.norm())
         if not float(step @ change) > least:
@@ -241,8 +240,7 @@ class Slopes(Fipa):
     ) -> tuple[Sketched, Memory]:
         """A client's sketch and gradient."""
         answer, kept = super()._sketch(system, ask, memory)
-        slope, _ = _slope(system, ask.theta)
-        basis = kept.basis
+        slope, basis = system.slope(ask.theta), kept.basis
         if basis is not None:
             basis = replace(basis, left=_plain(basis.left))
         after = Remembered(kept.rank, basis, kept.carried, ask.theta)
@@ -252,13 +250,13 @@ class Slopes(Fipa):
         self, system: System, ask: Glance, memory: Remembered | None
     ) -> tuple[Slope, Remembered | None]:
         """A client's gradient, and its target in the basis of its last sketch."""
-        gradient, loss = _slope(system, ask.theta)
+        at, gradient = ask.theta, system.slope(ask.theta)
         if memory is None or memory.basis is None:
-            return Slope(gradient, gradient[:0], loss), memory
+            return Slope(gradient, gradient[:0], system.loss(at)), memory
         basis = memory.basis
-        _, residuals = system.judged(ask.theta[None], basis.theta)
+        found, residuals = system.judged(at[None], basis.theta)
         target = -(residuals[0] @ basis.left)
-        return Slope(gradient, target, loss), replace(memory, at=ask.theta)
+        return Slope(gradient, target, float(found[0])), replace(memory, at=at)
 
     def _probe(
         self, system: System, ask: Probe, memory: Memory
@@ -345,15 +343,6 @@ def _plain(tensor: Tensor) -> Tensor:
 def _sizes(answers: Answers) -> list[list[int]]:
     """Who answered, and with targets of how many numbers."""
     return [[m, len(answer.target)] for m, answer in answers.items()]
-
-
-def _slope(system: System, theta: Tensor) -> tuple[Tensor, float]:
-    """J^T r [p] and loss of a client's rows, piece by piece."""
-    gradient, loss = torch.zeros_like(theta), 0.0
-    for part in system.parts(theta, CHUNK):
-        gradient += part.gradient
-        loss += part.loss
-    return gradient, loss
 
 
 def _with_slope(merged: _fipa.Merged, told: Answers) -> _fipa.Merged:

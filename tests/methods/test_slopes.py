@@ -190,6 +190,9 @@ def test_a_step_that_was_not_made_forgets_the_pairs() -> None:
     x, g = torch.ones(3), torch.ones(3)
     pairs = Pairs(torch.ones(2, 3), torch.ones(2, 3), x, g)
     assert len(pairs.joined(x, g, 10).s) == 0
+    assert len(pairs.joined(x + 1, g + 1, 10).s) == 3
+    assert len(pairs.joined(x + 1, g + 1, 2).s) == 2
+    assert len(pairs.joined(x + 1, g + 1, 0).s) == 0
 
 
 def test_few_leading_rows_are_those_of_the_full_decomposition() -> None:

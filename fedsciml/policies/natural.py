@@ -28,9 +28,18 @@ DEEP = 1e-6
 worth a hop: before, slow rounds are usual, and hops lead astray. After a warm-up by
 another method it is harder to reach, and hops are rarer."""
 
+OVERSHOT = 2.0
+"""Times the loss: if all candidates of level 1 have more, sqrt(mu) may exceed s_1. The
+Newton step of a Poisson regression from theta = 0 is about as many times too long as
+the mean count; of squares this was not seen."""
+
+MOST_DAMPED = -40
+"""Level at which no step moves theta any more."""
+
 PROMISE = 0.5
-"""Least fraction of the loss that the linear model predicts to be removed by a hop. At
-the rounding level, where no step helps, it predicts next to nothing."""
+"""Least fraction of the loss that the linear model predicts to be removed by a hop, or
+where steps overshoot. At the rounding level, where no step helps, it predicts next to
+nothing."""
 
 PATIENCE = 3
 """Rounds without a halved loss that make a stall; after the round of a hop, taken or
@@ -92,7 +101,8 @@ class Natural:
     Candidates that lower the loss but have more than ``greed`` times the lowest loss
     are excluded. Of the natural ones, else of the sufficient ones, that with the least
     damping is taken, at the greatest of its lengths; without one, the candidate of the
-    lowest loss. If none lowers the loss no step is made, and the next round damps more.
+    lowest loss. If none lowers the loss no step is made, and the next round damps more:
+    down to level 1, and beyond where all candidates overshoot by ``OVERSHOT``.
 
     In a deep stall, all that is left of the residual may lie in weak directions, along
     which every step that is long enough to matter raises the loss by orders of
@@ -170,11 +180,12 @@ class Natural:
             down, least = down + FARTHER, state.last
         last = max(1, floor(-2 * log10(least) + 1e-6))
         level = min(int(state.level), last)
-        return range(max(1, level - self.up), min(last, level + down) + 1)
+        first = max(1 if level > 0 else MOST_DAMPED, level - self.up)
+        return range(first, min(last, level + down) + 1)
 
     def reach(self, state: State) -> float:
-        """``MARGIN`` times the least relative sqrt(mu)."""
-        return MARGIN * _relative(self._levels(state)[-1])
+        """``MARGIN`` times the least relative sqrt(mu), and no more."""
+        return MARGIN * min(1.0, _relative(self._levels(state)[-1]))
 
     def propose(self, spectrum: Spectrum, state: State) -> Candidates:
         """Damped steps, the most damped first."""
@@ -222,7 +233,11 @@ class Natural:
                 next(a for a in accepted if a.any()), candidates.lengths
             )
         else:
-            level = max(1, levels[0] - self.up)
+            # At the rounding level, losses may double, too, but nothing is promised.
+            promised = bool((predicted >= PROMISE * loss).any())
+            overshot = promised and not (losses <= OVERSHOT * loss).any()
+            beyond = levels[0] < 1 or (levels[0] == 1 and overshot)
+            level = max(MOST_DAMPED if beyond else 1, levels[0] - self.up)
             return None, replace(state, level=float(level))
         return Choice(step, length), replace(state, level=float(levels[step]))
 

@@ -11,6 +11,7 @@ from torch.autograd.functional import hessian
 from torch.func import jacrev
 
 from fedsciml import likelihoods, methods, run
+from fedsciml.analysis import gradient_norm
 from fedsciml.collocation import explicit, strips
 from fedsciml.likelihoods import Likelihood
 from fedsciml.network import MLP, ModuleNetwork
@@ -149,6 +150,33 @@ def test_a_scale_below_zero_has_an_infinite_loss() -> None:
     z = torch.tensor([[0.0], [-1.0]], dtype=torch.float64)
     y = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     assert float(told.half_deviance(z, y)) == math.inf
+
+
+def test_deviances_of_large_counts_keep_their_digits() -> None:
+    """y (e^d - 1 - d) for d = log(m / y): its series, of terms without rounding."""
+    y, d = torch.tensor([1e12], dtype=torch.float64), 1e-6
+    found = likelihoods.Poisson().half_deviance((y.log() + d)[None], y)
+    expected = y * (d**2 / 2 + d**3 / 6)
+    # d = z - log y is known to 28 rounding units of 1 in 1e-6.
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("mean", [4.0, 10.0, 20.0])
+def test_counts_of_any_size_are_fitted_from_zero(mean: float) -> None:
+    """The first Newton step is exp(mean) too long."""
+    x = torch.linspace(0, 1, 90, dtype=torch.float64)[:, None]
+    y = torch.poisson(torch.exp(mean + x[:, 0]), Generator().manual_seed(0))
+
+    def log_mean(u: Jet, row: Row) -> Tensor:
+        return u.value
+
+    term = Term("counts", log_mean, x, target=y, likelihood=likelihoods.Poisson())
+    problem = Problem("counts", MLP((1, 1)), [term], strips([0, 0.3, 0.6, 1]))
+    result = run(problem, methods.load("fipa"), 30)
+    slope = gradient_norm(problem, result.theta)
+    assert slope is not None
+    assert slope < 1e-13 * float(y.mean())  # measured at most 9e-16
+    assert result.outcome.state == "converged"
 
 
 @pytest.mark.parametrize("z", [-700.0, -25.0, -20.001, 0.0, 20.001, 25.0, 700.0])

@@ -114,7 +114,7 @@ class FedRCL(FedAvg):
         leaf = x.detach().clone().requires_grad_()
         loss, points = leaf.new_zeros(()), sum(len(part.points) for part in rows)
         with torch.enable_grad():
-            for part in rows:
+            for part in (part for part in rows if len(part.points)):
                 assert part.target is not None  # classes have one
                 layers = problem.network.levels(leaf, part.points.to(x))
                 each = [self.contrast(layer, part.target.to(x)) for layer in layers]

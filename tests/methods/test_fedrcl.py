@@ -10,9 +10,12 @@ from exchanges import rounds
 from torch import Generator, Tensor
 
 from fedsciml import methods, run
+from fedsciml.collocation import explicit
+from fedsciml.likelihoods import Categorical
 from fedsciml.methods import Local
 from fedsciml.methods.fedrcl import FedRCL
-from fedsciml.network import ModuleNetwork
+from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.problem import Problem, Term
 
 SGD = Local("sgd", 2, 0.1)
 
@@ -84,6 +87,26 @@ def test_without_weight_it_is_fedavg() -> None:
 def test_the_paper_s_options_learn_classes() -> None:
     result = run(classes(prior=1e-3), methods.load("fedrcl"), 4)
     assert result.loss < result.history[0].loss
+
+
+def test_a_client_without_points_of_a_term_contrasts_those_of_the_others() -> None:
+    points = torch.linspace(0, 1, 12, dtype=torch.float64)[:, None]
+    terms = [
+        Term(
+            f"classes {k}",
+            lambda u, row: u.values,
+            own,
+            [(x[:, 0] > 0.2).double() for x in own],
+            likelihood=Categorical(),
+        )
+        for k, own in enumerate((points.split(6), [points[:0], points]))
+    ]
+    problem = Problem("two", MLP((1, 3, 2)), terms, explicit(2), "x", ("a", "b"))
+    method = FedRCL(SGD)
+    one = next(shard for shard in problem.shards() if not shard.client)
+    x = theta(problem)
+    expected = method._slope(problem, one.rows[:1], x)
+    torch.testing.assert_close(method._slope(problem, one.rows, x), expected)
 
 
 def test_what_has_no_classes_or_tells_no_levels_is_refused() -> None:

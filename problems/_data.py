@@ -1,7 +1,7 @@
 """What problems on measured data share: files of packages, test splits, classes.
 
-Which rows are kept for testing depends on nothing that a user chooses: they are a fifth
-of all, drawn once and for all, and nobody ever trains on them.
+Which rows are kept for testing depends on no option but which of five fifths it is:
+these were drawn once and for all, and nobody ever trains on the one that is kept.
 """
 
 from collections.abc import Sequence

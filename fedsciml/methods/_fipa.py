@@ -371,7 +371,7 @@ class Fipa(Method):
             cutoff=candidates.cutoffs[choice.step] if choice else 0.0,
             against=() if choice else _against(merged.info.losses, found, self.slack),
             probes=0 if probed is None else probed.losses.numel(),
-            promised=_promised(problem, candidates, loss),
+            promised=_promised(self._removed(merged, candidates, steps), loss),
         )
         at, there = None, inf  # not known
         if choice is not None:
@@ -549,6 +549,10 @@ class Fipa(Method):
             )
         return found
 
+    def _removed(self, merged: Merged, candidates: Candidates, steps: Tensor) -> Tensor:
+        """What the full steps [T, p] remove of the model of the loss, shape [T]."""
+        return merged.problem.decrease(candidates.coordinates)
+
     def expects(self, ask: Record, size: int) -> Expected:
         """The sketch; then losses and targets at the candidates, which may overflow.
 
@@ -678,10 +682,9 @@ def cautious(candidates: Candidates) -> Choice:
     return Choice(dampings.index(max(dampings)), lengths.index(min(lengths)))
 
 
-def _promised(problem: Spectrum, candidates: Candidates, loss: float) -> float | None:
-    """Part of the loss that the best of the full steps removes of the linear one."""
-    removed = float(problem.decrease(candidates.coordinates).max())
-    part = removed / loss if loss > 0 else math.nan
+def _promised(removed: Tensor, loss: float) -> float | None:
+    """Part of the loss that the best of the full steps removes of the model of it."""
+    part = float(removed.max()) / loss if loss > 0 else math.nan
     return min(max(part, 0.0), 1.0) if math.isfinite(part) else None
 
 

@@ -225,6 +225,18 @@ class Slopes(Fipa):
         beyond = steps - inside @ problem.basis
         return found._replace(coordinates=inside, beyond=beyond)
 
+    def _removed(
+        self, merged: _fipa.Merged, candidates: Candidates, steps: Tensor
+    ) -> Tensor:
+        """Of steps D = -H g of L-BFGS, g . H g / 2: of a model with the curvature H^-1.
+
+        That of the sketches may see them rise; outside of its span it is but a bound.
+        """
+        pairs: Pairs = merged.kept["pairs"]
+        if not len(pairs.s):
+            return super()._removed(merged, candidates, steps)
+        return -(steps @ pairs.slope) / 2
+
     def _damped(self, merged: _fipa.Merged, mu: float) -> Callable[[Tensor], Tensor]:
         """The inverse of the damped model's curvature, as a map of R^p."""
         problem, outside = merged.problem, 1 / (merged.curvature + self.prior + mu)

@@ -195,6 +195,16 @@ def test_a_step_that_was_not_made_forgets_the_pairs() -> None:
     assert len(pairs.joined(x + 1, g + 1, 0).s) == 0
 
 
+def test_a_slow_run_is_not_called_converged() -> None:
+    """To the sketches' model its steps may look like ones that raise the loss."""
+    result = run(classes(1e-3), methods.load("fipa", rank="1", gradient=True), 40)
+    told = [line.promised for line in result.history]
+    assert all(part is not None and part > 0 for part in told)
+    slope = gradient_norm(classes(1e-3), result.theta)
+    assert slope is not None
+    assert (result.outcome.state == "converged") <= (slope < 1e-6)
+
+
 def test_few_leading_rows_are_those_of_the_full_decomposition() -> None:
     problem = classes(1e-3)
     linear = System(problem, problem.pooled()).linearise(theta(problem))

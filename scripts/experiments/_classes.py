@@ -34,6 +34,7 @@ ROUNDS = {"digits": 40, "mnist5k": 15}
 """Of the rivals."""
 
 FOLDS = 5
+STARTS = range(5)
 SEARCHED = (0, 1)
 """Starts of the search: two of those reported, in the rivals' favour."""
 
@@ -172,6 +173,7 @@ def sgd(rate: float, tau: int, batch: int | None = None, **more: object) -> Opti
 SKETCHES: Options = {"rank": "20", "gradient": True}
 LAZY: Options = {"rank": "10", "every": 8}
 OFTEN: Options = {"rank": "5", "every": 5}
+SELDOM: Options = {"rank": "5", "every": 10}
 PAPER: Options = {"outside": "mean", "rank": "20", "step": 1.0}
 
 GRID = [sgd(rate, tau) for rate, tau in product((0.3, 1.0, 3.0), (5, 10, 20))]

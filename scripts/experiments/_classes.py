@@ -192,7 +192,7 @@ OWN: dict[str, list[Options]] = {
 published FIPA with the best."""
 
 FREE: dict[str, list[Options]] = {
-    "fedavg": GRID,
+    "fedavg": [*GRID, sgd(5.0, 5), sgd(5.0, 10), sgd(1.0, 1, 32), sgd(1.0, 3, 32)],
     "scaffold": GRID,
     "feddyn": [
         sgd(rate, tau, alpha=alpha)

@@ -184,7 +184,7 @@ OWN: dict[str, list[Options]] = {
     "fedprox": [{"proximal": mu} for mu in (0.001, 0.01, 0.1)],
     "fedadam": [
         {"server_rate": rate, "eps": eps}
-        for rate, eps in product((0.01, 0.03, 0.1), (1e-3, 1e-2))
+        for rate, eps in product((0.03, 0.1, 0.3), (1e-2, 1e-1))
     ],
     "fipa_paper": [{**PAPER, "ridge": beta} for beta in (0.01, 0.1)],
 }

@@ -206,6 +206,7 @@ def warm(entries: Sequence[Entry]) -> Table:
     setting_ = mine[0]["options"]["warm_up"][1]
     on = select(entries, method="fedavg", options=setting_, alpha=0.1, rounds=40)
     going = {e["seed"]: e for e in on}
+    mine = [e for e in mine if e["seed"] in going]
     groups: dict[tuple[int, str, str], list[Entry]] = {}
     for e in mine:
         options = e["options"]

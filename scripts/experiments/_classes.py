@@ -34,6 +34,7 @@ ROUNDS = {"digits": 40, "mnist5k": 15}
 """Of the rivals."""
 
 FOLDS = 5
+STARTS = range(5)
 SEARCHED = (0, 1)
 """Starts of the search: two of those reported, in the rivals' favour."""
 
@@ -172,6 +173,7 @@ def sgd(rate: float, tau: int, batch: int | None = None, **more: object) -> Opti
 SKETCHES: Options = {"rank": "20", "gradient": True}
 LAZY: Options = {"rank": "10", "every": 8}
 OFTEN: Options = {"rank": "5", "every": 5}
+SELDOM: Options = {"rank": "5", "every": 10}
 PAPER: Options = {"outside": "mean", "rank": "20", "step": 1.0}
 
 GRID = [sgd(rate, tau) for rate, tau in product((0.3, 1.0, 3.0), (5, 10, 20))]
@@ -182,7 +184,7 @@ OWN: dict[str, list[Options]] = {
     "fedprox": [{"proximal": mu} for mu in (0.001, 0.01, 0.1)],
     "fedadam": [
         {"server_rate": rate, "eps": eps}
-        for rate, eps in product((0.01, 0.03, 0.1), (1e-3, 1e-2))
+        for rate, eps in product((0.03, 0.1, 0.3), (1e-2, 1e-1))
     ],
     "fipa_paper": [{**PAPER, "ridge": beta} for beta in (0.01, 0.1)],
 }
@@ -190,7 +192,7 @@ OWN: dict[str, list[Options]] = {
 published FIPA with the best."""
 
 FREE: dict[str, list[Options]] = {
-    "fedavg": GRID,
+    "fedavg": [*GRID, sgd(5.0, 5), sgd(5.0, 10), sgd(1.0, 1, 32), sgd(1.0, 3, 32)],
     "scaffold": GRID,
     "feddyn": [
         sgd(rate, tau, alpha=alpha)

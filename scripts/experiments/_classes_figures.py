@@ -8,7 +8,14 @@ from statistics import median
 import numpy as np
 
 from experiments._classes import SKETCHES, first, plain, tuned
-from experiments._classes_tables import OURS, at_round, images_of, ours, setting
+from experiments._classes_tables import (
+    OURS,
+    at_round,
+    by_ranks,
+    images_of,
+    ours,
+    setting,
+)
 from experiments._drawing import Drawing, Look, MissingRecordError, look
 from experiments._record import Entry, select
 from fedsciml import plot
@@ -89,10 +96,10 @@ def against(axis: str, scale: str) -> Drawing:
 def ranks(entries: Sequence[Entry]) -> plot.Figure:
     """Accuracy against rounds by rank."""
     parts = []
-    for word, more in (("with the gradient", {"gradient": True}), ("without", {})):
+    for word, sent in (("with the gradient", True), ("without", False)):
         curves = []
         for k, rank in enumerate(("5", "10", "20", "50")):
-            runs = ours(entries, "digits", 0.1, {"rank": rank, **more})
+            runs = ours(entries, "digits", 0.1, by_ranks(rank, sent))
             found = centre([e for e in runs if e["seed"] < 3])
             curves.append(replace(found, label=f"rank {rank}", colour=k, dash=k))
         parts.append(

@@ -98,10 +98,7 @@ def gradient_norm(problem: Problem, theta: Tensor) -> float | None:
     if problem.partial:
         return None
     whole = System(problem, problem.pooled(), theta.device, theta.dtype)
-    gradient = problem.prior * theta
-    for part in whole.parts(theta, len(problem.pooled().rows)):
-        gradient = gradient + part.gradient
-    return float(gradient.norm())
+    return float((whole.slope(theta) + problem.prior * theta).norm())
 
 
 def quantity(problem: Problem) -> str:

@@ -269,12 +269,22 @@ class Merged:
         """What clients found, with the prior, as the completed problem reads it."""
         if self.beside is None:
             return probed
-        lengths = probed.losses.new_tensor(candidates.lengths)[:, None]
+        known, lengths = self.beside, probed.losses.new_tensor(candidates.lengths)
+        penalty = known.penalty(self._moves(candidates))
+        moves = lengths[:, None] * candidates.coordinates[:, None]  # [T, S, k]
+        return Probed(probed.losses + penalty, known.targets(probed.targets, moves))
+
+    def penalties(self, candidates: Candidates) -> Tensor:
+        """By how much the prior's part of the loss rises at candidates, [T, S]."""
+        moves = self._moves(candidates)
+        if self.beside is None:
+            return moves.new_zeros(moves.shape[:-1])
+        return self.beside.penalty(moves) - self.beside.penalty(torch.zeros_like(moves))
+
+    def _moves(self, candidates: Candidates) -> Tensor:
+        """t D, shape [T, S, p]."""
         steps = candidates.steps(self.problem.basis)
-        penalty = self.beside.penalty(lengths * steps[:, None])
-        moves = lengths * candidates.coordinates[:, None]  # [T, S, k]
-        targets = self.beside.targets(probed.targets, moves)
-        return Probed(probed.losses + penalty, targets)
+        return steps.new_tensor(candidates.lengths)[:, None] * steps[:, None]
 
 
 class Last(Record):
@@ -369,7 +379,7 @@ class Fipa(Method):
             step=candidates.lengths[choice.length] if choice else 0.0,
             damping=candidates.dampings[choice.step] if choice else 0.0,
             cutoff=candidates.cutoffs[choice.step] if choice else 0.0,
-            against=() if choice else _against(merged.info.losses, found, self.slack),
+            against=() if choice else _against(merged, found, candidates, self.slack),
             probes=0 if probed is None else probed.losses.numel(),
             promised=_promised(self._removed(merged, candidates, steps), loss),
         )
@@ -703,16 +713,18 @@ def probed(candidates: Candidates, found: Iterable[Found], targets: Tensor) -> P
 
 
 def _against(
-    losses: Mapping[int, float], found: Mapping[int, Found], slack: float
+    merged: Merged, found: Mapping[int, Found], candidates: Candidates, slack: float
 ) -> tuple[int, ...]:
     """Clients without each of whom the others' loss would fall at a candidate.
 
-    By more than ``slack``, relative.
+    With the prior's part, and by more than ``slack``, relative.
     """
+    losses = merged.info.losses
     changes = {m: a.losses[:-1].double() - losses[m] for m, a in found.items()}
     if not changes:
         return ()
-    whole = torch.stack(list(changes.values())).sum(0)
+    prior = merged.penalties(candidates).flatten().double()
+    whole = torch.stack(list(changes.values())).sum(0) + prior
     if (whole < 0).any():  # a loss so large that the others' are rounding to it
         loss, eps = sum(losses.values()), torch.finfo(whole.dtype).eps
         return tuple(m for m, own in losses.items() if eps * own > loss - own)
@@ -720,7 +732,7 @@ def _against(
     def lowers(m: int) -> bool:
         others = [change for n, change in changes.items() if n != m]
         least = -slack * (sum(losses.values()) - losses[m])
-        return bool(others) and bool((torch.stack(others).sum(0) < least).any())
+        return bool(others) and bool((torch.stack(others).sum(0) + prior < least).any())
 
     return tuple(filter(lowers, changes))
 

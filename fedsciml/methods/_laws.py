@@ -188,7 +188,7 @@ def near_violation(
     change = gain**2 / 2 - float(target @ moved)
     if slope is not None:
         change = gain**2 / 2 + slope
-        allowed += share * abs(slope)
+        allowed += share * abs(slope) + unit * float(factor.norm()) * size * length
     miss = abs(loss_there - loss - change)
     if not miss <= allowed:
         return (

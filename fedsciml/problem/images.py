@@ -17,6 +17,9 @@ from torch import Tensor
 from fedsciml.problem.folder import MissingFileError
 from fedsciml.problem.outward import SiteError
 
+BATCHES = 5
+"""Files that CIFAR-10 has to train on."""
+
 CIFAR = (3, 32, 32)
 TINY = (3, 64, 64)
 """Channels (red, green, blue), height and width, in which the pixels of an image are
@@ -58,7 +61,7 @@ def load_cifar(
 ) -> Images:
     """CIFAR-10 or CIFAR-100 from the files of its binary version.
 
-    CIFAR-10 has ``data_batch_1.bin`` and so on, ``test_batch.bin``: a byte for the
+    CIFAR-10 has ``data_batch_1.bin`` to 5 and ``test_batch.bin``: a byte for the
     class and 3072 for the image, again and again. CIFAR-100 has ``train.bin`` and
     ``test.bin``, with two bytes for the classes: first the coarse one, of 20, then the
     fine one, of 100 (A. Krizhevsky, 2009; www.cs.toronto.edu/~kriz/cifar.html).
@@ -79,13 +82,12 @@ def load_cifar(
     """
     folder = _folder(folder, "the binary version of CIFAR")
     hundred = (folder / "train.bin").exists() or (folder / "test.bin").exists()
-    batches = len(list(folder.glob("data_batch_*.bin")))
     if hundred:
         files = [folder / ("test.bin" if test else "train.bin")]
     elif test:
         files = [folder / "test_batch.bin"]
     else:
-        files = [folder / f"data_batch_{k + 1}.bin" for k in range(batches or 1)]
+        files = [folder / f"data_batch_{k + 1}.bin" for k in range(BATCHES)]
     if coarse and not hundred:
         raise SiteError(
             f"CIFAR-10 in folder {folder.name} has no coarse classes; leave coarse out."

@@ -133,7 +133,8 @@ class Balanced(Wrapped):
     which may be blind to a term of little weight. What is reported is the problem's own
     loss at the round's start, for which the clients evaluate their residual once more;
     it may rise where the scaled one falls. ``gn_gap`` compares with the step on rows
-    that are not scaled.
+    that are not scaled. A prior is not scaled: beside rows that are, it weighs more or
+    less than in the problem's loss.
 
     Args:
         method: Any.

@@ -25,8 +25,8 @@ def write(path: Path, images: np.ndarray, *labels: list[int]) -> None:
 
 @pytest.fixture
 def ten(tmp_path: Path) -> Path:
-    """CIFAR-10, of three files and one to test."""
-    for k in (1, 2, 3):
+    """CIFAR-10, of five files and one to test."""
+    for k in (1, 2, 3, 4, 5):
         write(tmp_path / f"data_batch_{k}.bin", pixels(2, k), [k, 9])
     write(tmp_path / "test_batch.bin", pixels(1, 9), [7])
     (tmp_path / "batches.meta.txt").write_text("airplane\nautomobile\n\n")
@@ -64,16 +64,16 @@ def tiny(tmp_path: Path) -> Path:
 
 def test_cifar_10_is_read_file_by_file(ten: Path) -> None:
     found = load_cifar(ten)
-    assert found.labels.tolist() == [1, 9, 2, 9, 3, 9]
+    assert found.labels.tolist() == [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]
     assert found.images.dtype == torch.float32
-    for k in (1, 2, 3):
+    for k in (1, 2, 3, 4, 5):
         own = found.images[2 * k - 2 : 2 * k].view(2, 3, 32, 32) * 255
         assert np.array_equal(own.round().numpy(), pixels(2, k))
     assert found.names == ("airplane", "automobile")
     test = load_cifar(str(ten), test=True, dtype=torch.float64)
     assert test.labels.tolist() == [7]
     assert float(test.images[0, 5] * 255) == pytest.approx(pixels(1, 9).ravel()[5])
-    assert repr(found) == "6 images of 3072 numbers"
+    assert repr(found) == "10 images of 3072 numbers"
 
 
 def test_cifar_100_has_coarse_and_fine_classes(hundred: Path) -> None:

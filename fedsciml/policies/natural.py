@@ -235,7 +235,10 @@ class Natural:
         else:
             # At the rounding level, losses may double, too, but nothing is promised.
             promised = bool((predicted >= PROMISE * loss).any())
-            overshot = promised and not (losses <= OVERSHOT * loss).any()
+            # Of steps that are too long the shorter are better: a client that refuses
+            # them all tells the same of each.
+            better = bool(losses.nan_to_num(torch.inf).amin() < losses.amax() / 2)
+            overshot = promised and better and not (losses <= OVERSHOT * loss).any()
             beyond = levels[0] < 1 or (levels[0] == 1 and overshot)
             level = max(MOST_DAMPED if beyond else 1, levels[0] - self.up)
             return None, replace(state, level=float(level))

@@ -45,6 +45,7 @@ OURS = ((SKETCHES, 20), (LAZY, 30), (OFTEN, 30), (SELDOM, 30))
 """Settings with their rounds."""
 
 SHOTS = [sgd(rate, tau) for rate, tau in product((0.3, 1.0), (20, 50, 100, 200))]
+SHOTS += [sgd(1.0, 500), sgd(3.0, 50), sgd(3.0, 200)]
 FISHERS = ("diagonal", "kfac", "sketch")
 LENGTHS = (5, 10, 20)
 """Rounds of a warm-up; twenty follow."""

@@ -272,9 +272,10 @@ def tuned(
 ) -> list[Entry]:
     """The starts of a rival with the setting that is best on them, in its favour."""
     mine = select(entries, problem=problem, alpha=alpha, method=method)
+    mine = select(mine, rounds=length(method))
     found: dict[str, list[Entry]] = {}
     for e in mine:
-        if plain(e) and e["rounds"] > 1:
+        if plain(e):
             found.setdefault(token((e["options"],)), []).append(e)
     most = max((len(es) for es in found.values()), default=0)
     whole = [es for es in found.values() if len(es) == min(most, seeds)]

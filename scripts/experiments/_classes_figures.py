@@ -183,7 +183,7 @@ def warm(entries: Sequence[Entry]) -> plot.Figure:
     if not mine:
         raise MissingRecordError("has no entries with a warm-up")
     options = mine[0]["options"]["warm_up"][1]
-    on = select(entries, method="fedavg", options=options, alpha=0.1, rounds=40)
+    on = select(entries, method="fedavg", options=options, alpha=0.1, rounds=60)
     parts = []
     for rounds in sorted({e["options"]["warm_up"][2] for e in mine}):
         curves = [like("fedavg", centre(on))]

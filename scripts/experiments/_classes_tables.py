@@ -204,7 +204,7 @@ def warm(entries: Sequence[Entry]) -> Table:
     if not mine:
         return Table("digits-warm-up", "", [""], [], PAGE)
     setting_ = mine[0]["options"]["warm_up"][1]
-    on = select(entries, method="fedavg", options=setting_, alpha=0.1, rounds=40)
+    on = select(entries, method="fedavg", options=setting_, alpha=0.1, rounds=60)
     going = {e["seed"]: e for e in on}
     mine = [e for e in mine if e["seed"] in going]
     groups: dict[tuple[int, str, str], list[Entry]] = {}

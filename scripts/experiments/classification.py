@@ -45,12 +45,13 @@ OURS = ((SKETCHES, 20), (LAZY, 30), (OFTEN, 30), (SELDOM, 30))
 """Settings with their rounds."""
 
 SHOTS = [sgd(rate, tau) for rate, tau in product((0.3, 1.0), (20, 50, 100, 200))]
+SHOTS += [sgd(1.0, 500), sgd(3.0, 50), sgd(3.0, 200)]
 FISHERS = ("diagonal", "kfac", "sketch")
-LENGTHS = (5, 10, 20)
+LENGTHS = (5, 10, 20, 40)
 """Rounds of a warm-up; twenty follow."""
 
 AFTER = 20
-SEQUELS = (("all", LAZY), ("classifier", SKETCHES))
+SEQUELS = (("all", LAZY), ("classifier", LAZY), ("classifier", SKETCHES))
 """What comes after a warm-up: trained layers, and options."""
 
 IMAGES = {
@@ -131,6 +132,8 @@ def one_shot(entries: Sequence[Entry]) -> Iterator[Case]:
 def sequels(entries: Sequence[Entry]) -> Iterator[Case]:
     """FIPA after a warm-up."""
     for setting in ranked(entries, "fedavg")[:1]:
+        for seed in STARTS:
+            yield "digits", 0.1, "fedavg", setting, seed, max(LENGTHS) + AFTER
         for rounds, (trained, own), seed in product(LENGTHS, SEQUELS, STARTS):
             warm = {"warm_up": ["fedavg", setting, rounds], "trained": trained}
             yield "digits", 0.1, "fipa", {**own, **warm}, seed, rounds + AFTER

@@ -5,6 +5,8 @@ from itertools import product
 from math import isfinite
 from statistics import median
 
+from scipy.stats import spearmanr
+
 from experiments._classes import (
     LAZY,
     OFTEN,
@@ -137,7 +139,7 @@ def alphas(entries: Sequence[Entry]) -> Table:
             groups[name] = ours(entries, "digits", alpha, OURS[name])
         for name, mine in groups.items():
             if mine:
-                row: list[Cell] = [alpha, name, percent([best(e) for e in mine])]
+                row: list[Cell] = [f"{alpha}", name, percent([best(e) for e in mine])]
                 for axis, level in product(("round", "up"), LEVELS[1:]):
                     row.append(middle([first(e, level, axis) for e in mine]))
                 rows.append(row)
@@ -286,6 +288,38 @@ def lazily(entries: Sequence[Entry]) -> Table:
     return Table("digits-lazy", "Starts 5 to 8, alpha 0.05:", heads, rows, PAGE)
 
 
+def gains(entries: Sequence[Entry], alpha: float) -> list[tuple[float, float]]:
+    """Overlap, and points of accuracy of FIPA above FedAvg after ten rounds."""
+    mine = ours(entries, "digits", alpha, SKETCHES)
+    others = {e["seed"]: e for e in tuned(entries, "digits", alpha, "fedavg")}
+    return [
+        (e["overlap"], 100 * (at_round(e, 10) - at_round(others[e["seed"]], 10)))
+        for e in mine
+        if e["seed"] in others and "overlap" in e
+    ]
+
+
+def correlation(entries: Sequence[Entry]) -> Table:
+    """Of the overlap of the clients' subspaces with the gain over FedAvg."""
+    rows: list[list[Cell]] = []
+    every = list[tuple[float, float]]()
+    for alpha in (0.05, 0.1, 0.3, 0.5):
+        pairs = gains(entries, alpha)
+        every += pairs
+        if pairs:
+            x, y = zip(*pairs, strict=True)
+            rows.append(
+                [f"{alpha}", len(pairs), f"{median(x):.3f}", f"{median(y):.1f}"]
+            )
+    if len(every) > 2:
+        x, y = zip(*every, strict=True)
+        rank = float(spearmanr(x, y).statistic)
+        rows.append(["all", len(every), f"{median(x):.3f}", f"{median(y):.1f}"])
+        rows.append(["Spearman's correlation", len(every), "", f"{rank:.2f}"])
+    heads = ["alpha", "starts", "overlap", "points above FedAvg, round 10"]
+    return Table("digits-overlap", "Overlap and gain:", heads, rows, PAGE)
+
+
 def searched(entries: Sequence[Entry]) -> Table:
     """The best settings of the search."""
     rows: list[list[Cell]] = []
@@ -309,5 +343,6 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
         warm(entries),
         images(entries),
         lazily(entries),
+        correlation(entries),
         searched(entries),
     ]

@@ -18,8 +18,7 @@ from experiments._classes import (
     sgd,
     tuned,
 )
-from experiments._classes_figures import gains
-from experiments._classes_tables import middle
+from experiments._classes_tables import gains, middle
 from experiments._record import Entry
 from torch import Generator
 

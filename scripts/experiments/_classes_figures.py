@@ -113,7 +113,7 @@ def by_alpha(axis: str, what: str) -> Drawing:
     """What the median start spends to get to 97 %, by alpha."""
 
     def draw(entries: Sequence[Entry]) -> plot.Figure:
-        alphas, curves = (0.05, 0.1, 0.3, 0.5), []
+        alphas, curves = (0.05, 0.1, 0.3, 0.5), list[Curve]()
         for name in (*LOOKS, "fedavg", "scaffold"):
             of = OURS.get(name)
             points = []

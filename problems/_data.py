@@ -106,7 +106,7 @@ def held_out(groups: Tensor, train: int | None = None, fold: int = 0) -> Held:
     test, rest = order[apart[order]], order[~apart[order]]
     if train is not None and not 1 <= train <= len(rest):
         raise ValueError(
-            f"There are {len(groups)} rows, {len(test)} of them to test with; train "
+            f"There are {len(groups)} rows, {len(test)} of them to test with; size "
             f"must be 1 to {len(rest)}, got {train}."
         )
     return Held(rest[:train], test)

@@ -43,7 +43,7 @@ def make(
     activation: str = "sin",
     prior: float = 1e-4,
     fold: int = 0,
-    train: int | None = None,
+    size: int | None = None,
 ) -> Problem:
     """The problem.
 
@@ -59,7 +59,7 @@ def make(
         prior: lambda of lambda / 2 times the sum of the squared parameters, added to
             the mean loss of a digit; 0 for none.
         fold: Which fifth of the digits is for testing, 0 to 4.
-        train: Digits that are trained on, at most 1437; all if not given.
+        size: Digits that are trained on, at most 1437; all if not given.
 
     Raises:
         ValueError: If an option is out of range, or a client would have no digit.
@@ -74,7 +74,7 @@ def make(
         images,
         labels,
         Shares(clients, alpha, seed, balanced, fold),
-        train,
+        size,
         prior,
         {
             "clients": clients,
@@ -85,6 +85,6 @@ def make(
             "activation": activation,
             "prior": prior,
             "fold": fold,
-            "train": train,
+            "size": size,
         },
     )

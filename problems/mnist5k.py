@@ -53,7 +53,7 @@ def make(
     activation: str = "tanh",
     prior: float = 1e-4,
     fold: int = 0,
-    train: int = 2000,
+    size: int = 2000,
 ) -> Problem:
     """The problem.
 
@@ -70,7 +70,7 @@ def make(
         prior: lambda of lambda / 2 times the sum of the squared parameters, added to
             the mean loss of a digit; 0 for none.
         fold: Which fifth of the digits is for testing, 0 to 4.
-        train: Digits that are trained on, at most 4000.
+        size: Digits that are trained on, at most 4000.
 
     Raises:
         ValueError: If an option is out of range, or a client would have no digit.
@@ -87,7 +87,7 @@ def make(
         images,
         labels,
         Shares(clients, alpha, seed, balanced, fold),
-        train,
+        size,
         prior,
         {
             "clients": clients,
@@ -99,6 +99,6 @@ def make(
             "activation": activation,
             "prior": prior,
             "fold": fold,
-            "train": train,
+            "size": size,
         },
     )

@@ -61,11 +61,11 @@ SMALL: dict[str, dict[str, float]] = {
     "euler_beam": {"points": 0.2},
     "gramacy_lee": {"points": 0.1, "width": 10},
     "burgers_inverse": {"measurements": 40, "points": 20},
-    "digits": {"train": 60, "width": 4, "alpha": 1.0},
+    "digits": {"size": 60, "width": 4, "alpha": 1.0},
     "heat_inverse": {"measurements": 40, "points": 20},
     "helmholtz": {"points": 0.05, "width": 6},
     "inverse_diffusion_reaction": {"points": 0.5, "width": 6},
-    "mnist5k": {"train": 30, "width": 2, "alpha": 1.0},
+    "mnist5k": {"size": 30, "width": 2, "alpha": 1.0},
     "outliers": {},
     "poisson5d": {"points": 0.01},  # 260 rows a client at 0.02
     "poisson_multiscale": {"points": 0.5},

@@ -29,9 +29,9 @@ print(", ".join(problem.coordinates))
 #
 # The count has the mean exp(z); z is linear in the covariates: a network without hidden
 # layers, ``MLP((9, 1))``. The term's residual returns z, its target is the count, and
-# its likelihood says what a row's loss is: half its deviance. An exposure would be
-# added to z: ``return u.value + row.log_years``. ``sample`` draws covariates that could
-# be someone's: by them sites agree on a basis for their sums. In words::
+# its likelihood says what a row's loss is: half its deviance. Counts over unlike times
+# have targets [n, 2], count and exposure. ``sample`` draws covariates that could be
+# someone's: by them sites agree on a basis for their sums. In words::
 #
 #     def log_mean(u, row):
 #         return u.value

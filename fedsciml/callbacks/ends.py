@@ -4,7 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, isnan
 
+import torch
+from torch import Generator
+
+from fedsciml.analysis import metrics
 from fedsciml.federation.history import RISES, Round
+from fedsciml.problem import Problem
 
 METRICS = ("accuracy", "deviance", "calibration")
 """What is measured on a problem's tests."""
@@ -60,6 +65,26 @@ class Until:
             ) from error
         return cls(number, quantity) if equals else cls(number)
 
+    def check(self, problem: Problem) -> None:
+        """Refuse to wait for a metric that the problem's tests do not tell.
+
+        Raises:
+            ValueError: If it is so.
+        """
+        if self.quantity not in METRICS:
+            return
+        start = problem.network.init(Generator().manual_seed(0), torch.float64)
+        if self.quantity not in metrics(problem, start):
+            raise ValueError(self._unknown)
+
+    @property
+    def _unknown(self) -> str:
+        return (
+            f"The {self.quantity} is not known, as the problem has no tests that tell "
+            f"it: give it tests= of which a likelihood tells the {self.quantity}, or "
+            "wait for the loss."
+        )
+
     def __str__(self) -> str:
         sign = ">=" if self.quantity in RISES else "<="
         return f"{self.quantity} {sign} {self.value:g}"
@@ -68,11 +93,7 @@ class Until:
         """Whether the last round is good enough."""
         found = history[-1].value(self.quantity)
         if isnan(found) and self.quantity in METRICS:
-            raise ValueError(
-                f"The {self.quantity} is not known, as the problem has no tests that "
-                f"tell it: give it tests= of which a likelihood tells the "
-                f"{self.quantity}, or wait for the loss."
-            )
+            raise ValueError(self._unknown)
         if isnan(found) and self.quantity != "held_out":
             raise ValueError(
                 f"The {self.quantity} is not known, as the problem has no reference: "

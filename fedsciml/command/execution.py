@@ -58,6 +58,8 @@ def execute(
             notes = {"command": todo.record} | ({"until": until} if until else {})
             torch.set_num_threads(todo.threads)
             problem, method = todo.made(asked.moved(given))
+            for one in callbacks:
+                one.check(problem)
             train = _trainer(todo.backend, method)
             if "out" in given:
                 out = given["out"]

@@ -164,6 +164,8 @@ def _judged(
                 f"{text}, but hardly in the last {late} of them. A few more rounds "
                 "will tell whether it has converged."
             )
+        if history[-1].metrics:  # of a deviance, which is not 0 where it is least
+            return "falling", f"{text}."
         more = ceil(late / -log10(lately))
         pace = "1 more round gives" if more == 1 else f"{more} more rounds give"
         return "falling", f"{text}. At this late pace {pace} another digit."

@@ -20,7 +20,7 @@ from fedsciml import policies
 from fedsciml.linalg.ranks import AboveCutoff, parse
 from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._local import Local, Solver
-from fedsciml.methods._shared import Shared, Sharing, Upload
+from fedsciml.methods._shared import FEW, LAZY, Shared, Sharing, Upload
 from fedsciml.methods._sketching import Sketcher
 from fedsciml.methods._slopes import Slopes
 
@@ -36,8 +36,8 @@ def make(
     keep_state: bool = False,
     basis: Literal["own", "shared"] | None = None,
     upload: Upload = "rows",
-    gradient: bool = False,
-    every: int = 1,
+    gradient: bool | None = None,
+    every: int | None = None,
     history: int | None = None,
 ) -> Fipa:
     """FIPA from plain options.
@@ -46,9 +46,7 @@ def make(
         rank: Rank schedule: "cutoff" (singular values that matter in the round), a
             number, "energy:0.999", "published:1.0", "bytes:400000" (of the sketches of
             all clients in a round), or "predictive:0.1" (bound on the step's change).
-            None stands for cutoff; but for 10 rows every 8 rounds, and gradients, where
-            nothing else is said, there is no shared basis, the loss is no sum of
-            squares, and there are more than 1000 parameters.
+            None stands for cutoff, and for 10 with gradients beside the sketches.
         sketch: Range finder, full SVD, or subspace iteration with J v and J^T w alone.
         policy: How far to step, NAME or NAME:OPTION=VALUE,...; the modules of
             fedsciml.policies are the names, for example line_search:damping=1e-6. None
@@ -64,31 +62,37 @@ def make(
         upload: In a shared basis: a client's own rows, or a gramian that only needs to
             be added to those of the others.
         gradient: Clients send all of their gradient beside own sketches, p numbers:
-            for sketches of few rows, as "--rank 20", of classes and counts.
+            for sketches of few rows, as "--rank 20", of classes and counts. None stands
+            for true where every or history is given; and where rank, policy, local and
+            basis are not, there is no shared basis, the loss is no sum of squares, and
+            there are more than 1000 parameters.
         every: Rounds from one sketch to the next; in between, clients send gradients
-            alone. More than 1 implies gradient.
-        history: Curvature pairs from gradients that the server keeps, where those are
-            sent; 10 if not given.
+            alone. None stands for 1 if gradient is true, and else for 8.
+        history: Curvature pairs from gradients that the server keeps; 10 if not given.
 
     Raises:
         ValueError: If an option is given that the others make no use of.
     """
     training = _training(local, tau, learning_rate, local_damping, keep_state)
-    slopes = gradient or every != 1
+    lazy = [n for n, v in (("every", every), ("history", history)) if v is not None]
+    if gradient is False:
+        _refuse("gradient false", lazy)
+    slopes = bool(gradient or lazy)
     step = policies.parse(policy or ("greedy" if slopes else "natural"))
-    schedule = parse(rank or "cutoff")
+    schedule = parse(rank or (str(FEW) if slopes else "cutoff"))
     if slopes:
         given = [f"basis {basis}"] * (basis == "shared") + ["upload"] * (
             upload != "rows"
         )
         _refuse("a gradient beside the sketch", given)
+        often = every if every is not None else 1 if gradient else LAZY
         pairs = 10 if history is None else history
-        return Slopes(step, schedule, sketch, training, every=every, history=pairs)
-    _refuse("no gradient beside the sketch", ["history"] * (history is not None))
+        return Slopes(step, schedule, sketch, training, every=often, history=pairs)
     if basis != "shared":
         _refuse(f"basis {basis}", ["upload"] * (upload != "rows"))
         if basis is None and sketch == "range":
-            free = rank is None and policy is None and training is None
+            said = [rank, policy, training, gradient]
+            free = all(option is None for option in said)
             return Sharing(step, schedule, sketch, training, free=free)
         return Fipa(step, schedule, sketch, training)
     _refuse("basis shared", ["sketch"] * (sketch != "range"))

@@ -59,7 +59,7 @@ def test_a_warm_up_goes_on_where_it_ended() -> None:
 
 
 def test_the_overlap_is_that_of_the_singular_vectors_of_the_jacobians() -> None:
-    problem = problems.load("digits", clients=2, alpha=1.0, train=60)
+    problem = problems.load("digits", clients=2, alpha=1.0, size=60)
     theta = problem.network.init(Generator().manual_seed(0))
     jacobians = [
         System(problem, shard).linearise(theta).jacobian() for shard in problem.shards()

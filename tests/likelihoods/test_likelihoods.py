@@ -49,6 +49,11 @@ CASES: dict[str, tuple[Likelihood, Tensor, Tensor | None]] = {
         _drawn(1, 1.0),
         torch.tensor([0, 3, 1, 0, 7, 2, 1], dtype=torch.float64),
     ),
+    "rate": (
+        likelihoods.Poisson(),
+        _drawn(1, 1.0),
+        torch.stack([torch.arange(N) % 4, 0.5 + torch.arange(N)], 1).double(),
+    ),
     "huber": (likelihoods.Huber(0.7), _drawn(2), None),
     "student": (likelihoods.StudentT(0.7, 3.0), _drawn(2), None),
     "censored": (likelihoods.Censored(0.8), _drawn(1), VALUES),
@@ -145,6 +150,14 @@ def test_counts_of_zero_and_huge_means_stay_numbers() -> None:
     assert bool(told.pearson(z, y).isfinite().all())
 
 
+def test_an_exposure_is_an_offset_of_the_predictor() -> None:
+    told, (_, z, y) = likelihoods.Poisson(), CASES["rate"]
+    assert y is not None
+    offset = z + y[:, 1].log()
+    for function in (told.half_deviance, told.score, told.pearson):
+        torch.testing.assert_close(function(z, y), function(offset, y[:, 0]))
+
+
 def test_a_scale_below_zero_has_an_infinite_loss() -> None:
     told = likelihoods.Censored(None)
     z = torch.tensor([[0.0], [-1.0]], dtype=torch.float64)
@@ -226,6 +239,7 @@ def test_a_perfect_and_a_lucky_classifier_are_told_apart_by_calibration() -> Non
     [
         (likelihoods.Poisson(), 1, None, r"target, which is missing"),
         (likelihoods.Poisson(), 1, [-1.0], "a target is negative"),
+        (likelihoods.Poisson(), 1, [[1.0, 0.0]], "positive exposures"),
         (likelihoods.Poisson(), 2, [1.0], "one predictor a row, but .* returns 2"),
         (likelihoods.Bernoulli(), 1, [2.0], "targets 0 and 1"),
         (likelihoods.Categorical(), 3, [3.0], "targets 0 to 2"),

@@ -215,7 +215,7 @@ def test_a_server_step_of_zero_is_refused() -> None:
         methods.load("fedavg", server_step=0.0)
 
 
-KINDS = (int, float, bool, str, int | None, float | None, str | None)
+KINDS = (int, float, bool, str, int | None, float | None, str | None, bool | None)
 
 
 @pytest.mark.parametrize("name", methods.names())

@@ -12,6 +12,7 @@ from fedsciml import methods, problems, run
 from fedsciml.analysis import gradient_norm
 from fedsciml.federation import InProcess
 from fedsciml.federation.inprocess import LocalClients
+from fedsciml.linalg.ranks import Fixed
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
 from fedsciml.methods import Method, Record
@@ -227,7 +228,7 @@ def test_few_leading_rows_are_those_of_the_full_decomposition() -> None:
         ({"gradient": True, "history": -1}, "history=-1"),
         ({"gradient": True, "local": "adam"}, "local step"),
         ({"gradient": True, "basis": "shared"}, "basis shared cannot be given"),
-        ({"history": 5}, "history cannot be given"),
+        ({"gradient": False, "history": 5}, "history cannot be given"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(
@@ -244,8 +245,13 @@ def test_local_training_and_a_prior_are_refused_in_words() -> None:
 
 
 def test_classes_of_a_network_that_is_not_small_get_lazy_sketches_by_default() -> None:
-    large, small = problems.load("digits", train=60), problems.load("digits", width=0)
+    large, small = problems.load("digits", size=60), problems.load("digits", width=0)
     assert isinstance(methods.load("fipa").bound(large), Slopes)
     assert not isinstance(methods.load("fipa").bound(small), Slopes)
-    for options in ({"rank": "cutoff"}, {"policy": "natural"}, {"basis": "own"}):
+    for options in ({"rank": "cutoff"}, {"basis": "own"}, {"gradient": False}):
         assert not isinstance(methods.load("fipa", **options).bound(large), Slopes)
+    often = {"gradient": True}, {"history": 3}, {"every": 5}, {"every": 1}
+    found = [methods.load("fipa", **options) for options in often]
+    assert all(isinstance(made, Slopes) for made in found)
+    assert [made.every for made in found] == [1, 8, 5, 1]  # type: ignore[attr-defined]
+    assert all(made.rank == Fixed(10) for made in found)

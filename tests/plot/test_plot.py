@@ -224,7 +224,7 @@ def test_reliability_shows_each_bin_by_its_rows() -> None:
 
 
 def test_points_in_many_coordinates_are_counted_by_class_or_by_client() -> None:
-    digits = problems.load("digits", train=60, width=4, alpha=1.0)
+    digits = problems.load("digits", size=60, width=4, alpha=1.0)
     counts = plot.labelled(digits)
     assert counts is not None
     assert counts.sum(1).tolist() == [shard.points for shard in digits.shards()]
@@ -241,7 +241,7 @@ def test_points_in_many_coordinates_are_counted_by_class_or_by_client() -> None:
 
 
 def test_pictures_of_classes_are_those_that_say_something(tmp_path: Path) -> None:
-    problem = problems.load("digits", train=60, width=4, alpha=1.0)
+    problem = problems.load("digits", size=60, width=4, alpha=1.0)
     line = Round(1, 2.0, metrics=metrics(problem, theta(problem)), seconds=1.0)
     result = Result(problem, theta(problem), 2.0, [line])
     plot.pictures(result, tmp_path, {"fipa": [line]})

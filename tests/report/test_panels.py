@@ -196,7 +196,7 @@ def test_what_is_taken_for_what_is_told(classified: Result) -> None:
 def test_labels_of_images_are_counted_instead_of_drawing_a_plane(
     classified: Result,
 ) -> None:
-    problem = problems.load("digits", train=60, width=4, alpha=1.0)
+    problem = problems.load("digits", size=60, width=4, alpha=1.0)
     result = of(problem, classified)
     found = told(result)
     assert "solution" not in found

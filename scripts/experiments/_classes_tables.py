@@ -83,9 +83,11 @@ def ours(
 
 def setting(options: Options) -> str:
     """Options, as on the command line."""
-    hidden = {"local": "sgd"}
+    words = {"learning_rate": "rate", "gradient": "with the gradient"}
     return ", ".join(
-        f"{key} {value}" for key, value in options.items() if hidden.get(key) != value
+        words.get(key, key) + ("" if value is True else f" {value}")
+        for key, value in options.items()
+        if key != "local"
     )
 
 

@@ -13,7 +13,7 @@ Accuracies are those on that fifth. Uploads are of one client, in units of p num
 5. Some rounds of FedAvg, and then FIPA on all parameters or on the classifier alone.
 6. A convolutional network of 22,658 parameters on 2000 digits of MNIST.
 
-An hour and a half of one core.
+An hour and a half of one core. Runs on mnist5k are of one start as yet.
 """
 
 from collections.abc import Iterator, Sequence

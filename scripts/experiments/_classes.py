@@ -182,10 +182,6 @@ GRID += [sgd(rate, tau, 32) for rate, tau in product((0.1, 0.3), (1, 3))]
 
 OWN: dict[str, list[Options]] = {
     "fedprox": [{"proximal": mu} for mu in (0.001, 0.01, 0.1)],
-    "fedadam": [
-        {"server_rate": rate, "eps": eps}
-        for rate, eps in product((0.03, 0.1, 0.3), (1e-2, 1e-1))
-    ],
     "fipa_paper": [{**PAPER, "ridge": beta} for beta in (0.01, 0.1)],
 }
 """What is tried of a method's own options, with FedAvg's two best local trainings; of
@@ -197,6 +193,10 @@ FREE: dict[str, list[Options]] = {
     "feddyn": [
         sgd(rate, tau, alpha=alpha)
         for rate, tau, alpha in product((0.3, 1.0), (5, 10, 20), (0.01, 0.03, 0.1))
+    ],
+    "fedadam": [
+        sgd(rate, 5, server_rate=server, eps=eps)
+        for rate, server, eps in product((0.3, 1.0), (0.01, 0.03, 0.1), (1e-3, 1e-2))
     ],
     "fedrcl": [
         {"learning_rate": rate, "tau": tau, "weight": weight}

@@ -15,7 +15,7 @@ or -diag(s) c for V g where g is not known. It is again a problem B' D ~ c', wit
 direction more, so that damping and step policies need not know of it.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,7 +23,8 @@ from torch import Tensor
 from fedsciml.linalg.solve import Spectrum
 
 
-class Beside(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Beside:
     """A problem B D ~ c with what is beside it; equal to itself alone.
 
     Attributes:
@@ -40,15 +41,6 @@ class Beside(NamedTuple):
     prior: float
     theta: Tensor
     missed: Tensor
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __ne__(self, other: object) -> bool:
-        return self is not other
-
-    def __hash__(self) -> int:
-        return id(self)
 
     @property
     def outward(self) -> bool:

@@ -53,6 +53,7 @@ from fedsciml.methods._laws import (
     target_violation,
 )
 from fedsciml.methods._local import CARRIED, Carried, Local, train
+from fedsciml.methods._prior import WithPrior
 from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import (
     FIRST_RANK,
@@ -276,9 +277,10 @@ class Merged:
 
     def penalties(self, candidates: Candidates) -> Tensor:
         """By how much the prior's part of the loss rises at candidates, [T, S]."""
-        moves = self._moves(candidates)
         if self.beside is None:
-            return moves.new_zeros(moves.shape[:-1])
+            grid = len(candidates.coordinates), len(candidates.lengths)
+            return candidates.coordinates.new_zeros(grid)
+        moves = self._moves(candidates)
         return self.beside.penalty(moves) - self.beside.penalty(torch.zeros_like(moves))
 
     def _moves(self, candidates: Candidates) -> Tensor:
@@ -295,7 +297,7 @@ class Last(Record):
 
 
 @dataclass(frozen=True)
-class Fipa(Method):
+class Fipa(WithPrior):
     """FIPA by square-root sketches with a step policy.
 
     Args:
@@ -321,7 +323,6 @@ class Fipa(Method):
     local: Local | None = None
     name: str = "fipa"
     pooled: bool = False
-    prior: float = 0.0
     slack: float = 0.0
 
     compares = True
@@ -358,7 +359,7 @@ class Fipa(Method):
         merged = yield from self._gather(state)
         merged = merged.completed(state.at, self.prior)
         problem, before = merged.problem, state.policy
-        loss = merged.info.loss + self.prior / 2 * float(state.at @ state.at)
+        loss = merged.info.loss + self.penalty(state.at)
         candidates = self._candidates(merged, state)
         steps, probed = candidates.steps(problem.basis), None
         found: Answers = {}

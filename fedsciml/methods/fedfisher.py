@@ -23,7 +23,7 @@ one-shot method; the next ones start from its result.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -32,12 +32,12 @@ from torch import Tensor
 from fedsciml.linalg import Sketch, spectrum
 from fedsciml.methods import _averaging
 from fedsciml.methods._averaging import Averaging, Opening, State
-from fedsciml.methods._base import Exchanges, Expected, Field, Info, Method, Parts, Said
+from fedsciml.methods._base import Exchanges, Expected, Field, Info, Parts, Said
 from fedsciml.methods._local import CARRIED, Carried, Draw, Local, Solver, train
+from fedsciml.methods._prior import Judged, Losses, Path
 from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import generator, leading
-from fedsciml.methods._sums import added, foreign, losses, mean, total
-from fedsciml.policies import lowest
+from fedsciml.methods._sums import foreign, losses, mean, total
 from fedsciml.problem import Problem
 from fedsciml.residual import System, kronecker
 from fedsciml.residual.kronecker import Factors
@@ -77,20 +77,8 @@ class Factor(_averaging.Update):
     factor: Tensor
 
 
-class Path(Record):
-    """Asks for the losses at the points [n, p]."""
-
-    points: Tensor
-
-
-class Losses(Record):
-    """A client's losses there, shape [n]."""
-
-    losses: Tensor
-
-
 @dataclass(frozen=True)
-class FedFisher(Averaging):
+class FedFisher(Judged, Averaging):
     """FedFisher with diagonal or Kronecker-factored matrices, or sketches.
 
     Args:
@@ -111,7 +99,6 @@ class FedFisher(Averaging):
     fisher: Fisher = "kfac"
     steps: int = 200
     rank: int = 50
-    prior: float = 0.0
 
     kinds = (State, Opening, Draw, Diagonal, Kronecker, Factor, Path, Losses, *CARRIED)
     apart = "its server reads each client's curvature by itself"
@@ -122,15 +109,6 @@ class FedFisher(Averaging):
             raise ValueError(f"The server needs 0 or more steps, got {self.steps}.")
         if self.rank < 1:
             raise ValueError(f"A sketch needs a rank of 1 or more, got {self.rank}.")
-
-    def bound(
-        self,
-        problem: Problem,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float64,
-    ) -> Method:
-        """With the problem's prior."""
-        return replace(self, prior=problem.prior) if problem.prior else self
 
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, and the first round's number where anything is drawn."""
@@ -150,16 +128,11 @@ class FedFisher(Averaging):
             path = state.theta + self._path(
                 start, lambda x: gradient(x) + self.prior * (x - start)
             )
-        answers = yield Path(path)
-        found = added(answer.losses for answer in answers.values())
-        if self.prior:
-            found = found + self.prior / 2 * path.square().sum(1)
-        choice = lowest(found.unsqueeze(0), torch.inf)
+        best = yield from self._best(path)
         info = Info(
-            total(updates), epochs=self.local.epochs, probes=len(found), losses=told
+            total(updates), epochs=self.local.epochs, probes=len(path), losses=told
         )
-        theta = path[choice.length if choice else 0]
-        return State(theta, draw=state.next_draw), info
+        return State(path[best], draw=state.next_draw), info
 
     @property
     def client(self) -> Parts:
@@ -187,16 +160,10 @@ class FedFisher(Averaging):
         shapes = torch.tensor(layers, device="cpu")
         return Kronecker(delta, loss, share, inputs, outputs, shapes), memory
 
-    def _losses(
-        self, system: System, ask: Path, memory: Carried | None
-    ) -> tuple[Losses, Carried | None]:
-        return Losses(system.losses(ask.points)), memory
-
     def expects(self, ask: Record, size: int) -> Expected:
         """As FedAvg, and the matrix; then the losses along the path."""
         if isinstance(ask, Path):
-            losses = Field((len(ask.points),), finite=False, least=0)
-            return Expected(Losses, {"losses": losses})
+            return self._judgement(ask)
         fields = dict(super().expects(ask, size).fields)
         if self.fisher == "diagonal":
             fields["fisher"] = Field((size,), scale=True, least=0)

@@ -51,19 +51,11 @@ from fedsciml.linalg import POWER_STEPS
 from fedsciml.linalg.ranks import Budget, Fixed, Predictive, Published, Schedule, parse
 from fedsciml.linalg.sketch import Sketch, truncate
 from fedsciml.linalg.solve import spectrum
-from fedsciml.methods._base import (
-    LOSS,
-    SHARE,
-    Exchanges,
-    Expected,
-    Field,
-    Info,
-    Method,
-    Parts,
-)
+from fedsciml.methods._base import LOSS, SHARE, Exchanges, Expected, Field, Info, Parts
 from fedsciml.methods._base import Opening as _Opening
 from fedsciml.methods._base import State as _State
 from fedsciml.methods._local import CARRIED, Carried, Draw, Local, Solver, train
+from fedsciml.methods._prior import Judged, Losses, Path
 from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import (
     FIRST_RANK,
@@ -77,8 +69,6 @@ from fedsciml.methods._sketching import (
     sketched,
 )
 from fedsciml.methods._sums import added, losses, total
-from fedsciml.policies import lowest
-from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 Outside = Literal["still", "mean"]
@@ -138,18 +128,6 @@ class Eigenpairs(Record):
     share: float | None = None
 
 
-class Path(Record):
-    """Asks for the losses at the points [n, p]."""
-
-    points: Tensor
-
-
-class Losses(Record):
-    """A client's losses there, shape [n]."""
-
-    losses: Tensor
-
-
 class Memory(Record):
     """The rank of a client's last sketch, and what its solver carries on."""
 
@@ -158,7 +136,7 @@ class Memory(Record):
 
 
 @dataclass(frozen=True)
-class FipaPaper(Method):
+class FipaPaper(Judged):
     """The published FIPA.
 
     Args:
@@ -191,7 +169,6 @@ class FipaPaper(Method):
     probe: bool = True
     oversampling: int = OVERSAMPLE
     power: int = POWER_STEPS
-    prior: float = 0.0
     name: str = "fipa_paper"
     pooled: bool = False
 
@@ -218,15 +195,6 @@ class FipaPaper(Method):
                 "such as 1e-6, or take another schedule."
             )
 
-    def bound(
-        self,
-        problem: Problem,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float64,
-    ) -> Method:
-        """With the problem's prior."""
-        return replace(self, prior=problem.prior) if problem.prior else self
-
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, and what the published rank schedule wants to know."""
         return State(theta, seed, 1)
@@ -244,12 +212,7 @@ class FipaPaper(Method):
             ridges = [k * self.ridge for k in RIDGES if self.ridge]
             others = [state.theta + self.step * self._move(sent, k) for k in ridges]
             points = torch.stack([average, theta, *others])
-            probed = yield Path(points)
-            found = added(answer.losses for answer in probed.values())
-            if self.prior:
-                found = found + self.prior / 2 * points.square().sum(1)
-            choice = lowest(found.unsqueeze(0), torch.inf)
-            taken, probes = choice.length if choice else 0, len(points)
+            taken, probes = (yield from self._best(points)), len(points)
             theta, step = points[taken], self.step if taken else 1.0
         info = Info(
             loss=total(sent),
@@ -294,11 +257,6 @@ class FipaPaper(Method):
     def client(self) -> Parts:
         """Eigenpairs at the broadcast theta, then local training."""
         return {Opening: self._eigenpairs, Path: self._losses}
-
-    def _losses(
-        self, system: System, ask: Path, memory: Memory | None
-    ) -> tuple[Losses, Memory | None]:
-        return Losses(system.losses(ask.points)), memory
 
     def _eigenpairs(
         self, system: System, ask: Opening, memory: Memory | None
@@ -346,8 +304,7 @@ class FipaPaper(Method):
     def expects(self, ask: Record, size: int) -> Expected:
         """Eigenpairs, update and loss; by schedule, gradient or spectrum; losses."""
         if isinstance(ask, Path):
-            losses = Field((len(ask.points),), finite=False, least=0)
-            return Expected(Losses, {"losses": losses})
+            return self._judgement(ask)
         fields = {
             "vectors": Field(("k", size), scale=True),
             "eigenvalues": Field(("k",), scale=True, least=0),

@@ -23,15 +23,14 @@ from fedsciml.methods._base import (
     Expected,
     Field,
     Info,
-    Method,
     Opening,
     Parts,
 )
 from fedsciml.methods._base import State as _State
+from fedsciml.methods._prior import WithPrior
 from fedsciml.methods._records import Record
 from fedsciml.methods._sums import added, losses, total
 from fedsciml.policies import MOST, lowest
-from fedsciml.problem import Problem
 from fedsciml.residual import System
 
 Direction = Literal["lbfgs", "steepest"]
@@ -115,7 +114,7 @@ class Memory(Record):
 
 
 @dataclass(frozen=True)
-class GradientOnly(Method):
+class GradientOnly(WithPrior):
     """Distributed gradient descent or L-BFGS with a probed line search.
 
     Args:
@@ -135,7 +134,6 @@ class GradientOnly(Method):
     lengths: int = 14
     name: str = "gradient_only"
     pooled: bool = False
-    prior: float = 0.0
 
     kinds = (State, Opening, Gradient, Search, Losses, Memory)
     compares = True
@@ -152,15 +150,6 @@ class GradientOnly(Method):
                 f"{self.lengths}."
             )
 
-    def bound(
-        self,
-        problem: Problem,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float64,
-    ) -> Method:
-        """With the problem's prior."""
-        return replace(self, prior=problem.prior) if problem.prior else self
-
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, no pairs, and no step before."""
         none, zero = theta.new_zeros(0, len(theta)), torch.zeros_like(theta)
@@ -174,10 +163,9 @@ class GradientOnly(Method):
         answers = yield Opening(state.theta)
         gradient = added(answer.gradient for answer in answers.values())
         loss, told = total(answers.values()), losses(answers)
-        whole = loss
+        whole = loss + self.penalty(state.theta)
         if self.prior:
             gradient = gradient + self.prior * state.theta
-            whole += self.prior / 2 * float(state.theta @ state.theta)
         norms = {m: float(answer.gradient.norm()) for m, answer in answers.items()}
         s, y = self._pairs(state, gradient)
         direction, lengths = (
@@ -188,9 +176,8 @@ class GradientOnly(Method):
         found, length = lengths[:0], float(lengths[-1])  # the shortest, if not known
         if answers:
             found = added(answer.losses for answer in answers.values())
-            if self.prior:
-                points = state.theta + lengths.unsqueeze(1) * direction
-                found = found + self.prior / 2 * points.square().sum(1)
+            points = state.theta + lengths.unsqueeze(1) * direction
+            found = self.penalised(found, points)
             choice = lowest(found.unsqueeze(0), whole)
             length = 0.0 if choice is None else float(lengths[choice.length])
         step = length * direction

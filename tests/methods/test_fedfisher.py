@@ -11,7 +11,8 @@ from torch import Tensor
 from fedsciml import methods, run
 from fedsciml.collocation import strips
 from fedsciml.methods import Answers, Local, Record
-from fedsciml.methods.fedfisher import FedFisher, Losses, Path
+from fedsciml.methods._prior import Losses, Path
+from fedsciml.methods.fedfisher import FedFisher
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Term
 from fedsciml.residual import System, kronecker

@@ -16,7 +16,8 @@ from fedsciml.linalg.ranks import Fixed
 from fedsciml.methods import Answers, Local, Record, Solver, payload, train
 from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._local import Adam
-from fedsciml.methods.fipa_paper import Eigenpairs, FipaPaper, Losses, Path
+from fedsciml.methods._prior import Losses, Path
+from fedsciml.methods.fipa_paper import Eigenpairs, FipaPaper
 from fedsciml.policies.fixed import Fixed as FixedStep
 from fedsciml.problem import Problem, Shard
 from fedsciml.residual import System

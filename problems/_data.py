@@ -5,7 +5,7 @@ these were drawn once and for all, and nobody ever trains on the one that is kep
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -134,9 +134,9 @@ def classification(
     images: Tensor,
     labels: Tensor,
     shares: Shares,
-    train: int | None,
+    size: int | None,
     prior: float,
-    parameters: dict[str, object],
+    more: dict[str, object],
 ) -> Problem:
     """Images and their classes, divided over the clients by their labels.
 
@@ -149,14 +149,14 @@ def classification(
         images: Of all, pixels of -1 to 1, shape [n, d].
         labels: Of all, whole numbers from 0, shape [n].
         shares: Who has which.
-        train: See ``held_out``.
+        size: How many are trained on, see ``held_out``.
         prior: lambda of lambda / 2 |theta|^2.
-        parameters: For the record.
+        more: Further parameters, for the record.
 
     Raises:
         ValueError: As ``held_out`` and ``collocation.dirichlet``.
     """
-    own, test = held_out(labels, train, shares.fold)
+    own, test = held_out(labels, size, shares.fold)
     least = max(1, min(LEAST, len(own) // max(1, 2 * shares.clients)))
     division = shares.clients, shares.alpha, shares.seed, shares.balanced
     owners = dirichlet(labels[own], *division, least=least)
@@ -172,7 +172,7 @@ def classification(
         coordinates=numbered("x", d),
         outputs=numbered("class", classes),
         domain=corners,
-        parameters=parameters,
+        parameters={**asdict(shares), "prior": prior, "size": size, **more},
         prior=prior,
         tests=[Term("images", logits, images[test], target[test], likelihood=known)],
     )

@@ -76,15 +76,5 @@ def make(
         Shares(clients, alpha, seed, balanced, fold),
         size,
         prior,
-        {
-            "clients": clients,
-            "seed": seed,
-            "alpha": alpha,
-            "balanced": balanced,
-            "width": width,
-            "activation": activation,
-            "prior": prior,
-            "fold": fold,
-            "size": size,
-        },
+        {"width": width, "activation": activation},
     )

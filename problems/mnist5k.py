@@ -89,16 +89,5 @@ def make(
         Shares(clients, alpha, seed, balanced, fold),
         size,
         prior,
-        {
-            "clients": clients,
-            "seed": seed,
-            "alpha": alpha,
-            "balanced": balanced,
-            "network": network,
-            "width": wide,
-            "activation": activation,
-            "prior": prior,
-            "fold": fold,
-            "size": size,
-        },
+        {"network": network, "width": wide, "activation": activation},
     )

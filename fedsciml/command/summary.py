@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsciml import wrappers
-from fedsciml.analysis import gradient_norm, laplace, measure, metrics, standard_errors
+from fedsciml.analysis import gradient_norm, laplace, measure, standard_errors
 from fedsciml.command.arguments import flag
 from fedsciml.command.order import Order
 from fedsciml.federation import Result
@@ -19,8 +19,8 @@ from fedsciml.registry import Option
 def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
     """The result as plain data; numbers that are not finite become None."""
     last = result.history[-1]
-    theta = result.theta
-    found, measured = measure(result.problem, theta), metrics(result.problem, theta)
+    theta, measured = result.theta, last.metrics
+    found = measure(result.problem, theta)
     ranks = [rank for line in result.history for rank in line.ranks]
     configuration = json.loads((out / "run.json").read_text())
     content: dict[str, Any] = {

@@ -52,6 +52,14 @@ def reliability(told: Tensor, right: Tensor, bins: int = BINS) -> Reliability:
     return Reliability(means[0], means[1], count[some])
 
 
+def scores(told: Tensor, right: Tensor) -> dict[str, float]:
+    """Accuracy, and expected calibration error; arguments as of ``reliability``."""
+    return {
+        "accuracy": float(right.to(told).mean()),
+        "calibration": calibration(told, right),
+    }
+
+
 def calibration(told: Tensor, right: Tensor) -> float:
     """Expected calibration error: mean of |told - right| over the bins, by rows."""
     found = reliability(told, right)

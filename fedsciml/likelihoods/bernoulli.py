@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from fedsciml.likelihoods._base import Likelihood, floored, single
-from fedsciml.likelihoods._classes import Reliability, calibration, reliability
+from fedsciml.likelihoods._classes import Reliability, reliability, scores
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,7 @@ class Bernoulli(Likelihood):
         assert y is not None
         right = (z[0] > 0) == (y > 0.5)
         told = torch.sigmoid(z[0].abs())
-        return {
-            **super().metrics(z, y),
-            "accuracy": float(right.to(z).mean()),
-            "calibration": calibration(told, right),
-        }
+        return super().metrics(z, y) | scores(told, right)
 
     def classes(self, y: Tensor | None) -> Tensor:
         """Rows of each class, up to the largest there is."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.likelihoods._base import Likelihood
-from fedsciml.likelihoods._classes import Reliability, calibration, reliability
+from fedsciml.likelihoods._classes import Reliability, reliability, scores
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,7 @@ class Categorical(Likelihood):
         assert y is not None
         told, choice = torch.softmax(z, 0).max(0)
         right = choice == y
-        return {
-            **super().metrics(z, y),
-            "accuracy": float(right.to(z).mean()),
-            "calibration": calibration(told, right),
-        }
+        return super().metrics(z, y) | scores(told, right)
 
     def classes(self, y: Tensor | None) -> Tensor:
         """Rows of each class, up to the largest there is."""

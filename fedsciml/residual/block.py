@@ -46,7 +46,16 @@ class Block:
 
     def losses(self, thetas: Tensor) -> Tensor:
         """Half the weighted deviance at thetas [C, p], shape [C]."""
-        return self.judged(thetas)[0]
+        if self.squares:
+            return self.judged(thetas)[0]
+        return self._deviances(self.predictors(thetas))
+
+    @torch.no_grad()
+    def _deviances(self, z: Tensor) -> Tensor:
+        """The same from predictors [C, q, n]."""
+        told, y = self.likelihood, self.rows.target
+        losses = torch.stack([told.half_deviance(one, y).sum() for one in z])
+        return losses * self.rows.weight**2
 
     @torch.no_grad()
     def judged(self, thetas: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -66,9 +75,8 @@ class Block:
             told.inverse_root(one if fixed is None else fixed, y, told.score(one, y))
             for one in z
         ]
-        losses = torch.stack([told.half_deviance(one, y).sum() for one in z])
         r = torch.stack(several).flatten(1) * rows.weight
-        return losses * rows.weight**2, r
+        return self._deviances(z), r
 
     def slope(self, theta: Tensor) -> Tensor:
         """Gradient [p] of the loss at theta [p]."""

@@ -214,7 +214,9 @@ class System:
 
     def losses(self, thetas: Tensor) -> Tensor:
         """The loss at each of thetas [C, p], shape [C]."""
-        return self.judged(thetas)[0]
+        if self.squares:
+            return self.residuals(thetas).square().sum(1) / 2
+        return torch.stack([block.losses(thetas) for block in self.blocks]).sum(0)
 
     def slope(self, theta: Tensor) -> Tensor:
         """Gradient of the loss, shape [p]; that of ``linearise`` to rounding, faster.

@@ -138,11 +138,12 @@ def undetermined(
             "send laplace.evidence, and combine it: `mixed` tells what all the rows "
             "together do not determine."
         )
-    if not problem.unknowns:
+    if not problem.shared_unknowns or problem.personal:
         return {}
     at = System(problem, problem.pooled(), theta.device).linearise(theta.double())
     sketch = Sketch(at.jacobian(), -at.residual)
-    return posterior(sketch, len(problem.unknowns), damping).mixed(problem.unknowns)
+    names = problem.shared_unknowns
+    return posterior(sketch, len(names), damping).mixed(names)
 
 
 def check_theta(problem: Problem, theta: Tensor) -> None:

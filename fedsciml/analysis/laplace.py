@@ -136,7 +136,7 @@ def combine(
             the network fits them all and nothing tells their noise.
     """
     rows = merge(part.rows for part in parts)
-    known = posterior(rows, len(problem.unknowns), damping)
+    known = posterior(rows, len(problem.shared_unknowns), damping)
     basis, filtered, scales = known.whole.basis, known.filtered, known.scales
     measured = merge(part.measured for part in parts).factor * scales
     turned = measured @ basis.mT  # D V
@@ -150,7 +150,7 @@ def combine(
         )
     s = (sum(part.squares for part in parts) / freedom) ** 0.5
     root = s * (turned * filtered) @ basis * scales
-    mixed = known.mixed(problem.unknowns)
+    mixed = known.mixed(problem.shared_unknowns)
 
     def numbers(values: Tensor) -> dict[str, float]:
         return problem.numbers(values) | dict.fromkeys(mixed, inf)

@@ -5,10 +5,12 @@ from fedsciml.network.base import Network, PointFunction
 from fedsciml.network.convolution import ConvNet, fednet, lenet
 from fedsciml.network.jet import Jet, Nested
 from fedsciml.network.layers import Convolution, Dense, GroupNorm, Pool
+from fedsciml.network.mapped import Mapped
 from fedsciml.network.mlp import MLP
 from fedsciml.network.module import ModuleNetwork
 from fedsciml.network.parallel import Parallel
 from fedsciml.network.partial import Partial, Trained
+from fedsciml.network.personal import AtSite, Joint, Personal
 from fedsciml.network.solution import Solution
 from fedsciml.network.tape import Tape
 from fedsciml.network.units import Sums, standard, sums
@@ -16,16 +18,20 @@ from fedsciml.network.units import Sums, standard, sums
 __all__ = [
     "ACTIVATIONS",
     "MLP",
+    "AtSite",
     "ConvNet",
     "Convolution",
     "Dense",
     "GroupNorm",
     "Jet",
+    "Joint",
+    "Mapped",
     "ModuleNetwork",
     "Nested",
     "Network",
     "Parallel",
     "Partial",
+    "Personal",
     "PointFunction",
     "Pool",
     "Solution",

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 if TYPE_CHECKING:
     from fedsciml.network.convolution import ConvNet
+    from fedsciml.network.mapped import Mapped
     from fedsciml.network.mlp import MLP
     from fedsciml.network.parallel import Parallel
 
@@ -48,12 +49,17 @@ class Network(Protocol):
         return theta[..., self.size - len(self.unknowns) :]
 
     @property
+    def own(self) -> Sequence[int]:
+        """Numbers of the entries of theta that are each client's own: none."""
+        return ()
+
+    @property
     def widths(self) -> Sequence[int]:
         """Widths of the layers if theta lists them as that of ``MLP``, else empty."""
         return ()
 
     @property
-    def jets(self) -> "MLP | Parallel | ConvNet | None":
+    def jets(self) -> "MLP | Parallel | ConvNet | Mapped | None":
         """The network itself if it carries jets through its layers, else None."""
         return None
 

@@ -136,6 +136,11 @@ class MLP:
         return theta[..., :0]
 
     @property
+    def own(self) -> Sequence[int]:
+        """None; see ``Personal``."""
+        return ()
+
+    @property
     def jets(self) -> "MLP":
         """The network itself: it carries jets."""
         return self

@@ -5,6 +5,8 @@ network of its own, or for an unknown number nu. All of them are one theta:
 
     theta = (theta_1, ..., theta_q, nu_1 / scale_1, ..., nu_s / scale_s).
 
+Numbers of each client, as the offset of its sensor, are the last ones.
+
 A scale is the size of a number's start, as a rule, so that the unit in which it is
 written does not matter: in another unit theta and J are the same, to rounding.
 """
@@ -18,8 +20,9 @@ from torch import Generator, Tensor
 from fedsciml.network.base import Network, completed
 from fedsciml.network.constraint import Constraint
 from fedsciml.network.jet import Layout
+from fedsciml.network.mapped import Mapped
 from fedsciml.network.mlp import MLP
-from fedsciml.network.tape import Tape, Taped
+from fedsciml.network.tape import Taped
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +33,13 @@ class Parallel:
     Two such networks are equal only if they are the same object.
 
     Args:
-        networks: One at least. Jets are carried if all of them are ``MLP``.
+        networks: One at least. Jets are carried if each of them carries jets.
         unknowns: Name and start value of each unknown number. A residual reads it as
             ``u.NAME``, shape [n]; ``Problem.truth`` may state the true value.
         transform: Output transform: maps points [n, d] and the outputs of the networks
             [n, c'] to the solution [n, c], by torch functions. None for none.
+        personal: Name and start value of each unknown number that every client has of
+            its own, as the offset of its sensor; read as the others.
         scales: Of some of the unknowns, the size of a change that matters; without one,
             the absolute value of the start, and 1 for a start at 0. ``Problem`` finds
             those of starts that are 0 or far too small.
@@ -48,6 +53,7 @@ class Parallel:
     unknowns: Mapping[str, float] = field(default_factory=dict)
     transform: Callable[[Tensor, Tensor], Tensor] | None = None
     scales: Mapping[str, float] = field(default_factory=dict)
+    personal: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given: object = self.networks
@@ -63,8 +69,15 @@ class Parallel:
                 f"The unknowns of a Parallel are names and start values, "
                 f"unknowns={{'nu': 0.05}}; got {unknowns!r}."
             )
+        personal: object = self.personal
+        if not isinstance(personal, Mapping):
+            raise ValueError(
+                f"Numbers of each client are names and start values, "
+                f"personal={{'offset': 0.0}}; got {personal!r}."
+            )
+        shared = {k: x for k, x in self.unknowns.items() if k not in self.personal}
         starts = dict[str, float]()
-        for name, value in self.unknowns.items():
+        for name, value in {**shared, **self.personal}.items():
             try:
                 starts[name] = float(value)
             except (TypeError, ValueError) as error:
@@ -73,6 +86,8 @@ class Parallel:
                     f"unknowns={{'{name}': 0.05}}."
                 ) from error
         object.__setattr__(self, "unknowns", starts)
+        own = {name: starts[name] for name in self.personal}
+        object.__setattr__(self, "personal", own)
         if not self.networks:
             raise ValueError("Parallel needs at least one network, got none.")
         for name, value in starts.items():
@@ -101,14 +116,23 @@ class Parallel:
         return sum(network.size for network in self.networks) + len(self.unknowns)
 
     @property
+    def own(self) -> Sequence[int]:
+        """Entries of theta that are each client's own: of networks, and numbers."""
+        found, start = list[int](), 0
+        for network in self.networks:
+            found += [start + k for k in network.own]
+            start += network.size
+        return [*found, *range(self.size - len(self.personal), self.size)]
+
+    @property
     def widths(self) -> Sequence[int]:
         """Empty: theta is not one chain of layers."""
         return ()
 
     @property
     def jets(self) -> "Parallel | None":
-        """The network itself if all networks are ``MLP``, else None."""
-        return self if len(self._mlps()) == len(self.networks) else None
+        """The network itself if all networks carry jets of any order, else None."""
+        return self if len(self._carrying()) == len(self.networks) else None
 
     def levels(self, theta: Tensor, x: Tensor) -> list[Tensor]:
         """None that are told."""
@@ -130,7 +154,8 @@ class Parallel:
         parts = [part for network in self.networks for part in network.description()]
         # Parties compute some scales themselves, to rounding.
         sizes = {name: f"{size:.5e}" for name, size in self.sizes.items()}
-        return [*parts, self.unknowns, *([sizes] if sizes else [])]
+        own = ["personal", *self.personal] if self.personal else []
+        return [*parts, self.unknowns, *([sizes] if sizes else []), *own]
 
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """Start parameters of the networks, then of the unknowns, shape [p]."""
@@ -161,17 +186,17 @@ class Parallel:
     @property
     def columns(self) -> int:
         """Number of outputs of all networks and of unknowns, c' + s."""
-        return sum(net.widths[-1] for net in self._mlps()) + len(self.unknowns)
+        return sum(net.columns for net in self._carrying()) + len(self.unknowns)
 
     def prepared(self, x: Tensor, layout: Layout) -> list[Tensor]:
         """Inputs of each network, see ``MLP.prepared``."""
-        return [network.prepared(x, layout) for network in self._mlps()]
+        return [network.prepared(x, layout) for network in self._carrying()]
 
     def constrain(self, x: Tensor, layout: Layout) -> "ParallelConstraint":
         """Output transforms of the networks' jets at the points x [n, d]."""
-        mlps = self._mlps()
-        widths = [network.widths[-1] for network in mlps]
-        parts = [network.constrain(x, layout) for network in mlps]
+        networks = self._carrying()
+        widths = [network.columns for network in networks]
+        parts = [network.constrain(x, layout) for network in networks]
         return ParallelConstraint([*widths, len(self.unknowns)], [*parts, None])
 
     def forward(
@@ -182,7 +207,7 @@ class Parallel:
         Arguments as for ``MLP.forward``.
         """
         *parts, numbers = self.split(theta)
-        triples = zip(self._mlps(), parts, inputs, strict=True)
+        triples = zip(self._carrying(), parts, inputs, strict=True)
         tapes = [net.forward(part, x, layout, keep) for net, part, x in triples]
         like = tapes[0].output
         constant = like.new_zeros(*like.shape[:-1], numbers.shape[-1])
@@ -190,8 +215,13 @@ class Parallel:
         output = torch.cat([*(tape.output for tape in tapes), constant], -1)
         return ParallelTape(self, tapes, output)
 
-    def _mlps(self) -> list[MLP]:
-        return [network for network in self.networks if isinstance(network, MLP)]
+    def _carrying(self) -> list[MLP | Mapped]:
+        found = (network.jets for network in self.networks)
+        return [
+            net
+            for net in found
+            if isinstance(net, MLP | Mapped) and net.order is None and not net.transform
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +247,7 @@ class ParallelTape(Taped):
     """The tapes of the networks; ``output`` [K, n, c' + s] has the unknowns last."""
 
     network: Parallel
-    tapes: list[Tape]
+    tapes: list[Taped]
     output: Tensor
 
     def rows(self, cotangent: Tensor, out: Tensor) -> None:

@@ -29,6 +29,8 @@ class Taped:
     A subclass gives those of one direction, and of several if it can do better.
     """
 
+    output: Tensor
+
     def rows(self, cotangent: Tensor, out: Tensor) -> None:
         """Write the gradient of each row with respect to theta into ``out`` [n, p]."""
         raise NotImplementedError

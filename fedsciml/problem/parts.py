@@ -281,10 +281,12 @@ def numbered(name: str, count: int) -> tuple[str, ...]:
 
 def prior(problem: "Problem") -> None:
     """Refuse a prior that is no number of at least 0."""
-    value: Any = problem.prior
-    fine = isinstance(value, Real) and not isinstance(value, bool)
-    if not (fine and 0 <= float(value) < float("inf")):
-        raise ValueError(
-            f"The prior of problem '{problem.name}' is {value!r}; it is lambda of "
-            "lambda/2 |theta|^2, at least 0, such as 1e-4."
-        )
+    given: dict[str, Any] = {"|theta|^2": problem.prior}
+    given["|f - f_0|^2"] = problem.personal_prior
+    for what, value in given.items():
+        fine = isinstance(value, Real) and not isinstance(value, bool)
+        if not (fine and 0 <= float(value) < float("inf")):
+            raise ValueError(
+                f"The prior of problem '{problem.name}' is {value!r}; it is lambda of "
+                f"lambda/2 {what}, at least 0, such as 1e-4."
+            )

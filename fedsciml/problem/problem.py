@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from fedsciml.collocation import Partition, explicit
 from fedsciml.likelihoods import Gaussian
-from fedsciml.network import Jet, Nested, Network, PointFunction
+from fedsciml.network import AtSite, Jet, Nested, Network, PointFunction
 from fedsciml.network.base import completed
 from fedsciml.problem import checks, numbers, parts, trial
 from fedsciml.problem.checks import joined
@@ -49,6 +49,9 @@ class Problem(Outlined):
             metrics tell how good a model is.
         prior: lambda of lambda/2 |theta|^2, a part of the loss that needs no data;
             minus the logarithm of a normal prior, also called weight decay.
+        personal_prior: lambda of lambda/2 |f - f_0|^2 for the parameters f of each
+            client's own, f_0 those that it begins with: a normal prior of what differs
+            between clients.
         parameters: The arguments that made the problem, for the record.
         partial: Whether terms and clients may lack points because these are elsewhere:
             for the problem as one site makes it, or a server without data.
@@ -74,6 +77,7 @@ class Problem(Outlined):
     partial: bool = False
     tests: Sequence[Term] = ()
     prior: float = 0.0
+    personal_prior: float = 0.0
     testing: "Problem | None" = field(default=None, init=False, repr=False)
     _targets: tuple[Tensor | None, ...] = field(init=False, repr=False)
 
@@ -94,9 +98,12 @@ class Problem(Outlined):
         targets = tuple(t.target_at(joined(t.points)) for t in terms)
         object.__setattr__(self, "_targets", targets)
         checks.network(self)
-        if self.unknowns and "alone" not in self.parameters:
+        begun = isinstance(self.network, AtSite)
+        if self.unknowns and "alone" not in self.parameters and not begun:
             object.__setattr__(self, "network", numbers.sized(self))
             numbers.check(self)
+        if len(self.network.own):
+            object.__setattr__(self, "network", AtSite(self.network))
         if self.test_points is None and self.exact is not None:
             everything = torch.cat([joined(term.points) for term in self.terms])
             object.__setattr__(self, "test_points", everything)
@@ -150,10 +157,22 @@ class Problem(Outlined):
         """Names of the unknown numbers that are trained with the network."""
         return tuple(self.network.unknowns)
 
+    @property
+    def personal(self) -> AtSite | None:
+        """The network where some of its parameters are each client's own; or None."""
+        return self.network if isinstance(self.network, AtSite) else None
+
+    @property
+    def shared_unknowns(self) -> tuple[str, ...]:
+        """Names of the unknown numbers that are not each client's own."""
+        own = self.personal.names if self.personal else ()
+        return tuple(name for name in self.unknowns if name not in own)
+
     def numbers(self, theta: Tensor) -> dict[str, float]:
-        """The unknown numbers at theta [p], by name, in their own units."""
+        """The shared unknown numbers at theta [p], by name, in their own units."""
         values = self.network.numbers(theta).tolist()
-        return dict(zip(self.unknowns, values, strict=True))
+        found = dict(zip(self.unknowns, values, strict=True))
+        return {name: found[name] for name in self.shared_unknowns}
 
     def by_term(self, losses: Sequence[float]) -> dict[str, float]:
         """Losses, one for each term or none, by the terms' names.

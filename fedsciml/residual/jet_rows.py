@@ -14,10 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsciml.network import Tape
-from fedsciml.network.convolution import ConvTape
 from fedsciml.network.jet import Channel, layout
-from fedsciml.network.parallel import ParallelTape
+from fedsciml.network.tape import Taped
 from fedsciml.problem import Problem, Row, Rows
 from fedsciml.problem.evaluation import evaluated
 from fedsciml.residual.block import CHUNK, Block, by_autograd, empty, jet, with_partners
@@ -171,7 +169,7 @@ class JetLinear:
     """
 
     residual: Tensor
-    tape: Tape | ParallelTape | ConvTape
+    tape: Taped
     cotangents: list[Tensor]
     sides: int
     loss: Tensor | None = None

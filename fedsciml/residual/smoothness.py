@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.network import MLP, Network
+from fedsciml.network import MLP, Mapped, Network
 from fedsciml.network.jet import Nested
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Rows
@@ -81,8 +81,11 @@ def has_kinks(problem: Problem) -> bool:
 
 def _known_smooth(network: Network) -> bool:
     """Whether that is plain without looking at its graph."""
-    parts = network.networks if isinstance(network, Parallel) else [network]
-    return all(isinstance(net, MLP) and net.activation != "relu" for net in parts)
+    if isinstance(network, Mapped):
+        return _known_smooth(network.network)
+    if isinstance(network, Parallel):
+        return all(map(_known_smooth, network.networks))
+    return isinstance(network, MLP) and network.activation != "relu"
 
 
 def orders(problem: Problem, rows: Rows) -> list[int]:

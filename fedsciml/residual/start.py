@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from fedsciml.likelihoods import Gaussian
-from fedsciml.network import MLP, ModuleNetwork, Network
+from fedsciml.network import MLP, Mapped, ModuleNetwork, Network
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Rows, Shard, SiteError
 from fedsciml.residual.smoothness import orders
@@ -138,6 +138,8 @@ def _first(network: Network, theta: Tensor, points: Tensor) -> Iterator[Tensor]:
         parts = zip(network.networks, network.split(theta), strict=False)
         for part, own in parts:
             yield from _first(part, own, points)
+    elif isinstance(network, Mapped):
+        yield from _first(network.network, network.whole(theta), points)
     elif isinstance(network, MLP):
         yield network.taken(points)
     elif isinstance(network, ModuleNetwork):

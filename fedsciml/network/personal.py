@@ -117,6 +117,7 @@ class AtSite(Mapped):
         joint: The network of all parameters.
         shared: Numbers of the shared entries of theta, shape [p_s].
         mine: Numbers of the personal ones, shape [p_f].
+        arranged: Puts (theta_s, f) into the order of theta, shape [p].
 
     Raises:
         ValueError: If no parameter is personal, or all are.
@@ -135,7 +136,7 @@ class AtSite(Mapped):
                 "All parameters of this network are personal, so that clients share "
                 "nothing: train each alone, problem.alone(client)."
             )
-        self._order = torch.cat([self.shared, self.mine]).argsort()
+        self.arranged = torch.cat([self.shared, self.mine]).argsort()
         self.joint = Joint(network)
         self._values = values
 
@@ -177,7 +178,7 @@ class AtSite(Mapped):
     def joined(self, theta: Tensor, values: Tensor) -> Tensor:
         """All parameters [..., p] from shared [..., p_s] and personal [..., p_f]."""
         values = values.to(theta).expand(*theta.shape[:-1], -1)
-        return torch.cat([theta, values], -1)[..., self._order]
+        return torch.cat([theta, values], -1)[..., self.arranged]
 
     def whole(self, phi: Tensor) -> Tensor:
         """All parameters [..., p] from the shared ones, at the client's own."""

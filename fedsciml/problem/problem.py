@@ -240,7 +240,8 @@ class Problem(Outlined):
             self._rows(t, torch.arange(len(joined(term.points)), device="cpu"))
             for t, term in enumerate(self.terms)
         ]
-        return Shard(0, tuple(rows), 1.0)
+        parts = tuple(self.shards()) if self.personal else ()
+        return Shard(0, tuple(rows), 1.0, parts)
 
     def anchors(self, n: int | Sequence[int], seed: int = 0) -> tuple[Rows, ...]:
         """Rows of each term at public points, the same for every party.

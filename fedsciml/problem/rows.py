@@ -46,11 +46,14 @@ class Shard(Outlined):
         client: Its number, from 0.
         rows: Its rows of each term; of some terms there may be none.
         share: Its part of the rows of all clients, in [0, 1].
+        parts: Of all rows in one place, what each client holds, where clients have
+            parameters of their own; else empty.
     """
 
     client: int
     rows: tuple[Rows, ...]
     share: float
+    parts: "tuple[Shard, ...]" = ()
 
     @property
     def points(self) -> int:

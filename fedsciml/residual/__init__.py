@@ -3,15 +3,18 @@
 from fedsciml.residual.autograd_rows import AutogradBlock, AutogradLinear
 from fedsciml.residual.fingerprint import agreement, contents, fingerprint
 from fedsciml.residual.jet_rows import JetBlock, TaylorBlock
+from fedsciml.residual.personal import Eliminated, Together
 from fedsciml.residual.system import Linearisation, System
 
 __all__ = [
     "AutogradBlock",
     "AutogradLinear",
+    "Eliminated",
     "JetBlock",
     "Linearisation",
     "System",
     "TaylorBlock",
+    "Together",
     "agreement",
     "contents",
     "fingerprint",

@@ -12,21 +12,45 @@ Rows are computed in blocks, by jets (``jet_rows``) or by torch.autograd
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.network import Partial
+from fedsciml.network import AtSite, Partial
 from fedsciml.problem import Problem, Rows, Shard
-from fedsciml.residual.autograd_rows import AutogradBlock, AutogradLinear
+from fedsciml.residual.autograd_rows import AutogradBlock
 from fedsciml.residual.block import CHUNK, empty
-from fedsciml.residual.jet_rows import JetBlock, JetLinear, TaylorBlock
+from fedsciml.residual.jet_rows import JetBlock, TaylorBlock
 
 Block = JetBlock | AutogradBlock
 """Rows of one term that are computed together."""
 
-Linear = JetLinear | AutogradLinear
-"""A block linearised at some theta."""
+
+class Linear(Protocol):
+    """A block linearised at some theta.
+
+    Attributes:
+        residual: Weighted residual, shape [n].
+        loss: Half the weighted deviance; None where it is that of squares.
+    """
+
+    @property
+    def residual(self) -> Tensor:
+        """Shape [n]."""
+
+    @property
+    def loss(self) -> Tensor | None:
+        """Shape []."""
+
+    def jacobian(self, out: Tensor) -> None:
+        """Write J into ``out`` [n, p]."""
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, shape [n], for v [p]; or [n, k] for k columns [p, k]."""
+
+    def vjp(self, w: Tensor) -> Tensor:
+        """J^T w, shape [p], for w [n]; or [p, k] for k columns [n, k]."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,6 +132,7 @@ class System:
         self._how = (device, dtype, chunk)
         self._last: System | None = None
         self._tail: tuple[Partial, System] | None = None
+        self._sites: list[System] = []
         self.blocks: list[Block] = []
         chunk = min(chunk, problem.network.points or chunk)
         for rows in shard.rows:
@@ -128,7 +153,7 @@ class System:
             return replace(rows, weight=rows.weight * factors[rows.term] ** 0.5)
 
         result = copy(self)
-        result._last = result._tail = None
+        result._last, result._tail, result._sites = None, None, []
         rows = tuple(scale(rows) for rows in self.shard.rows)
         result.shard = replace(self.shard, rows=rows)
         result.blocks = [copy(block) for block in self.blocks]
@@ -170,6 +195,34 @@ class System:
             problem = replace(self.problem, network=network)
             last = self._tail = network, System(problem, self.shard, *self._how)
         return last[1]
+
+    @property
+    def view(self) -> AtSite:
+        """The network, which says what parameters are each client's own.
+
+        Raises:
+            ValueError: If none are.
+        """
+        if (found := self.problem.personal) is None:
+            raise ValueError(
+                f"Problem '{self.problem.name}' has no personal parameters: no entry "
+                "of theta is a client's own."
+            )
+        return found
+
+    @property
+    def sites(self) -> "list[System]":
+        """The rows of each client here, as functions of all its parameters [p].
+
+        One system; of pooled rows as many as there are clients. Made once.
+        """
+        if not self._sites:
+            problem = copy(self.problem)
+            # What was checked of the problem holds of the network of all parameters.
+            object.__setattr__(problem, "network", self.view.joint)
+            parts = self.shard.parts or (self.shard,)
+            self._sites = [System(problem, part, *self._how) for part in parts]
+        return self._sites
 
     def on(self, rows: Sequence[Rows]) -> "System":
         """Another system of the same party: these rows instead of its own."""

@@ -1,0 +1,448 @@
+r"""The rows of clients that have parameters of their own beside the shared ones.
+
+Of theta = (theta_s, f) the shared theta_s [p_s] is the federation's, f [p_f] a client's
+own. ``Together`` has the rows as a function of both. ``Eliminated`` has them as a
+function of theta_s alone, by variable projection (Golub, Pereyra, SIAM J. Numer. Anal.
+10, 1973) of the linearised, damped problem of one client,
+
+    min over D, d of  1/2 |r + J_s D + J_f d|^2 + mu_f/2 |d|^2 + mu_s/2 |D|^2.
+
+With the rows r~ = (r, 0), J~_s = (J_s, 0), J~_f = (J_f, sqrt(mu_f) I) and J~_f = Q R
+
+    d(D) = d_0 - K D,      d_0 = -R^-1 Q^T r~,      K = R^-1 Q^T J~_s,
+
+and what is left for D is the least-squares problem of (I - Q Q^T) r~ and
+(I - Q Q^T) J~_s: a client's sketch is made of these rows, and D is that of the joint
+problem of all clients. On the way from theta_s to theta_s + t D the client goes
+t d(D) = t d_0 - K t D, and the rows there are (r, sqrt(mu_f) t d).
+
+A prior lambda/2 |f - f_0|^2 adds the rows sqrt(lambda) (f - f_0), which are no damping.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedsciml.network import AtSite
+from fedsciml.problem import Rows
+from fedsciml.residual.system import Linearisation, System
+
+if TYPE_CHECKING:
+    from fedsciml.residual.system import Linear
+
+
+class _Site(NamedTuple):
+    """One client's rows at theta_s and f, with its own parameters eliminated.
+
+    Attributes:
+        linear: The rows, by all parameters.
+        below: Rows beneath them: of the prior, and of the damping; shape [e].
+        slopes: Of these by f, shape [e, p_f].
+        q: Orthonormal columns of J~_f, shape [n + e, p_f]; of none where f is held.
+        start: d_0, shape [p_f].
+        follow: K, shape [p_f, p_s].
+        into: Q^T J~_s, shape [p_f, p_s].
+        left: (I - Q Q^T) r~, shape [n + e].
+    """
+
+    linear: Linearisation
+    below: Tensor
+    slopes: Tensor
+    q: Tensor
+    start: Tensor
+    follow: Tensor
+    into: Tensor
+    left: Tensor
+
+
+class Eliminated(System):
+    """Rows as functions of the shared parameters, each client's own eliminated.
+
+    Args:
+        system: Of one client, or of the pooled rows of several.
+        theta: Shared parameters where the rows are linearised, shape [p_s].
+        values: The clients' own there, shape [S, p_f].
+        damping: mu_f, at least 0; infinite to hold the clients' own where they are.
+    """
+
+    def __init__(
+        self, system: System, theta: Tensor, values: Tensor, damping: float = inf
+    ) -> None:
+        self.problem, self.shard, self._sites = (
+            system.problem,
+            system.shard,
+            system.sites,
+        )
+        self.size = self.view.size
+        self.theta, self.values, self.damping = theta, values, damping
+        self.fractions: Tensor | None = None
+        self._known: list[_Site] | None = None
+
+    def going(self, fractions: Tensor | None) -> "Eliminated":
+        """The same on a way: at each of several thetas this part of d_0 is gone.
+
+        Args:
+            fractions: Shape [C], for ``judged``; none of it where not given.
+        """
+        found = Eliminated(self, self.theta, self.values, self.damping)
+        found._known, found.fractions = self._known, fractions
+        return found
+
+    @property
+    def squares(self) -> bool:
+        """Whether the loss is 1/2 |r|^2."""
+        return all(site.squares for site in self.sites)
+
+    def own(self, thetas: Tensor, fractions: Tensor | None = None) -> Tensor:
+        """The clients' own parameters on the way to thetas [C, p_s], [S, C, p_f].
+
+        Args:
+            thetas: Shared ones.
+            fractions: t of each of them, shape [C]: the part of the step; 0 for none.
+        """
+        moved = thetas - self.theta
+        t = moved.new_zeros(len(moved)) if fractions is None else fractions
+        steps = [t[:, None] * s.start - moved @ s.follow.mT for s in self._eliminated()]
+        return torch.stack(steps) + self.values[:, None].to(moved)
+
+    def linearise(self, theta: Tensor) -> Linearisation:
+        """What is left of the rows at ``theta``, which is where they are eliminated."""
+        (found,) = self.parts(theta, 2**62)
+        return found
+
+    def parts(self, theta: Tensor, rows: int) -> Iterator[Linearisation]:
+        """The same in pieces of at most so many rows, or one block."""
+        if not torch.equal(theta, self.theta):
+            raise ValueError(
+                "Personal parameters are eliminated at one theta alone, and rows were "
+                "asked for at another one: make Eliminated(system, theta, ...) there."
+            )
+        piece: list[Linear] = []
+        for block in self._blocks():
+            if piece and sum(len(p.residual) for p in (*piece, block)) > rows:
+                yield self._joined(theta, piece)
+                piece = []
+            piece.append(block)
+        yield self._joined(theta, piece)
+
+    def judged(self, thetas: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Losses [C] and rows r~ [C, n] at thetas [C, p_s], the clients' own with them.
+
+        What the damping adds is part of both.
+        """
+        values, found = self.own(thetas, self.fractions), []
+        for number, site in enumerate(self.sites):
+            f, begin = values[number], self.values[number].to(thetas)
+            where = None if at is None else self.view.joined(at, begin)
+            losses, r = site.judged(self.view.joined(thetas, f), where)
+            below = _below(self, f, f - begin)
+            found.append((losses + below.square().sum(1) / 2, torch.cat([r, below], 1)))
+        losses = torch.stack([loss for loss, _ in found]).sum(0)
+        return losses, torch.cat([r for _, r in found], 1)
+
+    def residuals(self, thetas: Tensor) -> Tensor:
+        """Rows r~ [C, n] at thetas [C, p_s]."""
+        return self.judged(thetas)[1]
+
+    def loss(self, theta: Tensor) -> float:
+        """The clients' loss at theta [p_s], with the prior's part."""
+        return float(self.losses(theta[None])[0])
+
+    def losses(self, thetas: Tensor) -> Tensor:
+        """The clients' loss at thetas [C, p_s], shape [C]."""
+        return self.judged(thetas)[0]
+
+    def slope(self, theta: Tensor) -> Tensor:
+        """Gradient of what is left, shape [p_s]."""
+        return self.linearise(theta).gradient
+
+    def _eliminated(self) -> list[_Site]:
+        if self._known is None:
+            self._known = [
+                _eliminated(self, site, own.to(self.theta))
+                for site, own in zip(self.sites, self.values, strict=True)
+            ]
+        return self._known
+
+    def _blocks(self) -> Iterator["Linear"]:
+        for known in self._eliminated():
+            start = 0
+            for block in known.linear.blocks:
+                stop = start + len(block.residual)
+                rows = known.q[start:stop], known.left[start:stop]
+                yield _Left(block, self.view, known.into, *rows, _loss(block))
+                start = stop
+            rows = known.q[start:], known.left[start:]
+            loss = known.below @ known.below / 2
+            yield _Left(None, self.view, known.into, *rows, loss)
+
+
+def _loss(block: "Linear") -> Tensor:
+    r = block.residual
+    return r @ r / 2 if block.loss is None else block.loss
+
+
+def _below(whole: Eliminated, f: Tensor, moved: Tensor) -> Tensor:
+    """Rows beneath a client's, [..., e], at f [..., p_f] after a move [..., p_f]."""
+    found = [f[..., :0]]
+    if prior := whole.problem.personal_prior:
+        found.append(prior**0.5 * (f - whole.view.values.to(f)))
+    if 0 < whole.damping < inf:
+        found.append(whole.damping**0.5 * moved)
+    return torch.cat(found, -1)
+
+
+def _eliminated(whole: Eliminated, site: System, f: Tensor) -> _Site:
+    view, theta = whole.view, whole.theta
+    linear = site.linearise(view.joined(theta, f))
+    below = _below(whole, f, torch.zeros_like(f))
+    above = linear.residual
+    if whole.damping == inf:
+        none = theta.new_zeros
+        return _Site(
+            linear,
+            below,
+            none(len(below), len(f)),
+            none(len(above) + len(below), 0),
+            torch.zeros_like(f),
+            none(len(f), view.size),
+            none(0, view.size),
+            torch.cat([above, below]),
+        )
+    eye = torch.eye(len(f), dtype=theta.dtype, device=theta.device)
+    slopes = _below(whole, eye + view.values.to(f), eye).mT
+    j = linear.jvp(view.joined(theta.new_zeros(len(f), view.size), eye).mT)
+    q, r = torch.linalg.qr(torch.cat([j, slopes]))
+    into = linear.vjp(q[: len(j)]).mT[:, view.shared]
+    inside = q.mT @ torch.cat([above, below])
+    left = torch.cat([above, below]) - q @ inside
+    solved = _solve(r, torch.cat([inside[:, None], into], 1))
+    return _Site(linear, below, slopes, q, -solved[:, 0], solved[:, 1:], into, left)
+
+
+def _solve(r: Tensor, right: Tensor) -> Tensor:
+    """R^-1 times columns; without what is singular to rounding."""
+    eps = torch.finfo(r.dtype).eps * len(r)
+    if bool((r.diagonal().abs() > eps * r.abs().max()).all()):
+        return torch.linalg.solve_triangular(r, right, upper=True)
+    return torch.linalg.pinv(r, rtol=eps) @ right
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Left:
+    """Some rows of one client after the elimination: a part of (I - Q Q^T) J~_s.
+
+    Attributes:
+        block: The rows by all parameters; None of those beneath.
+        view: Says which parameters are shared.
+        into: Q^T J~_s, shape [p_f, p_s].
+        q: The rows' part of Q, shape [n, p_f].
+        residual: What is left of them, shape [n].
+        loss: Before the elimination, shape [].
+    """
+
+    block: "Linear | None"
+    view: AtSite
+    into: Tensor
+    q: Tensor
+    residual: Tensor
+    loss: Tensor | None
+
+    def jacobian(self, out: Tensor) -> None:
+        """Write the rows' derivative by theta_s into ``out`` [n, p_s]."""
+        if self.block is None:
+            out.zero_()
+        else:
+            every = out.new_empty(len(out), self.view.network.size)
+            self.block.jacobian(every)
+            torch.index_select(every, 1, self.view.shared.to(out.device), out=out)
+        out.addmm_(self.q, self.into, alpha=-1)
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, shape [n], for v [p_s]; or [n, k] for k columns [p_s, k]."""
+        below = -(self.q @ (self.into @ v))
+        if self.block is None:
+            return below
+        every = self.view.tangent(v.mT, v.mT).mT if v.ndim > 1 else self._tangent(v)
+        return self.block.jvp(every) + below
+
+    def vjp(self, w: Tensor) -> Tensor:
+        """J^T w, shape [p_s], for w [n]; or [p_s, k] for k columns [n, k]."""
+        below = -(self.into.mT @ (self.q.mT @ w))
+        if self.block is None:
+            return below
+        return self.block.vjp(w)[self.view.shared] + below
+
+    def _tangent(self, v: Tensor) -> Tensor:
+        return self.view.tangent(v, v)
+
+
+class Together(System):
+    """Rows as functions of shared and personal parameters, (theta_s, f_1, ..., f_S).
+
+    Args:
+        system: Of one client, or of the pooled rows of S of them.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.problem, self.shard, self._sites = (
+            system.problem,
+            system.shard,
+            system.sites,
+        )
+        self.size = self.view.size + len(self.sites) * len(self.view.mine)
+        self._system = system
+
+    def split(self, thetas: Tensor) -> tuple[Tensor, Tensor]:
+        """Shared parameters [..., p_s] and each client's own [..., S, p_f]."""
+        shared, own = thetas.tensor_split([self.view.size], -1)
+        return shared, own.unflatten(-1, (len(self.sites), -1))
+
+    def joined(self, theta: Tensor, values: Tensor) -> Tensor:
+        """One vector [p_s + S p_f] of shared [p_s] and personal ones [S, p_f]."""
+        return torch.cat([theta, values.to(theta).flatten()])
+
+    def on(self, rows: Sequence[Rows]) -> System:
+        """Another system of the same party: these rows instead of its own."""
+        return Together(self._system.on(rows))
+
+    @property
+    def squares(self) -> bool:
+        """Whether the loss is 1/2 |r|^2."""
+        return all(site.squares for site in self.sites)
+
+    def residuals(self, thetas: Tensor) -> Tensor:
+        """Weighted rows [C, n] at thetas [C, p_s + S p_f]."""
+        return self.judged(thetas)[1]
+
+    def judged(self, thetas: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Losses [C] and rows [C, n] at thetas [C, p_s + S p_f]."""
+        shared, own = self.split(thetas)
+        where = None if at is None else self.split(at)
+        found = []
+        for k, site in enumerate(self.sites):
+            fixed = None if where is None else self._whole(*where, k)
+            losses, r = site.judged(self._whole(shared, own, k), fixed)
+            below = self._prior(own[..., k, :])
+            found.append((losses + below.square().sum(1) / 2, torch.cat([r, below], 1)))
+        losses = torch.stack([loss for loss, _ in found]).sum(0)
+        return losses, torch.cat([r for _, r in found], 1)
+
+    def loss(self, theta: Tensor) -> float:
+        """The clients' loss, with the prior's part."""
+        return float(self.losses(theta[None])[0])
+
+    def losses(self, thetas: Tensor) -> Tensor:
+        """The clients' loss at thetas [C, p_s + S p_f], shape [C]."""
+        return self.judged(thetas)[0]
+
+    def slope(self, theta: Tensor) -> Tensor:
+        """Gradient of the loss, shape [p_s + S p_f]."""
+        shared, own = self.split(theta)
+        total, each = torch.zeros_like(shared), torch.zeros_like(own)
+        for k, site in enumerate(self.sites):
+            every = site.slope(self._whole(shared, own, k))
+            total += every[self.view.shared]
+            each[k] = every[self.view.mine]
+            if prior := self.problem.personal_prior:
+                each[k] += prior * (own[k] - self.view.values.to(own))
+        return self.joined(total, each)
+
+    def linearise(self, theta: Tensor) -> Linearisation:
+        """The rows and their derivative by all parameters."""
+        shared, own = self.split(theta)
+        blocks: list[Linear] = []
+        for k, site in enumerate(self.sites):
+            linear = site.linearise(self._whole(shared, own, k))
+            blocks += [_Placed(block, self, k) for block in linear.blocks]
+            if self.problem.personal_prior:
+                blocks.append(_Prior(self._prior(own[k]), self, k))
+        return self._joined(theta, blocks)
+
+    def parts(self, theta: Tensor, rows: int) -> Iterator[Linearisation]:
+        """The linearisation, in one piece."""
+        yield self.linearise(theta)
+
+    def _whole(self, shared: Tensor, own: Tensor, k: int) -> Tensor:
+        own = own[..., k, :]
+        every = torch.cat([shared, own], -1)
+        return every[..., self.view.arranged]
+
+    def _prior(self, f: Tensor) -> Tensor:
+        """Rows of the prior, none without one."""
+        prior = self.problem.personal_prior
+        return prior**0.5 * (f - self.view.values.to(f)) if prior else f[..., :0]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Placed:
+    """Rows of client k as functions of all clients' parameters."""
+
+    block: "Linear"
+    whole: Together
+    k: int
+
+    @property
+    def residual(self) -> Tensor:
+        return self.block.residual
+
+    @property
+    def loss(self) -> Tensor | None:
+        return self.block.loss
+
+    def jacobian(self, out: Tensor) -> None:
+        view = self.whole.view
+        every = out.new_empty(len(out), view.network.size)
+        self.block.jacobian(every)
+        out.zero_()
+        shared, own = self.whole.split(out)
+        shared.copy_(every[:, view.shared])
+        own[:, self.k] = every[:, view.mine]
+
+    def jvp(self, v: Tensor) -> Tensor:
+        if v.ndim > 1:
+            return torch.stack([self.jvp(column) for column in v.unbind(1)], 1)
+        return self.block.jvp(self.whole._whole(*self.whole.split(v), self.k))
+
+    def vjp(self, w: Tensor) -> Tensor:
+        if w.ndim > 1:
+            return torch.stack([self.vjp(column) for column in w.unbind(1)], 1)
+        view, every = self.whole.view, self.block.vjp(w)
+        found = every.new_zeros(self.whole.size)
+        shared, own = self.whole.split(found)
+        shared.copy_(every[view.shared])
+        own[self.k] = every[view.mine]
+        return found
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Prior:
+    """Rows sqrt(lambda) (f - f_0) of client k."""
+
+    residual: Tensor
+    whole: Together
+    k: int
+    loss = None
+
+    @property
+    def _root(self) -> float:
+        return self.whole.problem.personal_prior**0.5
+
+    def jacobian(self, out: Tensor) -> None:
+        out.zero_()
+        own = self.whole.split(out)[1][:, self.k]
+        own.fill_diagonal_(self._root)
+
+    def jvp(self, v: Tensor) -> Tensor:
+        last = v.movedim(0, -1)
+        return self._root * self.whole.split(last)[1][..., self.k, :].movedim(-1, 0)
+
+    def vjp(self, w: Tensor) -> Tensor:
+        last = w.movedim(0, -1)
+        found = w.new_zeros(*last.shape[:-1], self.whole.size)
+        self.whole.split(found)[1][..., self.k, :] = self._root * last
+        return found.movedim(-1, 0)

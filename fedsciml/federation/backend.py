@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedsciml.methods import Method, Record
 from fedsciml.problem import Problem
+from fedsciml.residual import System
 from fedsciml.residual.held_out import Breakdown
 
 
@@ -55,6 +56,9 @@ class Clients(Protocol):
 
     def here(self, number: int) -> list[int]:
         """Clients that can be asked in round ``number``, in their order; at once."""
+
+    def systems_here(self) -> Mapping[int, System]:
+        """The rows of clients that are in this process; none where they are not."""
 
     def joined(self, number: int) -> Mapping[int, Sequence[int]]:
         """Count in those of ``uncounted`` who have come, from round ``number`` on.

@@ -210,7 +210,7 @@ class Federation:
             Exception: As ``advance``.
         """
         asking = _Asking(self, since)
-        if self.method.sums_only:
+        if self.method.evaluates:
             told = asking.evaluated()
             return told[0] if told else None, asking.reasons()
         found = asking.patiently(lambda: asking.loss(since.state.theta))
@@ -225,9 +225,11 @@ class Federation:
         rows of one: what the others tell of it could be of a single one.
         """
         terms = len(self.problem.terms)
-        if self.method.sums_only:
+        if self.method.evaluates:
             asking, everybody = _Asking(self, since), self.holders
-            apart = all(of == everybody for of in self.terms.values())
+            apart = not self.method.sums_only or all(
+                of == everybody for of in self.terms.values()
+            )
             sums = asking.evaluated(True, terms if apart else 0)
             n = len(HeldOut._fields)
             found = Breakdown(HeldOut(*sums[:n]), tuple(sums[n:])) if sums else None
@@ -248,6 +250,18 @@ class Federation:
             return None, traffic
         found = Breakdown.total(known)
         return found if len(known) == len(asked) else found._replace(terms=()), traffic
+
+    def personal(self, since: Checkpoint) -> dict[int, Tensor]:
+        """Parameters of the clients' own at the model, [p_f], where they are here.
+
+        Of a centralised method those of all clients.
+        """
+        found = dict[int, Tensor]()
+        for m, system in self.clients.systems_here().items():
+            own = self.method.own(system, since.state, since.memories[m])
+            if own is not None:
+                found |= dict(enumerate(own)) if self.method.pooled else {m: own[0]}
+        return found
 
     def check(self, number: int, loss: float, theta: Tensor) -> None:
         """Refuse to go on with, or to end at, what is not finite.

@@ -64,6 +64,10 @@ class LocalClients:
         """All clients."""
         return list(range(len(self.systems)))
 
+    def systems_here(self) -> Mapping[int, System]:
+        """Those of all clients."""
+        return dict(enumerate(self.systems))
+
     def joined(self, number: int) -> Mapping[int, Sequence[int]]:
         """Nobody: all are counted."""
         return {}

@@ -32,6 +32,7 @@ from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import fingerprint
 from fedsciml.residual.start import unsuitable
+from fedsciml.wrappers import fitted
 
 log = getLogger(__name__)
 
@@ -86,7 +87,7 @@ def run(
             "gn_gap tells of all rows what differential privacy is to hide; leave out "
             "one of them."
         )
-    device = torch.device(device)
+    device, method = torch.device(device), fitted(method, problem)
     bound = method.bound(problem, device, dtype)
     clients = (backend or InProcess()).connect(problem, bound, device, dtype)
     federation = Federation(problem, bound, clients, rules or Rules(), seed=seed)
@@ -194,6 +195,7 @@ def run(
                     asked,
                 ),
                 record.configuration if record else configuration,
+                federation.personal(latest),
             )
             if record:
                 record.save(latest)
@@ -244,7 +246,8 @@ def _round(
         torch.cuda.synchronize()
     reached = reached._replace(seconds=last.seconds + clock() - begin)
     problem = federation.problem
-    found, parts, gap = measure(problem, theta), None, None
+    personal = federation.personal(reached)
+    found, parts, gap = measure(problem, theta, personal), None, None
     if not federation.method.silent and reached.round % _interval(reached) == 0:
         parts, traffic = federation.breakdown(reached)
         total = map(sum, zip(reached.traffic, traffic, strict=True))

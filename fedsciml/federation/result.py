@@ -42,6 +42,8 @@ class Result:
             privacy.
         outcome: Whether the run has converged, still falls or has stalled.
         configuration: What was run, as in run.json.
+        personal: Parameters of each client's own, [p_f], by its number, where clients
+            are in this process; empty where they are elsewhere, or have none.
     """
 
     problem: Problem
@@ -55,6 +57,7 @@ class Result:
     terms: dict[str, float] = field(default_factory=dict)
     outcome: Outcome = UNKNOWN
     configuration: Mapping[str, object] = field(default_factory=dict)
+    personal: Mapping[int, Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         rounds, last = len(self.history), self.history[-1]

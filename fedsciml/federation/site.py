@@ -25,6 +25,7 @@ from fedsciml.residual import System
 from fedsciml.residual.fingerprint import agreement, contents
 from fedsciml.residual.held_out import Breakdown, Fresh
 from fedsciml.residual.start import check_finite, unsuitable
+from fedsciml.wrappers import fitted
 
 log = getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Site:
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.problem, self.client = problem, client
+        method = fitted(method, problem)
         self.method = method.bound(problem, device, dtype)
         self.counts = problem.counts(client)
         self._rows = contents(problem.shard(client))

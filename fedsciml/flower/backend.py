@@ -14,6 +14,7 @@ from fedsciml.flower.membership import Membership, Refused
 from fedsciml.flower.messenger import Messenger, log
 from fedsciml.methods import Addressed, Method, Opening, Record, addressed, placed
 from fedsciml.problem import Problem
+from fedsciml.residual import System
 from fedsciml.residual.fingerprint import agreement
 from fedsciml.residual.held_out import Breakdown, HeldOut
 
@@ -152,6 +153,10 @@ class Nodes:
         """Clients that answered their last hello; others get one."""
         self._greet()
         return sorted(self._membership.nodes)
+
+    def systems_here(self) -> Mapping[int, System]:
+        """None: clients are elsewhere."""
+        return {}
 
     def joined(self, number: int) -> dict[int, list[int]]:
         """Those whose points were not counted before, and how many they have."""

@@ -103,6 +103,11 @@ class Coordinates(Record):
     beyond: Tensor | None = None
     shrunk: Tensor | None = None
 
+    @property
+    def fractions(self) -> Tensor:
+        """As of ``_fipa.Probe``."""
+        return _fipa.fractions(self.lengths, len(self.coordinates))
+
     def plain(self, basis: Basis, theta: Tensor) -> _fipa.Probe:
         """What it would be with own sketches, at theta [p]."""
         steps = basis.steps(self.coordinates)

@@ -1,6 +1,7 @@
 """What methods share whose clients train locally and send how far they came."""
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from fedsciml.methods._base import (
     Field,
     Info,
     Method,
+    Own,
     Parts,
 )
 from fedsciml.methods._local import CARRIED, Carried, Draw, Local, train
@@ -74,6 +76,7 @@ class Averaging(Method):
     pooled: bool = False
 
     kinds = (State, Opening, Draw, Update, *CARRIED)
+    personal: ClassVar[Own] = "trained"
 
     def __post_init__(self) -> None:
         if not self.server_step > 0:

@@ -19,7 +19,7 @@ no code of their own.
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -246,6 +246,10 @@ def conclude(
             return found
 
 
+Own = Literal["eliminated", "trained"] | None
+"""What clients do with parameters of their own."""
+
+
 class Method:
     """A federated or centralised method; each has a type of ``State`` of its own."""
 
@@ -253,6 +257,10 @@ class Method:
     def name(self) -> str:
         """As on the command line."""
         raise NotImplementedError
+
+    personal: ClassVar[Own] = None
+    """What its clients do with parameters of their own: eliminate them from the rows
+    that they tell of, train them with theta; or None, they can have none."""
 
     @property
     def pooled(self) -> bool:
@@ -408,6 +416,20 @@ class Method:
         Clients of a method whose sums need noise answer no one else.
         """
         return self
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether losses at the model are asked for by ``evaluation``."""
+        return self.sums_only
+
+    def own(
+        self,
+        system: System,
+        state: Any,  # noqa: ANN401
+        memory: Any,  # noqa: ANN401
+    ) -> Tensor | None:
+        """Parameters of a client's own at the model, [S, p_f]; None if it has none."""
+        return None
 
     @property
     def silent(self) -> bool:

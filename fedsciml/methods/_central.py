@@ -1,6 +1,7 @@
 """What the centralised methods share: one party holds all rows and keeps its state."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from fedsciml.methods._base import (
     Info,
     Method,
     Opening,
+    Own,
     Parts,
     State,
 )
@@ -41,6 +43,7 @@ class Central(Method):
     pooled: bool = True
 
     kinds = (State, Opening, Reached, *CARRIED)
+    personal: ClassVar[Own] = "trained"
 
     def round(self, state: State) -> Exchanges[State]:
         """Take theta as it comes."""

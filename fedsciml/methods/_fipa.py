@@ -38,6 +38,7 @@ from fedsciml.methods._base import (
     Field,
     Info,
     Method,
+    Own,
     Parts,
     Said,
 )
@@ -201,10 +202,24 @@ class Probe(Record):
         """Numbers of steps and lengths."""
         return len(self.steps), len(self.lengths)
 
+    @property
+    def fractions(self) -> Tensor:
+        """Part of the step of each candidate, [T S + 1]; 0 of the near one.
+
+        What clients have of their own follows theta there, and nothing more: their
+        losses then change as their sketches say.
+        """
+        return fractions(self.lengths, len(self.steps))
+
     def candidates(self, theta: Tensor) -> Tensor:
         """theta + t D, shape [T S + 1, p]: the lengths of each step, then the near."""
         steps = (self.lengths[:, None] * self.steps[:, None]).flatten(0, 1)
         return theta + torch.cat([steps, self.near * self.steps[self.checked, None]])
+
+
+def fractions(lengths: Tensor, steps: int) -> Tensor:
+    """Lengths [S] of so many steps, [T S + 1]; 0 for the near candidate."""
+    return torch.cat([lengths.repeat(steps), lengths.new_zeros(1)])
 
 
 class Found(Record):
@@ -327,6 +342,7 @@ class Fipa(WithPrior):
 
     compares = True
     stands_in = True
+    personal: ClassVar[Own] = "eliminated"
     _first: ClassVar[type[State]] = State
     _fixed: ClassVar[int] = 0
     """Numbers that a client sends beside rows and loss."""

@@ -488,6 +488,8 @@ class Sharing(Fipa):
         dtype: torch.dtype = torch.float64,
     ) -> Method:
         """What suits the problem."""
+        if problem.personal:  # what clients have of their own is not in the anchors
+            return Fipa(**_options(self)).bound(problem, device, dtype)
         many = problem.network.size > SMALL
         if self.free and many and not problem.squares and unusable(problem):
             lazy = Slopes(rank=Fixed(FEW), every=LAZY)

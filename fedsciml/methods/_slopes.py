@@ -155,6 +155,7 @@ class Slopes(Fipa):
 
     _first = State
     stands_in = False
+    personal = None
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.history < 0:

@@ -62,6 +62,7 @@ class FedDyn(Averaging):
     local: Local = field(default_factory=lambda: Local(proximal=0.1))
     name: str = "feddyn"
 
+    personal = None
     kinds = (State, Opening, Draw, Update, Memory, *CARRIED)
     apart = REMEMBERS
 

@@ -100,6 +100,7 @@ class FedFisher(Judged, Averaging):
     steps: int = 200
     rank: int = 50
 
+    personal = None
     kinds = (State, Opening, Draw, Diagonal, Kronecker, Factor, Path, Losses, *CARRIED)
     apart = "its server reads each client's curvature by itself"
 

@@ -67,6 +67,7 @@ class Scaffold(Averaging):
 
     name: str = "scaffold"
 
+    personal = None
     kinds = (State, Opening, Draw, Update, Memory, *CARRIED)
     apart = REMEMBERS
 

@@ -72,24 +72,25 @@ class Eliminated(System):
     def __init__(
         self, system: System, theta: Tensor, values: Tensor, damping: float = inf
     ) -> None:
-        self.problem, self.shard, self._sites = (
-            system.problem,
-            system.shard,
-            system.sites,
-        )
+        self.problem, self.shard = system.problem, system.shard
+        self._sites, self._system = system.sites, system
         self.size = self.view.size
         self.theta, self.values, self.damping = theta, values, damping
         self.fractions: Tensor | None = None
+        self._step: tuple[Tensor, Tensor] | None = None
         self._known: list[_Site] | None = None
 
-    def going(self, fractions: Tensor | None) -> "Eliminated":
-        """The same on a way: at each of several thetas this part of d_0 is gone.
+    def going(
+        self, fractions: Tensor | None, step: tuple[Tensor, Tensor]
+    ) -> "Eliminated":
+        """The same on its way: at each of several thetas this part of d_0 is gone.
 
         Args:
             fractions: Shape [C], for ``judged``; none of it where not given.
+            step: d_0 and K as they were told, see ``step``.
         """
         found = Eliminated(self, self.theta, self.values, self.damping)
-        found._known, found.fractions = self._known, fractions
+        found.fractions, found._step = fractions, step
         return found
 
     @property
@@ -97,17 +98,24 @@ class Eliminated(System):
         """Whether the loss is 1/2 |r|^2."""
         return all(site.squares for site in self.sites)
 
-    def own(self, thetas: Tensor, fractions: Tensor | None = None) -> Tensor:
-        """The clients' own parameters on the way to thetas [C, p_s], [S, C, p_f].
+    @property
+    def step(self) -> tuple[Tensor, Tensor]:
+        """d_0 [S, p_f] and K [S, p_f, p_s] of each client; zeros where f is held."""
+        if self.damping == inf:
+            start = torch.zeros_like(self.values)
+            return start, start.new_zeros(*start.shape, self.size)
+        if self._step is None:
+            known = self._eliminated()
+            follow = torch.stack([site.follow for site in known])
+            self._step = torch.stack([site.start for site in known]), follow
+        return self._step
 
-        Args:
-            thetas: Shared ones.
-            fractions: t of each of them, shape [C]: the part of the step; 0 for none.
-        """
-        moved = thetas - self.theta
-        t = moved.new_zeros(len(moved)) if fractions is None else fractions
-        steps = [t[:, None] * s.start - moved @ s.follow.mT for s in self._eliminated()]
-        return torch.stack(steps) + self.values[:, None].to(moved)
+    def own(self, thetas: Tensor) -> Tensor:
+        """The clients' own parameters on the way to thetas [C, p_s], [S, C, p_f]."""
+        t, moved = self.fractions, thetas - self.theta
+        start, follow = self.step
+        found = self.values[:, None].to(moved) - moved @ follow.mT
+        return found if t is None else found + t[:, None] * start[:, None]
 
     def linearise(self, theta: Tensor) -> Linearisation:
         """What is left of the rows at ``theta``, which is where they are eliminated."""
@@ -117,10 +125,14 @@ class Eliminated(System):
     def parts(self, theta: Tensor, rows: int) -> Iterator[Linearisation]:
         """The same in pieces of at most so many rows, or one block."""
         if not torch.equal(theta, self.theta):
-            raise ValueError(
-                "Personal parameters are eliminated at one theta alone, and rows were "
-                "asked for at another one: make Eliminated(system, theta, ...) there."
-            )
+            if self.damping < inf:
+                raise ValueError(
+                    "Personal parameters are eliminated at one theta alone, and rows "
+                    "were asked for at another one: take Eliminated(system, theta, ...)"
+                    " there."
+                )
+            yield from Eliminated(self, theta, self.values).parts(theta, rows)
+            return
         piece: list[Linear] = []
         for block in self._blocks():
             if piece and sum(len(p.residual) for p in (*piece, block)) > rows:
@@ -134,7 +146,7 @@ class Eliminated(System):
 
         What the damping adds is part of both.
         """
-        values, found = self.own(thetas, self.fractions), []
+        values, found = self.own(thetas), []
         for number, site in enumerate(self.sites):
             f, begin = values[number], self.values[number].to(thetas)
             where = None if at is None else self.view.joined(at, begin)
@@ -158,7 +170,16 @@ class Eliminated(System):
 
     def slope(self, theta: Tensor) -> Tensor:
         """Gradient of what is left, shape [p_s]."""
-        return self.linearise(theta).gradient
+        if self.damping < inf:
+            return self.linearise(theta).gradient
+        total = torch.zeros_like(theta)
+        for site, own in zip(self.sites, self.values.to(theta), strict=True):
+            total += site.slope(self.view.joined(theta, own))[self.view.shared]
+        return total
+
+    def on(self, rows: Sequence[Rows]) -> System:
+        """Another system of the same party: these rows instead of its own."""
+        return Eliminated(self._system.on(rows), self.theta, self.values, self.damping)
 
     def _eliminated(self) -> list[_Site]:
         if self._known is None:
@@ -286,29 +307,33 @@ class Together(System):
 
     Args:
         system: Of one client, or of the pooled rows of S of them.
+        held: Shared parameters that stay, shape [p_s]: then of (f_1, ..., f_S) alone.
     """
 
-    def __init__(self, system: System) -> None:
-        self.problem, self.shard, self._sites = (
-            system.problem,
-            system.shard,
-            system.sites,
-        )
-        self.size = self.view.size + len(self.sites) * len(self.view.mine)
-        self._system = system
+    def __init__(self, system: System, held: Tensor | None = None) -> None:
+        self.problem, self.shard = system.problem, system.shard
+        self._sites = system.sites
+        self._system, self.held = system, held
+        shared = self.view.size if held is None else 0
+        self.size = shared + len(self.sites) * len(self.view.mine)
 
     def split(self, thetas: Tensor) -> tuple[Tensor, Tensor]:
         """Shared parameters [..., p_s] and each client's own [..., S, p_f]."""
+        sides = (len(self.sites), -1)
+        if self.held is not None:
+            shared = self.held.to(thetas).expand(*thetas.shape[:-1], -1)
+            return shared, thetas.unflatten(-1, sides)
         shared, own = thetas.tensor_split([self.view.size], -1)
-        return shared, own.unflatten(-1, (len(self.sites), -1))
+        return shared, own.unflatten(-1, sides)
 
     def joined(self, theta: Tensor, values: Tensor) -> Tensor:
-        """One vector [p_s + S p_f] of shared [p_s] and personal ones [S, p_f]."""
-        return torch.cat([theta, values.to(theta).flatten()])
+        """One vector of shared [p_s] and personal parameters [S, p_f]."""
+        own = values.to(theta).flatten()
+        return torch.cat([theta, own]) if self.held is None else own
 
     def on(self, rows: Sequence[Rows]) -> System:
         """Another system of the same party: these rows instead of its own."""
-        return Together(self._system.on(rows))
+        return Together(self._system.on(rows), self.held)
 
     @property
     def squares(self) -> bool:
@@ -316,18 +341,17 @@ class Together(System):
         return all(site.squares for site in self.sites)
 
     def residuals(self, thetas: Tensor) -> Tensor:
-        """Weighted rows [C, n] at thetas [C, p_s + S p_f]."""
+        """Weighted rows [C, n] at several parameters [C, q]."""
         return self.judged(thetas)[1]
 
     def judged(self, thetas: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Losses [C] and rows [C, n] at thetas [C, p_s + S p_f]."""
-        shared, own = self.split(thetas)
-        where = None if at is None else self.split(at)
-        found = []
+        """Losses [C] and rows [C, n] at several parameters [C, q]."""
+        found, (shared, own) = [], self.split(thetas)
         for k, site in enumerate(self.sites):
-            fixed = None if where is None else self._whole(*where, k)
-            losses, r = site.judged(self._whole(shared, own, k), fixed)
-            below = self._prior(own[..., k, :])
+            f = own[..., k, :]
+            fixed = None if at is None else self.whole(at, k)
+            losses, r = site.judged(self.view.joined(shared, f), fixed)
+            below = self._prior(f)
             found.append((losses + below.square().sum(1) / 2, torch.cat([r, below], 1)))
         losses = torch.stack([loss for loss, _ in found]).sum(0)
         return losses, torch.cat([r for _, r in found], 1)
@@ -337,40 +361,53 @@ class Together(System):
         return float(self.losses(theta[None])[0])
 
     def losses(self, thetas: Tensor) -> Tensor:
-        """The clients' loss at thetas [C, p_s + S p_f], shape [C]."""
+        """The clients' loss at several parameters [C, q], shape [C]."""
         return self.judged(thetas)[0]
 
     def slope(self, theta: Tensor) -> Tensor:
-        """Gradient of the loss, shape [p_s + S p_f]."""
-        shared, own = self.split(theta)
-        total, each = torch.zeros_like(shared), torch.zeros_like(own)
+        """Gradient of the loss, shape [q]."""
+        total, own = torch.zeros_like(theta), self.split(theta)[1]
         for k, site in enumerate(self.sites):
-            every = site.slope(self._whole(shared, own, k))
-            total += every[self.view.shared]
-            each[k] = every[self.view.mine]
+            every = site.slope(self.whole(theta, k))
             if prior := self.problem.personal_prior:
-                each[k] += prior * (own[k] - self.view.values.to(own))
-        return self.joined(total, each)
+                off = own[k] - self.view.values.to(own)
+                every[self.view.mine] += prior * off
+            total += self.placed(every, k)
+        return total
 
     def linearise(self, theta: Tensor) -> Linearisation:
         """The rows and their derivative by all parameters."""
-        shared, own = self.split(theta)
         blocks: list[Linear] = []
         for k, site in enumerate(self.sites):
-            linear = site.linearise(self._whole(shared, own, k))
-            blocks += [_Placed(block, self, k) for block in linear.blocks]
+            linear = site.linearise(self.whole(theta, k))
+            blocks += [_Placed(b.residual, b.loss, b, self, k) for b in linear.blocks]
             if self.problem.personal_prior:
-                blocks.append(_Prior(self._prior(own[k]), self, k))
+                r = self._prior(self.split(theta)[1][k])
+                blocks.append(_Placed(r, None, None, self, k))
         return self._joined(theta, blocks)
 
     def parts(self, theta: Tensor, rows: int) -> Iterator[Linearisation]:
         """The linearisation, in one piece."""
         yield self.linearise(theta)
 
-    def _whole(self, shared: Tensor, own: Tensor, k: int) -> Tensor:
-        own = own[..., k, :]
-        every = torch.cat([shared, own], -1)
-        return every[..., self.view.arranged]
+    def whole(self, theta: Tensor, k: int) -> Tensor:
+        """All parameters [p] of client k."""
+        shared, own = self.split(theta)
+        return self.view.joined(shared, own[..., k, :])
+
+    def placed(self, every: Tensor, k: int) -> Tensor:
+        """Derivatives [..., q] from those by all parameters [..., p] of client k."""
+        found = every.new_zeros(*every.shape[:-1], self.size)
+        self.split(found)[1][..., k, :] = every[..., self.view.mine]
+        if self.held is None:
+            found[..., : self.view.size] = every[..., self.view.shared]
+        return found
+
+    def along(self, v: Tensor, k: int) -> Tensor:
+        """A tangent [..., p] of all parameters of client k, from one [..., q]."""
+        shared, own = self.split(v)
+        shared = shared if self.held is None else torch.zeros_like(shared)
+        return self.view.joined(shared, own[..., k, :])
 
     def _prior(self, f: Tensor) -> Tensor:
         """Rows of the prior, none without one."""
@@ -380,69 +417,49 @@ class Together(System):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _Placed:
-    """Rows of client k as functions of all clients' parameters."""
+    """Rows of client k as functions of all clients' parameters.
 
-    block: "Linear"
-    whole: Together
-    k: int
-
-    @property
-    def residual(self) -> Tensor:
-        return self.block.residual
-
-    @property
-    def loss(self) -> Tensor | None:
-        return self.block.loss
-
-    def jacobian(self, out: Tensor) -> None:
-        view = self.whole.view
-        every = out.new_empty(len(out), view.network.size)
-        self.block.jacobian(every)
-        out.zero_()
-        shared, own = self.whole.split(out)
-        shared.copy_(every[:, view.shared])
-        own[:, self.k] = every[:, view.mine]
-
-    def jvp(self, v: Tensor) -> Tensor:
-        if v.ndim > 1:
-            return torch.stack([self.jvp(column) for column in v.unbind(1)], 1)
-        return self.block.jvp(self.whole._whole(*self.whole.split(v), self.k))
-
-    def vjp(self, w: Tensor) -> Tensor:
-        if w.ndim > 1:
-            return torch.stack([self.vjp(column) for column in w.unbind(1)], 1)
-        view, every = self.whole.view, self.block.vjp(w)
-        found = every.new_zeros(self.whole.size)
-        shared, own = self.whole.split(found)
-        shared.copy_(every[view.shared])
-        own[self.k] = every[view.mine]
-        return found
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Prior:
-    """Rows sqrt(lambda) (f - f_0) of client k."""
+    Attributes:
+        residual: Shape [n].
+        loss: Half the weighted deviance; None where it is that of squares.
+        block: The rows by the client's parameters; None of the prior's.
+        whole: The system that they are part of.
+        k: Number of the client.
+    """
 
     residual: Tensor
+    loss: Tensor | None
+    block: "Linear | None"
     whole: Together
     k: int
-    loss = None
+
+    def jacobian(self, out: Tensor) -> None:
+        """Write J into ``out`` [n, q]."""
+        view = self.whole.view
+        every = out.new_zeros(len(out), view.network.size)
+        if self.block is None:
+            every[:, view.mine] = self._root * torch.eye(len(out), device="cpu").to(out)
+        else:
+            self.block.jacobian(every)
+        out.copy_(self.whole.placed(every, self.k))
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, shape [n], for v [q]; or [n, k] for k columns [q, k]."""
+        every = self.whole.along(v.movedim(0, -1), self.k)
+        if self.block is None:
+            return self._root * every[..., self.whole.view.mine].movedim(-1, 0)
+        return self.block.jvp(every.movedim(-1, 0))
+
+    def vjp(self, w: Tensor) -> Tensor:
+        """J^T w, shape [q], for w [n]; or [q, k] for k columns [n, k]."""
+        if self.block is None:
+            last = w.movedim(0, -1)
+            every = last.new_zeros(*last.shape[:-1], self.whole.view.network.size)
+            every[..., self.whole.view.mine] = self._root * last
+        else:
+            every = self.block.vjp(w).movedim(0, -1)
+        return self.whole.placed(every, self.k).movedim(-1, 0)
 
     @property
     def _root(self) -> float:
         return self.whole.problem.personal_prior**0.5
-
-    def jacobian(self, out: Tensor) -> None:
-        out.zero_()
-        own = self.whole.split(out)[1][:, self.k]
-        own.fill_diagonal_(self._root)
-
-    def jvp(self, v: Tensor) -> Tensor:
-        last = v.movedim(0, -1)
-        return self._root * self.whole.split(last)[1][..., self.k, :].movedim(-1, 0)
-
-    def vjp(self, w: Tensor) -> Tensor:
-        last = w.movedim(0, -1)
-        found = w.new_zeros(*last.shape[:-1], self.whole.size)
-        self.whole.split(found)[1][..., self.k, :] = self._root * last
-        return found.movedim(-1, 0)

@@ -17,6 +17,7 @@ from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed
 from fedsciml.wrappers.balance import Balance, Balanced, balanced, factors, traces
 from fedsciml.wrappers.compress import Compressed, Precision, compressed
 from fedsciml.wrappers.last_layers import LastLayers
+from fedsciml.wrappers.personal import Order, Personal, fitted
 from fedsciml.wrappers.resample import (
     CANDIDATES,
     TINY,
@@ -42,6 +43,8 @@ __all__ = [
     "Balanced",
     "Compressed",
     "LastLayers",
+    "Order",
+    "Personal",
     "Precision",
     "Privacy",
     "Resampled",
@@ -52,6 +55,7 @@ __all__ = [
     "compressed",
     "factors",
     "first",
+    "fitted",
     "load",
     "options",
     "privacy",

@@ -1,0 +1,416 @@
+r"""Parameters of each client's own: theta is shared, f stays where it is.
+
+Server and messages know theta_s [p_s] alone. What a client has of its own, f [p_f], it
+keeps with what it remembers, and moves by itself:
+
+* Around FIPA and Gauss-Newton it *eliminates* f from the rows that it tells of
+  (``residual.Eliminated``). A round's ask carries the damping mu_f of d, the damping of
+  the last step that was taken; in the first round f is held. When the server has taken
+  t D, the next ask carries t, and the client goes t d(D) by itself. Together that is
+  the joint Gauss-Newton step of all clients' parameters, of dampings (mu_s, mu_f).
+* Around local training it trains theta and f *together*, or f before theta
+  (*alternate*), and sends how far theta came.
+
+A lone client of a centralised method holds the parameters of all.
+"""
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from fedsciml.methods import (
+    ClientPart,
+    Exchanges,
+    Expected,
+    Field,
+    Info,
+    Method,
+    Parts,
+    Record,
+    Said,
+)
+from fedsciml.methods._averaging import Averaging
+from fedsciml.methods._base import LOSS, Evaluation
+from fedsciml.methods._local import train
+from fedsciml.problem import Problem
+from fedsciml.residual import Eliminated, System, Together
+from fedsciml.residual.held_out import Breakdown, Fresh, HeldOut
+from fedsciml.wrappers._base import Around, AskAround, Wrapped, bare, relayed, unwrapped
+
+Order = Literal["together", "alternate"]
+"""Whether local training moves theta and f at once, or f before theta."""
+
+RAISED = 10.0
+"""Factor of mu_f after a round without a step."""
+
+
+class Way(Record):
+    """What the server did since the clients were last told.
+
+    Attributes:
+        round: How many rounds are done.
+        fraction: t of the last step.
+        kept: 1 if the round begins at the model, else 0.
+        back: 1 if clients go back to what they had at the model, else 0.
+    """
+
+    round: int
+    fraction: float
+    kept: int
+    back: int
+
+
+class State(Around):
+    """FIPA's or another method's, and what clients need to know of the last step.
+
+    Attributes:
+        way: Since the last round.
+        damping: mu_f of the next one; infinite to hold f.
+    """
+
+    way: Way
+    damping: float
+
+
+class Told(AskAround):
+    """An ask at some theta, what was done since the last one, and mu_f."""
+
+    way: Way
+    damping: float
+
+
+class Evaluate(Record):
+    """Asks for losses of the model.
+
+    Attributes:
+        theta: The model, shape [p_s].
+        way: Since the last round.
+        at: Where the next step starts, shape [p_s]; None for the model.
+        terms: How many terms there are, to have the loss of each, and held-out losses;
+            0 for neither.
+    """
+
+    theta: Tensor
+    way: Way
+    at: Tensor | None = None
+    terms: int = 0
+
+
+class Evaluated(Record):
+    """A client's loss at the model; held-out losses and those of terms, if asked."""
+
+    loss: float
+    held_out: Tensor | None = None
+    terms: Tensor | None = None
+
+
+class Step(Record):
+    """A client's half of a step that is on its way: d(D) = d_0 - K D.
+
+    Attributes:
+        theta: Where it starts, shape [p_s].
+        start: d_0, shape [S, p_f].
+        follow: K, shape [S, p_f, p_s].
+        damping: mu_f.
+        round: That it is of.
+    """
+
+    theta: Tensor
+    start: Tensor
+    follow: Tensor
+    damping: float
+    round: int
+
+    def gone(self, values: Tensor, fraction: float, theta: Tensor) -> Tensor:
+        """f [S, p_f] after this part of the step, which ended at theta [p_s]."""
+        followed = self.follow @ (theta - self.theta)
+        return values + fraction * self.start - followed
+
+
+class Memory(Record):
+    """What a client keeps.
+
+    Attributes:
+        values: Its own parameters f, of a centralised method those of all, [S, p_f].
+        model: Those of the model, likewise.
+        step: That it takes part in.
+        inner: The method's memory.
+    """
+
+    values: Tensor
+    model: Tensor
+    step: Step | None = None
+    inner: Record | None = None
+
+
+@dataclass(frozen=True)
+class Personal(Wrapped):
+    """A method whose clients have parameters of their own.
+
+    ``fitted`` puts it around a method where a problem has such parameters.
+
+    Args:
+        method: FIPA, Gauss-Newton, or one of local training.
+        order: Of local training.
+        own_epochs: Local epochs of f alone, with order ``alternate``; as many as of
+            theta for None.
+
+    Raises:
+        ValueError: If the method is another one, or the order is not for it.
+    """
+
+    order: Order = "together"
+    own_epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.method.personal is None:
+            raise ValueError(
+                f"Method {self.name} as it is here cannot train parameters of each "
+                "client's own; take fipa without a gradient beside the sketch, fedavg, "
+                "fedprox, fedadam, or centralised gauss_newton, adam and lbfgs."
+            )
+        if self.order not in get_args(Order):
+            raise ValueError(
+                f"Local training is {' or '.join(get_args(Order))}; got {self.order!r}."
+            )
+        if self.order == "alternate" and not isinstance(self.method, Averaging):
+            raise ValueError(
+                f"The order alternate is for averaging methods, not {self.name}; leave "
+                "it out."
+            )
+        if self.own_epochs is not None and (
+            self.order != "alternate" or self.own_epochs < 1
+        ):
+            raise ValueError(
+                f"{self.own_epochs} epochs of personal parameters alone: give 1 or "
+                "more, with the order alternate."
+            )
+
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        """Those of the method, and its own."""
+        own = (State, Way, Told, Evaluate, Evaluated, Memory, Step)
+        return (*own, *self.method.kinds)
+
+    @property
+    def apart(self) -> str | None:
+        """That sums of losses do not reach what clients have of their own."""
+        return "clients with parameters of their own tell of their losses one by one"
+
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """Around the bound method.
+
+        Raises:
+            ValueError: If no parameters are personal, the method in it cannot have
+                any, or there is a prior of theta beside local training.
+        """
+        if problem.personal is None:
+            raise ValueError(
+                f"Problem '{problem.name}' has no personal parameters. Give some to "
+                "its network: Parallel(personal={...}), Personal(network), or lora."
+            )
+        if problem.prior and self.method.personal == "trained":
+            raise ValueError(
+                f"Problem '{problem.name}' has a prior of the shared parameters, which "
+                f"{self.name} would give the personal ones, too. Leave it out, or take "
+                "fipa."
+            )
+        return super().bound(problem, device, dtype)
+
+    def start(self, theta: Tensor, seed: int) -> State:
+        """The method's; clients hold f in the first round."""
+        way = Way(0, 0.0, 1, 0)
+        return State(theta, self.method.start(theta, seed), way, inf)
+
+    def round(self, state: State) -> Exchanges[State]:
+        """The method's; an ask that tells theta tells what was done since."""
+
+        def down(ask: Record) -> Record:
+            told = hasattr(ask, "theta")
+            return Told(ask, state.way, state.damping) if told else ask
+
+        inner, info = yield from relayed(
+            self.method, state.inner, down, lambda ask, answers: answers
+        )
+        kept = torch.equal(inner.theta, inner.point)
+        way = Way(state.way.round + 1, info.step, int(kept), 0)
+        return State(inner.theta, inner, way, _damping(state.damping, info)), info
+
+    @property
+    def client(self) -> Parts:
+        """The method's parts, on rows of the shared parameters."""
+        parts = {kind: self._later(part) for kind, part in self.method.client.items()}
+        first = self._led if self.method.personal == "eliminated" else self._trained
+        return {**parts, Told: first, Evaluate: self._evaluate}
+
+    def _led(
+        self, system: System, told: Told, memory: Memory | None
+    ) -> tuple[Record, Memory]:
+        """The first half of a round: f is eliminated at theta."""
+        known = _settled(system, memory, told.way, told.theta)
+        rows = Eliminated(system, told.theta, known.values, told.damping)
+        part = self.method.part(told.ask)
+        answer, inner = part(rows, told.ask, known.inner)
+        step = Step(told.theta, *rows.step, told.damping, told.way.round + 1)
+        return answer, replace(known, step=step, inner=inner)
+
+    def _later(self, part: ClientPart) -> ClientPart:
+        """A later half of it: f goes with the candidates."""
+
+        def answered(
+            system: System, ask: Record, memory: Memory | None
+        ) -> tuple[Record, Memory]:
+            if memory is None or memory.step is None:
+                raise ValueError("A client was asked before it was told of theta.")
+            step, fractions = memory.step, getattr(ask, "fractions", None)
+            rows = Eliminated(system, step.theta, memory.values, step.damping)
+            rows = rows.going(fractions, (step.start, step.follow))
+            answer, inner = part(rows, ask, memory.inner)
+            return answer, replace(memory, inner=inner)
+
+        return answered
+
+    def _trained(
+        self, system: System, told: Told, memory: Memory | None
+    ) -> tuple[Record, Memory]:
+        """Local training of theta and f; the answer tells of theta alone."""
+        known = _settled(system, memory, told.way, told.theta)
+        part, values = self.method.part(told.ask), known.values
+        ask: Any = told.ask
+        found: Any
+        if self.order == "alternate":
+            values = self._alone(system, ask, values)
+            loss = Eliminated(system, ask.theta, known.values).loss(ask.theta)
+            fixed = Eliminated(system, ask.theta, values)
+            found, inner = part(fixed, ask, known.inner)
+            answer = replace(found, loss=loss)
+        else:
+            whole = Together(system)
+            told_all = replace(ask, theta=whole.joined(ask.theta, values))
+            found, inner = part(whole, told_all, known.inner)
+            name = "theta" if hasattr(found, "theta") else "delta"
+            shared, own = whole.split(getattr(found, name))
+            answer = replace(found, **{name: shared.clone()})
+            values = own.clone() if name == "theta" else values + own
+        return answer, Memory(values, values, None, inner)
+
+    def _alone(self, system: System, ask: Any, values: Tensor) -> Tensor:  # noqa: ANN401
+        """f after local epochs of it alone, [S, p_f]."""
+        assert isinstance(self.method, Averaging)
+        local = self.method.local
+        epochs = self.own_epochs or local.epochs
+        local = replace(local, epochs=epochs, keep_state=False, proximal=0.0)
+        rows = Together(system, ask.theta)
+        moved, _, _ = train(rows, values.flatten(), local, None, draw=ask.draw)
+        return values + moved.view_as(values)
+
+    def _evaluate(
+        self, system: System, ask: Evaluate, memory: Memory | None
+    ) -> tuple[Evaluated, Memory]:
+        """A client's losses at the model, with f of its own there."""
+        theta = ask.theta
+        known = _settled(system, memory, ask.way, theta if ask.at is None else ask.at)
+        loss = Eliminated(system, theta, known.model).loss(theta)
+        if not ask.terms:
+            return Evaluated(loss), known
+        pairs = zip(system.sites, known.model.to(theta), strict=True)
+        told = Breakdown.total(
+            [Fresh(site).breakdown(system.view.joined(theta, f)) for site, f in pairs]
+        )
+        parts = theta.new_tensor(told.held_out), theta.new_tensor(told.terms)
+        return Evaluated(loss, *parts), known
+
+    @property
+    def evaluates(self) -> bool:
+        """Losses are those with f of each client's own."""
+        return True
+
+    def evaluation(self, state: State, held_out: bool, terms: int = 0) -> Evaluation:
+        """Losses at the model, added up."""
+        at = None if state.way.kept else state.inner.point
+        ask = Evaluate(state.theta, state.way, at, terms if held_out else 0)
+        told = (yield ask).values()
+        if not told:
+            return None
+        if not held_out:
+            return [sum(answer.loss for answer in told)]
+        several = [[*a.held_out.tolist(), *a.terms.tolist()] for a in told]
+        return [sum(column) for column in zip(*several, strict=True)]
+
+    def own(self, system: System, state: State, memory: Memory | None) -> Tensor:
+        """The parameters of a client's own at the model, [S, p_f]."""
+        return _settled(system, memory, state.way, state.inner.point).model
+
+    def expects(self, ask: Record, size: int) -> Expected:
+        """What the method expects; losses, and held-out ones where they are asked."""
+        if not isinstance(ask, Evaluate):
+            return self.method.expects(bare(ask), size)
+        fields: dict[str, Field] = {"loss": LOSS}
+        if ask.terms:
+            fields["held_out"] = Field((len(HeldOut._fields),), least=0)
+            fields["terms"] = Field((ask.terms,), least=0)
+        return Expected(Evaluated, fields)
+
+    def objection(
+        self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
+    ) -> ValueError | None:
+        """The method's."""
+        said = unwrapped(said, Told)
+        return super().objection(problem, state, client, said, unit)
+
+    def renewed(self, state: State) -> State:
+        """Around the method's; clients go back with it where it goes back."""
+        inner = self.method.renewed(state.inner)
+        way = state.way
+        if not torch.equal(inner.point, state.inner.point):
+            way = Way(way.round, 0.0, 1, 1)
+        return replace(state, inner=inner, way=way)
+
+    def moved(self, state: State, theta: Tensor) -> State:
+        """Around the method's; f stays."""
+        inner = self.method.moved(state.inner, theta)
+        return State(theta, inner, Way(-1, 0.0, 1, 0), state.damping)
+
+
+def fitted(method: Method, problem: Problem) -> Method:
+    """The method as a problem with personal parameters needs it; else as it is.
+
+    Raises:
+        ValueError: If the method can have none.
+    """
+    if problem.personal is None or isinstance(method, Personal):
+        return method
+    if isinstance(method, Wrapped):
+        inner = fitted(method.method, problem)
+        return method if inner is method.method else replace(method, method=inner)
+    return Personal(method)
+
+
+def _damping(before: float, info: Info) -> float:
+    """mu_f of the next round: the damping of the step, larger where there was none."""
+    if not info.step:
+        return RAISED * before
+    return info.damping or (before if before < inf else 0.0)
+
+
+def _settled(system: System, memory: Memory | None, way: Way, at: Tensor) -> Memory:
+    """What a client has of its own where the server is, at theta [p_s]."""
+    if memory is None:
+        many = len(system.shard.parts) or 1
+        begin = system.view.values.to(at).expand(many, -1).clone()
+        return Memory(begin, begin)
+    values, step = memory.values, memory.step
+    if way.back:
+        values = memory.model
+    elif step is not None and step.round == way.round:
+        values = step.gone(values, way.fraction, at)
+    model = values if way.kept else memory.model
+    return Memory(values, model, None, memory.inner)

@@ -1,5 +1,6 @@
 """The solution of a trained model beside the reference."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -209,20 +210,28 @@ def owners(problem: Problem, n: int = 200) -> NDArray[np.int64] | None:
         return None
 
 
-def stage(problem: Problem) -> tuple[Tensor, NDArray[np.float64] | None]:
+def stage(
+    problem: Problem, client: int | None = None
+) -> tuple[Tensor, NDArray[np.float64] | None]:
     """Points to draw at, [n, d], and the reference there, [n, c], or None.
 
     A reference that is a table is drawn at its own points, if it has at most two
     coordinates.
+
+    Args:
+        problem: Gives domain and reference.
+        client: Whose solution is the reference where every client has its own; there
+            is none without.
     """
     d = len(problem.coordinates)
-    if problem.exact is None and problem.reference is not None and d <= 2:
-        assert problem.test_points is not None
-        points, values = problem.test_points, problem.reference
-        if d == 1:
-            order = points[:, 0].argsort()
-            points, values = points[order], values[order]
-        return points, values.numpy()
+    exact, table, values = problem.exact, problem.test_points, problem.reference
+    if problem.test_owners is not None:
+        mine = problem.test_owners == (-1 if client is None else client)
+        table, values = (table[mine], values[mine]) if mine.any() else (None, None)
+    if isinstance(exact, Sequence):
+        exact = None if client is None else exact[client]
+    if exact is None and values is not None and d <= 2:
+        return _table(table, values)
     lower, upper = box(problem)
     if d == 1:
         points = torch.linspace(
@@ -234,10 +243,18 @@ def stage(problem: Problem) -> tuple[Tensor, NDArray[np.float64] | None]:
         points[:, :2] = lower[:2] + (upper - lower)[:2] * torch.cartesian_prod(
             side, side
         )
-    if problem.exact is None:
+    if exact is None:
         return points, None
-    values = problem.exact(points)
+    values = exact(points)
     return points, values.reshape(len(points), -1).numpy()
+
+
+def _table(points: Tensor, values: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
+    """A reference at its own points, along a line in their order."""
+    if points.shape[1] == 1:
+        order = points[:, 0].argsort()
+        points, values = points[order], values[order]
+    return points, values.numpy()
 
 
 def plane(problem: Problem) -> str:

@@ -6,6 +6,7 @@ hold, ``Problem.pooled()`` the same rows in one place, for the centralised metho
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -16,6 +17,7 @@ from fedsciml.network import AtSite, Jet, Nested, Network, PointFunction
 from fedsciml.network.base import completed
 from fedsciml.problem import checks, numbers, parts, trial
 from fedsciml.problem.checks import joined
+from fedsciml.problem.compared import COMPARED, compared, own, truths
 from fedsciml.problem.outline import Outlined
 from fedsciml.problem.outward import SiteError
 from fedsciml.problem.rows import Rows, Shard
@@ -38,12 +40,16 @@ class Problem(Outlined):
             that need no names, as pixels, ``numbered("x", d)``.
         outputs: Names of the network's c outputs, ``numbered("class", c)``.
         exact: Reference solution as a function of points [n, d]; or give ``reference``.
-            NaN at points outside the domain, where maps stay empty.
+            NaN at points outside the domain, where maps stay empty. A list with a
+            function for each client where every client has a solution of its own.
         test_points: Where the error is measured, shape [n, d]; with ``exact`` alone, at
-            the points of the terms.
+            the points of the terms. A list with points for each client, whose own
+            solution is compared there; they are joined to one tensor. One tensor beside
+            a list ``exact`` or ``reference`` stands for the same points at each client.
         reference: Values of the solution at ``test_points``, shape [n] or [n, c]; a
-            column of NaN for an output that is not known.
-        truth: True values of unknown numbers, as far as they are known.
+            column of NaN for an output that is not known. A list likewise.
+        truth: True values of unknown numbers, as far as they are known; a list where
+            each client has its own, with a value for each.
         domain: Corners (lower, upper) of a box that holds all points; checked if given.
         tests: Terms at points that are never trained on, such as a test split, whose
             metrics tell how good a model is.
@@ -52,6 +58,8 @@ class Problem(Outlined):
         personal_prior: lambda of lambda/2 |f - f_0|^2 for the parameters f of each
             client's own, f_0 those that it begins with: a normal prior of what differs
             between clients.
+        test_owners: The number of the client whose solution is compared at each test
+            point, whole numbers [n]; follows from lists, None without.
         parameters: The arguments that made the problem, for the record.
         partial: Whether terms and clients may lack points because these are elsewhere:
             for the problem as one site makes it, or a server without data.
@@ -68,16 +76,17 @@ class Problem(Outlined):
     partition: Partition = None  # type: ignore[assignment]  # refused, in words
     coordinates: Sequence[str] = ("x",)
     outputs: Sequence[str] = ("u",)
-    exact: PointFunction | None = None
-    test_points: Tensor | None = None
-    reference: Tensor | None = None
-    truth: Mapping[str, float] = field(default_factory=dict)
+    exact: PointFunction | Sequence[PointFunction] | None = None
+    test_points: Tensor | Any = None  # a list is joined, and so is a reference
+    reference: Tensor | Any = None
+    truth: Mapping[str, Any] = field(default_factory=dict)
     domain: tuple[Sequence[float], Sequence[float]] | None = None
     parameters: dict[str, object] = field(default_factory=dict)
     partial: bool = False
     tests: Sequence[Term] = ()
     prior: float = 0.0
     personal_prior: float = 0.0
+    test_owners: Tensor | None = None
     testing: "Problem | None" = field(default=None, init=False, repr=False)
     _targets: tuple[Tensor | None, ...] = field(init=False, repr=False)
 
@@ -104,20 +113,11 @@ class Problem(Outlined):
             numbers.check(self)
         if len(self.network.own):
             object.__setattr__(self, "network", AtSite(self.network))
-        if self.test_points is None and self.exact is not None:
-            everything = torch.cat([joined(term.points) for term in self.terms])
-            object.__setattr__(self, "test_points", everything)
-        if self.test_points is not None:
-            points = checks.points(self, self.test_points, "test_points")
-            object.__setattr__(self, "test_points", points)
-            if self.reference is None and self.exact is not None:
-                what = f"The exact solution of problem '{self.name}'"
-                values = parts.called(self.exact, points, what)
-                object.__setattr__(self, "reference", values)
-            if self.reference is not None:
-                c = len(self.outputs)
-                values = checks.matrix(self.reference, len(points), c, "reference")
-                object.__setattr__(self, "reference", values)
+        object.__setattr__(self, "truth", truths(self))
+        known = compared(self, self._owners)
+        object.__setattr__(self, "test_points", known.points)
+        object.__setattr__(self, "reference", known.values)
+        object.__setattr__(self, "test_owners", known.owners)
         empty = [s.client for s in self.shards() if s.points == 0]
         if empty and not self.partial:
             raise ValueError(
@@ -136,7 +136,16 @@ class Problem(Outlined):
             points = checks.points(self, joined(term.points), f"test '{term.name}'")
             target = term.target_at(points)
             terms.append(replace(term, points=[points], target=target, sample=None))
-        return replace(self, terms=terms, tests=(), partition=explicit(1), prior=0.0)
+        apart: dict[str, Any] = dict.fromkeys(COMPARED)
+        return replace(
+            self,
+            terms=terms,
+            tests=(),
+            partition=explicit(1),
+            prior=0.0,
+            truth={},
+            **apart,
+        )
 
     @property
     def squares(self) -> bool:
@@ -173,6 +182,17 @@ class Problem(Outlined):
         values = self.network.numbers(theta).tolist()
         found = dict(zip(self.unknowns, values, strict=True))
         return {name: found[name] for name in self.shared_unknowns}
+
+    def true(self, client: int | None = None) -> dict[str, float]:
+        """True values of unknown numbers, by name, as far as they are known.
+
+        At one client; or, without its number, those that all clients have in common.
+        """
+        return {
+            name: value if isinstance(value, float) else value[client]
+            for name, value in self.truth.items()
+            if client is not None or isinstance(value, float)
+        }
 
     def by_term(self, losses: Sequence[float]) -> dict[str, float]:
         """Losses, one for each term or none, by the terms' names.
@@ -312,8 +332,9 @@ class Problem(Outlined):
         """The problem of one client that trains alone.
 
         It has the client's rows with their weights, without terms of which the client
-        has none; network, test points and reference stay. ``parameters["alone"]`` is
-        the number of the client.
+        has none; network, test points and reference stay, or are the client's own where
+        every client has a solution of its own. ``parameters["alone"]`` is the number of
+        the client.
 
         Raises:
             ValueError: If there is no such client.
@@ -333,7 +354,13 @@ class Problem(Outlined):
             if len(rows.points)
         ]
         parameters = {**self.parameters, "alone": client}
-        return replace(self, terms=terms, partition=explicit(1), parameters=parameters)
+        return replace(
+            self,
+            terms=terms,
+            partition=explicit(1),
+            parameters=parameters,
+            **own(self, client),
+        )
 
     def solution(self, theta: Tensor, points: Tensor) -> Jet:
         """u and any of its derivatives at points [n, d]: ``.value``, ``.x``, ``.xx``.

@@ -30,6 +30,8 @@ def fingerprint(
     for shard in problem.shards():
         parts += _contents(shard)
     parts += [problem.test_points, problem.reference]
+    if problem.test_owners is not None:
+        parts.append(problem.test_owners)
     if problem.testing is not None:
         parts += _contents(problem.testing.pooled())
     if at is None:

@@ -42,6 +42,8 @@ def panel(story: Story) -> Panel | None:
         told = f"Relative L2 error on the test points: {listed(errors)}."
     elif reference is not None:
         told = "The trained solution beside the reference."
+    if problem.test_owners is not None and reference is None:
+        told += " Every client has a solution of its own; none is drawn beside."
     if left := len(problem.outputs) - len(outputs):
         told += f" The first {MOST} outputs are drawn, and {left} more are not."
     flat = len(problem.coordinates) == 1

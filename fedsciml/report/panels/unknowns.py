@@ -24,6 +24,7 @@ def panel(story: Story) -> Panel | None:
     found, errors = problem.numbers(theta), measure(problem, theta).each
     told = f"{count(len(found), 'number')}, trained with the network."
     deviation: dict[str, float] = {}
+    truth = problem.true()
     if story.private:  # what the rows tell of their errors is not paid for
         told += " How sure they are is not told: the run was private."
     elif problem.partial:
@@ -36,14 +37,14 @@ def panel(story: Story) -> Panel | None:
             name,
             number(value, 6),
             _known(deviation.get(name)),
-            _known(problem.truth.get(name), 6),
+            _known(truth.get(name), 6),
             _known(errors[name]),
         ]
         for name, value in found.items()
     ]
     heads = ["number", "found", "deviation", "truth", "error"]
     held = table("Numbers, standard deviations and relative errors", heads, rows)
-    shown = _drawn(found, deviation, problem.truth)
+    shown = _drawn(found, deviation, truth)
     return Panel("Unknown numbers", told, beside(shown, held, len(rows)), 35)
 
 

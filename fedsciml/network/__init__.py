@@ -5,6 +5,7 @@ from fedsciml.network.base import Network, PointFunction
 from fedsciml.network.convolution import ConvNet, fednet, lenet
 from fedsciml.network.jet import Jet, Nested
 from fedsciml.network.layers import Convolution, Dense, GroupNorm, Pool
+from fedsciml.network.low_rank import Lora, groups, lora
 from fedsciml.network.mapped import Mapped
 from fedsciml.network.mlp import MLP
 from fedsciml.network.module import ModuleNetwork
@@ -25,6 +26,7 @@ __all__ = [
     "GroupNorm",
     "Jet",
     "Joint",
+    "Lora",
     "Mapped",
     "ModuleNetwork",
     "Nested",
@@ -39,7 +41,9 @@ __all__ = [
     "Tape",
     "Trained",
     "fednet",
+    "groups",
     "lenet",
+    "lora",
     "standard",
     "sums",
 ]

@@ -20,6 +20,7 @@ from fedsciml.analysis.metrics import (
     predicted,
     quantity,
 )
+from fedsciml.analysis.variation import Variation, variation
 
 __all__ = [
     "NETWORK",
@@ -28,6 +29,7 @@ __all__ = [
     "Errors",
     "Evidence",
     "Laplace",
+    "Variation",
     "coefficients",
     "combine",
     "errors",
@@ -41,4 +43,5 @@ __all__ = [
     "quantity",
     "standard_errors",
     "undetermined",
+    "variation",
 ]

@@ -1,6 +1,7 @@
 """Errors of a model, and distance of a step from the Gauss-Newton step."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from fedsciml.linalg.beside import beside
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
+from fedsciml.network import Network
 from fedsciml.problem import Problem, Shard
 from fedsciml.residual import JetBlock, System
 
@@ -31,18 +33,78 @@ class Errors:
     each: dict[str, float]
 
 
+Personal = Mapping[int, Tensor]
+"""Parameters of each client's own, [p_f], by its number."""
+
+
 @torch.no_grad()
-def measure(problem: Problem, theta: Tensor) -> Errors:
-    """The errors of theta [p] on the test points."""
+def measure(
+    problem: Problem, theta: Tensor, personal: Personal | None = None
+) -> Errors:
+    """The errors of theta [p] on the test points.
+
+    Where clients have parameters of their own, each is measured with those: at its own
+    test points, those of its part of the domain, or all, if they are no one's. Errors
+    are means over the clients then; without the parameters none are known.
+
+    Args:
+        problem: Gives the test points.
+        theta: Shared parameters, shape [p].
+        personal: Of the clients, where they have any.
+    """
     names = (*problem.outputs, *problem.unknowns)
     each = dict.fromkeys(names, math.nan)
-    found = problem.numbers(theta)
-    for name, truth in problem.truth.items():
-        each[name] = abs(found[name] - truth) / (abs(truth) or 1.0)
+    if problem.personal is None:
+        return _measured(problem, problem.network, theta, None, each)
+    if not personal:
+        return Errors(math.nan, math.nan, each)
+    owners = _owners(problem)
+    found = []
+    for m, values in personal.items():
+        mine = None if owners is None else owners == m
+        if mine is None or mine.any():
+            network = problem.personal.at(values)
+            found.append(_measured(problem, network, theta, mine, each, m))
+    several = [list(one.each.values()) for one in found]
+    means = torch.tensor(several, dtype=torch.float64, device="cpu").mean(0).tolist()
+    relative = [one.relative_l2 for one in found]
+    squares = [one.mse for one in found]
+    return Errors(
+        sum(relative) / len(found),
+        sum(squares) / len(found),
+        dict(zip(each, means, strict=True)),
+    )
+
+
+def _owners(problem: Problem) -> Tensor | None:
+    """Whose each test point is, [n]; None where they are no one's."""
+    if problem.test_owners is not None or problem.test_points is None:
+        return problem.test_owners
+    try:
+        return problem.partition.owner(problem.test_points)
+    except ValueError:
+        return None
+
+
+def _measured(
+    problem: Problem,
+    network: Network,
+    theta: Tensor,
+    mine: Tensor | None,
+    each: Mapping[str, float],
+    client: int = 0,
+) -> Errors:
+    """Errors of one network, at some of the test points."""
+    each = dict(each)
+    numbers = dict(zip(problem.unknowns, network.numbers(theta).tolist(), strict=True))
+    for name, truth in problem.true(client).items():
+        each[name] = abs(numbers[name] - truth) / (abs(truth) or 1.0)
     if problem.test_points is None or problem.reference is None:
         return Errors(math.nan, math.nan, each)
-    reference = problem.reference.to(theta)
-    values = problem.network(theta, problem.test_points.to(theta))
+    reference, points = problem.reference.to(theta), problem.test_points.to(theta)
+    if mine is not None:
+        reference, points = reference[mine], points[mine]
+    values = network(theta, points)
     off, size = (values - reference).norm(dim=0), reference.norm(dim=0)
     each |= zip(problem.outputs, (off / size).tolist(), strict=True)
     known = ~reference.isnan().all(0)
@@ -51,9 +113,11 @@ def measure(problem: Problem, theta: Tensor) -> Errors:
     return Errors(relative, float(difference.square().mean()), each)
 
 
-def errors(problem: Problem, theta: Tensor) -> tuple[float, float]:
-    """Relative L2 error and mean squared error of theta [p], see ``Errors``."""
-    found = measure(problem, theta)
+def errors(
+    problem: Problem, theta: Tensor, personal: Personal | None = None
+) -> tuple[float, float]:
+    """Relative L2 error and mean squared error, see ``measure`` and ``Errors``."""
+    found = measure(problem, theta, personal)
     return found.relative_l2, found.mse
 
 

@@ -115,7 +115,7 @@ class Result:
 
     def errors(self) -> tuple[float, float]:
         """Relative L2 error and mean squared error on the test points."""
-        return errors(self.problem, self.theta)
+        return errors(self.problem, self.theta, self.personal)
 
     def unknowns(self) -> dict[str, float]:
         """The unknown numbers found, by name."""

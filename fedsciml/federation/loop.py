@@ -254,6 +254,7 @@ def _round(
         reached = reached._replace(traffic=Traffic(*total))
     if whole is not None:
         before, after = last.state.point, reached.state.point
+        whole = federation.method.pooling(whole, last.state, reached.memories)
         gap = gauss_newton_gap(
             whole, before, after - before, info.step, info.damping, info.cutoff
         )

@@ -431,6 +431,21 @@ class Method:
         """Parameters of a client's own at the model, [S, p_f]; None if it has none."""
         return None
 
+    def pooling(
+        self,
+        whole: System,
+        state: Any,  # noqa: ANN401
+        memories: Sequence[Any],
+    ) -> System:
+        """The pooled rows as the server's step of a round sees them.
+
+        Args:
+            whole: The rows.
+            state: At the start of the round.
+            memories: Of all clients after it.
+        """
+        return whole
+
     @property
     def silent(self) -> bool:
         """Whether clients tell no losses outside of rounds, at the end or held out."""

@@ -35,6 +35,29 @@ if TYPE_CHECKING:
     from fedsciml.residual.system import Linear
 
 
+class Step(NamedTuple):
+    """What clients need of an elimination for steps from there; equal to itself alone.
+
+    Attributes:
+        start: d_0, shape [S, p_f].
+        follow: K, shape [S, p_f, p_s].
+        q: Q of all clients' rows r~, one below the other, shape [N, p_f].
+    """
+
+    start: Tensor
+    follow: Tensor
+    q: Tensor
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
 class _Site(NamedTuple):
     """One client's rows at theta_s and f, with its own parameters eliminated.
 
@@ -77,17 +100,15 @@ class Eliminated(System):
         self.size = self.view.size
         self.theta, self.values, self.damping = theta, values, damping
         self.fractions: Tensor | None = None
-        self._step: tuple[Tensor, Tensor] | None = None
+        self._step: Step | None = None
         self._known: list[_Site] | None = None
 
-    def going(
-        self, fractions: Tensor | None, step: tuple[Tensor, Tensor]
-    ) -> "Eliminated":
+    def going(self, fractions: Tensor | None, step: Step) -> "Eliminated":
         """The same on its way: at each of several thetas this part of d_0 is gone.
 
         Args:
             fractions: Shape [C], for ``judged``; none of it where not given.
-            step: d_0 and K as they were told, see ``step``.
+            step: As it was told, see ``step``.
         """
         found = Eliminated(self, self.theta, self.values, self.damping)
         found.fractions, found._step = fractions, step
@@ -99,22 +120,22 @@ class Eliminated(System):
         return all(site.squares for site in self.sites)
 
     @property
-    def step(self) -> tuple[Tensor, Tensor]:
-        """d_0 [S, p_f] and K [S, p_f, p_s] of each client; zeros where f is held."""
-        if self.damping == inf:
-            start = torch.zeros_like(self.values)
-            return start, start.new_zeros(*start.shape, self.size)
+    def step(self) -> Step:
+        """How the clients' own parameters go with theta; they stay if they are held."""
         if self._step is None:
             known = self._eliminated()
             follow = torch.stack([site.follow for site in known])
-            self._step = torch.stack([site.start for site in known]), follow
+            q = torch.cat([site.q for site in known])
+            self._step = Step(torch.stack([site.start for site in known]), follow, q)
         return self._step
 
     def own(self, thetas: Tensor) -> Tensor:
         """The clients' own parameters on the way to thetas [C, p_s], [S, C, p_f]."""
-        t, moved = self.fractions, thetas - self.theta
-        start, follow = self.step
-        found = self.values[:, None].to(moved) - moved @ follow.mT
+        values, t = self.values[:, None].to(thetas), self.fractions
+        if self.damping == inf:
+            return values.expand(-1, len(thetas), -1)
+        start, follow, _ = self.step
+        found = values - (thetas - self.theta) @ follow.mT
         return found if t is None else found + t[:, None] * start[:, None]
 
     def linearise(self, theta: Tensor) -> Linearisation:
@@ -142,17 +163,22 @@ class Eliminated(System):
         yield self._joined(theta, piece)
 
     def judged(self, thetas: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Losses [C] and rows r~ [C, n] at thetas [C, p_s], the clients' own with them.
+        """Losses [C] and rows (I - Q Q^T) r~ [C, n] at thetas [C, p_s].
 
-        What the damping adds is part of both.
+        The clients' own parameters go with theta. What the damping adds is part of both
+        losses and rows.
         """
-        values, found = self.own(thetas), []
+        values, found, start = self.own(thetas), [], 0
         for number, site in enumerate(self.sites):
             f, begin = values[number], self.values[number].to(thetas)
             where = None if at is None else self.view.joined(at, begin)
             losses, r = site.judged(self.view.joined(thetas, f), where)
             below = _below(self, f, f - begin)
-            found.append((losses + below.square().sum(1) / 2, torch.cat([r, below], 1)))
+            rows = torch.cat([r, below], 1)
+            if self.damping < inf:
+                q = self.step.q[start : start + rows.shape[1]]
+                rows, start = rows - (rows @ q) @ q.mT, start + rows.shape[1]
+            found.append((losses + below.square().sum(1) / 2, rows))
         losses = torch.stack([loss for loss, _ in found]).sum(0)
         return losses, torch.cat([r for _, r in found], 1)
 

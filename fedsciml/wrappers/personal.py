@@ -14,6 +14,7 @@ keeps with what it remembers, and moves by itself:
 A lone client of a centralised method holds the parameters of all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal, get_args
@@ -38,6 +39,7 @@ from fedsciml.methods._local import train
 from fedsciml.problem import Problem
 from fedsciml.residual import Eliminated, System, Together
 from fedsciml.residual.held_out import Breakdown, Fresh, HeldOut
+from fedsciml.residual.personal import Step as ByStep
 from fedsciml.wrappers._base import Around, AskAround, Wrapped, bare, relayed, unwrapped
 
 Order = Literal["together", "alternate"]
@@ -114,6 +116,7 @@ class Step(Record):
         theta: Where it starts, shape [p_s].
         start: d_0, shape [S, p_f].
         follow: K, shape [S, p_f, p_s].
+        q: Q of the rows, shape [N, p_f].
         damping: mu_f.
         round: That it is of.
     """
@@ -121,6 +124,7 @@ class Step(Record):
     theta: Tensor
     start: Tensor
     follow: Tensor
+    q: Tensor
     damping: float
     round: int
 
@@ -272,7 +276,8 @@ class Personal(Wrapped):
                 raise ValueError("A client was asked before it was told of theta.")
             step, fractions = memory.step, getattr(ask, "fractions", None)
             rows = Eliminated(system, step.theta, memory.values, step.damping)
-            rows = rows.going(fractions, (step.start, step.follow))
+            known = ByStep(step.start, step.follow, step.q)
+            rows = rows.going(fractions, known)
             answer, inner = part(rows, ask, memory.inner)
             return answer, replace(memory, inner=inner)
 
@@ -348,6 +353,14 @@ class Personal(Wrapped):
     def own(self, system: System, state: State, memory: Memory | None) -> Tensor:
         """The parameters of a client's own at the model, [S, p_f]."""
         return _settled(system, memory, state.way, state.inner.point).model
+
+    def pooling(
+        self, whole: System, state: State, memories: Sequence[Memory | None]
+    ) -> System:
+        """With the clients' own eliminated, as they were and with the same damping."""
+        values = [known.values for known in memories if known is not None]
+        theta = state.inner.point
+        return Eliminated(whole, theta, torch.cat(values), state.damping)
 
     def expects(self, ask: Record, size: int) -> Expected:
         """What the method expects; losses, and held-out ones where they are asked."""

@@ -73,6 +73,7 @@ def _result(
         out=out,
         outcome=Outcome(*content["outcome"]),
         configuration=configuration,
+        personal=content["personal"],
         **{key: content[key] for key in KEPT},
     )
 

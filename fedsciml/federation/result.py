@@ -3,13 +3,14 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from fedsciml.analysis.determined import undetermined
 from fedsciml.analysis.metrics import errors
+from fedsciml.analysis.personal import unknowns
 from fedsciml.federation.files import replace_file
 from fedsciml.federation.history import Round
 from fedsciml.federation.outcome import UNKNOWN, Outcome
@@ -80,22 +81,55 @@ class Result:
             f"{where}"
         )
 
-    def solution(self, points: Tensor) -> Jet:
-        """The trained u at points [n, d]: ``.value``, ``.x``, ``.xx``, ..."""
-        return self.problem.solution(self.theta, points)
+    def solution(self, points: Tensor, client: int | None = None) -> Jet:
+        """The trained u at points [n, d]: ``.value``, ``.x``, ``.xx``, ...
 
-    def module(self) -> Solution:
+        Args:
+            points: Shape [n, d].
+            client: Whose u, where clients have parameters of their own.
+
+        Raises:
+            ValueError: If clients have, and it is not said whose, or what is that
+                client's own is not known here.
+        """
+        return self.problem.solution(self.theta, points, self._own(client))
+
+    def module(self, client: int | None = None) -> Solution:
         """The trained u as a ``torch.nn.Module``, in the problem's own units.
 
         It takes points [n, d] and returns values [n, c], see ``network.Solution``.
-        """
-        problem = self.problem
-        return Solution(problem.network, self.theta, len(problem.coordinates))
 
-    def save(self, path: Path | str) -> None:
+        Args:
+            client: As for ``solution``.
+
+        Raises:
+            ValueError: As ``solution``.
+        """
+        network = self.problem.at(self._own(client))
+        return Solution(network, self.theta, len(self.problem.coordinates))
+
+    def _own(self, client: int | None) -> Tensor | None:
+        """A client's own parameters; None without a client."""
+        if client is None:
+            return None
+        if client not in self.personal:
+            known = ", ".join(map(str, self.personal)) or "none"
+            raise ValueError(
+                f"Of client {client} no parameters of its own are known here (of "
+                f"clients: {known}). Sites keep theirs; where nothing is personal "
+                "leave client out."
+            )
+        return self.personal[client]
+
+    def save(self, path: Path | str, personal: bool = True) -> None:
         """Write the result to one safetensors file; ``fedsciml.load`` reads it.
 
         A file that is there is replaced, as a whole.
+
+        Args:
+            path: The file.
+            personal: Whether parameters of the clients' own go along, where they are
+                known here.
 
         Raises:
             OSError: If it cannot be written, or there is no such folder.
@@ -111,15 +145,22 @@ class Result:
             raise FileNotFoundError(
                 f"There is no directory {path.parent} to save {path.name} in; make it."
             )
-        replace_file(path, packed(self))
+        replace_file(path, packed(self if personal else replace(self, personal={})))
 
     def errors(self) -> tuple[float, float]:
         """Relative L2 error and mean squared error on the test points."""
         return errors(self.problem, self.theta, self.personal)
 
-    def unknowns(self) -> dict[str, float]:
-        """The unknown numbers found, by name."""
-        return self.problem.numbers(self.theta)
+    def unknowns(self, client: int | None = None) -> dict[str, float]:
+        """The unknown numbers found, by name.
+
+        Args:
+            client: Whose own go along; None for the shared ones alone.
+        """
+        own = self._own(client)
+        if own is None:
+            return self.problem.numbers(self.theta)
+        return unknowns(self.problem, self.theta, own)
 
     def undetermined(self) -> dict[str, tuple[str, ...]]:
         """Unknown numbers that the rows do not determine, and what they are mixed with.

@@ -29,6 +29,9 @@ FORMAT = 1
 KEPT = ("loss", "absent", "held_out", "terms", "warnings")
 """Of a result, what is in the metadata as it is."""
 
+OWN = "personal."
+"""In the names of tensors: parameters of a client's own, with its number."""
+
 HASH = "problem_sha256"
 """In a configuration: a hash by which a guess of the data could be checked."""
 
@@ -56,6 +59,7 @@ def packed(result: "Result") -> bytes:
         "outcome": list(result.outcome),
         "unknowns": result.unknowns(),  # for who does not make the problem again
         **{key: getattr(result, key) for key in KEPT},
+        **{f"{OWN}{m}": values for m, values in result.personal.items()},
     }
     try:
         return pack(content)
@@ -95,7 +99,10 @@ def read(path: Path) -> dict[str, Any]:
             "pip install --upgrade fedsciml."
         )
     lines = content["history"].numpy().tobytes().splitlines()
-    return {**content, "history": [Round.read(line) for line in lines]}
+    own = {k: content.pop(k) for k in list(content) if k.startswith(OWN)}
+    personal = {int(k.removeprefix(OWN)): values for k, values in own.items()}
+    history = [Round.read(line) for line in lines]
+    return {**content, "history": history, "personal": personal}
 
 
 def identity(problem: Problem, theta: Tensor, public: bool) -> str:

@@ -362,18 +362,45 @@ class Problem(Outlined):
             **own(self, client),
         )
 
-    def solution(self, theta: Tensor, points: Tensor) -> Jet:
+    def at(self, values: Tensor | None) -> Network:
+        """The network of a client whose own parameters are these, f [p_f].
+
+        Raises:
+            ValueError: If clients have some of their own, and none are given.
+        """
+        if self.personal is None:
+            return self.network
+        if values is None:
+            raise ValueError(
+                f"Each client of problem '{self.name}' has parameters of its own, and "
+                "so a solution of its own: say whose, as in result.solution(points, "
+                "client=0)."
+            )
+        return self.personal.at(values)
+
+    def solution(
+        self, theta: Tensor, points: Tensor, values: Tensor | None = None
+    ) -> Jet:
         """u and any of its derivatives at points [n, d]: ``.value``, ``.x``, ``.xx``.
 
         Also the unknown numbers, by name. Derivatives are computed when they are read,
         by torch.autograd.
+
+        Args:
+            theta: Shape [p].
+            points: Shape [n, d].
+            values: A client's own parameters f [p_f], where clients have some.
+
+        Raises:
+            ValueError: If the points have another shape, or it is not said whose the
+                solution is.
         """
-        theta, unknowns = theta.detach(), self.unknowns
+        theta, unknowns, network = theta.detach(), self.unknowns, self.at(values)
         found = checks.shaped(self, points, "result.solution(points)")
         x = found.to(theta).clone().requires_grad_()
-        numbers = self.network.numbers(theta).expand(len(x), -1)
+        numbers = network.numbers(theta).expand(len(x), -1)
         with torch.enable_grad():
-            nested = Nested(torch.cat([self.network(theta, x), numbers], 1), x)
+            nested = Nested(torch.cat([network(theta, x), numbers], 1), x)
         return Jet(
             lambda channel: nested(channel).detach(),
             self.coordinates,

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
         wrappers,
     )
     from fedsciml.analysis.laplace import laplace
+    from fedsciml.analysis.personal import personalise
     from fedsciml.federation import InProcess, Result, Round, Rules
-    from fedsciml.network import MLP, ModuleNetwork, Parallel
+    from fedsciml.network import MLP, ModuleNetwork, Parallel, Personal, lora
     from fedsciml.problem import Problem, Term, load_points
     from fedsciml.saved import load
     from fedsciml.training import run
@@ -37,6 +38,7 @@ __all__ = [
     "LastLayers",
     "ModuleNetwork",
     "Parallel",
+    "Personal",
     "Problem",
     "Resampled",
     "Result",
@@ -50,7 +52,9 @@ __all__ = [
     "likelihoods",
     "load",
     "load_points",
+    "lora",
     "methods",
+    "personalise",
     "policies",
     "problems",
     "run",
@@ -61,8 +65,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "analysis.laplace": ("laplace",),
+    "analysis.personal": ("personalise",),
     "federation": ("InProcess", "Result", "Round", "Rules"),
-    "network": ("MLP", "ModuleNetwork", "Parallel"),
+    "network": ("MLP", "ModuleNetwork", "Parallel", "Personal", "lora"),
     "problem": ("Problem", "Term", "load_points"),
     "saved": ("load",),
     "training": ("run",),

@@ -20,18 +20,22 @@ from fedsciml.analysis.metrics import (
     predicted,
     quantity,
 )
+from fedsciml.analysis.personal import Deviations, Personalised, deviations, personalise
 from fedsciml.analysis.variation import Variation, variation
 
 __all__ = [
     "NETWORK",
     "SENSORS",
     "Coefficient",
+    "Deviations",
     "Errors",
     "Evidence",
     "Laplace",
+    "Personalised",
     "Variation",
     "coefficients",
     "combine",
+    "deviations",
     "errors",
     "evidence",
     "gauss_newton_gap",
@@ -39,6 +43,7 @@ __all__ = [
     "laplace",
     "measure",
     "metrics",
+    "personalise",
     "predicted",
     "quantity",
     "standard_errors",

@@ -125,12 +125,16 @@ def undetermined(
     parameters make up for a change of it; nothing where no row depends on it. To first
     order: a number whose square alone matters counts as determined.
 
+    Nothing where clients have parameters of their own: see ``deviations``.
+
     All rows are looked at in one process; sites send sketches, see ``laplace``.
 
     Raises:
         ValueError: If theta is not of the problem, rows of it are elsewhere, or the
             damping is not positive.
     """
+    if problem.personal is not None:
+        return {}
     check_theta(problem, theta)
     if problem.partial:
         raise ValueError(
@@ -138,7 +142,7 @@ def undetermined(
             "send laplace.evidence, and combine it: `mixed` tells what all the rows "
             "together do not determine."
         )
-    if not problem.shared_unknowns or problem.personal:
+    if not problem.shared_unknowns:
         return {}
     at = System(problem, problem.pooled(), theta.device).linearise(theta.double())
     sketch = Sketch(at.jacobian(), -at.residual)
@@ -147,7 +151,13 @@ def undetermined(
 
 
 def check_theta(problem: Problem, theta: Tensor) -> None:
-    """Raise ValueError if theta is not of the problem."""
+    """Raise ValueError if theta is not of the problem, or is not all there is."""
+    if problem.personal is not None:
+        raise ValueError(
+            f"Each client of problem '{problem.name}' has parameters of its own, which "
+            "theta does not tell. Take analysis.deviations(problem, result.theta, "
+            "result.personal, data=...)."
+        )
     if len(theta) != problem.network.size:
         raise ValueError(
             f"theta has {len(theta)} numbers, but problem '{problem.name}' has "

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fedsciml.analysis.determined import check_theta
 from fedsciml.linalg.sketch import from_jacobian, merge
 from fedsciml.network import MLP
 from fedsciml.problem import Problem
@@ -30,10 +31,12 @@ def standard_errors(problem: Problem, theta: Tensor) -> Tensor:
         Square roots of the diagonal, shape [p], float64.
 
     Raises:
-        ValueError: If there are several terms, which weigh by their own numbers of
+        ValueError: If theta is not of the problem, or clients have parameters of their
+            own beside it, there are several terms, which weigh by their own numbers of
             points, the likelihood has weights in place of an information, as robust
             ones, or the rows do not determine all parameters.
     """
+    check_theta(problem, theta)
     if len(problem.terms) != 1:
         raise ValueError(
             f"Standard errors are those of one term's likelihood; problem "

@@ -12,7 +12,7 @@ from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
 from fedsciml.network import Network
 from fedsciml.problem import Problem, Shard
-from fedsciml.residual import JetBlock, System
+from fedsciml.residual import JetBlock, System, Together
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,14 +154,25 @@ def predicted(problem: Problem, theta: Tensor) -> list[tuple[Tensor, Tensor | No
     return result
 
 
-def gradient_norm(problem: Problem, theta: Tensor) -> float | None:
+def gradient_norm(
+    problem: Problem, theta: Tensor, personal: Personal | None = None
+) -> float | None:
     """Norm of the gradient of the whole loss at theta [p], the prior's part with it.
 
-    None where not all points are here.
+    By the clients' own parameters too, where they have some. None where not all points
+    or parameters are here.
     """
     if problem.partial:
         return None
     whole = System(problem, problem.pooled(), theta.device, theta.dtype)
+    if problem.personal is not None:
+        if not personal or len(personal) < problem.clients:
+            return None
+        every = Together(whole)
+        values = torch.stack([personal[m] for m in range(problem.clients)])
+        slope = every.slope(every.joined(theta, values))
+        slope[: len(theta)] += problem.prior * theta
+        return float(slope.norm())
     return float((whole.slope(theta) + problem.prior * theta).norm())
 
 

@@ -24,6 +24,7 @@ METAVARS: Mapping[str, str] = {
     "method": "METHOD",
     "warmup": "METHOD:K0[,OPTION=VALUE...]",
     "train": "{classifier,dense,K}",
+    "personal": "{together,alternate[,epochs=K]}",
     "resample": "EVERY[,power=K,offset=C]",
     "compress": "DTYPE[,feedback]",
     "dp": "epsilon=E,delta=D[,clip=C,...]",

@@ -10,7 +10,16 @@ from fedsciml import methods, problems, wrappers
 from fedsciml.methods import Method
 from fedsciml.problem import Problem
 
-AROUND = ("resample", "train", "warmup", "compress", "secure", "groups", "dp")
+AROUND = (
+    "resample",
+    "train",
+    "personal",
+    "warmup",
+    "compress",
+    "secure",
+    "groups",
+    "dp",
+)
 """What ``wrappers.load`` puts around a method, beside its options."""
 
 
@@ -26,6 +35,9 @@ class Order:
         warmup: Another method for the first K0 rounds.
         train: Only the last layer is trained, all dense ones, or so many; after a
             warm-up, which trains all.
+        personal: How local training moves parameters of each client's own, where a
+            problem has some: with the shared ones together, as is usual, or alternate,
+            its own first, by as many epochs or K.
         rounds: Communication rounds.
         seed: Seed of the start parameters.
         device: Where to compute.
@@ -50,6 +62,7 @@ class Order:
     options: dict[str, Any]
     warmup: str | None = None
     train: str | None = None
+    personal: str | None = None
     rounds: int = 50
     seed: int = 0
     device: Literal["cpu", "cuda"] = "cpu"

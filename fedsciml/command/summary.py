@@ -20,7 +20,8 @@ def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
     """The result as plain data; numbers that are not finite become None."""
     last = result.history[-1]
     theta, measured = result.theta, last.metrics
-    found = measure(result.problem, theta)
+    personal, own = result.personal, result.problem.personal
+    found = measure(result.problem, theta, personal)
     ranks = [rank for line in result.history for rank in line.ranks]
     configuration = json.loads((out / "run.json").read_text())
     content: dict[str, Any] = {
@@ -29,6 +30,7 @@ def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
         "options": order.options,
         "warmup": order.warmup,
         "train": order.train,
+        "personal": order.personal,
         "resample": order.resample,
         "compress": order.compress,
         "secure": order.secure,
@@ -40,13 +42,17 @@ def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
         "rounds": len(result.history),
         "seed": order.seed,
         "parameters": configuration["parameters"],
+        "own_parameters": len(own.mine) if own else 0,
         "loss": result.loss,
         "relative_l2": found.relative_l2,
         "mse": found.mse,
         "accuracy": measured.get("accuracy"),
         "deviance": measured.get("deviance"),
-        "gradient_norm": None if order.dp else gradient_norm(result.problem, theta),
+        "gradient_norm": None
+        if order.dp
+        else gradient_norm(result.problem, theta, personal),
         "unknowns": _unknowns(result, found.each, order.dp is not None),
+        "own": _own(result),
         "bytes_up": last.bytes_up,
         "bytes_down": last.bytes_down,
         "messages": last.messages,
@@ -114,6 +120,8 @@ def manner(content: Mapping[str, Any]) -> str:
     text = Path(str(content["method"])).stem
     if content["train"] is not None:
         text += f" of the last layers ({content['train']})"
+    if content["personal"] is not None:
+        text += f", personal parameters {content['personal']}"
     if content["warmup"] is not None:
         text += f" after {content['warmup']}"
     if content["resample"] is not None:
@@ -146,14 +154,14 @@ def _unknowns(
     mixed: dict[str, tuple[str, ...]] | None = None
     if private:  # what all rows tell of their errors is not paid for
         mixed = {}
-    elif problem.unknowns:
+    elif problem.shared_unknowns and not problem.personal:
         with suppress(ValueError):  # too few measurements to know their noise, or none
             known = laplace(problem, result.theta)
             deviation, mixed = known.deviation, known.mixed
         if not problem.squares:
             with suppress(ValueError):  # several terms, or rows that do not tell
                 deviation = _deviations(result)
-    if mixed is None and problem.unknowns and not problem.partial:
+    if mixed is None and problem.unknowns and not (problem.partial or problem.personal):
         mixed = result.undetermined()
     return {
         name: {
@@ -164,6 +172,18 @@ def _unknowns(
             "mixed_with": list((mixed or {}).get(name, ())),
         }
         for name, value in result.unknowns().items()
+    }
+
+
+def _own(result: Result) -> dict[str, dict[str, float]]:
+    """Unknown numbers of each client's own, where they are known here."""
+    view = result.problem.personal
+    if view is None or not view.names:
+        return {}
+    found = {m: result.unknowns(m) for m in result.personal}
+    return {
+        str(m): {name: values[name] for name in view.names}
+        for m, values in found.items()
     }
 
 

@@ -31,6 +31,7 @@ from fedsciml.wrappers.warmup import Warmup
 __all__ = [
     "CANDIDATES",
     "DP",
+    "PERSONAL",
     "PRIVATE",
     "RESAMPLE",
     "SUMS",
@@ -58,6 +59,7 @@ __all__ = [
     "fitted",
     "load",
     "options",
+    "own",
     "privacy",
     "redrawn",
     "relayed",
@@ -70,6 +72,9 @@ WARMUP = "METHOD:ROUNDS[,OPTION=VALUE,...], for example fedavg:5"
 
 RESAMPLE = "EVERY[,power=K,offset=C], for example 20,power=2"
 """What ``resampled`` understands, for messages."""
+
+PERSONAL = "ORDER[,epochs=K], for example alternate,epochs=20"
+"""What ``own`` understands, for messages."""
 
 DP = "epsilon=E,delta=D[,clip=C,releases=K,...], for example epsilon=3,delta=1e-5"
 """What ``privacy`` understands, for messages."""
@@ -87,6 +92,7 @@ def load(
     balance: Balance = "none",
     resample: str | None = None,
     train: str | None = None,
+    personal: str | None = None,
     warmup: str | None = None,
     compress: str = "none",
     secure: bool = False,
@@ -96,10 +102,10 @@ def load(
 ) -> Method:
     """A method by name, in the wrappers that are asked for.
 
-    From the inside out: scaled rows, points drawn again, the last layers alone,
-    warm-up, compression, secure sums. With differential privacy the last alone, which
-    hides what the noise of each client does not; the others would tell more than is
-    paid for.
+    From the inside out: parameters of the clients' own, scaled rows, points drawn
+    again, the last layers alone, warm-up, compression, secure sums. With differential
+    privacy the last alone, which hides what the noise of each client does not; the
+    others would tell more than is paid for.
 
     Args:
         name: One of ``methods.names()``.
@@ -107,6 +113,9 @@ def load(
         resample: EVERY[,power=K,offset=C]; None for the same points throughout.
         train: "classifier", "dense" or a number of last layers, which alone the method
             trains, after a warm-up; see ``LastLayers``. None for all.
+        personal: "together", or "alternate[,epochs=K]": how local training moves
+            parameters of each client's own; see ``Personal``. None for together, where
+            a problem has such parameters.
         warmup: METHOD:ROUNDS[,OPTION=VALUE,...], the method of the first rounds.
         compress: "none", or a ``Precision``, for feedback with ",feedback" after it.
         secure: Whether the server is told sums over the clients alone; FIPA's clients
@@ -123,7 +132,7 @@ def load(
     if dp is not None:
         around: dict[str, object] = {"balance": balance, "compress": compress}
         around |= {"resample": resample, "warmup": warmup, "groups": groups}
-        around["train"] = train
+        around |= {"train": train, "personal": personal}
         used = [key for key, x in around.items() if x not in ("none", None, 1)]
         if used:
             raise ValueError(
@@ -138,7 +147,10 @@ def load(
         given = {**SUMS, **{k: v for k, v in given.items() if k != "basis"}}
     asked = given if balance == "none" else {**given, "balance": balance}
     check_options("method", name, asked, options(name))
-    method = balanced(methods.load(name, **given), balance)
+    method = methods.load(name, **given)
+    if personal is not None:
+        method = own(method, personal)
+    method = balanced(method, balance)
     if dp is not None:
         method = private(method, privacy(dp)).noised()
     if resample is not None:
@@ -202,6 +214,22 @@ def resampled(method: Method, text: str) -> Method:
     """
     word = Word("resampling", text, RESAMPLE, named=False)
     return Resampled(method, **word.values(options_of(Resampled), positional=1))
+
+
+def own(method: Method, text: str) -> Personal:
+    """The method with parameters of each client's own, as a word says.
+
+    Args:
+        method: Any that can have some.
+        text: ORDER[,epochs=K], as "alternate,epochs=20"; see ``Personal``.
+
+    Raises:
+        ValueError: If the word is something else, or does not suit the method.
+    """
+    word = Word("order of local training", text, PERSONAL, named=False)
+    known = {"order": Option(Order), "epochs": Option(int | None, None)}
+    values = word.values(known, positional=1)
+    return Personal(method, values["order"], values.get("epochs"))
 
 
 def privacy(text: str) -> Privacy:

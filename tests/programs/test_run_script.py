@@ -359,6 +359,7 @@ def test_numbers_that_are_not_finite_can_be_said() -> None:
     content |= {"method": "fedavg", "options": {}, "warmup": None, "dtype": "float64"}
     content |= {
         "train": None,
+        "personal": None,
         "resample": None,
         "compress": "none",
         "dp": None,

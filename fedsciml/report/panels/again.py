@@ -11,6 +11,7 @@ from fedsciml.report.story import Panel, Story
 PLAIN = {
     "warmup": None,
     "train": None,
+    "personal": None,
     "dtype": "float64",
     "device": "cpu",
     "resample": None,

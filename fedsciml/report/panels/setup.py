@@ -12,6 +12,7 @@ from fedsciml.report.words import count, number
 AROUND = {
     "warmup": "first {}",
     "train": "layers trained: {}",
+    "personal": "personal parameters trained: {}",
     "resample": "points drawn again every {} rounds",
     "compress": "uploads in {}",
     "dp": "differential privacy with {}",

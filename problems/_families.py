@@ -37,7 +37,8 @@ class Sites:
                 )
         if not 0 <= self.noise < float("inf"):
             raise ValueError(
-                f"Noise is a standard deviation, at least 0; got {self.noise}."
+                f"Noise is a standard deviation relative to the values, at least 0; "
+                f"got {self.noise}."
             )
         if not 0 <= self.heterogeneity <= 1:
             raise ValueError(
@@ -63,20 +64,28 @@ class Sites:
         return list(((lower + upper) / 2 + away * (upper - lower)).T)
 
     def drawn(
-        self, box: tuple[Sequence[float], Sequence[float]], of: int = 1
+        self,
+        box: tuple[Sequence[float], Sequence[float]],
+        of: int = 1,
+        count: int | None = None,
     ) -> list[Tensor]:
-        """As many points of each site in a box, uniform, [points, d] each."""
+        """Points of each site in a box, uniform, [points, d] each, or so many."""
         lower, upper = (torch.tensor(end, dtype=torch.float64) for end in box)
         source = self.generator(of)
-        shape = self.clients, self.points, len(lower)
+        shape = self.clients, count or self.points, len(lower)
         x = torch.rand(shape, generator=source, dtype=torch.float64)
         return list(lower + (upper - lower) * x)
 
-    def measured(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """Values [n] of each site with their errors."""
+    def read(self, values: Sequence[Tensor], unit: float | None = None) -> list[Tensor]:
+        """Values [n] of each site with errors: relative to a unit, or to the values.
+
+        Without a unit it is the root mean square of the values of all sites.
+        """
         source = self.generator(2)
+        mean = float(torch.cat(list(values)).square().mean())
+        size = self.noise * (mean**0.5 if unit is None else unit)
         return [
-            v + self.noise * torch.randn(len(v), generator=source, dtype=torch.float64)
+            v + size * torch.randn(len(v), generator=source, dtype=torch.float64)
             for v in values
         ]
 

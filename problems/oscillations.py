@@ -118,13 +118,13 @@ def make(
     gamma, omega = sites.numbers(*RANGES.values())
     exact = [solution(g, w) for g, w in zip(gamma, omega, strict=True)]
     times = sites.drawn(BOX)
-    values = sites.measured([u(t) for u, t in zip(exact, times, strict=True)])
+    values = sites.read([u(t) for u, t in zip(exact, times, strict=True)], 1.0)
     sample = in_box(*BOX)
     terms = [Term("data", given, times, values, sample=sample)]
     trained = network(personal)
     if equation:
         trained = Parallel([trained], personal=middle(RANGES))
-        inside = Sites(clients, seed, collocation, 0.0, 0.0).drawn(BOX, of=3)
+        inside = sites.drawn(BOX, 3, collocation)
         first = [torch.zeros(1, 1, dtype=torch.float64)] * clients
         terms += [
             Term("equation", oscillator, inside, sample=sample),

@@ -143,6 +143,11 @@ class FedLora(Averaging):
     ) -> tuple[Update, None]:
         """On rows by shared and personal parameters, in this order."""
         shared = system.view.size
+        if len(ask.theta) == shared:
+            raise ValueError(
+                f"Method {self.name} says itself when personal parameters are trained; "
+                "leave out the order."
+            )
         every = torch.arange(len(ask.theta), device="cpu")
         moving = self._shared(ask.stage, shared) if ask.stage < 2 else every[shared:]
         local = self.local
@@ -152,6 +157,12 @@ class FedLora(Averaging):
             system, ask.theta, local, None, draw=ask.draw, moving=moving
         )
         return Update(delta, loss, system.shard.share), None
+
+    def told(self, ask: Record, update: Update) -> Update:
+        """The entries that the stage trains."""
+        assert isinstance(ask, Opening)
+        numbers = self._shared(ask.stage, len(update.delta))
+        return replace(update, delta=update.delta[numbers])
 
     def expects(self, ask: Record, size: int) -> Expected:
         """What the stage moves of theta, the loss before it, and the client's share."""

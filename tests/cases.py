@@ -17,7 +17,8 @@ from torch import Generator, Tensor
 from fedsciml import problems
 from fedsciml.collocation import strips, uniform
 from fedsciml.likelihoods import Categorical
-from fedsciml.network import MLP, ModuleNetwork
+from fedsciml.network import MLP, ModuleNetwork, lora
+from fedsciml.network.factors import Form
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Drawn, Problem, Row, Sampler, Term
@@ -108,6 +109,13 @@ def scalar() -> Problem:
         test_points=draw(20, 1, 1),
         domain=([0], [1]),
     )
+
+
+def low_rank(personal: str = "magnitudes_B", form: Form = "split") -> Problem:
+    """The same on low-rank factors, some of which are each client's own."""
+    problem = scalar()
+    network = lora(problem.network, 2, base="trained", form=form, personal=personal)
+    return replace(problem, name="low_rank", network=network)
 
 
 def mixed() -> Problem:

@@ -5,7 +5,7 @@ Tensors on "meta" hold no numbers: one that is made there by mistake is found.
 
 import pytest
 import torch
-from cases import CASES, classes
+from cases import CASES, classes, low_rank
 
 from fedsciml import methods, run
 from fedsciml.residual.fingerprint import agreement, fingerprint
@@ -15,7 +15,8 @@ from fedsciml.residual.fingerprint import agreement, fingerprint
 def test_a_method_ends_at_the_same_bytes(name: str) -> None:
     epochs = methods.options(name).get("tau")
     few = {"tau": 2} if epochs and epochs.default else {}
-    problem = classes() if name == "fedrcl" else CASES["scalar"]()
+    needed = {"fedrcl": classes, "fedlora": low_rank}
+    problem = needed.get(name, CASES["scalar"])()
     method = methods.load(name, **few)
     expected = run(problem, method, rounds=2).theta
     with torch.device("meta"):

@@ -106,6 +106,10 @@ class Averaging(Method):
         )
         return Update(delta, loss, system.shard.share), memory
 
+    def told(self, ask: Record, update: Update) -> Update:
+        """What a client sends of an update of all that is shared."""
+        return update
+
     def summand(self, ask: Record, answer: Update) -> Update:
         """Times its share."""
         return mapped(answer, lambda moved: answer.share * moved)

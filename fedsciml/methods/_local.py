@@ -224,9 +224,10 @@ def train(
     carried: Carried | None,
     correction: Tensor | None = None,
     draw: Draw | None = None,
+    moving: Tensor | None = None,
 ) -> tuple[Tensor, float, Carried | None]:
     """``minimise`` as a step: (delta [p], loss at theta, what is carried on)."""
-    trained = minimise(system, theta, local, carried, correction, draw)
+    trained = minimise(system, theta, local, carried, correction, draw, moving=moving)
     return trained.theta - theta, trained.loss, trained.carried
 
 
@@ -238,6 +239,7 @@ def minimise(
     correction: Tensor | None = None,
     draw: Draw | None = None,
     extra: Extra | None = None,
+    moving: Tensor | None = None,
 ) -> Trained:
     """Train on one shard from theta.
 
@@ -249,6 +251,7 @@ def minimise(
         correction: h, shape [p], added to every gradient.
         draw: Which round it is, where ``local`` needs to know.
         extra: What else is minimised, by sgd or adam.
+        moving: Numbers of the parameters that are trained; all for None.
 
     Raises:
         ValueError: If a correction is given to ``gauss_newton``, what is added to
@@ -264,7 +267,7 @@ def minimise(
     if draw is not None:
         rate = local.learning_rate * local.decay ** (draw.round - 1)
         local = replace(local, learning_rate=rate)
-    objective = _Objective(system, theta, local, correction, draw, extra)
+    objective = _Objective(system, theta, local, correction, draw, extra, moving)
     before = carried if local.keep_state else None
     end, after = _SOLVERS[local.solver](objective, theta, local, before)
     mean = objective.total / objective.evaluations
@@ -304,8 +307,13 @@ class _Objective:
         correction: Tensor | None,
         draw: Draw | None,
         extra: Extra | None,
+        moving: Tensor | None,
     ) -> None:
         self.system, self.start, self.extra = system, start, extra
+        self.mask: Tensor | None = None
+        if moving is not None:
+            self.mask = torch.zeros_like(start)
+            self.mask[moving] = 1.0
         self.share, self.prior = system.shard.share, system.problem.prior
         self.proximal, self.correction = local.proximal, correction
         self.total = torch.zeros_like(start)
@@ -354,7 +362,11 @@ class _Objective:
             own = own + self.prior * x
         self.total += own
         shift = self.shift(x)
-        return own if shift is None else own + shift
+        return self.moved(own if shift is None else own + shift)
+
+    def moved(self, slopes: Tensor) -> Tensor:
+        """Derivatives [..., p] with zeros for the parameters that stay."""
+        return slopes if self.mask is None else slopes * self.mask
 
     def shift(self, x: Tensor) -> Tensor | None:
         """Gradient of the proximal term and the correction; None without either."""
@@ -492,13 +504,14 @@ def _gauss_newton(
     damping = local.damping + share * (objective.prior + local.proximal)
     for _ in range(local.epochs):
         linear, _ = objective.linearise(x)
-        basis = spectrum(Sketch(linear.jacobian(), -linear.residual))
+        basis = spectrum(Sketch(objective.moved(linear.jacobian()), -linear.residual))
         eps = torch.finfo(x.dtype).eps * max(len(linear.residual), len(x))
         step = basis.step(damping, 0.0 if damping else eps)
         shift = objective.shift(x)
         if objective.prior:
             shift = objective.prior * x + (0.0 if shift is None else shift)
         if shift is not None:
+            shift = objective.moved(shift)
             within = basis.basis @ shift
             outside = (shift - within @ basis.basis) / damping
             inside = (within / (basis.s**2 + damping)) @ basis.basis

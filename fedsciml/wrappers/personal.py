@@ -305,6 +305,8 @@ class Personal(Wrapped):
             shared, own = whole.split(getattr(found, name))
             answer = replace(found, **{name: shared.clone()})
             values = own.clone() if name == "theta" else values + own
+            if isinstance(self.method, Averaging):
+                answer = self.method.told(ask, answer)
         return answer, Memory(values, values, None, inner)
 
     def _alone(self, system: System, ask: Any, values: Tensor) -> Tensor:  # noqa: ANN401

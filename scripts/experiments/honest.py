@@ -73,7 +73,7 @@ WAYS: dict[str, Way] = {
     **{
         name: loaded(name)
         for name in methods.names()
-        if name not in ("fipa", "fedrcl") and not methods.load(name).pooled
+        if name not in ("fipa", "fedrcl", "fedlora") and not methods.load(name).pooled
     },
     "fedfisher, diagonal": loaded("fedfisher", fisher="diagonal"),
     **{

@@ -14,6 +14,7 @@ from torch import Tensor
 from fedsciml.federation import Checkpoint, RunDirectory
 from fedsciml.methods import Local, State, mapped, minimise, train
 from fedsciml.methods._local import CARRIED, LBFGS_SCALE, Carried, Lbfgs
+from fedsciml.network import AtSite, Personal
 from fedsciml.residual import System
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
@@ -121,6 +122,29 @@ def test_undamped_gauss_newton_is_a_least_squares_step(case: str) -> None:
     delta, _, _ = train(system, start, Local("gauss_newton", 1, damping=0.0), None)
     left = linear.vjp(linear.residual + linear.jvp(delta))
     assert left.norm() < 1e-9 * linear.gradient.norm()
+
+
+@named(ANY)
+@pytest.mark.parametrize("proximal", [0.0, 0.5])
+def test_some_parameters_move_as_those_of_a_network_without_the_others(
+    local: Local, proximal: float
+) -> None:
+    system, start = client()
+    part = Personal(system.problem.network, 1)
+    fewer = replace(system.problem, network=part, prior=0.1)
+    view = fewer.network
+    assert isinstance(view, AtSite)
+    local = replace(local, proximal=proximal)
+    own = replace(fewer, network=view.at(start[view.mine]))
+    expected, loss, _ = train(
+        System(own, system.shard), start[view.shared], local, None
+    )
+    whole = System(replace(system.problem, prior=0.1), system.shard)
+    found, same_loss, _ = train(whole, start, local, None, moving=view.shared)
+    assert bool((found[view.mine] == 0).all())
+    assert float(found.norm()) > 0
+    assert same_loss == pytest.approx(loss, rel=1e-12)
+    torch.testing.assert_close(found[view.shared], expected, rtol=1e-8, atol=1e-8)
 
 
 def test_gauss_newton_refuses_corrected_gradients() -> None:

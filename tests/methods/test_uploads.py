@@ -63,8 +63,8 @@ def quick(name: str) -> Method:
     return methods.load(name, **given)
 
 
-CLASSIFIERS = {"fedrcl"}
-"""Train on classes alone; what their clients send is FedAvg's."""
+CLASSIFIERS = {"fedrcl", "fedlora"}
+"""Train on classes, or low-rank factors, alone; their clients send what FedAvg's do."""
 
 METHODS = {n: quick(n) for n in methods.names() if n not in CLASSIFIERS} | OTHERS
 

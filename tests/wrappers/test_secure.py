@@ -146,7 +146,11 @@ def test_a_method_that_reads_answers_one_by_one_is_refused(name: str) -> None:
 
 def test_every_method_is_accepted_or_refused_with_a_reason() -> None:
     known = {*RUNS, *(name for name in REFUSED if " " not in name)}
-    assert known | {"fedrcl"} == {*methods.names()}  # FedAvg, on classes alone
+    elsewhere = {
+        "fedrcl",
+        "fedlora",
+    }  # FedAvg, on classes, and with personal parameters
+    assert known | elsewhere == {*methods.names()}
 
 
 def test_fipa_without_anchors_is_refused_with_what_is_missing() -> None:

@@ -15,9 +15,9 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml import problems
-from fedsciml.collocation import strips, uniform
+from fedsciml.collocation import explicit, strips, uniform
 from fedsciml.likelihoods import Categorical
-from fedsciml.network import MLP, ModuleNetwork, lora
+from fedsciml.network import MLP, ModuleNetwork, Personal, lora
 from fedsciml.network.factors import Form
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
@@ -407,3 +407,36 @@ def optimum(problem: Problem) -> Tensor:
     start = torch.zeros(problem.network.size, dtype=torch.float64)
     linear = System(problem, problem.pooled()).linearise(start)
     return torch.linalg.lstsq(linear.jacobian(), -linear.residual).solution
+
+
+def owned(prior: float = 0.0, clients: int = 4, n: int = 9) -> Problem:
+    """Clients with a network, a shift and a rate of their own beside shared ones."""
+    network = Parallel(
+        [MLP((1, 5, 1)), Personal(MLP((1, 3, 1)))],
+        {"k": 0.5},
+        personal={"shift": 0.0, "rate": 1.0},
+    )
+
+    def data(u: Jet, row: Row) -> Tensor:
+        return u.u.value + u.v.value + u.shift - row.target
+
+    def equation(u: Jet, row: Row) -> Tensor:
+        return u.u.xx + u.rate * u.v.x + u.k * u.u.value
+
+    points = [draw(n, 1, m) for m in range(clients)]
+    truth = [0.3 * m - 0.2 for m in range(clients)]
+    exact = [lambda x, s=s: torch.sin(3 * x) + s for s in truth]
+    targets = [v(x)[:, 0] for v, x in zip(exact, points, strict=True)]
+    terms = [
+        Term("data", data, points, target=targets),
+        Term("equation", equation, [draw(n, 1, 9 + m) for m in range(clients)]),
+    ]
+    return Problem(
+        "owned",
+        network,
+        terms,
+        explicit(clients),
+        outputs=("u", "v"),
+        truth={"shift": truth},
+        personal_prior=prior,
+    )

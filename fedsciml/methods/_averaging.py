@@ -1,7 +1,6 @@
 """What methods share whose clients train locally and send how far they came."""
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -76,13 +75,17 @@ class Averaging(Method):
     pooled: bool = False
 
     kinds = (State, Opening, Draw, Update, *CARRIED)
-    personal: ClassVar[Own] = "trained"
 
     def __post_init__(self) -> None:
         if not self.server_step > 0:
             raise ValueError(
                 f"The server step must be positive, got {self.server_step}; try 1.0."
             )
+
+    @property
+    def personal(self) -> Own:
+        """Trained with theta."""
+        return "trained"
 
     @property
     def apart(self) -> str | None:

@@ -19,7 +19,7 @@ no code of their own.
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -258,9 +258,13 @@ class Method:
         """As on the command line."""
         raise NotImplementedError
 
-    personal: ClassVar[Own] = None
-    """What its clients do with parameters of their own: eliminate them from the rows
-    that they tell of, train them with theta; or None, they can have none."""
+    @property
+    def personal(self) -> Own:
+        """What its clients do with parameters of their own; None if they have none.
+
+        They eliminate them from the rows that they tell of, or train them with theta.
+        """
+        return None
 
     @property
     def pooled(self) -> bool:

@@ -1,7 +1,6 @@
 """What the centralised methods share: one party holds all rows and keeps its state."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -43,7 +42,11 @@ class Central(Method):
     pooled: bool = True
 
     kinds = (State, Opening, Reached, *CARRIED)
-    personal: ClassVar[Own] = "trained"
+
+    @property
+    def personal(self) -> Own:
+        """Trained with theta."""
+        return "trained"
 
     def round(self, state: State) -> Exchanges[State]:
         """Take theta as it comes."""

@@ -206,8 +206,7 @@ class Probe(Record):
     def fractions(self) -> Tensor:
         """Part of the step of each candidate, [T S + 1]; 0 of the near one.
 
-        What clients have of their own follows theta there, and nothing more: their
-        losses then change as their sketches say.
+        There what clients have of their own stays.
         """
         return fractions(self.lengths, len(self.steps))
 
@@ -342,7 +341,6 @@ class Fipa(WithPrior):
 
     compares = True
     stands_in = True
-    personal: ClassVar[Own] = "eliminated"
     _first: ClassVar[type[State]] = State
     _fixed: ClassVar[int] = 0
     """Numbers that a client sends beside rows and loss."""
@@ -520,6 +518,11 @@ class Fipa(WithPrior):
     def _most(self) -> int | None:
         """Rows that a sketch needs, where it needs not know of more."""
         return None
+
+    @property
+    def personal(self) -> Own:
+        """Eliminated; with local training that is not known."""
+        return "eliminated" if self.local is None else None
 
     @property
     def apart(self) -> str | None:

@@ -42,11 +42,13 @@ class Step(NamedTuple):
         start: d_0, shape [S, p_f].
         follow: K, shape [S, p_f, p_s].
         q: Q of all clients' rows r~, one below the other, shape [N, p_f].
+        inside: Q^T r~ of each, shape [S, p_f].
     """
 
     start: Tensor
     follow: Tensor
     q: Tensor
+    inside: Tensor
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -69,6 +71,7 @@ class _Site(NamedTuple):
         start: d_0, shape [p_f].
         follow: K, shape [p_f, p_s].
         into: Q^T J~_s, shape [p_f, p_s].
+        inside: Q^T r~, shape [p_f].
         left: (I - Q Q^T) r~, shape [n + e].
     """
 
@@ -79,6 +82,7 @@ class _Site(NamedTuple):
     start: Tensor
     follow: Tensor
     into: Tensor
+    inside: Tensor
     left: Tensor
 
 
@@ -126,17 +130,22 @@ class Eliminated(System):
             known = self._eliminated()
             follow = torch.stack([site.follow for site in known])
             q = torch.cat([site.q for site in known])
-            self._step = Step(torch.stack([site.start for site in known]), follow, q)
+            start = torch.stack([site.start for site in known])
+            inside = torch.stack([site.inside for site in known])
+            self._step = Step(start, follow, q, inside)
         return self._step
 
     def own(self, thetas: Tensor) -> Tensor:
-        """The clients' own parameters on the way to thetas [C, p_s], [S, C, p_f]."""
-        values, t = self.values[:, None].to(thetas), self.fractions
-        if self.damping == inf:
-            return values.expand(-1, len(thetas), -1)
-        start, follow, _ = self.step
-        found = values - (thetas - self.theta) @ follow.mT
-        return found if t is None else found + t[:, None] * start[:, None]
+        """The clients' own parameters on the way to thetas [C, p_s], [S, C, p_f].
+
+        They stay where no part of the step is gone.
+        """
+        t, begin = self.fractions, self.values[:, None].to(thetas)
+        if t is None or self.damping == inf:
+            return begin.expand(-1, len(thetas), -1)
+        moved = thetas - self.theta
+        steps = t[:, None] * self.step.start[:, None] - moved @ self.step.follow.mT
+        return begin + torch.where(t[:, None] > 0, steps, 0.0)
 
     def linearise(self, theta: Tensor) -> Linearisation:
         """What is left of the rows at ``theta``, which is where they are eliminated."""
@@ -163,10 +172,11 @@ class Eliminated(System):
         yield self._joined(theta, piece)
 
     def judged(self, thetas: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Losses [C] and rows (I - Q Q^T) r~ [C, n] at thetas [C, p_s].
+        """Losses [C] and rows at thetas [C, p_s], on the way (I - Q Q^T) r~ [C, n].
 
         The clients' own parameters go with theta. What the damping adds is part of both
-        losses and rows.
+        losses and rows. Where they stay on the way, t = 0, told is the loss of what is
+        left: next to ``theta`` it changes as the linearised rows say.
         """
         values, found, start = self.own(thetas), [], 0
         for number, site in enumerate(self.sites):
@@ -175,10 +185,14 @@ class Eliminated(System):
             losses, r = site.judged(self.view.joined(thetas, f), where)
             below = _below(self, f, f - begin)
             rows = torch.cat([r, below], 1)
-            if self.damping < inf:
+            losses = losses + below.square().sum(1) / 2
+            if self.damping < inf and self.fractions is not None:
                 q = self.step.q[start : start + rows.shape[1]]
-                rows, start = rows - (rows @ q) @ q.mT, start + rows.shape[1]
-            found.append((losses + below.square().sum(1) / 2, rows))
+                start, inside = start + rows.shape[1], rows @ q
+                rows = rows - inside @ q.mT
+                grown = inside.square().sum(1) - self.step.inside[number].square().sum()
+                losses = torch.where(self.fractions > 0, losses, losses - grown / 2)
+            found.append((losses, rows))
         losses = torch.stack([loss for loss, _ in found]).sum(0)
         return losses, torch.cat([r for _, r in found], 1)
 
@@ -258,6 +272,7 @@ def _eliminated(whole: Eliminated, site: System, f: Tensor) -> _Site:
             torch.zeros_like(f),
             none(len(f), view.size),
             none(0, view.size),
+            torch.zeros_like(f),
             torch.cat([above, below]),
         )
     eye = torch.eye(len(f), dtype=theta.dtype, device=theta.device)
@@ -268,7 +283,8 @@ def _eliminated(whole: Eliminated, site: System, f: Tensor) -> _Site:
     inside = q.mT @ torch.cat([above, below])
     left = torch.cat([above, below]) - q @ inside
     solved = _solve(r, torch.cat([inside[:, None], into], 1))
-    return _Site(linear, below, slopes, q, -solved[:, 0], solved[:, 1:], into, left)
+    start, follow = -solved[:, 0], solved[:, 1:]
+    return _Site(linear, below, slopes, q, start, follow, into, inside, left)
 
 
 def _solve(r: Tensor, right: Tensor) -> Tensor:

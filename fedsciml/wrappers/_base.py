@@ -1,8 +1,8 @@
 """What wrappers are made of: a method around a method."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,9 @@ from fedsciml.methods import (
     Said,
     State,
 )
+from fedsciml.methods._base import Evaluation, Own
 from fedsciml.problem import Problem
+from fedsciml.residual import System
 
 
 class Around(State):
@@ -53,6 +55,9 @@ class Wrapped(Method):
 
     method: Method
 
+    carries: ClassVar[bool] = False
+    """Whether messages of clients with parameters of their own pass through it."""
+
     @property
     def name(self) -> str:
         """The method's own."""
@@ -81,6 +86,45 @@ class Wrapped(Method):
     def advice(self, problem: Problem) -> list[str]:
         """The method's."""
         return self.method.advice(problem)
+
+    @property
+    def personal(self) -> Own:
+        """As the method, where ``carries``."""
+        return self.method.personal if self.carries else None
+
+    @property
+    def evaluates(self) -> bool:
+        """As the method."""
+        return self.method.evaluates
+
+    def evaluation(
+        self,
+        state: Any,  # noqa: ANN401
+        held_out: bool,
+        terms: int = 0,
+    ) -> Evaluation:
+        """The method's."""
+        return self.method.evaluation(state.inner, held_out, terms)
+
+    def own(
+        self,
+        system: System,
+        state: Any,  # noqa: ANN401
+        memory: Any,  # noqa: ANN401
+    ) -> Tensor | None:
+        """The method's."""
+        inner = memory.inner if memory else None
+        return self.method.own(system, state.inner, inner)
+
+    def pooling(
+        self,
+        whole: System,
+        state: Any,  # noqa: ANN401
+        memories: Sequence[Any],
+    ) -> System:
+        """The method's."""
+        inner = [memory and memory.inner for memory in memories]
+        return self.method.pooling(whole, state.inner, inner)
 
     @property
     def compares(self) -> bool:

@@ -111,6 +111,7 @@ class Compressed(Wrapped):
     dtype: Precision = "float32"
     feedback: bool = False
 
+    carries = True
     apart = "uploads under masks cannot be rounded; leave the compression out"
 
     def __post_init__(self) -> None:

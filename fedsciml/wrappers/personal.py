@@ -117,6 +117,7 @@ class Step(Record):
         start: d_0, shape [S, p_f].
         follow: K, shape [S, p_f, p_s].
         q: Q of the rows, shape [N, p_f].
+        inside: Q^T r~, shape [S, p_f].
         damping: mu_f.
         round: That it is of.
     """
@@ -125,6 +126,7 @@ class Step(Record):
     start: Tensor
     follow: Tensor
     q: Tensor
+    inside: Tensor
     damping: float
     round: int
 
@@ -246,7 +248,8 @@ class Personal(Wrapped):
         )
         kept = torch.equal(inner.theta, inner.point)
         way = Way(state.way.round + 1, info.step, int(kept), 0)
-        return State(inner.theta, inner, way, _damping(state.damping, info)), info
+        damping = _damping(state.damping, info, getattr(inner, "top", 0.0))
+        return State(inner.theta, inner, way, damping), info
 
     @property
     def client(self) -> Parts:
@@ -276,7 +279,7 @@ class Personal(Wrapped):
                 raise ValueError("A client was asked before it was told of theta.")
             step, fractions = memory.step, getattr(ask, "fractions", None)
             rows = Eliminated(system, step.theta, memory.values, step.damping)
-            known = ByStep(step.start, step.follow, step.q)
+            known = ByStep(step.start, step.follow, step.q, step.inside)
             rows = rows.going(fractions, known)
             answer, inner = part(rows, ask, memory.inner)
             return answer, replace(memory, inner=inner)
@@ -404,16 +407,27 @@ def fitted(method: Method, problem: Problem) -> Method:
     if problem.personal is None or isinstance(method, Personal):
         return method
     if isinstance(method, Wrapped):
+        if not method.carries:
+            raise ValueError(
+                f"{type(method).__name__} does not go with parameters of each client's "
+                f"own, which problem '{problem.name}' has; leave it out."
+            )
         inner = fitted(method.method, problem)
         return method if inner is method.method else replace(method, method=inner)
     return Personal(method)
 
 
-def _damping(before: float, info: Info) -> float:
-    """mu_f of the next round: the damping of the step, larger where there was none."""
+def _damping(before: float, info: Info, top: float) -> float:
+    """mu_f of the next round: the damping of the step, larger where there was none.
+
+    Args:
+        before: The last one.
+        info: Of the round.
+        top: Largest singular value, to which cut-offs are relative.
+    """
     if not info.step:
         return RAISED * before
-    return info.damping or (before if before < inf else 0.0)
+    return info.damping or (info.cutoff * top) ** 2
 
 
 def _settled(system: System, memory: Memory | None, way: Way, at: Tensor) -> Memory:

@@ -66,13 +66,14 @@ def sloped(u: Jet, row: Row) -> Tensor:
     return investment(u, row) + u.slope * row.capital
 
 
-def make(clients: int = FIRMS, ratio: float = 0.4, slope: bool = False) -> Problem:
+def make(clients: int = FIRMS, ratio: float = 0.375, slope: bool = False) -> Problem:
     """The problem.
 
     Args:
         clients: Number of firms, 1 to 11.
         ratio: Variance of the error over that of the firms' own intercepts; 0 for
-            intercepts of which nothing is known.
+            intercepts of which nothing is known. The default is that of restricted
+            maximum likelihood, by statsmodels' MixedLM.
         slope: Whether the coefficient of capital differs from firm to firm, too, with
             the same ratio.
 

@@ -31,6 +31,10 @@ RANGES = {"gamma": (0.2, 1.0), "omega": (3.0, 8.0)}
 
 WIDTHS = 20, 20, 1
 
+WAVES, FAST = 50, 8.0
+"""Waves of the shared layer where the layer above it is each site's own, and about the
+greatest frequency of these."""
+
 SLOW = 1 / 30.0
 """About 1 / omega^2, by which the equation is of the size of u."""
 
@@ -74,7 +78,8 @@ def network(personal: Part) -> Network:
         kept = {"base": "trained", "personal": "magnitudes", "zero": "magnitudes"}
         return lora(base, 3, [0], **kept)  # type: ignore[arg-type]
     if personal == "layer":
-        return Personal(MLP((1, *WIDTHS), inputs=BOX), "classifier")
+        waves = MLP((2, WAVES, 1), activation="sin", features=scaled)
+        return Personal(waves, "classifier")
     raise ValueError(
         f"What is personal is 'magnitudes', 'layer' or 'inputs'; got {personal!r}."
     )
@@ -83,6 +88,11 @@ def network(personal: Part) -> Network:
 def with_one(t: Tensor) -> Tensor:
     """Times on [-1, 1], and 1: what is added to the first layer at a site."""
     return torch.cat([t - 1, torch.ones_like(t)], 1)
+
+
+def scaled(t: Tensor) -> Tensor:
+    """The same, so that the waves of the first layer are as fast as the solutions."""
+    return FAST * with_one(t)
 
 
 def make(

@@ -106,6 +106,25 @@ class FedLora(Averaging):
             )
         return replace(self, moving=tuple(numbers.tolist()))
 
+    def advice(self, problem: Problem) -> list[str]:
+        """That factors cannot be averaged while magnitudes are zero, if so."""
+        view = problem.personal
+        if view is None:
+            return []
+        begin = view.joined(torch.ones(view.size, device="cpu"), view.values.float())
+        still = [
+            name
+            for name, numbers in groups(view.network).items()
+            if name.startswith("magnitudes") and not bool(begin[numbers].any())
+        ]
+        if not still:
+            return []
+        return [
+            f"The personal {', '.join(still)} begin at 0, and until they are trained, "
+            "in the last stage, no factor has a part in the model: the other stages do "
+            "not train any. Write lora(..., zero='magnitudes_A') of form split, or 'B'."
+        ]
+
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, in the first stage."""
         return State(theta, draw=self.local.draw(seed))

@@ -21,6 +21,7 @@ from fedsciml.network.base import Network
 from fedsciml.network.factors import MAGNITUDES, Form, pulled, pushed, scaled
 from fedsciml.network.mapped import Mapped
 from fedsciml.network.matrices import Layers, Matrix, matrices
+from fedsciml.network.module import ModuleNetwork
 from fedsciml.network.parallel import Parallel
 from fedsciml.network.personal import AtSite, Joint
 from fedsciml.registry import suggestion
@@ -139,6 +140,17 @@ class Lora(Mapped):
             parts += [base[..., last : matrix.start], changed]
             last = matrix.where.stop
         return torch.cat([*parts, base[..., last:]], -1)
+
+    def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Values [n, c] at points [n, d], on the autograd graph."""
+        base, network = self.theta, self.network
+        if self.trained or base is None or not isinstance(network, ModuleNetwork):
+            return super().__call__(theta, x)
+        # Not by ``whole``: points that have their own phi would have their own base.
+        base = base.to(theta)
+        pairs = zip(self.matrices, self.factors(theta), strict=True)
+        weights = {m.start: base[m.where].view(m[1:]) + b @ a for m, (a, b) in pairs}
+        return network.changed(base, weights, x)
 
     def tangent(self, phi: Tensor, v: Tensor) -> Tensor:
         """dtheta/dphi v, shape [..., p], at phi [q] along v [..., q]."""

@@ -1,5 +1,8 @@
 """Any ``torch.nn.Module`` as a network."""
 
+from collections.abc import Mapping
+from itertools import accumulate
+
 import torch
 from torch import Generator, Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -41,7 +44,16 @@ class ModuleNetwork(Network):
 
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
         """Values [n, c] at points [n, d], on the autograd graph."""
+        return self.changed(theta, {}, x)
+
+    def changed(
+        self, theta: Tensor, weights: Mapping[int, Tensor], x: Tensor
+    ) -> Tensor:
+        """Values [n, c] with other weights, by where they begin in theta."""
         tensors = self.tensors(theta)
+        starts = accumulate((s.numel() for s in self._shapes.values()), initial=0)
+        for start, name in zip(starts, self._shapes, strict=False):
+            tensors[name] = weights.get(start, tensors[name])
         values: Tensor = torch.func.functional_call(self.module, tensors, (x,))
         return values
 

@@ -114,6 +114,21 @@ def test_a_run_that_is_resumed_goes_on_in_its_stage(tmp_path: Path) -> None:
         assert torch.equal(found.personal[m], values)
 
 
+def test_magnitudes_that_begin_at_zero_are_told() -> None:
+    base, method = scalar().network, methods.load("fedlora")
+    for form, zero, count in (
+        ("split", "magnitudes_A", 0),
+        ("split", "magnitudes_B", 1),
+        ("diagonal", "B", 0),
+        ("diagonal", "magnitudes", 1),
+    ):
+        own = "magnitudes_B" if form == "split" else "magnitudes"
+        network = lora(base, 2, base="trained", form=form, personal=own, zero=zero)
+        told = method.advice(replace(scalar(), network=network))
+        assert len(told) == count
+        assert all(f"personal {own} begin at 0" in line for line in told)
+
+
 def test_networks_without_its_groups_are_refused() -> None:
     network = lora(scalar().network, 2, base="trained")
     plain = scalar()

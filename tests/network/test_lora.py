@@ -129,6 +129,33 @@ def test_of_a_module_the_linear_layers_that_are_named_are_changed() -> None:
     assert small.size == 2 * (6 + 3 + 1)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("base", ["fixed", "trained"])
+def test_rows_of_a_module_are_those_of_autograd(base: str, form: str) -> None:
+    small = lora(NETWORKS["module"], 2, base=base, form=form)
+    phi, x = moved(small), draw(5, 2)
+
+    def residual(u: Jet, row: Row) -> Tensor:
+        return u.p.value * u.q.value - u.r.value
+
+    problem = Problem(
+        "module",
+        small,
+        [Term("data", residual, x)],
+        strips([0, 1]),
+        coordinates="xy",
+        outputs=("p", "q", "r"),
+    )
+
+    def naive(t: Tensor) -> Tensor:
+        p, q, r = NETWORKS["module"](small.whole(t), x).unbind(1)
+        return (p * q - r) / math.sqrt(5)
+
+    linear = System(problem, problem.pooled()).linearise(phi)
+    assert relative(linear.residual, naive(phi)) < 1e-14
+    assert relative(linear.jacobian(), torch.func.jacrev(naive)(phi)) < 1e-13
+
+
 def test_of_images_the_dense_layers_are_changed() -> None:
     network = NETWORKS["images"]
     start = network.init(Generator().manual_seed(0), torch.float64)

@@ -131,9 +131,7 @@ class Reader(nn.Module):
         self.rnn_2 = _lstm(own, "rnn_2", self.rnn_1.hidden_size)
         self.attention = nn.Parameter(own["attention/attention_W"])
         self.output = nn.Linear(*kernel.shape)
-        with torch.no_grad():
-            self.output.weight.copy_(kernel.mT)
-            self.output.bias.copy_(own["output/bias"])
+        self.output.load_state_dict({"weight": kernel.mT, "bias": own["output/bias"]})
 
     def features(self, codes: Tensor) -> Tensor:
         """f of each context: what the output layer takes, shape [n, 356]."""
@@ -164,20 +162,22 @@ def _lstm(arrays: Mapping[str, Tensor], name: str, inputs: int) -> nn.LSTM:
     layer = nn.LSTM(inputs, units, batch_first=True)
     gates = [gate.reshape(units, inputs) for gate in kernel.chunk(4, 1)]
     biases = arrays[f"{name}/bias"].chunk(2)
-    with torch.no_grad():
-        layer.weight_ih_l0.copy_(torch.cat(gates))
-        layer.weight_hh_l0.copy_(torch.cat(recurrent.chunk(4, 1)))
-        layer.bias_ih_l0.copy_(biases[0])
-        layer.bias_hh_l0.copy_(biases[1])
+    layer.load_state_dict(
+        {
+            "weight_ih_l0": torch.cat(gates),
+            "weight_hh_l0": torch.cat(recurrent.chunk(4, 1)),
+            "bias_ih_l0": biases[0],
+            "bias_hh_l0": biases[1],
+        }
+    )
     return layer
 
 
 def head(reader: Reader, codes: Sequence[int]) -> nn.Sequential:
     """The output layer alone, for the characters of an alphabet: [n, 356] to [n, C]."""
     layer = nn.Linear(reader.output.in_features, len(codes), dtype=torch.float64)
-    with torch.no_grad():
-        layer.weight.copy_(reader.output.weight[list(codes)])
-        layer.bias.copy_(reader.output.bias[list(codes)])
+    own = reader.output.state_dict()
+    layer.load_state_dict({name: part[list(codes)] for name, part in own.items()})
     made = nn.Sequential()
     made.add_module("output", layer)
     return made
@@ -292,8 +292,9 @@ def make(
     known = Categorical()
 
     def term(parts: Sequence[slice]) -> Term:
-        own = ([x[part] for x, part in zip(all_, parts)] for all_ in (points, targets))
-        return Term("texts", logits, *own, likelihood=known)
+        own = [x[part] for x, part in zip(points, parts, strict=True)]
+        next_ = [y[part] for y, part in zip(targets, parts, strict=True)]
+        return Term("texts", logits, own, next_, likelihood=known)
 
     return Problem(
         "characters",

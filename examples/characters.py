@@ -309,7 +309,8 @@ def make(
 
     own = () if personal == "none" else personal
     layer = head(reader, [codes[letter] for letter in letters])
-    options = {"rank": rank, "form": form, "personal": personal}
+    change: dict[str, object] = {"rank": rank, "form": form, "personal": personal}
+    used = {"texts": str(texts or ""), "letters": letters, "size": size}
     return Problem(
         "characters",
         lora(layer, rank, form=form, personal=own),
@@ -317,8 +318,7 @@ def make(
         explicit(len(found)),
         coordinates=numbered("f", reader.output.in_features),
         outputs=numbered("letter", len(letters)),
-        parameters={"texts": str(texts or ""), "letters": letters, "size": size}
-        | options,
+        parameters=change | used,
         prior=prior,
         tests=[term([slice(end, None) for end in ends])],
     )

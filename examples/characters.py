@@ -46,6 +46,7 @@ from fedsciml.extras import needed
 from fedsciml.likelihoods import Categorical
 from fedsciml.network import MLP, Jet, lora
 from fedsciml.problem import Problem, Row, Term, numbered
+from fedsciml.problem.checks import joined
 
 LENGTH = 40
 """Characters that are read to tell the next one."""
@@ -254,9 +255,26 @@ def logits(u: Jet, row: Row) -> Tensor:
     return u.values
 
 
-def bits(deviance: float) -> float:
-    """Bits per character of a mean deviance, -2 log P in the mean."""
-    return deviance / (2 * math.log(2))
+@torch.no_grad()
+def bits(
+    problem: Problem, theta: Tensor, personal: Mapping[int, Tensor] | None = None
+) -> list[float]:
+    """Bits per character of each site's test text, -log2 P(next) in the mean.
+
+    Args:
+        problem: What ``make`` returned.
+        theta: The shared parameters, shape [p_s].
+        personal: Each site's own, [p_f], by its number; as they begin if not given.
+    """
+    view, found = problem.personal, list[float]()
+    (term,) = problem.tests
+    assert not isinstance(term.points, Tensor)
+    targets = joined(term.target).split([len(x) for x in term.points])
+    for m, (x, y) in enumerate(zip(term.points, targets, strict=True)):
+        own = view.at(personal[m]) if view and personal else problem.network
+        loss = term.likelihood.half_deviance(own(theta, torch.as_tensor(x)).mT, y)
+        found.append(float(loss.mean()) / math.log(2))
+    return found
 
 
 def make(
@@ -266,7 +284,8 @@ def make(
     personal: Literal["none", "magnitudes", "magnitudes_B", "B"] = "magnitudes",
     letters: str = LETTERS,
     size: int | None = None,
-    prior: float = 0.0,
+    prior: float = 1e-2,
+    personal_prior: float = 1e-2,
 ) -> Problem:
     """The problem.
 
@@ -279,7 +298,9 @@ def make(
         letters: The alphabet: which characters are told apart, all known to the model.
         size: Characters of each text that are used, from its beginning; all if not
             given. A fifth of them is for testing.
-        prior: lambda of lambda / 2 times the sum of the squared trained parameters.
+        prior: lambda of lambda / 2 times the sum of the squared shared parameters;
+            local training with personal ones takes 0 alone.
+        personal_prior: The same of each site's own, about what they begin with.
 
     Raises:
         ValueError: If there are fewer than two texts, one is too short, or a character
@@ -310,7 +331,7 @@ def make(
     own = () if personal == "none" else personal
     layer = head(reader, [codes[letter] for letter in letters])
     change: dict[str, object] = {"rank": rank, "form": form, "personal": personal}
-    used = {"texts": str(texts or ""), "letters": letters, "size": size}
+    used = {"texts": None if texts is None else str(texts), "letters": letters, "size": size}
     return Problem(
         "characters",
         lora(layer, rank, form=form, personal=own),
@@ -320,5 +341,6 @@ def make(
         outputs=numbered("letter", len(letters)),
         parameters=change | used,
         prior=prior,
+        personal_prior=personal_prior if own else 0.0,
         tests=[term([slice(end, None) for end in ends])],
     )

@@ -41,12 +41,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedsciml.analysis import predicted
 from fedsciml.collocation import explicit
 from fedsciml.extras import needed
 from fedsciml.likelihoods import Categorical
 from fedsciml.network import MLP, Jet, lora
 from fedsciml.problem import Problem, Row, Term, numbered
-from fedsciml.problem.checks import joined
 
 LENGTH = 40
 """Characters that are read to tell the next one."""
@@ -266,15 +266,11 @@ def bits(
         theta: The shared parameters, shape [p_s].
         personal: Each site's own, [p_f], by its number; as they begin if not given.
     """
-    view, found = problem.personal, list[float]()
-    (term,) = problem.tests
-    assert not isinstance(term.points, Tensor)
-    targets = joined(term.target).split([len(x) for x in term.points])
-    for m, (x, y) in enumerate(zip(term.points, targets, strict=True)):
-        own = view.at(personal[m]) if view and personal else problem.network
-        loss = term.likelihood.half_deviance(own(theta, torch.as_tensor(x)).mT, y)
-        found.append(float(loss.mean()) / math.log(2))
-    return found
+    ((z, y),), (term,) = predicted(problem, theta, personal), problem.tests
+    assert y is not None
+    each = term.likelihood.half_deviance(z, y) / math.log(2)
+    sizes = [len(x) for x in term.points if isinstance(x, Tensor)]
+    return [float(part.mean()) for part in each.split(sizes)]
 
 
 def make(
@@ -331,7 +327,8 @@ def make(
     own = () if personal == "none" else personal
     layer = head(reader, [codes[letter] for letter in letters])
     change: dict[str, object] = {"rank": rank, "form": form, "personal": personal}
-    used = {"texts": None if texts is None else str(texts), "letters": letters, "size": size}
+    place = None if texts is None else str(texts)
+    used = {"texts": place, "letters": letters, "size": size}
     return Problem(
         "characters",
         lora(layer, rank, form=form, personal=own),

@@ -30,7 +30,6 @@ fifth of each text is for testing alone.
 """
 
 import json
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -41,7 +40,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedsciml.analysis import predicted
 from fedsciml.collocation import explicit
 from fedsciml.extras import needed
 from fedsciml.likelihoods import Categorical
@@ -253,24 +251,6 @@ def texts_of(folder: Path, letters: str, size: int | None) -> dict[str, str]:
 def logits(u: Jet, row: Row) -> Tensor:
     """The network's outputs are the logits of the characters, [n, C]."""
     return u.values
-
-
-@torch.no_grad()
-def bits(
-    problem: Problem, theta: Tensor, personal: Mapping[int, Tensor] | None = None
-) -> list[float]:
-    """Bits per character of each site's test text, -log2 P(next) in the mean.
-
-    Args:
-        problem: What ``make`` returned.
-        theta: The shared parameters, shape [p_s].
-        personal: Each site's own, [p_f], by its number; as they begin if not given.
-    """
-    ((z, y),), (term,) = predicted(problem, theta, personal), problem.tests
-    assert y is not None
-    each = term.likelihood.half_deviance(z, y) / math.log(2)
-    sizes = [len(x) for x in term.points if isinstance(x, Tensor)]
-    return [float(part.mean()) for part in each.split(sizes)]
 
 
 def make(

@@ -26,6 +26,8 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	  { echo "fedsciml needs Python 3.11 or newer; set PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev]'
+	@# Weights that a test reads; the code beside them would ask for TensorFlow.
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --no-deps textgenrnn
 	@touch $@
 	@echo "Installed."
 

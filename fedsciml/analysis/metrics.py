@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -122,14 +123,16 @@ def errors(
 
 
 @torch.no_grad()
-def metrics(problem: Problem, theta: Tensor) -> dict[str, float]:
+def metrics(
+    problem: Problem, theta: Tensor, personal: Personal | None = None
+) -> dict[str, float]:
     """How good theta [p] is on ``problem.tests``, by the names of the likelihoods.
 
     Such as ``accuracy`` and the mean ``deviance``; means over the test points where
-    several terms know one. Empty without tests.
+    several terms know one. Empty without tests. Arguments as of ``predicted``.
     """
     found: dict[str, list[tuple[float, int]]] = {}
-    for number, (z, y) in enumerate(predicted(problem, theta)):
+    for number, (z, y) in enumerate(predicted(problem, theta, personal)):
         told = problem.tests[number].likelihood.metrics(z, y)
         for name, value in told.items():
             found.setdefault(name, []).append((value, z.shape[1]))
@@ -139,18 +142,42 @@ def metrics(problem: Problem, theta: Tensor) -> dict[str, float]:
     }
 
 
-def predicted(problem: Problem, theta: Tensor) -> list[tuple[Tensor, Tensor | None]]:
-    """Predictors [q, n] and observations of each term of ``problem.tests``."""
-    testing = problem.testing
+def predicted(
+    problem: Problem, theta: Tensor, personal: Personal | None = None
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Predictors [q, n] and observations of each term of ``problem.tests``.
+
+    Where clients have parameters of their own, and a test has a list of points with
+    one entry for each client, each is told by its own; else by those that a client
+    begins with.
+
+    Args:
+        problem: Gives the tests.
+        theta: Shared parameters, shape [p].
+        personal: Of all clients, where they have any.
+    """
+    testing, view = problem.testing, problem.personal
     if testing is None:
         return []
     shard = testing.pooled()
     result = []
-    for rows in shard.rows:
-        one = System(testing, replace(shard, rows=(rows,)), theta.device, theta.dtype)
-        z = torch.cat([b.predictors(theta[None])[0] for b in one.blocks], dim=1)
+    for rows, term in zip(shard.rows, problem.tests, strict=True):
+        parts, own = [rows], [theta]
+        mine = () if isinstance(term.points, Tensor) else term.points
+        several = bool(view and personal and len(mine) == problem.clients)
+        if view and personal and several:
+            edges = accumulate(map(len, mine), initial=0)
+            parts = [rows.part(slice(*pair)) for pair in pairwise(edges)]
+            values = [personal.get(m, view.values) for m in range(len(mine))]
+            own = [view.joined(theta, f) for f in values]
+        found = []
+        for part, at in zip(parts, own, strict=True):
+            those = replace(shard, rows=(part,), parts=())
+            system = System(testing, those, theta.device, theta.dtype)
+            blocks = system.sites[0].blocks if several else system.blocks
+            found += [block.predictors(at[None])[0] for block in blocks]
         y = None if rows.target is None else rows.target.to(theta)
-        result.append((z, y))
+        result.append((torch.cat(found, dim=1), y))
     return result
 
 

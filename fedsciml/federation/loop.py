@@ -276,7 +276,7 @@ def _round(
         joined={str(m): list(own) for m, own in joined.items()},
         held_out=parts.held_out.known if parts else None,
         terms=problem.by_term(parts.terms) if parts else {},
-        metrics=metrics(problem, theta),
+        metrics=metrics(problem, theta, personal),
         gn_gap=gap,
     )
     return line, reached

@@ -12,18 +12,21 @@ the products a_j b_j count; how they are divided is left to those who train them
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Generator, Tensor
 
 from fedsciml.network.base import Network
 from fedsciml.network.factors import MAGNITUDES, Form, pulled, pushed, scaled
-from fedsciml.network.mapped import Mapped
+from fedsciml.network.jet import Layout
+from fedsciml.network.low_rank_tape import FactorTape
+from fedsciml.network.mapped import Mapped, MappedTape
 from fedsciml.network.matrices import Layers, Matrix, matrices
 from fedsciml.network.module import ModuleNetwork
 from fedsciml.network.parallel import Parallel
 from fedsciml.network.personal import AtSite, Joint
+from fedsciml.network.tape import Tape, Taped
 from fedsciml.registry import suggestion
 
 
@@ -125,7 +128,7 @@ class Lora(Mapped):
 
         They have their magnitudes; those of ``diagonal`` are in B.
         """
-        return [scaled(self.form, parts) for parts in self._parts(phi)]
+        return [scaled(self.form, parts) for parts in self.parts(phi)]
 
     def whole(self, phi: Tensor) -> Tensor:
         """The parameters of the base, theta [..., p], that phi [..., q] stands for."""
@@ -157,7 +160,7 @@ class Lora(Mapped):
         result = v.new_zeros(*v.shape[:-1], self.network.size)
         if self.trained:
             result += v[..., : self._sizes[0]]
-        triples = zip(self.matrices, self._parts(phi), self._parts(v), strict=True)
+        triples = zip(self.matrices, self.parts(phi), self.parts(v), strict=True)
         for matrix, parts, along in triples:
             (a, b), (da, db) = scaled(self.form, parts), pushed(self.form, parts, along)
             result[..., matrix.where] += (db @ a + b @ da).flatten(-2)
@@ -166,19 +169,37 @@ class Lora(Mapped):
     def cotangent(self, phi: Tensor, rows: Tensor) -> Tensor:
         """Rows [..., p] times dtheta/dphi, shape [..., q], at phi [q]."""
         found = list[tuple[Tensor, ...]]()
-        for matrix, parts in zip(self.matrices, self._parts(phi), strict=True):
+        for matrix, parts in zip(self.matrices, self.parts(phi), strict=True):
             bar = rows[..., matrix.where].unflatten(-1, matrix[1:])
             a, b = scaled(self.form, parts)
             found.append(pulled(self.form, parts, b.mT @ bar, bar @ a.mT))
         before = rows.shape[:-1]
-        flat = [
-            part.reshape(*before, -1)
-            for group in zip(*found, strict=True)
-            for part in group
-        ]
+        flat = [part.reshape(*before, -1) for part in _by_group(found)]
         return torch.cat([*([rows] if self.trained else []), *flat], -1)
 
-    def _parts(self, phi: Tensor) -> list[tuple[Tensor, ...]]:
+    def forward(
+        self,
+        theta: Tensor,
+        inputs: Any,  # noqa: ANN401
+        layout: Layout,
+        keep: bool = True,
+    ) -> Taped:
+        """As of any ``Mapped``; rows of a fixed ``MLP`` are made of the factors."""
+        found = super().forward(theta, inputs, layout, keep)
+        assert isinstance(found, MappedTape)
+        if self.trained or not isinstance(found.tape, Tape):
+            return found
+        return FactorTape(self, theta, found.tape, found.output)
+
+    def joined(self, found: Sequence[Sequence[Tensor]], out: Tensor) -> None:
+        """Write gradients by the parts of each weight [n, ...] into ``out`` [n, q]."""
+        start = 0
+        for part in _by_group(found):
+            flat = part.flatten(1)
+            out[:, start : start + flat.shape[1]] = flat
+            start += flat.shape[1]
+
+    def parts(self, phi: Tensor) -> list[tuple[Tensor, ...]]:
         """A, B and magnitudes of each chosen weight, views of phi [..., q]."""
         _, *groups = phi.split(self._sizes, -1)
         several = list[list[Tensor]]()
@@ -187,6 +208,11 @@ class Lora(Mapped):
             pairs = zip(flat, shapes, strict=True)
             several.append([part.unflatten(-1, shape) for part, shape in pairs])
         return list(zip(*several, strict=True))
+
+
+def _by_group(found: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """Parts of each weight in the order of phi: A of all, B of all, magnitudes."""
+    return [part for group in zip(*found, strict=True) for part in group]
 
 
 def lora(

@@ -144,6 +144,16 @@ class Tape(Taped):
             value, slopes = dz[0], dz[1:]
         return dz
 
+    def applied(self, number: int) -> Tensor:
+        """As ``_into``, also of a first layer that is applied to the points."""
+        if number or self.inputs.ndim == 3:
+            return self._into(number)
+        jets = self.inputs.new_zeros(len(self.layout.channels), *self.inputs.shape)
+        jets[0] = self.inputs
+        for k, coordinate in self.layout.firsts:
+            jets[k, :, coordinate] = 1
+        return jets
+
     def _into(self, number: int) -> Tensor:
         """Jets [K, n, in] that a layer is applied to."""
         return self.steps[number - 1].output if number else self.inputs

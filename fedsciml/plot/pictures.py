@@ -39,7 +39,7 @@ def pictures(
     figures = {
         "convergence": convergence(histories, shown, problem.name),
         "partition": partition(problem),
-        **dict(tested(problem, result.theta)),
+        **dict(tested(problem, result.theta, result.personal)),
     }
     if drawable(problem):
         figures["solution"] = solution(problem, result.theta)
@@ -56,9 +56,11 @@ def sought(problem: Problem, histories: Sequence[Sequence[Round]]) -> str:
     return "loss"
 
 
-def tested(problem: Problem, theta: Tensor) -> Iterator[tuple[str, Figure]]:
+def tested(
+    problem: Problem, theta: Tensor, personal: Mapping[int, Tensor]
+) -> Iterator[tuple[str, Figure]]:
     """Pictures of the tests that have classes, by their names."""
-    for number, (z, y) in enumerate(predicted(problem, theta)):
+    for number, (z, y) in enumerate(predicted(problem, theta, personal)):
         if y is None:
             continue
         told = problem.tests[number].likelihood

@@ -193,13 +193,7 @@ def _inputs(tape: Tape | ConvTape) -> Iterator[Tensor]:
                 one = a.new_ones(len(a), int(step.layer.bias))
                 yield torch.cat([a, one], 1)
         return
-    first = tape.inputs
-    if first.ndim == 2:  # the points themselves
-        first = first.new_zeros(len(tape.layout.channels), *tape.inputs.shape)
-        first[0] = tape.inputs
-        for k, coordinate in tape.layout.firsts:
-            first[k, :, coordinate] = 1
-    for jets in (first, *(step.output for step in tape.steps)):
+    for jets in (tape.applied(0), *(step.output for step in tape.steps)):
         bias = jets.new_zeros(*jets.shape[:2], 1)
         bias[0] = 1
         yield torch.cat([jets, bias], -1).flatten(0, 1)

@@ -7,10 +7,12 @@ from functools import cache
 import pytest
 import torch
 from cases import CASES, theta
-from torch import Tensor
+from torch import Generator, Tensor
 
-from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure
-from fedsciml.problem import Problem
+from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure, metrics
+from fedsciml.collocation import explicit
+from fedsciml.network import MLP, Jet, Parallel
+from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
 
 DAMPING = 1e-3
@@ -95,3 +97,26 @@ def test_errors_are_told_of_each_output_and_each_number_that_is_known() -> None:
     assert found.each["nu"] == pytest.approx(abs(0.3 * float(at[-2]) - 0.1) / 0.1)
     assert math.isnan(found.each["k"])  # its column of the reference is
     assert math.isnan(found.each["rate"])  # the problem's truth does not tell it
+
+
+def test_a_test_of_each_client_is_told_by_its_own_parameters() -> None:
+    sizes = (3, 5)
+    generator = Generator().manual_seed(0)
+    x, y = (torch.rand(8, 1, generator=generator).double() for _ in range(2))
+
+    def off(u: Jet, row: Row) -> Tensor:
+        return u.value + u.shift - row.target
+
+    network = Parallel([MLP((1, 4, 1))], personal={"shift": 1.0})
+    term = Term("values", off, x.split(sizes), y.split(sizes))
+    owned = Problem("two", network, [term], explicit(2), tests=[term])
+    at = theta(owned)
+    own = {0: at.new_tensor([2.0]), 1: at.new_tensor([-1.0])}
+    shifts = torch.tensor([2.0] * 3 + [-1.0] * 5)
+    u = MLP((1, 4, 1))(at, x)[:, 0]
+    expected = float((u + shifts - y[:, 0]).square().mean())
+    assert metrics(owned, at, own)["deviance"] == pytest.approx(expected)
+    begun = float((u + 1.0 - y[:, 0]).square().mean())
+    assert metrics(owned, at)["deviance"] == pytest.approx(begun)
+    anyone = replace(owned, tests=[replace(term, points=x, target=y)])
+    assert metrics(anyone, at, own)["deviance"] == pytest.approx(begun)

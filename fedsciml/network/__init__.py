@@ -3,9 +3,10 @@
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.base import Network, PointFunction
 from fedsciml.network.convolution import ConvNet, fednet, lenet
+from fedsciml.network.grouped import groups
 from fedsciml.network.jet import Jet, Nested
 from fedsciml.network.layers import Convolution, Dense, GroupNorm, Pool
-from fedsciml.network.low_rank import Lora, groups, lora
+from fedsciml.network.low_rank import Lora, lora
 from fedsciml.network.mapped import Mapped
 from fedsciml.network.mlp import MLP
 from fedsciml.network.module import ModuleNetwork

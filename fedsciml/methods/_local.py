@@ -359,7 +359,7 @@ class _Objective:
     def _seen(self, own: Tensor, x: Tensor) -> Tensor:
         self.evaluations += 1
         if self.prior:
-            own = own + self.prior * x
+            own = own + self.prior * self.system.common(x)
         self.total += own
         shift = self.shift(x)
         return self.moved(own if shift is None else own + shift)
@@ -377,7 +377,9 @@ class _Objective:
 
     def value(self, x: Tensor, linear: Linearisation) -> float:
         """F_m(x)."""
-        value = linear.loss / self.share + self.system.problem.penalty(x)
+        value = linear.loss / self.share + self.system.problem.penalty(
+            self.system.common(x)
+        )
         if self.proximal or self.correction is not None:
             moved = x - self.start
             value += self.proximal / 2 * float(moved @ moved)

@@ -373,6 +373,12 @@ class Together(System):
         own = values.to(theta).flatten()
         return torch.cat([theta, own]) if self.held is None else own
 
+    def common(self, theta: Tensor) -> Tensor:
+        """The shared parameters, with zeros for what is each client's own."""
+        found = theta.clone()
+        self.split(found)[1].zero_()
+        return found
+
     def on(self, rows: Sequence[Rows]) -> System:
         """Another system of the same party: these rows instead of its own."""
         return Together(self._system.on(rows), self.held)

@@ -224,6 +224,10 @@ class System:
             self._sites = [System(problem, part, *self._how) for part in parts]
         return self._sites
 
+    def common(self, theta: Tensor) -> Tensor:
+        """Of theta what the problem's prior is of, with zeros for the rest: all."""
+        return theta
+
     def on(self, rows: Sequence[Rows]) -> "System":
         """Another system of the same party: these rows instead of its own."""
         shard = replace(self.shard, rows=tuple(rows))

@@ -216,18 +216,19 @@ class Personal(Wrapped):
 
         Raises:
             ValueError: If no parameters are personal, the method in it cannot have
-                any, or there is a prior of theta beside local training.
+                any, or the local solver gauss_newton is to have a prior of theta.
         """
         if problem.personal is None:
             raise ValueError(
                 f"Problem '{problem.name}' has no personal parameters. Give some to "
                 "its network: Parallel(personal={...}), Personal(network), or lora."
             )
-        if problem.prior and self.method.personal == "trained":
+        local = getattr(self.method, "local", None)
+        if problem.prior and local is not None and local.solver == "gauss_newton":
             raise ValueError(
                 f"Problem '{problem.name}' has a prior of the shared parameters, which "
-                f"{self.name} would give the personal ones, too. Leave it out, or take "
-                "fipa."
+                "local steps of gauss_newton would give the personal ones, too. Leave "
+                "it out, or take adam, sgd or lbfgs."
             )
         return super().bound(problem, device, dtype)
 

@@ -71,11 +71,15 @@ def unlike(
 
 
 def another(
-    ask: Anchored, basis: Basis, told: Told, answer: Beyond, unit: float
+    ask: Anchored, basis: Basis, told: Told, answer: Beyond, unit: float, summand: float
 ) -> ValueError | None:
-    """Why an outside gradient is not the one whose products the client told."""
-    size = float(told.products.abs().max())
-    allowed = max(ROUNDED[answer.gradient.dtype], 1e3 * unit) * size
+    """Why an outside gradient is not the one whose products the client told.
+
+    Arguments as for ``unlike``.
+    """
+    size, dtype = float(told.products.abs().max()), answer.gradient.dtype
+    allowed = max(ROUNDED[dtype], 1e3 * unit) * size
+    allowed += 1e3 * max(unit, torch.finfo(dtype).eps) * summand
     miss = float((draws(ask) @ answer.gradient - told.products[1]).abs().max())
     within = float(basis.coordinates(answer.gradient).norm())
     if max(miss, within) <= allowed:

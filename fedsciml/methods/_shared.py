@@ -397,7 +397,8 @@ class Shared(Fipa):
         told = first
         basis = self._anchors.basis(opening.theta, opening.span)
         if isinstance(answer, Beyond):
-            return another(opening, basis, told, answer, unit)
+            summand = opening.top * (2 * told.loss) ** 0.5
+            return another(opening, basis, told, answer, unit, summand)
         if not bounded(problem):
             told = replace(first, loss=math.inf)  # no law compares with it
         if answer is first:

@@ -120,8 +120,8 @@ class Eliminated(System):
 
     @property
     def squares(self) -> bool:
-        """Whether the loss is 1/2 |r|^2."""
-        return all(site.squares for site in self.sites)
+        """Whether the loss is 1/2 |r|^2: not of what is left of the rows."""
+        return self.damping == inf and all(site.squares for site in self.sites)
 
     @property
     def step(self) -> Step:

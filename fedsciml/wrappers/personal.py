@@ -71,10 +71,12 @@ class State(Around):
     Attributes:
         way: Since the last round.
         damping: mu_f of the next one; infinite to hold f.
+        top: Largest singular value of a merged sketch so far.
     """
 
     way: Way
     damping: float
+    top: float = 0.0
 
 
 class Told(AskAround):
@@ -249,8 +251,9 @@ class Personal(Wrapped):
         )
         kept = torch.equal(inner.theta, inner.point)
         way = Way(state.way.round + 1, info.step, int(kept), 0)
-        damping = _damping(state.damping, info, getattr(inner, "top", 0.0))
-        return State(inner.theta, inner, way, damping), info
+        top = getattr(inner, "top", 0.0)
+        damping = _damping(state.damping, info, top)
+        return State(inner.theta, inner, way, damping, max(top, state.top)), info
 
     @property
     def client(self) -> Parts:
@@ -381,8 +384,19 @@ class Personal(Wrapped):
     def objection(
         self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
     ) -> ValueError | None:
-        """The method's."""
-        said = unwrapped(said, Told)
+        """The method's.
+
+        Rounding is that of all rows: what is left of them may be far smaller.
+        """
+        said = [
+            (
+                replace(ask, top=max(ask.top, state.top))
+                if hasattr(ask, "top")
+                else ask,
+                a,
+            )
+            for ask, a in unwrapped(said, Told)
+        ]
         return super().objection(problem, state, client, said, unit)
 
     def renewed(self, state: State) -> State:
@@ -396,7 +410,8 @@ class Personal(Wrapped):
     def moved(self, state: State, theta: Tensor) -> State:
         """Around the method's; f stays."""
         inner = self.method.moved(state.inner, theta)
-        return State(theta, inner, Way(-1, 0.0, 1, 0), state.damping)
+        way = Way(-1, 0.0, 1, 0)
+        return State(theta, inner, way, state.damping, state.top)
 
 
 def fitted(method: Method, problem: Problem) -> Method:

@@ -35,7 +35,7 @@ FIRMS = 11
 UNIT = 1000.0
 """Of the amounts, in million dollars."""
 
-BOX = [0.0, 0.0], [7.0, 3.0]
+BOX = [0.0, 0.0], [6.25, 2.25]
 """Of the two values."""
 
 

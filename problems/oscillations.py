@@ -38,6 +38,10 @@ greatest frequency of these."""
 SLOW = 1 / 30.0
 """About 1 / omega^2, by which the equation is of the size of u."""
 
+PRIOR, OWN = 5e-6, 1e-5
+"""lambda of the parameters that are shared and of those of each site's own where data
+are all that there is: found by trial, on families that no experiment has."""
+
 Part = Literal["magnitudes", "layer", "inputs"]
 """What of the network is each site's own."""
 
@@ -102,7 +106,7 @@ def make(
     noise: float = 0.0,
     heterogeneity: float = 1.0,
     equation: bool = True,
-    personal: Part = "magnitudes",
+    personal: Part | None = None,
     collocation: int = 30,
 ) -> Problem:
     """The problem.
@@ -116,14 +120,17 @@ def make(
             frequencies, 0 for their middle at every site.
         equation: Whether the equation is known, with the numbers in it unknown; false
             for data alone.
-        personal: What of the network is each site's own: "magnitudes" of LoRA factors
-            of rank 2 in every layer, "inputs", magnitudes of factors of rank 3 in the
-            first layer, by which it is shifted and scaled, or the last "layer".
+        personal: What of the network is each site's own: the last "layer", above
+            waves that all have in common; "magnitudes" of LoRA factors of rank 2 in
+            every layer; or "inputs", those of factors of rank 3 in the first layer, by
+            which it is shifted and scaled. The layer with the equation and the
+            magnitudes without, if it is not given.
         collocation: Times at which each site asks for the equation.
 
     Raises:
         ValueError: If a value is out of range.
     """
+    part: Part = personal or ("layer" if equation else "magnitudes")
     sites = Sites(clients, seed, points, noise, heterogeneity)
     gamma, omega = sites.numbers(*RANGES.values())
     exact = [solution(g, w) for g, w in zip(gamma, omega, strict=True)]
@@ -131,7 +138,7 @@ def make(
     values = sites.read([u(t) for u, t in zip(exact, times, strict=True)], 1.0)
     sample = in_box(*BOX)
     terms = [Term("data", given, times, values, sample=sample)]
-    trained = network(personal)
+    trained = network(part)
     if equation:
         trained = Parallel([trained], personal=middle(RANGES))
         inside = sites.drawn(BOX, 3, collocation)
@@ -153,7 +160,9 @@ def make(
         parameters={
             **sites.parameters(),
             "equation": equation,
-            "personal": personal,
+            "personal": part,
             "collocation": collocation,
         },
+        prior=0.0 if equation else PRIOR,
+        personal_prior=0.0 if equation else OWN,
     )

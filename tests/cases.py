@@ -52,21 +52,31 @@ def theta(problem: Problem, seed: int = 0) -> Tensor:
 LABELLED = frozenset({"digits", "mnist5k"})
 """Problems of images and their classes."""
 
-MEASURED = LABELLED | {"ammonium", "outliers", "randhie"}
-"""Problems of measured rows and a likelihood: their residuals are predictors, and no
-solution makes them vanish."""
+MEASURED = LABELLED | {"ammonium", "grunfeld", "outliers", "randhie"}
+"""Problems of measured rows: no solution makes their residuals vanish, or these are the
+predictors of a likelihood."""
+
+MIXED = frozenset({"grunfeld"})
+"""Those of them with random effects, at sites that are not to be joined."""
+
+FAMILIES = frozenset({"gauges", "materials", "oscillations"})
+"""Problems with solutions or unknown numbers of each site's own."""
 
 SMALL: dict[str, dict[str, float]] = {
     "allen_cahn_time": {"points": 0.005, "width": 6},
     "ammonium": {},
     "euler_beam": {"points": 0.2},
+    "gauges": {"points": 12, "clients": 3},
     "gramacy_lee": {"points": 0.1, "width": 10},
     "burgers_inverse": {"measurements": 40, "points": 20},
     "digits": {"size": 60, "width": 4, "alpha": 1.0},
+    "grunfeld": {},
     "heat_inverse": {"measurements": 40, "points": 20},
     "helmholtz": {"points": 0.05, "width": 6},
     "inverse_diffusion_reaction": {"points": 0.5, "width": 6},
+    "materials": {"points": 8, "collocation": 10, "clients": 3},
     "mnist5k": {"size": 30, "width": 2, "alpha": 1.0},
+    "oscillations": {"points": 5, "collocation": 6, "clients": 3},
     "outliers": {},
     "poisson5d": {"points": 0.01},  # 260 rows a client at 0.02
     "poisson_multiscale": {"points": 0.5},

@@ -77,11 +77,16 @@ def along(
 
 
 def unknowns(problem: Problem, theta: Tensor) -> dict[str, Tensor]:
-    """The unknown numbers; theta holds them over the size of their starts."""
-    starts = problem.network.unknowns.items()
-    last = theta[len(theta) - len(starts) :].unbind()
-    pairs = zip(starts, last, strict=True)
-    return {name: abs(start) * number for (name, start), number in pairs}
+    """The unknown numbers; theta holds them over the size of their starts.
+
+    Those of each client's own are at their starts.
+    """
+    starts = problem.network.unknowns
+    shared = problem.shared_unknowns
+    last = theta[len(theta) - len(shared) :].unbind()
+    own = {name: theta.new_tensor(start) for name, start in starts.items()}
+    pairs = zip(shared, last, strict=True)
+    return own | {name: abs(starts[name]) * number for name, number in pairs}
 
 
 def residual(problem: Problem, shard: Shard, theta: Tensor) -> Tensor:

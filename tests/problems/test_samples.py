@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import LABELLED, MEASURED, small
+from cases import FAMILIES, LABELLED, MEASURED, small
 from torch import Generator, Tensor
 
 from fedsciml import problems
@@ -17,7 +17,7 @@ SENSORS = {"burgers_inverse", "heat_inverse"}
 SAMPLED = sorted({*problems.names()} - LABELLED)
 """Problems that have anchors: images do not lie anywhere in particular."""
 
-NARROW = {*SAMPLED} - SENSORS - MEASURED - {"terrain"}
+NARROW = {*SAMPLED} - SENSORS - MEASURED - FAMILIES - {"terrain"}
 """Problems that can be made with another width."""
 
 
@@ -141,7 +141,7 @@ def outside(problem: Problem, n: int) -> float:
 WIDTHS = {"kovasznay": 20, "lame": 20, "poisson_square": 64}
 """Of the problems whose rows fill all directions of a network of width 8."""
 
-LINEAR = {"ammonium", "outliers", "randhie"}
+LINEAR = {"ammonium", "grunfeld", "outliers", "randhie"}
 """Whose rows fill all directions of so few parameters."""
 
 MANY = {"poisson5d", "schaffer", "taylor_green"} | LINEAR

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cases import LABELLED, draw, theta
+from cases import FAMILIES, LABELLED, MIXED, draw, theta
 from cases import MEASURED as DATA
 from exchanges import connect
 from torch import Generator, Tensor
@@ -33,10 +33,10 @@ MEASURED = {
 }
 """Terms of problems whose targets are known at their own points alone."""
 
-FIXED = DATA | {"terrain"}
-"""Problems all of whose points are measured."""
+FIXED = DATA | FAMILIES | {"terrain"}
+"""Problems all of whose points are measured, or are for one site alone."""
 
-LISTED = LABELLED | {"randhie"}
+LISTED = LABELLED | FAMILIES | MIXED | {"randhie"}
 """Problems of which no rule says who owns a new point."""
 
 

@@ -35,7 +35,7 @@ Options = dict[str, Any]
 PLAIN = {"form": "plain", "personal": "none"}
 SPLIT = {"form": "split", "personal": "magnitudes_B"}
 OWN = {"form": "diagonal", "personal": "magnitudes"}
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
 
 def settings() -> Iterator[tuple[str, Options, str, Options, int]]:

@@ -25,7 +25,7 @@ Texts are folded to lower case, white space to one blank, and the softmax is ove
 public alphabet; other characters are left out, and a warning counts them. The last
 fifth of each text is for testing alone.
 
-    fedsciml run examples/characters.py --rounds 10
+    fedsciml run examples/characters.py --sketch svd --rounds 5
     fedsciml run examples/characters.py --set texts=FOLDER
 """
 
@@ -255,7 +255,7 @@ def logits(u: Jet, row: Row) -> Tensor:
 
 def make(
     texts: Path | None = None,
-    rank: int = 4,
+    rank: int = 2,
     form: Literal["plain", "diagonal", "split"] = "diagonal",
     personal: Literal["none", "magnitudes", "magnitudes_B", "B"] = "magnitudes",
     letters: str = LETTERS,
@@ -295,7 +295,8 @@ def make(
     points, targets, ends = [], [], []
     for text in found.values():
         points.append(read(reader, contexts(text, codes)))
-        targets.append(torch.tensor([float(letters.index(one)) for one in text]))
+        numbers = [float(letters.index(one)) for one in text]
+        targets.append(torch.tensor(numbers, device="cpu"))
         ends.append(len(text) - len(text) // FIFTH)
     known = Categorical()
 
@@ -309,6 +310,7 @@ def make(
     change: dict[str, object] = {"rank": rank, "form": form, "personal": personal}
     place = None if texts is None else str(texts)
     used = {"texts": place, "letters": letters, "size": size}
+    priors = {"prior": prior, "personal_prior": personal_prior}
     return Problem(
         "characters",
         lora(layer, rank, form=form, personal=own),
@@ -316,7 +318,7 @@ def make(
         explicit(len(found)),
         coordinates=numbered("f", reader.output.in_features),
         outputs=numbered("letter", len(letters)),
-        parameters=change | used,
+        parameters={**change, **used, **priors},
         prior=prior,
         personal_prior=personal_prior if own else 0.0,
         tests=[term([slice(end, None) for end in ends])],

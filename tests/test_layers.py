@@ -17,6 +17,7 @@ EVERYTHING = [
     *LIBRARY,
     *sorted((ROOT / "problems").rglob("*.py")),
     *sorted((ROOT / "scripts").rglob("*.py")),
+    *sorted((ROOT / "examples").rglob("*.py")),
 ]
 FLOORS = (
     ("registry", "extras"),

@@ -35,7 +35,7 @@ Options = dict[str, Any]
 PLAIN = {"form": "plain", "personal": "none"}
 SPLIT = {"form": "split", "personal": "magnitudes_B"}
 OWN = {"form": "diagonal", "personal": "magnitudes"}
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
 
 def settings() -> Iterator[tuple[str, Options, str, Options, int]]:
@@ -59,7 +59,7 @@ def settings() -> Iterator[tuple[str, Options, str, Options, int]]:
             rates = {"global_rate": rate, "own_rate": rate}
             published = {**adam, **stages, **rates}
             yield "FedLoRA-Optimizer as published", free, "fedlora", published, 40
-    for prior in (3e-3, 1e-2, 3e-2):
+    for prior in (1e-2, 3e-2):
         exact = {"sketch": "svd", "rank": "cutoff"}
         yield OURS, {**OWN, "prior": prior}, "fipa", exact, 8
 

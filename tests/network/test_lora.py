@@ -175,10 +175,13 @@ def test_of_images_the_dense_layers_are_changed() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("base", ["trained", "fixed"])
 @pytest.mark.parametrize("problem", [scalar, system])
-def test_rows_by_jets_are_those_of_autograd(problem: object, form: str) -> None:
+def test_rows_by_jets_are_those_of_autograd(
+    problem: object, form: str, base: str
+) -> None:
     whole: Problem = problem()  # type: ignore[operator]
-    small = lora(whole.network, 2, form=form, base="trained")
+    small = lora(whole.network, 2, form=form, base=base, theta=theta(whole))
     own = replace(whole, network=small)
     shard, phi = own.pooled(), moved(small)
     v, w = draw(1, small.size)[0], None

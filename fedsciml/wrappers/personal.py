@@ -388,16 +388,8 @@ class Personal(Wrapped):
 
         Rounding is that of all rows: what is left of them may be far smaller.
         """
-        said = [
-            (
-                replace(ask, top=max(ask.top, state.top))
-                if hasattr(ask, "top")
-                else ask,
-                a,
-            )
-            for ask, a in unwrapped(said, Told)
-        ]
-        return super().objection(problem, state, client, said, unit)
+        told = [(_sized(ask, state), answer) for ask, answer in unwrapped(said, Told)]
+        return super().objection(problem, state, client, told, unit)
 
     def renewed(self, state: State) -> State:
         """Around the method's; clients go back with it where it goes back."""
@@ -431,6 +423,14 @@ def fitted(method: Method, problem: Problem) -> Method:
         inner = fitted(method.method, problem)
         return method if inner is method.method else replace(method, method=inner)
     return Personal(method)
+
+
+def _sized(ask: Any, state: State) -> Record:  # noqa: ANN401
+    """An ask that tells the size of all rows, where it tells one."""
+    if getattr(ask, "top", inf) < state.top:
+        ask = replace(ask, top=state.top)
+    known: Record = ask
+    return known
 
 
 def _damping(before: float, info: Info, top: float) -> float:

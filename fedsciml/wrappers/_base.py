@@ -94,8 +94,8 @@ class Wrapped(Method):
 
     @property
     def evaluates(self) -> bool:
-        """As the method."""
-        return self.method.evaluates
+        """Where only sums are told, and as the method."""
+        return self.sums_only or self.method.evaluates
 
     def evaluation(
         self,

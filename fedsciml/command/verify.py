@@ -9,7 +9,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from fedsciml.command.jobs import results
-from fedsciml.command.suite import SUITE
+from fedsciml.command.joint import joint
+from fedsciml.command.suite import FAMILIES, SUITE
 from fedsciml.command.verification import Check, brief, entry, table, verified
 from fedsciml.federation.files import replace_file
 from fedsciml.federation.progress import watched
@@ -31,7 +32,8 @@ def verify(
 
     The steps of FIPA, of the published rule and of averaging are compared with an
     independent solution of the pooled least-squares problem, at the start of a run
-    and in it. The exit status is 1 if a tolerance is missed.
+    and in it. Where clients have parameters of their own, those of FIPA with the least-
+    squares problem of all parameters. The exit status is 1 if a tolerance is missed.
 
     Args:
         names: Problems (default sine2, poisson1d, allen_cahn).
@@ -41,12 +43,18 @@ def verify(
         jobs: Problems side by side.
     """
     chosen = SUITE if every else names or FEW
-    if unknown := [name for name in chosen if name not in SUITE]:
+    known = (*SUITE, *FAMILIES)
+    if unknown := [name for name in chosen if name not in known]:
         raise ValueError(
             f"There is nothing to compare '{unknown[0]}' by; choose one of "
-            f"{', '.join(SUITE)}."
+            f"{', '.join(known)}."
         )
     return told(chosen, jobs, record, full)
+
+
+def checked(name: str) -> list[Check]:
+    """All checks of a problem."""
+    return joint(name) if name in FAMILIES else verified(name)
 
 
 def told(
@@ -62,7 +70,7 @@ def told(
     """
     backwards = names[::-1]  # those that take longest are the last of the suite
     found: dict[str, list[Check]] = {}
-    for name, those in results(verified, backwards, jobs, threads=1):
+    for name, those in results(checked, backwards, jobs, threads=1):
         found[name] = those
         if watched(sys.stderr):
             print(f"{name}: {len(those)} checks", file=sys.stderr)

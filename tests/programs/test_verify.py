@@ -167,3 +167,13 @@ def test_the_command_says_of_which_problems_it_knows_the_step(
 def test_what_is_missed_is_marked() -> None:
     check = Check("here", "fipa, mu = 0.01", 2e-10, 1e-10)
     assert "1 of 2 missed" in verification.brief([check, check._replace(value=0.0)])
+
+
+def test_steps_with_personal_parameters_are_compared_with_the_joint_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command.main(["verify", "gauges", "grunfeld", "--jobs", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "gauges, round 20" in printed
+    assert "grunfeld, round 5" not in printed  # converged
+    assert "0 missed" in printed

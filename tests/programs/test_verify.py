@@ -169,6 +169,7 @@ def test_what_is_missed_is_marked() -> None:
     assert "1 of 2 missed" in verification.brief([check, check._replace(value=0.0)])
 
 
+@pytest.mark.slow
 def test_steps_with_personal_parameters_are_compared_with_the_joint_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -79,18 +79,12 @@ def along(points: Tensor) -> Tensor:
 
 
 def network(personal: Part) -> Network:
-    """u of a site, with the part of the network that is its own.
-
-    Raises:
-        ValueError: If there is no such part.
-    """
+    """u of a site, with the part of the network that is its own."""
     base = MLP((2, 20, 20, 1), inputs=BOX, distance=still)
     if personal == "layer":
         return Personal(base, "classifier")
-    if personal == "magnitudes":
-        kept = {"base": "trained", "personal": "magnitudes", "zero": "magnitudes"}
-        return lora(base, 2, **kept)  # type: ignore[arg-type]
-    raise ValueError(f"What is personal is 'magnitudes' or 'layer'; got {personal!r}.")
+    kept = {"base": "trained", "personal": "magnitudes", "zero": "magnitudes"}
+    return lora(base, 2, **kept)  # type: ignore[arg-type]
 
 
 def make(

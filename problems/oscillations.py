@@ -68,11 +68,7 @@ def solution(gamma: Tensor, omega: Tensor) -> PointFunction:
 
 
 def network(personal: Part) -> Network:
-    """The shared network, with the part of it that is each site's own.
-
-    Raises:
-        ValueError: If there is no such part.
-    """
+    """The shared network, with the part of it that is each site's own."""
     if personal == "magnitudes":
         base = MLP((1, *WIDTHS), inputs=BOX)
         kept = {"base": "trained", "personal": "magnitudes", "zero": "magnitudes"}
@@ -81,12 +77,8 @@ def network(personal: Part) -> Network:
         base = MLP((2, *WIDTHS), features=with_one)
         kept = {"base": "trained", "personal": "magnitudes", "zero": "magnitudes"}
         return lora(base, 3, [0], **kept)  # type: ignore[arg-type]
-    if personal == "layer":
-        waves = MLP((2, WAVES, 1), activation="sin", features=scaled)
-        return Personal(waves, "classifier")
-    raise ValueError(
-        f"What is personal is 'magnitudes', 'layer' or 'inputs'; got {personal!r}."
-    )
+    waves = MLP((2, WAVES, 1), activation="sin", features=scaled)
+    return Personal(waves, "classifier")
 
 
 def with_one(t: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Models that come back: the result of a run, from its directory or a file."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 from fedsciml import problems
 from fedsciml.federation.directory import FREE, MODEL, RunDirectory
 from fedsciml.federation.outcome import Outcome
+from fedsciml.federation.remembered import own
 from fedsciml.federation.result import Result
 from fedsciml.federation.saving import HASH, KEPT, identity, read
 from fedsciml.problem import Problem
@@ -16,7 +19,9 @@ from fedsciml.residual.fingerprint import fingerprint
 log = getLogger(__name__)
 
 
-def load(path: Path | str, problem: Problem | None = None) -> Result:
+def load(
+    path: Path | str, problem: Problem | None = None, memory: Path | str | None = None
+) -> Result:
     """The result of a run: problem, theta, history, ``solution``, ``errors``, ...
 
     Of a run that is not finished, the model of its checkpoint; its loss is then that of
@@ -31,13 +36,30 @@ def load(path: Path | str, problem: Problem | None = None) -> Result:
             ``result.save`` wrote.
         problem: What was trained, where that is no entry of ``fedsciml.problems``: a
             problem that was written in Python, or, of a saved file, in a file.
+        memory: At a site of a run over Flower: the directory in which it remembers, to
+            have its parameters of its own with the model that all share.
 
     Raises:
         FileNotFoundError: If there is no such file or directory.
         ValueError: If there is no run or model, it is damaged, mixed with another one
-            or of a newer version, or the problem is not the one that was trained.
+            or of a newer version, the problem is not the one that was trained, or the
+            site remembers nothing of its end.
     """
-    path = Path(path)
+    result = _loaded(Path(path), problem)
+    if memory is None:
+        return result
+    flower = result.configuration.get("flower")
+    if not isinstance(flower, Mapping):
+        raise ValueError(
+            f"The run in {path} was in one process, which keeps what is each client's "
+            "own in the model itself: leave memory out."
+        )
+    personal = own(memory, str(flower["run"]), len(result.history))
+    return replace(result, personal={**result.personal, **personal})
+
+
+def _loaded(path: Path, problem: Problem | None) -> Result:
+    """The result as it was written."""
     if problem is not None and not isinstance(problem, Problem):
         raise ValueError(
             f"load needs a Problem, not its name; got {problem!r}. Leave it out, or "

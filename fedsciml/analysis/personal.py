@@ -27,7 +27,7 @@ from fedsciml.collocation import explicit
 from fedsciml.linalg.sketch import Sketch
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem
-from fedsciml.residual import System, Together
+from fedsciml.residual import Linearisation, System, Together
 
 Data = Mapping[str, Tensor | tuple[Tensor, Tensor]]
 """By the names of terms, points [n, d], or points and targets [n] or [n, q]."""
@@ -151,6 +151,15 @@ def unknowns(problem: Problem, theta: Tensor, values: Tensor) -> dict[str, float
     network = problem.personal.at(values)
     numbers = network.numbers(theta.to(values)).tolist()
     return dict(zip(problem.unknowns, numbers, strict=True))
+
+
+def numbers(
+    problem: Problem, theta: Tensor, personal: Mapping[int, Tensor]
+) -> dict[int, dict[str, float]]:
+    """Unknown numbers of the clients' own, by client and name, in their units."""
+    names = problem.personal.names if problem.personal else ()
+    every = {m: unknowns(problem, theta, values) for m, values in personal.items()}
+    return {m: {name: of[name] for name in names} for m, of in every.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,7 +307,7 @@ def _deviations(
         )
     linear = whole.linearise(at)
     j, r = linear.jacobian(), linear.residual
-    measured = torch.cat([_rows(whole, numbers[0]), r[:0].bool()])
+    measured = _rows(whole, linear, numbers[0]).to(r.device)
     known = posterior(Sketch(j, -r), own, damping)
     turned = (j[measured] * known.scales) @ known.whole.basis.mT
     hat = torch.linalg.svdvals(turned * known.filtered.sqrt()) ** 2
@@ -318,13 +327,14 @@ def _deviations(
     return found
 
 
-def _rows(whole: Together, number: int) -> Tensor:
+def _rows(whole: Together, linear: Linearisation, number: int) -> Tensor:
     """Which rows are of a term, as they are linearised, [n]."""
-    found = []
-    prior = bool(whole.problem.personal_prior)
+    terms = []
     for site in whole.sites:
-        for block in site.blocks:
-            mine = block.rows.term == number
-            found += [mine] * len(block.rows.points)
-        found += [False] * (prior * len(whole.view.mine))
-    return torch.tensor(found, device="cpu")
+        terms += [block.rows.term for block in site.blocks]
+        terms += [-1] * bool(whole.problem.personal_prior)
+    found = [
+        torch.full((len(rows.residual),), term == number, device="cpu")
+        for term, rows in zip(terms, linear.blocks, strict=True)
+    ]
+    return torch.cat(found)

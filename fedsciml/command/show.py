@@ -1,9 +1,11 @@
 """Say what a run was, how it ended, and how to go on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fedsciml.command.records import NAMES, Recorded, known, recorded, table, written
+from fedsciml.command.summary import ranges
 from fedsciml.command.terminal import columns
 from fedsciml.federation import Round
 from fedsciml.federation.traffic import size
@@ -41,7 +43,7 @@ def _facts(run: Recorded) -> dict[str, str]:
         "problem": f"{order.get('problem', made['problem'])}{given and f' ({given})'}",
         "method": run.method,
         "clients": str(made["clients"]),
-        "parameters": f"{made['parameters']}, {made['dtype']}, on {made['device']}",
+        "parameters": f"{_size(made)}, {made['dtype']}, on {made['device']}",
         "seed": str(made["seed"]),
         "messages": str(made["backend"]),
     }
@@ -60,6 +62,7 @@ def _facts(run: Recorded) -> dict[str, str]:
     }
     if run.model:
         facts |= {name: f"{x:.6g}" for name, x in run.model["unknowns"].items()}
+        facts |= ranges(run.model.get("own", {}))
     facts["sent"] = f"{size(last.bytes_up)} up, {size(last.bytes_down)} down"
     facts["seconds"] = f"{last.seconds:.1f}"
     dropped = sum(len(line.dropped) for line in run.history)
@@ -68,6 +71,13 @@ def _facts(run: Recorded) -> dict[str, str]:
     if last.epsilon is not None:
         facts["privacy spent"] = f"epsilon {last.epsilon:.3g}, delta {last.delta:.1g}"
     return facts
+
+
+def _size(made: Mapping[str, Any]) -> str:
+    """Numbers of parameters."""
+    own = made.get("own_parameters")
+    more = f" shared, {own} of each client's own" if own else ""
+    return f"{made['parameters']}{more}"
 
 
 def _rounds(history: Sequence[Round]) -> str:
@@ -99,7 +109,9 @@ def _next(run: Recorded) -> dict[str, str]:
             more += " --problem FILE.py"  # it was moved
         found["go on"] = f"fedsciml resume {where}{more}"
     if run.history:
-        found["the model, in Python"] = f'fedsciml.load("{where}").solution(points)'
+        whose = ", client=0" if run.configuration.get("own_parameters") else ""
+        call = f'fedsciml.load("{where}").solution(points{whose})'
+        found["the model, in Python"] = call
     files = [p.name for kind in ("*.html", "*.png") for p in sorted(where.glob(kind))]
     if files:
         found["to look at"] = ", ".join(files)

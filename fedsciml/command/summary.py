@@ -9,6 +9,7 @@ from typing import Any
 
 from fedsciml import wrappers
 from fedsciml.analysis import gradient_norm, laplace, measure, standard_errors
+from fedsciml.analysis.personal import numbers
 from fedsciml.command.arguments import flag
 from fedsciml.command.order import Order
 from fedsciml.federation import Result
@@ -106,6 +107,7 @@ def sentence(content: Mapping[str, Any]) -> str:
             text += f" +- {number['deviation']:.1e}"
         if number["error"] is not None:
             text += f" (relative error {number['error']:.1e})"
+    text += "".join(f", {k} = {v}" for k, v in ranges(content["own"]).items())
     if content["absent"]:
         text += f", without the loss of client(s) {', '.join(content['absent'])}"
     if content["dropped"]:
@@ -113,6 +115,20 @@ def sentence(content: Mapping[str, Any]) -> str:
     up, down = size(content["bytes_up"]), size(content["bytes_down"])
     text += f"; {content['seconds']:.1f} s, {up} up, {down} down"
     return f"{text}; {content['out']}"
+
+
+def ranges(own: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """How far numbers of the clients' own reach, by name.
+
+    Args:
+        own: The numbers, by client and name.
+    """
+    names = dict.fromkeys(name for one in own.values() for name in one)
+    found = {name: [one[name] for one in own.values()] for name in names}
+    return {
+        name: f"{min(several):.4g} to {max(several):.4g} at the clients"
+        for name, several in found.items()
+    }
 
 
 def manner(content: Mapping[str, Any]) -> str:
@@ -177,14 +193,8 @@ def _unknowns(
 
 def _own(result: Result) -> dict[str, dict[str, float]]:
     """Unknown numbers of each client's own, where they are known here."""
-    view = result.problem.personal
-    if view is None or not view.names:
-        return {}
-    found = {m: result.unknowns(m) for m in result.personal}
-    return {
-        str(m): {name: values[name] for name in view.names}
-        for m, values in found.items()
-    }
+    found = numbers(result.problem, result.theta, result.personal)
+    return {str(m): own for m, own in found.items() if own}
 
 
 def _deviations(result: Result) -> dict[str, float]:

@@ -105,6 +105,7 @@ def run(
         "backend": clients.name,
         "rules": plain(asdict(federation.rules)),
         "parameters": problem.network.size,
+        **({"own_parameters": len(own.mine)} if (own := problem.personal) else {}),
         **(notes or {}),
         **clients.notes,
     }

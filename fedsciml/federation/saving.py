@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import fedsciml
+from fedsciml.analysis.personal import numbers
 from fedsciml.federation.checkpoint import pack, unpack
 from fedsciml.federation.history import Round
 from fedsciml.problem import Problem
@@ -58,6 +59,7 @@ def packed(result: "Result") -> bytes:
         "history": torch.from_numpy(np.frombuffer(lines, np.uint8).copy()),
         "outcome": list(result.outcome),
         "unknowns": result.unknowns(),  # for who does not make the problem again
+        **({"own": _own(result)} if result.personal else {}),
         **{key: getattr(result, key) for key in KEPT},
         **{f"{OWN}{m}": values for m, values in result.personal.items()},
     }
@@ -69,6 +71,12 @@ def packed(result: "Result") -> bytes:
             f"know ({error}). Give Problem(parameters=...) and notes of plain numbers, "
             "words and lists."
         ) from error
+
+
+def _own(result: "Result") -> dict[str, dict[str, float]]:
+    """Unknown numbers of the clients' own, by client and name."""
+    found = numbers(result.problem, result.theta, result.personal)
+    return {str(m): own for m, own in found.items() if own}
 
 
 def read(path: Path) -> dict[str, Any]:

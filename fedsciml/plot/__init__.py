@@ -14,8 +14,9 @@ from fedsciml.plot.layout import Curve, Panel, panels
 from fedsciml.plot.owners import drawable, labelled, partition, placed
 from fedsciml.plot.pictures import pictures
 from fedsciml.plot.sheet import Sheet
+from fedsciml.plot.staged import View, at_sites, common, pieces, plane, stage, views
 from fedsciml.plot.style import COLOURS, COLUMN, DASHES, MARKERS, PAGE, QUANTITIES, save
-from fedsciml.plot.trained import parts, plane, solution, stage
+from fedsciml.plot.trained import parts, solution
 from fedsciml.plot.web import Map, chart, coloured
 
 __all__ = [
@@ -30,8 +31,11 @@ __all__ = [
     "Map",
     "Panel",
     "Sheet",
+    "View",
+    "at_sites",
     "chart",
     "coloured",
+    "common",
     "confusion",
     "convergence",
     "drawable",
@@ -41,6 +45,7 @@ __all__ = [
     "partition",
     "parts",
     "pictures",
+    "pieces",
     "placed",
     "plane",
     "profile",
@@ -48,4 +53,5 @@ __all__ = [
     "save",
     "solution",
     "stage",
+    "views",
 ]

@@ -12,6 +12,7 @@ from fedsciml.federation import Result, Round
 from fedsciml.plot.classes import confusion, reliability
 from fedsciml.plot.curves import convergence
 from fedsciml.plot.owners import drawable, partition
+from fedsciml.plot.staged import common
 from fedsciml.plot.style import save
 from fedsciml.plot.trained import solution
 from fedsciml.problem import Problem
@@ -26,7 +27,7 @@ def pictures(
     """Draw solution, convergence and partition into a directory.
 
     Of tests with classes also which are taken for which, and how surely; of points in
-    many coordinates no solution.
+    many coordinates no solution, nor where each client has its own and none is known.
 
     Args:
         result: Whose solution is drawn.
@@ -41,8 +42,8 @@ def pictures(
         "partition": partition(problem),
         **dict(tested(problem, result.theta, result.personal)),
     }
-    if drawable(problem):
-        figures["solution"] = solution(problem, result.theta)
+    if drawable(problem) and (common(problem) or result.personal):
+        figures["solution"] = solution(problem, result.theta, result.personal)
     for name, figure in figures.items():
         save(figure, directory / f"{prefix}{name}.png")
 

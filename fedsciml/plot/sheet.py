@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedsciml.plot.owners import box, squarish
-from fedsciml.plot.trained import GRID_2D, owners
+from fedsciml.plot.staged import GRID_2D
+from fedsciml.plot.trained import owners
 from fedsciml.plot.web import Map
 from fedsciml.problem import Problem
 

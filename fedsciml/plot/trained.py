@@ -1,6 +1,6 @@
 """The solution of a trained model beside the reference."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,45 +12,47 @@ from matplotlib.tri import Triangulation
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedsciml.plot.layout import panels
 from fedsciml.plot.owners import box, joined, squarish
+from fedsciml.plot.staged import MOST, View, at_sites, of_clients, pieces, plane, views
 from fedsciml.plot.style import COLOURS, PAGE, SMALLEST, styled
 from fedsciml.problem import Problem
-
-GRID_1D, GRID_2D = 801, 121
-
-MOST = 6
-"""Outputs that are drawn."""
 
 MOST_PARTS = 40
 """Changes of the owner along a line above which no part of it is anyone's."""
 
 
 @styled()
-def solution(problem: Problem, theta: Tensor) -> Figure:
+def solution(
+    problem: Problem, theta: Tensor, personal: Mapping[int, Tensor] | None = None
+) -> Figure:
     """The trained u beside the reference, and their difference.
 
     One coordinate: curves, with the clients' parts of the domain shaded. Two: maps.
     More: maps on the plane of the first two coordinates through the domain's centre. Of
-    many outputs the first ``MOST``.
+    many outputs the first ``MOST``. Where each client has a solution of its own, those
+    of some, with what was measured there.
 
     Args:
         problem: Gives network, reference and clients.
         theta: Trained parameters, shape [p].
+        personal: Parameters of the clients' own, as in a result.
+
+    Raises:
+        ValueError: If each client has a solution of its own, and none is known.
     """
-    points, reference = stage(problem)
-    with torch.no_grad():
-        trained = problem.network(theta, points.to(theta)).cpu().double().numpy()
-    if len(problem.coordinates) == 1:
-        return _curves(problem, points[:, 0].numpy(), trained, reference)
-    return _maps(problem, points, trained, reference)
+    found = views(problem, theta, personal)
+    if len(problem.coordinates) > 1:
+        return _maps(problem, found)
+    if personal and found[0].client is not None:
+        several = at_sites(problem, theta, personal, found)
+        title = f"{problem.name}, {of_clients(problem, found)}"
+        return panels(several, 3, height=1.9, legend="below", title=title)
+    return _curves(problem, found[0])
 
 
-def _curves(
-    problem: Problem,
-    x: NDArray[np.float64],
-    trained: NDArray[np.float64],
-    reference: NDArray[np.float64] | None,
-) -> Figure:
+def _curves(problem: Problem, view: View) -> Figure:
+    x, trained, reference = view.points[:, 0].numpy(), view.trained, view.reference
     rows = 1 if reference is None else 2
     names = problem.outputs[:MOST]
     outputs = len(names)
@@ -127,36 +129,32 @@ def parts(problem: Problem) -> list[tuple[float, float, int]]:
     return [(*ends, m) for ends, m in zip(pairwise(edges), clients, strict=True)]
 
 
-def _maps(
-    problem: Problem,
-    points: Tensor,
-    trained: NDArray[np.float64],
-    reference: NDArray[np.float64] | None,
-) -> Figure:
-    columns = 1 if reference is None else 3
-    names = problem.outputs[:MOST]
-    outputs = len(names)
+def _maps(problem: Problem, views: Sequence[View]) -> Figure:
+    columns = 1 if views[0].reference is None else 3
+    named = pieces(problem, views)
     figure = Figure(
-        figsize=(PAGE / 3 * columns, 0.4 + 1.9 * outputs), layout="compressed"
+        figsize=(PAGE / 3 * columns, 0.4 + 1.9 * len(named)), layout="compressed"
     )
-    grid = figure.subplots(outputs, columns, sharex=True, sharey=True, squeeze=False)
-    mesh = Triangulation(points[:, 0].numpy(), points[:, 1].numpy())
-    if reference is not None:  # off the domain it is nan
-        off = np.isnan(reference.sum(1))
-        mesh.set_mask(np.any(off[mesh.triangles], axis=1))
-    drawn = np.unique(mesh.get_masked_triangles())
-    for c, output in enumerate(names):
-        maps = [("trained", trained[:, c])]
+    grid = figure.subplots(len(named), columns, sharex=True, sharey=True, squeeze=False)
+    for number, (name, c, view) in enumerate(named):
+        points, reference = view.points, view.reference
+        if number == 0 or view is not named[number - 1][2]:
+            mesh = Triangulation(points[:, 0].numpy(), points[:, 1].numpy())
+            if reference is not None:  # off the domain it is nan
+                off = np.isnan(reference.sum(1))
+                mesh.set_mask(np.any(off[mesh.triangles], axis=1))
+            drawn = np.unique(mesh.get_masked_triangles())
+        maps = [("trained", view.trained[:, c])]
         if reference is not None:
             maps.append(("reference", reference[:, c]))
         both = np.concatenate([values[drawn] for _, values in maps])
         norm: Normalize = Normalize(both.min(), both.max())
         cmap = "viridis"
         if reference is not None:
-            difference = np.abs(trained[:, c] - reference[:, c])
+            difference = np.abs(view.trained[:, c] - reference[:, c])
             maps.append(("abs. error", np.maximum(difference, SMALLEST)))
-        for axes, (name, values) in zip(grid[c], maps, strict=True):
-            if name == "abs. error":
+        for axes, (kind, values) in zip(grid[number], maps, strict=True):
+            if kind == "abs. error":
                 # The few points where the error crosses zero would take the scale.
                 low, high = np.quantile(values[drawn], 0.02), values[drawn].max()
                 norm, cmap = LogNorm(min(low, high / 10), high), "magma"
@@ -164,13 +162,14 @@ def _maps(
                 mesh, values, shading="gouraud", norm=norm, cmap=cmap, rasterized=True
             )
             figure.colorbar(image, ax=axes)
-            axes.set_title(f"{output}, {name}" if outputs > 1 else name)
+            axes.set_title(f"{name}, {kind}" if len(named) > 1 else kind)
             axes.set_aspect("equal" if squarish(problem) else "auto")
             _borders(axes, problem)
-        grid[c, 0].set_ylabel(problem.coordinates[1])
+        grid[number, 0].set_ylabel(problem.coordinates[1])
     for axes in grid[-1]:
         axes.set_xlabel(problem.coordinates[0])
-    figure.suptitle(problem.name + plane(problem) + _left(problem))
+    several = f", {of_clients(problem, views)}" if views[0].client is not None else ""
+    figure.suptitle(problem.name + several + plane(problem) + _left(problem))
     return figure
 
 
@@ -208,58 +207,3 @@ def owners(problem: Problem, n: int = 200) -> NDArray[np.int64] | None:
         return problem.partition.owner(points).view(x.shape).numpy()
     except ValueError:  # explicit points
         return None
-
-
-def stage(
-    problem: Problem, client: int | None = None
-) -> tuple[Tensor, NDArray[np.float64] | None]:
-    """Points to draw at, [n, d], and the reference there, [n, c], or None.
-
-    A reference that is a table is drawn at its own points, if it has at most two
-    coordinates.
-
-    Args:
-        problem: Gives domain and reference.
-        client: Whose solution is the reference where every client has its own; there
-            is none without.
-    """
-    d = len(problem.coordinates)
-    exact, table, values = problem.exact, problem.test_points, problem.reference
-    if problem.test_owners is not None:
-        mine = problem.test_owners == (-1 if client is None else client)
-        table, values = (table[mine], values[mine]) if mine.any() else (None, None)
-    if isinstance(exact, Sequence):
-        exact = None if client is None else exact[client]
-    if exact is None and values is not None and d <= 2:
-        return _table(table, values)
-    lower, upper = box(problem)
-    if d == 1:
-        points = torch.linspace(
-            float(lower[0]), float(upper[0]), GRID_1D, dtype=torch.float64
-        ).unsqueeze(-1)
-    else:
-        side = torch.linspace(0, 1, GRID_2D, dtype=torch.float64)
-        points = ((lower + upper) / 2).expand(GRID_2D**2, -1).clone()
-        points[:, :2] = lower[:2] + (upper - lower)[:2] * torch.cartesian_prod(
-            side, side
-        )
-    if exact is None:
-        return points, None
-    values = exact(points)
-    return points, values.reshape(len(points), -1).numpy()
-
-
-def _table(points: Tensor, values: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
-    """A reference at its own points, along a line in their order."""
-    if points.shape[1] == 1:
-        order = points[:, 0].argsort()
-        points, values = points[order], values[order]
-    return points, values.numpy()
-
-
-def plane(problem: Problem) -> str:
-    """Which plane a map of a problem in more than two coordinates shows."""
-    lower, upper = box(problem)
-    centre = ((lower + upper) / 2).tolist()
-    fixed = [f"{n} = {v:g}" for n, v in zip(problem.coordinates, centre, strict=True)]
-    return f", {', '.join(fixed[2:])}" if fixed[2:] else ""

@@ -31,9 +31,10 @@ def panel(story: Story) -> Panel:
     rounds = 2 * asked if finished else asked
     lines = {}
     if story.history:
+        own = story.problem is not None and story.problem.personal is not None
         lines["Use the model"] = (
             f"import fedsciml\n\nresult = fedsciml.load({where!r})\n"
-            "u = result.solution(points)  # u.value, u.x, ..."
+            f"u = result.solution(points{', client=0' if own else ''})  # u.value, ..."
         )
     if command := found.get("command"):
         further = ["--rounds", str(rounds)] if finished else []

@@ -1,10 +1,12 @@
 """The trained solution beside the reference: curves, or maps."""
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedsciml import plot
 from fedsciml.analysis.metrics import measure
@@ -12,6 +14,13 @@ from fedsciml.problem import Problem
 from fedsciml.report.markup import Html, details, joined, picture, pictures, table
 from fedsciml.report.story import Panel, Story
 from fedsciml.report.words import listed, number
+
+TITLE = "Solution and error"
+
+UNKNOWN = (
+    "Each client has a solution of its own, by parameters of its own that stay at its "
+    "site: none is known here. A site has its own by fedsciml.load(..., memory=...)."
+)
 
 MOST = 6
 """Outputs that are drawn."""
@@ -23,47 +32,97 @@ Values = NDArray[np.float64]
 
 
 def panel(story: Story) -> Panel | None:
-    """The solution and its error, by output; None in many coordinates."""
+    """The solution and its error, by output; None in many coordinates.
+
+    Where each client has a solution of its own, those of some.
+    """
     problem, theta = story.problem, story.theta
     if problem is None or theta is None or not plot.placed(problem):
         return None
     if not plot.drawable(problem):
         return None
-    points, reference = plot.stage(problem)
-    with torch.no_grad():
-        trained = problem.network(theta, points.to(theta)).cpu().double().numpy()
+    personal = story.result.personal if story.result else {}
+    if not (plot.common(problem) or personal):
+        return Panel(TITLE, UNKNOWN, order=30)
+    views = plot.views(problem, theta, personal)
+    each, several = measure(problem, theta, personal).each, views[0].client is not None
     outputs = problem.outputs[:MOST]
-    each = measure(problem, theta).each
     errors = [f"{u} {number(each[u])}" for u in outputs if not math.isnan(each[u])]
     if len(problem.outputs) == 1:
         errors = [text.removeprefix(f"{outputs[0]} ") for text in errors]
     told = "There is no reference to compare with."
     if errors:
         told = f"Relative L2 error on the test points: {listed(errors)}."
-    elif reference is not None:
+        if problem.personal:
+            told = f"Mean of the clients' r{told[1:]}"
+    elif views[0].reference is not None:
         told = "The trained solution beside the reference."
-    if problem.test_owners is not None and reference is None:
-        told += " Every client has a solution of its own; none is drawn beside."
+    if several:
+        told += " Each client has a solution of its own, by parameters of its own."
+        if len(views) < len(personal):
+            told += f" {len(views)} of {len(personal)} are drawn."
     if left := len(problem.outputs) - len(outputs):
         told += f" The first {MOST} outputs are drawn, and {left} more are not."
-    flat = len(problem.coordinates) == 1
-    draw = _Line(problem, points[:, 0].numpy(), story.private) if flat else None
-    sheet = None if flat else plot.Sheet(problem, points)
     if rest := plot.plane(problem).removeprefix(", "):
         told += f" Maps are on the plane {rest}."
-    if sheet is not None and sheet.owners is not None:
-        told += " White lines part the clients."
+    if len(problem.coordinates) == 1 and several:
+        return Panel(TITLE, told, _sites(story, problem, theta, personal, views), 30)
     rows, tables = [], []
-    for c, name in enumerate(outputs):
-        known = None if reference is None else reference[:, c]
-        if draw is not None:
-            shown, values = draw(name, trained[:, c], known)
-        elif sheet is not None:
-            shown, values = _maps(sheet, name, trained[:, c], known)
+    for name, c, view in plot.pieces(problem, views):
+        trained, known = view.trained[:, c], None
+        if view.reference is not None:
+            known = view.reference[:, c]
+        if len(problem.coordinates) == 1:
+            draw = _Line(problem, view.points[:, 0].numpy(), story.private)
+            shown, values = draw(name, trained, known)
+        else:
+            sheet = plot.Sheet(problem, view.points)
+            if sheet.owners is not None and "White" not in told:
+                told += " White lines part the clients."
+            shown, values = _maps(sheet, name, trained, known)
         rows.append(shown)
         tables.append(values)
+    if several:
+        tables.append(_errors(problem, theta, personal))
     body = [*rows, details("As numbers", *tables)]
-    return Panel("Solution and error", told, joined(body), 30)
+    return Panel(TITLE, told, joined(body), 30)
+
+
+def _sites(
+    story: Story,
+    problem: Problem,
+    theta: Tensor,
+    personal: Mapping[int, Tensor],
+    views: Sequence[plot.View],
+) -> Html:
+    """Curves of clients' own solutions, what they measured, and the errors."""
+    shown = []
+    for one in plot.at_sites(problem, theta, personal, views):
+        kept = [c for c in one.curves if not (story.private and c.marker is not None)]
+        trained = next(c for c in kept if c.label == "trained")
+        shown.append(
+            picture(
+                plot.chart(replace(one, title="", curves=kept)),
+                one.title,
+                _range(np.array(trained.y)),
+                [(c.label, c.colour, 9 if c.dash is None else 0) for c in kept],
+            )
+        )
+    told = details("As numbers", _errors(problem, theta, personal))
+    return joined([pictures(*shown), told])
+
+
+def _errors(problem: Problem, theta: Tensor, personal: Mapping[int, Tensor]) -> Html:
+    """Each client's errors."""
+    rows = []
+    for m, own in sorted(personal.items()):
+        found = measure(problem, theta, {m: own})
+        several = [found.each[u] for u in problem.outputs]
+        rows.append([f"client {m}", *map(number, [found.relative_l2, *several])])
+    heads = ["", "relative L2 error", *problem.outputs]
+    if len(problem.outputs) == 1:
+        heads, rows = heads[:2], [row[:2] for row in rows]
+    return table("Errors of the clients' own solutions", heads, rows)
 
 
 class _Line:

@@ -19,7 +19,7 @@ from fedsciml.report.words import count, listed, number
 def panel(story: Story) -> Panel | None:
     """Each number with its deviation and error, as far as they are known."""
     problem, theta = story.problem, story.theta
-    if problem is None or theta is None or not problem.unknowns:
+    if problem is None or theta is None or not problem.shared_unknowns:
         return None
     found, errors = problem.numbers(theta), measure(problem, theta).each
     told = f"{count(len(found), 'number')}, trained with the network."
@@ -29,6 +29,8 @@ def panel(story: Story) -> Panel | None:
         told += " How sure they are is not told: the run was private."
     elif problem.partial:
         told += " How sure they are is not known here: the rows are at the sites."
+    elif problem.personal:
+        told += " How sure they are is not known beside parameters of clients' own."
     else:
         deviation, more = _sure(problem, theta)
         told += more

@@ -10,7 +10,16 @@ from dataclasses import replace
 from fedsciml.problem import Problem
 from fedsciml.registry import Option, Registry
 
-__all__ = ["about", "load", "names", "options", "parse", "signature", "summary"]
+__all__ = [
+    "PRIORS",
+    "about",
+    "load",
+    "names",
+    "options",
+    "parse",
+    "signature",
+    "summary",
+]
 
 PRIOR = Option(
     float,
@@ -20,23 +29,36 @@ PRIOR = Option(
 )
 """An option of every problem."""
 
+PERSONAL_PRIOR = Option(
+    float,
+    0.0,
+    "lambda of lambda / 2 times the squared distance of each client's own parameters "
+    "from where they begin; 0 for none.",
+)
+"""Another one, for those whose clients have some."""
+
+PRIORS = {"prior": PRIOR, "personal_prior": PERSONAL_PRIOR}
+"""Options of every problem, beside those of its ``make``."""
+
 
 class _Problems(Registry[Problem]):
-    """Problems, each of which can have a prior, whatever its ``make`` takes."""
+    """Problems, each of which can have priors, whatever its ``make`` takes."""
 
     def options(self, name: str) -> dict[str, Option]:
-        """Those of ``make``, and ``prior``."""
-        return {"prior": PRIOR, **super().options(name)}
+        """Those of ``make``, and the priors."""
+        return {**PRIORS, **super().options(name)}
 
     def load(self, name: str, **options: object) -> Problem:
-        """The problem of that name, with its prior."""
-        if "prior" not in options or "prior" in super().options(name):
-            return super().load(name, **options)
-        given = options.pop("prior")
-        PRIOR.check(given)
+        """The problem of that name, with its priors."""
+        taken = super().options(name)
+        given = {k: options.pop(k) for k in PRIORS if k in options and k not in taken}
+        for key, value in given.items():
+            PRIORS[key].check(value)
         made = super().load(name, **options)
-        parameters = {**made.parameters, "prior": given}
-        return replace(made, prior=given, parameters=parameters)  # type: ignore[arg-type]
+        if not given:
+            return made
+        parameters = {**made.parameters, **given}
+        return replace(made, parameters=parameters, **given)  # type: ignore[arg-type]
 
 
 _PROBLEMS = _Problems("problem", __name__, result=Problem)

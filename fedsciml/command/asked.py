@@ -115,7 +115,7 @@ def moved(given: Given) -> str | None:
 
 def parameters(given: Given, problem: str) -> dict[str, object]:
     """What was given for the problem's ``make``; paths become absolute."""
-    names = ("clients", "partition", "edges", "initialisation", "prior")
+    names = ("clients", "partition", "edges", "initialisation", *problems.PRIORS)
     result = {name: given[name] for name in names if name in given}
     if "data_seed" in given:
         result["seed"] = given["data_seed"]

@@ -61,6 +61,8 @@ class Common:
         data_seed: Seed of the points, 0 if not given.
         prior: lambda of lambda/2 |theta|^2 in the loss; the problem's own, mostly 0,
             if not given.
+        personal_prior: lambda of lambda/2 |f - f_0|^2 for the parameters f of each
+            client's own; the problem's own if not given.
     """
 
     clients: int | None = None
@@ -69,6 +71,7 @@ class Common:
     initialisation: str | None = None
     data_seed: int | None = None
     prior: float | None = None
+    personal_prior: float | None = None
 
 
 SET = (

@@ -124,8 +124,8 @@ def test_help_on_a_run_has_the_options_of_that_method_alone(say: Say) -> None:
 def test_help_on_a_run_has_what_the_problem_takes(problem: str, say: Say) -> None:
     text = say("run", problem, "--help")
     flags = {"seed": "--data-seed "}
-    own = ("clients", "partition", "edges", "initialisation", "prior")
-    flags |= {k: f"--{k} " for k in own}
+    own = ("clients", "partition", "edges", "initialisation", "prior", "personal_prior")
+    flags |= {k: f"--{k.replace('_', '-')} " for k in own}
     for key in problems.options(problem):
         assert flags.get(key, f"--set {key}=") in text
 

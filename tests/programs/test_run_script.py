@@ -367,6 +367,7 @@ def test_numbers_that_are_not_finite_can_be_said() -> None:
         "absent": {},
         "dropped": 0,
         "unknowns": {},
+        "own": {},
     }
     content |= {"loss": None, "relative_l2": 0.5, "mse": None}
     line = sentence(content)

@@ -34,6 +34,9 @@ from fedsciml.residual.system import Linearisation, System
 if TYPE_CHECKING:
     from fedsciml.residual.system import Linear
 
+LARGEST = 2**28
+"""Bytes of a client's Jacobian up to which what is left of it is held at once."""
+
 
 class Step(NamedTuple):
     """What clients need of an elimination for steps from there; equal to itself alone.
@@ -66,24 +69,24 @@ class _Site(NamedTuple):
     Attributes:
         linear: The rows, by all parameters.
         below: Rows beneath them: of the prior, and of the damping; shape [e].
-        slopes: Of these by f, shape [e, p_f].
         q: Orthonormal columns of J~_f, shape [n + e, p_f]; of none where f is held.
         start: d_0, shape [p_f].
         follow: K, shape [p_f, p_s].
         into: Q^T J~_s, shape [p_f, p_s].
         inside: Q^T r~, shape [p_f].
         left: (I - Q Q^T) r~, shape [n + e].
+        matrix: What is left of J_s, shape [n, p_s]; None where it is too large.
     """
 
     linear: Linearisation
     below: Tensor
-    slopes: Tensor
     q: Tensor
     start: Tensor
     follow: Tensor
     into: Tensor
     inside: Tensor
     left: Tensor
+    matrix: Tensor | None = None
 
 
 class Eliminated(System):
@@ -231,8 +234,13 @@ class Eliminated(System):
 
     def _blocks(self) -> Iterator["Linear"]:
         for known in self._eliminated():
-            start = 0
-            for block in known.linear.blocks:
+            start, blocks = 0, known.linear.blocks
+            if known.matrix is not None:
+                start = len(known.matrix)
+                loss = torch.stack([_loss(block) for block in blocks]).sum()
+                yield _Dense(known.left[:start], loss, known.matrix)
+                blocks = []
+            for block in blocks:
                 stop = start + len(block.residual)
                 rows = known.q[start:stop], known.left[start:stop]
                 yield _Left(block, self.view, known.into, *rows, _loss(block))
@@ -267,7 +275,6 @@ def _eliminated(whole: Eliminated, site: System, f: Tensor) -> _Site:
         return _Site(
             linear,
             below,
-            none(len(below), len(f)),
             none(len(above) + len(below), 0),
             torch.zeros_like(f),
             none(len(f), view.size),
@@ -277,14 +284,24 @@ def _eliminated(whole: Eliminated, site: System, f: Tensor) -> _Site:
         )
     eye = torch.eye(len(f), dtype=theta.dtype, device=theta.device)
     slopes = _below(whole, eye + view.values.to(f), eye).mT
-    j = linear.jvp(view.joined(theta.new_zeros(len(f), view.size), eye).mT)
+    every: Tensor | None = None
+    if 0 < theta.element_size() * len(above) * view.network.size <= LARGEST:
+        every = linear.jacobian()
+        j, by_shared = every[:, view.mine], every[:, view.shared]
+    else:
+        j = linear.jvp(view.joined(theta.new_zeros(len(f), view.size), eye).mT)
     q, r = torch.linalg.qr(torch.cat([j, slopes]))
-    into = linear.vjp(q[: len(j)]).mT[:, view.shared]
+    upper = q[: len(j)]
+    if every is None:
+        into, matrix = linear.vjp(upper).mT[:, view.shared], None
+    else:
+        into = upper.mT @ by_shared
+        matrix = by_shared.addmm(upper, into, alpha=-1)
     inside = q.mT @ torch.cat([above, below])
     left = torch.cat([above, below]) - q @ inside
     solved = _solve(r, torch.cat([inside[:, None], into], 1))
     start, follow = -solved[:, 0], solved[:, 1:]
-    return _Site(linear, below, slopes, q, start, follow, into, inside, left)
+    return _Site(linear, below, q, start, follow, into, inside, left, matrix)
 
 
 def _solve(r: Tensor, right: Tensor) -> Tensor:
@@ -293,6 +310,33 @@ def _solve(r: Tensor, right: Tensor) -> Tensor:
     if bool((r.diagonal().abs() > eps * r.abs().max()).all()):
         return torch.linalg.solve_triangular(r, right, upper=True)
     return torch.linalg.pinv(r, rtol=eps) @ right
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Dense:
+    """All rows of one client after the elimination, but for those beneath.
+
+    Attributes:
+        residual: What is left of them, shape [n].
+        loss: Before the elimination, shape [].
+        matrix: Their derivative by theta_s, shape [n, p_s].
+    """
+
+    residual: Tensor
+    loss: Tensor
+    matrix: Tensor
+
+    def jacobian(self, out: Tensor) -> None:
+        """Write the derivative into ``out`` [n, p_s]."""
+        out.copy_(self.matrix)
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, shape [n], for v [p_s]; or [n, k] for k columns [p_s, k]."""
+        return self.matrix @ v
+
+    def vjp(self, w: Tensor) -> Tensor:
+        """J^T w, shape [p_s], for w [n]; or [p_s, k] for k columns [n, k]."""
+        return self.matrix.mT @ w
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -104,7 +104,11 @@ def test_what_is_left_of_pooled_rows_is_what_is_left_of_the_clients() -> None:
     assert torch.allclose(pooled.gradient, sum(one.gradient for one in clients))
 
 
-def test_products_with_what_is_left_are_those_of_its_jacobian() -> None:
+@pytest.mark.parametrize("largest", [2**28, 0])
+def test_products_with_what_is_left_are_those_of_its_jacobian(
+    largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedsciml.residual.personal.LARGEST", largest)
     problem = owned(0.1)
     at = theta(problem)
     rows = Eliminated(
@@ -121,6 +125,16 @@ def test_products_with_what_is_left_are_those_of_its_jacobian() -> None:
     assert len(pieces) > 1
     joined = torch.cat([piece.jacobian() for piece in pieces])
     assert torch.allclose(joined, j, atol=1e-15)
+    gramian = sum(
+        (
+            piece.jacobian().mT @ piece.jacobian()
+            for piece in Eliminated(rows, at, values(problem)[:1], 1e-3).parts(at, 99)
+        ),
+        torch.zeros(len(at), len(at), dtype=at.dtype),
+    )
+    monkeypatch.undo()
+    other = Eliminated(rows, at, values(problem)[:1], 1e-3).linearise(at).jacobian()
+    assert torch.allclose(gramian, other.mT @ other, atol=1e-13)
 
 
 def test_targets_on_the_way_follow_what_is_left_to_first_order() -> None:

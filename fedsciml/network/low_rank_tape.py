@@ -10,7 +10,7 @@ With W = W_0 + B A it is by the factors, without the matrix [out, in],
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import Tensor
 
@@ -18,15 +18,12 @@ from fedsciml.network.factors import pulled, scaled
 from fedsciml.network.mapped import MappedTape
 from fedsciml.network.tape import Tape
 
-if TYPE_CHECKING:
-    from fedsciml.network.low_rank import Lora
-
 
 @dataclass(frozen=True, eq=False)
 class FactorTape(MappedTape):
     """A tape of an ``MLP`` with low-rank factors in its weights, the rest fixed."""
 
-    network: "Lora"
+    network: Any  # a Lora, whose module imports this one
     tape: Tape
 
     def jacobian(self, cotangents: Tensor, out: Tensor) -> None:

@@ -38,8 +38,9 @@ LARGEST = 2**28
 """Bytes of a client's Jacobian up to which what is left of it is held at once."""
 
 
-class Step(NamedTuple):
-    """What clients need of an elimination for steps from there; equal to itself alone.
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What clients need of an elimination for steps from there.
 
     Attributes:
         start: d_0, shape [S, p_f].
@@ -52,15 +53,6 @@ class Step(NamedTuple):
     follow: Tensor
     q: Tensor
     inside: Tensor
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __ne__(self, other: object) -> bool:
-        return self is not other
-
-    def __hash__(self) -> int:
-        return id(self)
 
 
 class _Site(NamedTuple):

@@ -39,7 +39,7 @@ from fedsciml.methods._local import train
 from fedsciml.problem import Problem
 from fedsciml.residual import Eliminated, System, Together
 from fedsciml.residual.held_out import Breakdown, Fresh, HeldOut
-from fedsciml.residual.personal import Step as ByStep
+from fedsciml.residual.personal import Step
 from fedsciml.wrappers._base import Around, AskAround, Wrapped, bare, relayed, unwrapped
 
 Order = Literal["together", "alternate"]
@@ -111,31 +111,25 @@ class Evaluated(Record):
     terms: Tensor | None = None
 
 
-class Step(Record):
-    """A client's half of a step that is on its way: d(D) = d_0 - K D.
+class Begun(Record):
+    """A round that a client takes part in.
 
     Attributes:
-        theta: Where it starts, shape [p_s].
-        start: d_0, shape [S, p_f].
-        follow: K, shape [S, p_f, p_s].
-        q: Q of the rows, shape [N, p_f].
-        inside: Q^T r~, shape [S, p_f].
+        theta: Where it begins, shape [p_s].
         damping: mu_f.
-        round: That it is of.
+        round: Its number.
+        step: How the client's own go with theta.
     """
 
     theta: Tensor
-    start: Tensor
-    follow: Tensor
-    q: Tensor
-    inside: Tensor
     damping: float
     round: int
+    step: Step
 
     def gone(self, values: Tensor, fraction: float, theta: Tensor) -> Tensor:
         """f [S, p_f] after this part of the step, which ended at theta [p_s]."""
-        followed = self.follow @ (theta - self.theta)
-        return values + fraction * self.start - followed
+        followed = self.step.follow @ (theta - self.theta)
+        return values + fraction * self.step.start - followed
 
 
 class Memory(Record):
@@ -144,13 +138,13 @@ class Memory(Record):
     Attributes:
         values: Its own parameters f, of a centralised method those of all, [S, p_f].
         model: Those of the model, likewise.
-        step: That it takes part in.
+        begun: The round that it takes part in.
         inner: The method's memory.
     """
 
     values: Tensor
     model: Tensor
-    step: Step | None = None
+    begun: Begun | None = None
     inner: Record | None = None
 
 
@@ -200,7 +194,7 @@ class Personal(Wrapped):
     @property
     def kinds(self) -> tuple[type, ...]:
         """Those of the method, and its own."""
-        own = (State, Way, Told, Evaluate, Evaluated, Memory, Step)
+        own = (State, Way, Told, Evaluate, Evaluated, Memory, Begun, Step)
         return (*own, *self.method.kinds)
 
     @property
@@ -270,8 +264,8 @@ class Personal(Wrapped):
         rows = Eliminated(system, told.theta, known.values, told.damping)
         part = self.method.part(told.ask)
         answer, inner = part(rows, told.ask, known.inner)
-        step = Step(told.theta, *rows.step, told.damping, told.way.round + 1)
-        return answer, replace(known, step=step, inner=inner)
+        begun = Begun(told.theta, told.damping, told.way.round + 1, rows.step)
+        return answer, replace(known, begun=begun, inner=inner)
 
     def _later(self, part: ClientPart) -> ClientPart:
         """A later half of it: f goes with the candidates."""
@@ -279,12 +273,11 @@ class Personal(Wrapped):
         def answered(
             system: System, ask: Record, memory: Memory | None
         ) -> tuple[Record, Memory]:
-            if memory is None or memory.step is None:
+            if memory is None or memory.begun is None:
                 raise ValueError("A client was asked before it was told of theta.")
-            step, fractions = memory.step, getattr(ask, "fractions", None)
-            rows = Eliminated(system, step.theta, memory.values, step.damping)
-            known = ByStep(step.start, step.follow, step.q, step.inside)
-            rows = rows.going(fractions, known)
+            begun, fractions = memory.begun, getattr(ask, "fractions", None)
+            rows = Eliminated(system, begun.theta, memory.values, begun.damping)
+            rows = rows.going(fractions, begun.step)
             answer, inner = part(rows, ask, memory.inner)
             return answer, replace(memory, inner=inner)
 
@@ -452,10 +445,10 @@ def _settled(system: System, memory: Memory | None, way: Way, at: Tensor) -> Mem
         many = len(system.shard.parts) or 1
         begin = system.view.values.to(at).expand(many, -1).clone()
         return Memory(begin, begin)
-    values, step = memory.values, memory.step
+    values, begun = memory.values, memory.begun
     if way.back:
         values = memory.model
-    elif step is not None and step.round == way.round:
-        values = step.gone(values, way.fraction, at)
+    elif begun is not None and begun.round == way.round:
+        values = begun.gone(values, way.fraction, at)
     model = values if way.kept else memory.model
     return Memory(values, model, None, memory.inner)

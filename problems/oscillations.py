@@ -69,14 +69,11 @@ def solution(gamma: Tensor, omega: Tensor) -> PointFunction:
 
 def network(personal: Part) -> Network:
     """The shared network, with the part of it that is each site's own."""
-    if personal == "magnitudes":
-        base = MLP((1, *WIDTHS), inputs=BOX)
-        kept = {"base": "trained", "personal": "magnitudes", "zero": "magnitudes"}
-        return lora(base, 2, **kept)  # type: ignore[arg-type]
-    if personal == "inputs":
+    if personal != "layer":
         base = MLP((2, *WIDTHS), features=with_one)
+        layers = [0, 1] if personal == "magnitudes" else [0]
         kept = {"base": "trained", "personal": "magnitudes", "zero": "magnitudes"}
-        return lora(base, 3, [0], **kept)  # type: ignore[arg-type]
+        return lora(base, 2, layers, **kept)  # type: ignore[arg-type]
     waves = MLP((2, WAVES, 1), activation="sin", features=scaled)
     return Personal(waves, "classifier")
 
@@ -114,9 +111,9 @@ def make(
             for data alone.
         personal: What of the network is each site's own: the last "layer", above
             waves that all have in common; "magnitudes" of LoRA factors of rank 2 in
-            every layer; or "inputs", those of factors of rank 3 in the first layer, by
-            which it is shifted and scaled. The layer with the equation and the
-            magnitudes without, if it is not given.
+            both hidden layers; or "inputs", those in the first one alone, by which time
+            is shifted and scaled. The layer with the equation and the magnitudes
+            without, if it is not given.
         collocation: Times at which each site asks for the equation.
 
     Raises:

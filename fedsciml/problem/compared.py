@@ -6,6 +6,7 @@ beside each point.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -74,6 +75,17 @@ def own(problem: "Problem", client: int) -> dict[str, Any]:
         if not some:
             found["exact"] = None
     return found
+
+
+def own_test(term: "Term", client: int) -> "Term":
+    """A test with the points of one client, where it has a list with those of each."""
+    points = parts.arranged(term.points, f"test '{term.name}'")
+    if not isinstance(points, tuple):
+        return term
+    target = term.target_at(joined(points))
+    if target is not None:
+        target = target.split([len(part) for part in points])[client]
+    return replace(term, points=points[client], target=target)
 
 
 def truths(problem: "Problem") -> dict[str, float | tuple[float, ...]]:

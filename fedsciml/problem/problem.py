@@ -17,7 +17,7 @@ from fedsciml.network import AtSite, Jet, Nested, Network, PointFunction
 from fedsciml.network.base import completed
 from fedsciml.problem import checks, numbers, parts, trial
 from fedsciml.problem.checks import joined
-from fedsciml.problem.compared import COMPARED, compared, own, truths
+from fedsciml.problem.compared import COMPARED, compared, own, own_test, truths
 from fedsciml.problem.outline import Outlined
 from fedsciml.problem.outward import SiteError
 from fedsciml.problem.rows import Rows, Shard
@@ -359,6 +359,7 @@ class Problem(Outlined):
             terms=terms,
             partition=explicit(1),
             parameters=parameters,
+            tests=[own_test(test, client) for test in self.tests],
             **own(self, client),
         )
 

@@ -13,6 +13,7 @@ from fedsciml.network import MLP
 from fedsciml.network.jet import Jet
 from fedsciml.network.parallel import Parallel
 from fedsciml.problem import Problem, Row, Term
+from fedsciml.problem.checks import joined
 from tests.cases import draw, given
 
 SITES = 3
@@ -132,6 +133,17 @@ def test_a_picture_shows_the_solution_of_the_client_that_is_named() -> None:
     assert reference is not None
     assert torch.equal(torch.from_numpy(reference)[:, 0], EXACT[1](x))
     assert plot.stage(table)[1] is None
+
+
+def test_a_client_alone_is_tested_at_its_own_points() -> None:
+    target = [slope(k)(x) for k, x in enumerate(TEST)]
+    problem = family(tests=[Term("test", given, TEST, target=target)])
+    for client in range(SITES):
+        (test,) = problem.alone(client).tests
+        assert torch.equal(joined(test.points), TEST[client])
+        assert torch.equal(joined(test.target), target[client])
+    common = replace(problem, tests=[Term("test", given, TEST[0], target=0.0)])
+    assert common.alone(1).tests[0].points is TEST[0]
 
 
 def numbered(truth: dict[str, object]) -> Problem:

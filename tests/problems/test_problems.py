@@ -48,7 +48,10 @@ def test_the_modules_are_the_names() -> None:
 @pytest.mark.parametrize("name", sorted({*problems.names()} - TABULATED - MEASURED))
 def test_exact_solution_has_zero_residual(name: str) -> None:
     problem = small(name, **({"noise": 0.0} if name in FAMILIES else {}))
-    for client, rows in ((s.client, rows) for s in problem.shards() for rows in s.rows):
+    every = [(shard.client, rows) for shard in problem.shards() for rows in shard.rows]
+    for client, rows in every:
+        if not len(rows.points):
+            continue
         x = rows.points.clone().requires_grad_()
         term, exact = problem.terms[rows.term], problem.exact
         exact = exact if callable(exact) else exact[client]

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from fedsciml.residual.system import Linear
 
 
+LARGEST_JACOBIAN = 2**30
+"""Bytes of a Jacobian that is formed."""
+
+
 class Step(NamedTuple):
     """What clients need of an elimination for steps from there; equal to itself alone.
 
@@ -277,14 +281,25 @@ def _eliminated(whole: Eliminated, site: System, f: Tensor) -> _Site:
         )
     eye = torch.eye(len(f), dtype=theta.dtype, device=theta.device)
     slopes = _below(whole, eye + view.values.to(f), eye).mT
-    j = linear.jvp(view.joined(theta.new_zeros(len(f), view.size), eye).mT)
+    every = linear.jacobian() if _formed(linear, len(f)) else None
+    if every is None:
+        j = linear.jvp(view.joined(theta.new_zeros(len(f), view.size), eye).mT)
+    else:
+        j = every[:, view.mine]
     q, r = torch.linalg.qr(torch.cat([j, slopes]))
-    into = linear.vjp(q[: len(j)]).mT[:, view.shared]
+    inner = q[: len(j)]
+    into = (linear.vjp(inner).mT if every is None else inner.mT @ every)[:, view.shared]
     inside = q.mT @ torch.cat([above, below])
     left = torch.cat([above, below]) - q @ inside
     solved = _solve(r, torch.cat([inside[:, None], into], 1))
     start, follow = -solved[:, 0], solved[:, 1:]
     return _Site(linear, below, slopes, q, start, follow, into, inside, left)
+
+
+def _formed(linear: Linearisation, own: int) -> bool:
+    """Whether all of J is formed: for 2 p_f products with it or more than n."""
+    n, unit = linear.residual.shape[0], linear.residual.element_size()
+    return 2 * own >= n and n * linear.size * unit <= LARGEST_JACOBIAN
 
 
 def _solve(r: Tensor, right: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
         best = chosen(first, label)
         same = [e for e in entries if all(e[k] == best[k] for k in KEY[:-1])]
         values = [mean(e["bits"]) for e in same]
-        spread = f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else ""
+        spread = f"{min(values):.3f} to {max(values):.3f}" if len(values) > 1 else ""
         each = zip(*(e["bits"] for e in same), strict=True)
         sent = f"{best['up'] / 1e3:.0f}" if best["up"] else ""
         rows.append([label, f"{mean(values):.3f}", spread, *map(shown, each), sent])

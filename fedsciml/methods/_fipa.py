@@ -67,6 +67,7 @@ from fedsciml.methods._sketching import (
 )
 from fedsciml.methods._sums import losses, total
 from fedsciml.policies import MARGIN, Candidates, Choice, Policy, Probed
+from fedsciml.policies.greedy import Greedy
 from fedsciml.policies.natural import Natural
 from fedsciml.problem import Problem
 from fedsciml.residual import System
@@ -322,6 +323,9 @@ class Fipa(WithPrior):
         name: As in records.
         pooled: Centralised: one client holds all rows.
         prior: lambda of lambda/2 |theta|^2; ``bound`` takes it from the problem.
+        asked: Whether the policy was; else it is greedy where clients have parameters
+            of their own: natural goes by what is left of the rows alone, and was far
+            behind on every family tried.
         slack: By which losses differ that are the same to rounding, relative; likewise,
             as the last step to where a deviance is least does not change it any more.
 
@@ -338,6 +342,7 @@ class Fipa(WithPrior):
     name: str = "fipa"
     pooled: bool = False
     slack: float = 0.0
+    asked: bool = True
 
     compares = True
     stands_in = True
@@ -356,6 +361,9 @@ class Fipa(WithPrior):
         Raises:
             ValueError: If clients are to train locally where there is a prior.
         """
+        if problem.personal and not self.asked:
+            greedy = replace(self, policy=Greedy(), asked=True)
+            return greedy.bound(problem, device, dtype)
         squares = problem.squares and not problem.prior
         slack = 0.0 if squares else ROUNDING * torch.finfo(dtype).eps
         if (problem.prior, slack) == (self.prior, self.slack):

@@ -50,7 +50,8 @@ def make(
         sketch: Range finder, full SVD, or subspace iteration with J v and J^T w alone.
         policy: How far to step, NAME or NAME:OPTION=VALUE,...; the modules of
             fedsciml.policies are the names, for example line_search:damping=1e-6. None
-            stands for natural, and for greedy with the gradient beside the sketch.
+            stands for natural, and for greedy with the gradient beside the sketch, or
+            with own sketches where clients have parameters of their own.
         local: Local training: the exact Gauss-Newton step, or a local solver.
         tau: Local epochs of a local solver; 20 if not given.
         learning_rate: Of the local solvers adam and sgd; 1e-3 if not given.
@@ -78,6 +79,7 @@ def make(
     if gradient is False:
         _refuse("gradient false", lazy)
     slopes = bool(gradient or lazy)
+    asked = policy is not None
     step = policies.parse(policy or ("greedy" if slopes else "natural"))
     schedule = parse(rank or (str(FEW) if slopes else "cutoff"))
     if slopes:
@@ -93,8 +95,9 @@ def make(
         if basis is None and sketch == "range":
             said = [rank, policy, training, gradient]
             free = all(option is None for option in said)
-            return Sharing(step, schedule, sketch, training, free=free)
-        return Fipa(step, schedule, sketch, training)
+            made = step, schedule, sketch, training
+            return Sharing(*made, free=free, asked=asked)
+        return Fipa(step, schedule, sketch, training, asked=asked)
     _refuse("basis shared", ["sketch"] * (sketch != "range"))
     if upload == "sums":
         _refuse("upload sums", ["rank"] * (schedule != AboveCutoff()))

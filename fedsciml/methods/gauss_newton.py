@@ -10,12 +10,13 @@ from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._sketching import Sketcher
 
 
-def make(sketch: Sketcher = "svd", policy: str = "natural") -> Fipa:
+def make(sketch: Sketcher = "svd", policy: str | None = None) -> Fipa:
     """Centralised Gauss-Newton from plain options.
 
     Args:
         sketch: Full SVD; or range finder, faster and with the same digits.
-        policy: How far to step, as for fipa.
+        policy: How far to step, as for fipa; natural if not given, and greedy where
+            clients have parameters of their own.
     """
-    made = policies.parse(policy)
-    return Fipa(made, sketch=sketch, name="gauss_newton", pooled=True)
+    made, asked = policies.parse(policy or "natural"), policy is not None
+    return Fipa(made, sketch=sketch, name="gauss_newton", pooled=True, asked=asked)

@@ -4,10 +4,10 @@ Server and messages know theta_s [p_s] alone. What a client has of its own, f [p
 keeps with what it remembers, and moves by itself:
 
 * Around FIPA and Gauss-Newton it *eliminates* f from the rows that it tells of
-  (``residual.Eliminated``). A round's ask carries the damping mu_f of d, the damping of
-  the last step that was taken; in the first round f is held. When the server has taken
-  t D, the next ask carries t, and the client goes t d(D) by itself. Together that is
-  the joint Gauss-Newton step of all clients' parameters, of dampings (mu_s, mu_f).
+  (``residual.Eliminated``). A round's ask carries the damping mu_f of d, a part of the
+  damping of the last step that was taken; in the first round f is held. When the server
+  has taken t D, the next ask carries t, and the client goes t d(D) by itself. Together
+  that is the joint Gauss-Newton step of all parameters, of dampings (mu_s, mu_f).
 * Around local training it trains theta and f *together*, or f before theta
   (*alternate*), and sends how far theta came.
 
@@ -46,7 +46,14 @@ Order = Literal["together", "alternate"]
 """Whether local training moves theta and f at once, or f before theta."""
 
 RAISED = 10.0
-"""Factor of mu_f after a round without a step."""
+"""Factor of mu_f after a round without a step; and of its part of mu_s after one that
+was not full, at most to 1. After a full one mu_f is a tenth of that part: what is each
+client's own is small and soon near its best, while the policy damps theta for long. On
+oscillations with their equation as a term the error after 45 rounds was 1e-4 with mu_f
+= mu_s, and 1e-10 so (three families)."""
+
+LEAST = 1e-20
+"""Part of mu_s that mu_f is at least."""
 
 
 class Way(Record):
@@ -72,11 +79,13 @@ class State(Around):
         way: Since the last round.
         damping: mu_f of the next one; infinite to hold f.
         top: Largest singular value of a merged sketch so far.
+        part: Of the damping of the last step that mu_f is.
     """
 
     way: Way
     damping: float
     top: float = 0.0
+    part: float = 1.0
 
 
 class Told(AskAround):
@@ -246,8 +255,9 @@ class Personal(Wrapped):
         kept = torch.equal(inner.theta, inner.point)
         way = Way(state.way.round + 1, info.step, int(kept), 0)
         top = getattr(inner, "top", 0.0)
-        damping = _damping(state.damping, info, top)
-        return State(inner.theta, inner, way, damping, max(top, state.top)), info
+        damping, part = _damped(state, info, top)
+        top = max(top, state.top)
+        return State(inner.theta, inner, way, damping, top, part), info
 
     @property
     def client(self) -> Parts:
@@ -396,7 +406,7 @@ class Personal(Wrapped):
         """Around the method's; f stays."""
         inner = self.method.moved(state.inner, theta)
         way = Way(-1, 0.0, 1, 0)
-        return State(theta, inner, way, state.damping, state.top)
+        return replace(state, theta=theta, inner=inner, way=way)
 
 
 def fitted(method: Method, problem: Problem) -> Method:
@@ -426,17 +436,20 @@ def _sized(ask: Any, state: State) -> Record:  # noqa: ANN401
     return known
 
 
-def _damping(before: float, info: Info, top: float) -> float:
-    """mu_f of the next round: the damping of the step, larger where there was none.
+def _damped(state: State, info: Info, top: float) -> tuple[float, float]:
+    """mu_f of the next round, and what part of the damping mu_s it is.
 
     Args:
-        before: The last one.
-        info: Of the round.
+        state: Before the round.
+        info: Of it.
         top: Largest singular value, to which cut-offs are relative.
     """
     if not info.step:
-        return RAISED * before
-    return info.damping or (info.cutoff * top) ** 2
+        return RAISED * state.damping, 1.0
+    full = info.step == 1
+    part = max(LEAST, state.part / RAISED) if full else min(1.0, RAISED * state.part)
+    level = info.damping or (info.cutoff * top) ** 2
+    return part * level, part
 
 
 def _settled(system: System, memory: Memory | None, way: Way, at: Tensor) -> Memory:

@@ -29,6 +29,8 @@ NEW = {
 }
 """How a new site is trained, by the label of the others."""
 
+DENSE: Options = {"basis": "own", "sketch": "svd"}
+CAREFUL: Options = {"policy": "levenberg_marquardt"}
 SUMS: Options = {"basis": "shared", "upload": "sums"}
 
 RATES = (3e-3, 1e-2)
@@ -72,12 +74,34 @@ def searches() -> list[Search]:
         ("FedLoRA-Optimizer, together", "split", "fedavg", averaged, 200),
         ("FedAvg, magnitudes personal", "magnitudes", "fedavg", averaged, 200),
     ]
-    mine = grid(prior=(1e-6, 1e-5), personal_prior=(1e-6, 1e-5), basis=("own",))
-    for net in ("magnitudes", "waves, head", "inputs"):
-        found.append((OURS, net, "fipa", mine, 60))
+    heavy = both(grid(tau=(20,), learning_rate=(1e-3, 3e-3), prior=(3e-4, 1e-3)))
+    heavy += both(grid(tau=(20,), learning_rate=(1e-3,), prior=(1e-4,)))
+    found += [
+        ("FedPer", "waves, head", "fedavg", heavy, 200),
+        ("FedRep", "waves, head", "alternate", heavy, 150),
+    ]
+    priors = [(5e-6, 1e-5), (1e-5, 1e-5), (1e-6, 3e-6)]
+    mine = [{"prior": a, "personal_prior": b, **DENSE, **CAREFUL} for a, b in priors]
+    found.append((OURS, "magnitudes", "fipa", mine, 60))
+    found.append((OURS, "inputs", "fipa", mine[:1], 60))
+    head = [(1e-5, 1e-5), (3e-5, 1e-5)]
+    mine = [{"prior": a, "personal_prior": b, **DENSE} for a, b in head]
+    found.append((OURS, "waves, head", "fipa", [*mine, {**mine[0], **CAREFUL}], 60))
     damped = grid(prior=(0.0, 1e-7, 1e-6, 1e-5))
     for net in ("mlp", "waves"):
         found.append(("local, Gauss-Newton", net, "local", damped, 40))
+    found.append(
+        ("local, Gauss-Newton", "waves", "local", grid(prior=(1e-4, 1e-3)), 40)
+    )
+    found.append(
+        (
+            "local, Adam",
+            "waves",
+            "alone",
+            grid(tau=(100,), learning_rate=(1e-3, 3e-3), prior=(3e-4, 1e-3)),
+            40,
+        )
+    )
     return found
 
 
@@ -107,12 +131,10 @@ def others() -> Iterator[Case]:
     """Families without noise, with their equation, materials, sensors, bytes."""
     exact: Options = {"noise": 0.0, "equation": True}
     known: Options = {"noise": 0.01, "equation": True}
-    joint: Options = {"basis": "own", "sketch": "svd"}
     head, shared = {"network": "waves, head"}, {"network": "mlp"}
     for seed in FAMILIES:
-        yield "exact", OURS, {**head, **exact}, "fipa", [joint], 100, [seed]
-    small = {**joint, "prior": 1e-8, "personal_prior": 1e-8}
-    small["policy"] = "levenberg_marquardt"
+        yield "exact", OURS, {**head, **exact}, "fipa", [DENSE], 100, [seed]
+    small = {**DENSE, **CAREFUL, "prior": 1e-8, "personal_prior": 1e-8}
     for seed in FAMILIES:
         yield "equation", OURS, {**head, **known}, "fipa", [small], 30, [seed]
         alone = {"network": "waves", **known}
@@ -125,10 +147,10 @@ def others() -> Iterator[Case]:
     yield "exact", "FedPer", {**head, **data}, "fedavg", [rate], 200, every
     here = {"network": "lora", "noise": 0.01, "equation": False}
     yield "variation", "LoRA", here, "variation", [rate], 50, every
-    steady = {"basis": "own", "sketch": "svd"}
+    steady = {**DENSE, **CAREFUL}
     for seed in FAMILIES:
-        yield "materials", OURS, {}, "materials", [steady], 25, [seed]
-        yield "gauges", OURS, {}, "gauges", [steady], 40, [seed]
+        yield "materials", OURS, {}, "materials", [steady], 15, [seed]
+        yield "gauges", OURS, {}, "gauges", [steady], 25, [seed]
     fixed = "fixed:damping=1e-3"
     for network in ("magnitudes", "waves, head"):
         where = {"network": network, **known}

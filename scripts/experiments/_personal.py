@@ -10,7 +10,7 @@ import torch
 
 from experiments._record import Entry, short
 from experiments._runs import thinned
-from fedsciml import methods, problems, run
+from fedsciml import Result, methods, personalise, problems, run
 from fedsciml.federation.history import Round
 from fedsciml.network import MLP, Network, Personal, lora
 from fedsciml.network.parallel import Parallel
@@ -48,8 +48,9 @@ NETWORKS: Mapping[str, Callable[[], Network]] = {
     ),
     "magnitudes": lambda: oscillations.network("magnitudes"),
     "inputs": lambda: oscillations.network("inputs"),
+    "lora": lambda: factors(form="plain"),
 }
-"""In ``mlp`` and ``waves`` nothing is personal. In the others it is the last layer; B
+"""In ``mlp``, ``waves`` and ``lora`` nothing is personal. In the others it is the last layer; B
 of LoRA as in FedSA-LoRA; magnitudes of B as in FedLoRA-Optimizer; magnitudes between B
 and A, and these in the first layer alone."""
 
@@ -108,6 +109,8 @@ def federated(
     result = run(problem, methods.load(method, **bare(options)), rounds, seed)
     found = costs(problem, result.history, begin)
     last = result.history[-1]
+    if problem.personal and method == "fipa":
+        found["new"] = short(welcomed(seed, setting, problem, result))
     return {
         "options": options,
         "seed": seed,
@@ -152,5 +155,50 @@ def local(seed: int, setting: Options, options: Options, rounds: int) -> Entry:
         "up": 0,
         "parameters": 0,
         "own": whole.network.size,
+        "seconds": short(time.process_time() - begin),
+    }
+
+
+FEW = 6
+"""Points of a new site."""
+
+
+def newcomer(seed: int, setting: Options, options: Options) -> Problem:
+    """The problem of one more site of a family, alone, with a few points."""
+    more = family(seed, {**setting, "clients": SITES + 1}, options)
+    alone = more.alone(SITES)
+    data, *others = alone.terms
+    (points,), target = data.points, data.target
+    assert isinstance(target, torch.Tensor)
+    few = replace(data, points=[points[:FEW]], target=target[:FEW])
+    return replace(alone, terms=[few, *others])
+
+
+def welcomed(seed: int, setting: Options, problem: Problem, result: Result) -> float:
+    """The error at a new site that fits its own parameters alone."""
+    alone, data = newcomer(seed, setting, {}), {}
+    for term in alone.terms:
+        (points,) = term.points
+        target = alone.target_of(alone.terms.index(term))
+        data[term.name] = points if target is None else (points, target)
+    mine = personalise(problem, result, data, starts=8)
+    told, points = alone.reference, alone.test_points
+    assert isinstance(told, torch.Tensor) and isinstance(points, torch.Tensor)
+    off = mine.solution(points).value.flatten() - told.flatten()
+    return float(off.norm() / told.norm())
+
+
+def beginner(seed: int, setting: Options, options: Options, rounds: int) -> Entry:
+    """Gauss-Newton of a new site alone."""
+    alone, begin = newcomer(seed, setting, options), time.process_time()
+    alone = replace(alone, prior=options.get("prior", 0.0) / (SITES + 1))
+    history = run(
+        alone, methods.load("gauss_newton", **bare(options)), rounds, seed
+    ).history
+    errors = [line.relative_l2 for line in history]
+    return {
+        "options": options,
+        "seed": seed,
+        **curve(errors),
         "seconds": short(time.process_time() - begin),
     }

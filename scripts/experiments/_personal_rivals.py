@@ -17,9 +17,10 @@ import torch
 from torch import Generator, Tensor
 from torch.func import jvp, vmap
 
-from experiments._personal import Options, curve, family
+from experiments._personal import Options, curve, family, newcomer
 from experiments._record import Entry, short
-from fedsciml.network import Network, groups
+from fedsciml.analysis import variation
+from fedsciml.network import Lora, Network, groups
 from fedsciml.problem import Problem
 from fedsciml.problems.oscillations import SLOW
 
@@ -236,6 +237,7 @@ def entries(
             "options": options,
             "seed": seed,
             **curve(errors[:, s, f].mean(-1).tolist()),
+            **ends(errors[:, s, f].mean(-1), batch, method, options),
             "up": 8 * sent(batch, method, options, rounds),
             "parameters": int(batch.shared.sum()),
             "own": int((1 - batch.shared).sum()),
@@ -253,3 +255,58 @@ def sent(batch: Batch, method: str, options: Options, rounds: int) -> int:
         every = torch.stack([moving for moving, _ in moves]).amax(0) * batch.shared
         total += averaged * length * int(every.sum())
     return total
+
+
+def ends(errors: Tensor, batch: Batch, method: str, options: Options) -> Entry:
+    """The error at the end of each stage, where there are several."""
+    last, found = 0, []
+    for length, _, _ in stages(batch, method, options, len(errors)):
+        last += length
+        found.append(short(float(errors[last - 1])))
+    return {"stages": found} if len(found) > 1 else {}
+
+
+def beginners(
+    seeds: Sequence[int],
+    setting: Options,
+    method: str,
+    grid: Sequence[Options],
+    rounds: int,
+) -> list[Entry]:
+    """New sites: alone, or tuned from what FedAvg made of the others."""
+    begin = time.process_time()
+    sites = [newcomer(seed, setting, {}) for seed in seeds]
+    batch, start = Batch.of(sites, seeds), None
+    first = int(grid[0].get("averaged", 0))
+    if method == "tuned":
+        others = Batch.of([family(seed, setting, {}) for seed in seeds], seeds)
+        start = train(others, "fedavg", grid[:1], first).theta[:, :, :1]
+        start = start.expand(len(grid), -1, -1, -1)
+        grid = [{**options, "learning_rate": options["own_rate"]} for options in grid]
+    errors = train(batch, "alone", grid, rounds - first, start).errors.nan_to_num(1e9)
+    seconds = (time.process_time() - begin) / (len(grid) * len(seeds))
+    return [
+        {
+            "options": options,
+            "seed": seed,
+            **curve(errors[:, s, f, 0].tolist()),
+            "seconds": short(seconds),
+        }
+        for s, options in enumerate(grid)
+        for f, seed in enumerate(seeds)
+    ]
+
+
+def varied(
+    seeds: Sequence[int], setting: Options, options: Options, rounds: int
+) -> list[Entry]:
+    """How far factors of LoRA go in a round of local training after some of FedAvg."""
+    batch = Batch.of([family(seed, setting, {}) for seed in seeds], seeds)
+    model = train(batch, "fedavg", [options], rounds).theta
+    moved = train(batch, "alone", [options], 1, model).theta
+    found = []
+    for f, seed in enumerate(seeds):
+        assert isinstance(batch.network, Lora)
+        told = variation(batch.network, moved[0, f], model[0, f, 0])
+        found.append({"options": options, "seed": seed, **told._asdict()})
+    return found

@@ -10,7 +10,8 @@ from statistics import mean
 
 from experiments import _personal_rivals as rivals
 from experiments._experiment import Case, Experiment, token
-from experiments._personal import Options, federated, local
+from experiments._personal import Options, beginner, federated, local
+from experiments._personal_numbers import gap, told
 from experiments._record import Entry, select
 
 FAMILIES = range(10)
@@ -18,8 +19,19 @@ SEARCHED = [100, 101]
 
 KEY = ("case", "label", "setting", "method", "grid", "rounds", "seeds")
 OURS = "ours: FIPA, f eliminated"
-FAST = ("fedavg", "alternate", "alone", "tuned", "fedlora")
+FAST = ("fedavg", "alternate", "alone", "tuned", "fedlora", "new alone", "new tuned")
 """Methods of which all families are trained at once."""
+
+NEW = {
+    "local, Adam": "new alone",
+    "local, Gauss-Newton": "new local",
+    "FedAvg, then tuned at the site": "new tuned",
+}
+"""How a new site is trained, by the label of the others."""
+
+DENSE: Options = {"basis": "own", "sketch": "svd"}
+CAREFUL: Options = {"policy": "levenberg_marquardt"}
+SUMS: Options = {"basis": "shared", "upload": "sums"}
 
 RATES = (3e-3, 1e-2)
 PRIORS = (0.0, 1e-5, 1e-4)
@@ -62,12 +74,34 @@ def searches() -> list[Search]:
         ("FedLoRA-Optimizer, together", "split", "fedavg", averaged, 200),
         ("FedAvg, magnitudes personal", "magnitudes", "fedavg", averaged, 200),
     ]
-    mine = grid(prior=(1e-6, 1e-5), personal_prior=(1e-6, 1e-5), basis=("own",))
-    for net in ("magnitudes", "waves, head", "inputs"):
-        found.append((OURS, net, "fipa", mine, 60))
+    heavy = both(grid(tau=(20,), learning_rate=(1e-3, 3e-3), prior=(3e-4, 1e-3)))
+    heavy += both(grid(tau=(20,), learning_rate=(1e-3,), prior=(1e-4,)))
+    found += [
+        ("FedPer", "waves, head", "fedavg", heavy, 200),
+        ("FedRep", "waves, head", "alternate", heavy, 150),
+    ]
+    priors = [(5e-6, 1e-5), (1e-5, 1e-5), (1e-6, 3e-6)]
+    mine = [{"prior": a, "personal_prior": b, **DENSE, **CAREFUL} for a, b in priors]
+    found.append((OURS, "magnitudes", "fipa", mine, 60))
+    found.append((OURS, "inputs", "fipa", mine[:1], 60))
+    head = [(1e-5, 1e-5), (3e-5, 1e-5)]
+    mine = [{"prior": a, "personal_prior": b, **DENSE} for a, b in head]
+    found.append((OURS, "waves, head", "fipa", [*mine, {**mine[0], **CAREFUL}], 60))
     damped = grid(prior=(0.0, 1e-7, 1e-6, 1e-5))
     for net in ("mlp", "waves"):
         found.append(("local, Gauss-Newton", net, "local", damped, 40))
+    found.append(
+        ("local, Gauss-Newton", "waves", "local", grid(prior=(1e-4, 1e-3)), 40)
+    )
+    found.append(
+        (
+            "local, Adam",
+            "waves",
+            "alone",
+            grid(tau=(100,), learning_rate=(1e-3, 3e-3), prior=(3e-4, 1e-3)),
+            40,
+        )
+    )
     return found
 
 
@@ -78,8 +112,56 @@ def cases(entries: Sequence[Entry]) -> list[Case]:
 
 def every(entries: Sequence[Entry]) -> Iterator[Case]:
     """As ``cases``; some come twice."""
-    yield from searched("noisy", searches(), {"noise": 0.01, "equation": False})
+    noisy: Options = {"noise": 0.01, "equation": False}
+    yield from searched("noisy", searches(), noisy)
     yield from reported(entries, "noisy", searches())
+    yield from newcomers(entries, noisy)
+    yield from others()
+
+
+def newcomers(entries: Sequence[Entry], more: Options) -> Iterator[Case]:
+    """A new site; ours is told of in the runs of the others."""
+    plan = [search for search in searches() if search[0] in NEW]
+    plan = [(*search[:2], NEW[search[0]], *search[3:]) for search in plan]
+    yield from searched("new", plan, more)
+    yield from reported(entries, "new", plan)
+
+
+def others() -> Iterator[Case]:
+    """Families without noise, with their equation, materials, sensors, bytes."""
+    exact: Options = {"noise": 0.0, "equation": True}
+    known: Options = {"noise": 0.01, "equation": True}
+    head, shared = {"network": "waves, head"}, {"network": "mlp"}
+    for seed in FAMILIES:
+        yield "exact", OURS, {**head, **exact}, "fipa", [DENSE], 100, [seed]
+    small = {**DENSE, **CAREFUL, "prior": 1e-8, "personal_prior": 1e-8}
+    for seed in FAMILIES:
+        yield "equation", OURS, {**head, **known}, "fipa", [small], 30, [seed]
+        alone = {"network": "waves", **known}
+        one = [{"prior": 1e-8}]
+        yield "equation", "local, Gauss-Newton", alone, "local", one, 40, [seed]
+    data = {"noise": 0.0, "equation": False}
+    rate: Options = {"tau": 20, "learning_rate": 3e-3}
+    every = list(FAMILIES)
+    yield "exact", "FedAvg of all", {**shared, **data}, "fedavg", [rate], 100, every
+    yield "exact", "FedPer", {**head, **data}, "fedavg", [rate], 200, every
+    here = {"network": "lora", "noise": 0.01, "equation": False}
+    yield "variation", "LoRA", here, "variation", [rate], 50, every
+    steady = {**DENSE, **CAREFUL}
+    for seed in FAMILIES:
+        yield "materials", OURS, {}, "materials", [steady], 15, [seed]
+        yield "gauges", OURS, {}, "gauges", [steady], 25, [seed]
+    fixed = "fixed:damping=1e-3"
+    for network in ("magnitudes", "waves, head"):
+        where = {"network": network, **known}
+        for way in ({"basis": "own"}, {"basis": "shared"}, SUMS):
+            full = {"policy": fixed, **way}
+            yield "gap", "one step after the other", where, "gap", [full], 10, [0]
+    for network in ("magnitudes", "waves, head"):
+        where = {"network": network, **known}
+        for way in ({"basis": "own"}, {"basis": "shared"}, SUMS):
+            given = {k: v for k, v in small.items() if k not in ("sketch", "basis")}
+            yield "bytes", OURS, where, "fipa", [{**given, **way}], 30, [0]
 
 
 def searched(
@@ -137,12 +219,32 @@ def measure(
     seeds: list[int],
 ) -> list[Entry]:
     """An entry for each setting and family."""
+    if method in ("new alone", "new tuned"):
+        return rivals.beginners(seeds, setting, method[4:], grid, rounds)
     if method in FAST:
         return rivals.entries(seeds, setting, method, grid, rounds)
-    pairs = product(grid, seeds)
-    if method == "local":
-        return [local(seed, setting, own, rounds) for own, seed in pairs]
-    return [federated(seed, setting, method, own, rounds) for own, seed in pairs]
+    if method == "variation":
+        return rivals.varied(seeds, setting, grid[0], rounds)
+    return [
+        single(method, seed, setting, own, rounds) for own, seed in product(grid, seeds)
+    ]
+
+
+def single(
+    method: str, seed: int, setting: Options, options: Options, rounds: int
+) -> Entry:
+    """An entry of runs of the library."""
+    given = seed, setting, options, rounds
+    match method:
+        case "local":
+            return local(*given)
+        case "new local":
+            return beginner(*given)
+        case "materials" | "gauges":
+            return told(method, *given)
+        case "gap":
+            return gap(*given)
+    return federated(seed, setting, method, options, rounds)
 
 
 EXPERIMENT = Experiment("personal", __doc__, KEY, cases, measure)

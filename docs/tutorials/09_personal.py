@@ -134,8 +134,8 @@ assert ours < 0.15
 assert ours < 0.6 * local < local < common
 
 # %%
-# Six of the twelve sites. Most do nearly as well alone, but not those whose points leave
-# a gap.
+# Six of the twelve sites. Most do nearly as well alone, but not those whose points
+# leave a gap.
 
 
 def line(label, values, colour, dash=0, width=1.2):

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import CASES, classes, draw
+from cases import CASES, classes, draw, owned
 from pages import checked, of, rounds, sections, told, trained
 
 from fedsciml import MLP, Problem, Term, federation, methods, plot, problems, report
-from fedsciml.analysis import predicted, standard_errors
+from fedsciml.analysis import deviations, predicted, standard_errors
 from fedsciml.analysis.laplace import laplace
+from fedsciml.analysis.personal import unknowns
 from fedsciml.collocation import strips
 from fedsciml.federation import Result, Round
 from fedsciml.federation.traffic import size
@@ -62,6 +63,30 @@ def test_what_is_known_of_unknown_numbers_is_told(finished: Result) -> None:
     assert number(known.deviation["nu"]) in found
     assert number(known.mean["nu"], 6) in found
     assert number(known.sigma) in found
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_each_clients_own_is_told(finished: Result) -> None:
+    problem = owned()
+    assert problem.personal is not None
+    begin = problem.personal.values
+    own = {m: begin + 0.1 * m for m in range(problem.clients)}
+    result = of(problem, finished)
+    found = told(replace(result, personal=own))
+    sure = deviations(problem, result.theta, own, "data")
+    for m, f in own.items():
+        known = unknowns(problem, result.theta, f)
+        row = f"client {m}{number(known['shift'], 4)}"
+        row += number(sure.numbers[m]["shift"]).replace("infinite", "not determined")
+        assert f"{row}{number(0.3 * m - 0.2, 4)}" in found["personal"]
+    assert "v of client 3" in found["solution"]
+    assert "u of all clients" in found["solution"]
+    assert "k" in found["unknowns"]
+    assert "shift" not in found["unknowns"]
+    assert "client=0" in told(replace(result, personal=own))["again"]
+    elsewhere = told(result)
+    assert "not known here" in elsewhere["personal"]
+    assert "none is known here" in elsewhere["solution"]
 
 
 @pytest.mark.usefixtures("undrawn")

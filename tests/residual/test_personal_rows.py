@@ -90,6 +90,21 @@ def test_eliminated_steps_are_the_joint_ones(
     assert (found.flatten() - step[len(at) :]).norm() < 1e-11 * found.norm()
 
 
+@pytest.mark.parametrize("damping", [1e-4, 1e-12])
+def test_a_shift_leaves_no_trace_in_what_is_left_but_by_the_damping(
+    damping: float,
+) -> None:
+    problem = owned()
+    at, f = theta(problem), values(problem)[:1]
+    moved = f.clone()
+    moved[0, -2] += 3  # the shift, in which rows are linear
+    system = System(problem, problem.shard(0))
+    one, other = (Eliminated(system, at, x, damping).linearise(at) for x in (f, moved))
+    # (I - Q Q^T) (J_f, sqrt(mu) I) = 0
+    assert (one.residual - other.residual).norm() < 3 * damping**0.5 + 1e-13
+    assert torch.allclose(one.jacobian(), other.jacobian(), atol=1e-14)
+
+
 def test_what_is_left_of_pooled_rows_is_what_is_left_of_the_clients() -> None:
     problem = owned(0.1)
     at, f = theta(problem), values(problem)

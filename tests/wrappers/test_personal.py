@@ -252,6 +252,22 @@ def test_deviations_are_those_of_ordinary_least_squares() -> None:
     assert told == pytest.approx(expected.tolist(), rel=1e-4)
 
 
+def test_rows_of_several_residuals_do_not_mix_up_the_measurements() -> None:
+    problem = linear()
+
+    def two(u: Jet, row: Row) -> tuple[Tensor, Tensor]:
+        return u.slope - 2 + 0 * u.value, 0 * u.value
+
+    points = [torch.zeros(1, 1).double()] * 3
+    more = replace(
+        problem, terms=[Term("two", two, points, weight=1e-9), *problem.terms]
+    )
+    f = {m: torch.tensor([float(m)]).double() for m in range(3)}
+    at = torch.tensor([0.0, 0.0, 2.0]).double()
+    alone, beside = (deviations(p, at, f, "data").values for p in (problem, more))
+    assert torch.allclose(alone, beside, rtol=1e-4)
+
+
 def linear() -> Problem:
     """A slope that three clients share, and an offset of each."""
     generator = torch.Generator().manual_seed(3)

@@ -76,7 +76,7 @@ speed: $(READY)  ## where the time goes, beside other ways to get a Jacobian
 	@$(BIN)/python -m scripts.experiments speed --fresh --threads 2
 
 docs: $(READY)  ## build docs/_build/html and run the tutorials, 3 minutes; strict
-	@echo "Building docs/_build/html. The first time it runs eight tutorials, a minute each"
+	@echo "Building docs/_build/html. The first time it runs nine tutorials, a minute each"
 	@echo "at most; later those that have changed (all of them after make clean) ..."
 	@$(BIN)/python -m sphinx -aW --keep-going -j auto docs docs/_build/html
 	@$(BIN)/python docs/_check.py docs/_build/html

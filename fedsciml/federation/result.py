@@ -62,7 +62,10 @@ class Result:
 
     def __repr__(self) -> str:
         rounds, last = len(self.history), self.history[-1]
+        view = self.problem.personal
         error = "error not known, there is no reference"
+        if view and not self.personal and self.problem.reference is not None:
+            error = "error not known, clients have parameters of their own elsewhere"
         if not math.isnan(last.mse):
             error = f"relative L2 error {last.relative_l2:.2e}, MSE {last.mse:.2e}"
         elif last.metrics:
@@ -70,12 +73,13 @@ class Result:
             error = f"on the tests {', '.join(told)}"
         numbers = [f"{name} = {value:.6g}" for name, value in self.unknowns().items()]
         found = ", ".join([*numbers[:SHOWN], *["..."][: len(numbers) > SHOWN]])
+        own = f" and {len(view.mine)} of each client's own" if view else ""
         where = f"recorded in {self.out}" if self.out else "not recorded: out=None"
         if self.warnings:
             where += f"; {len(self.warnings)} warning(s), see .warnings"
         return (
             f"{self.problem.name}: loss {self.loss:.2e} after {rounds} rounds of "
-            f"{self.problem.clients} client(s), {len(self.theta)} parameters\n"
+            f"{self.problem.clients} client(s), {len(self.theta)} parameters{own}\n"
             f"{error}{f'; {found}' if found else ''}\n"
             f"{self.outcome}\n"
             f"{where}"

@@ -127,8 +127,6 @@ def measured(
 ) -> tuple[list[float], list[float]]:
     """Where along the one coordinate a client measured an output, and what."""
     x, y = list[float](), list[float]()
-    if problem.partial:
-        return x, y
     for rows in problem.shard(client).rows:
         target, term = rows.target, problem.terms[rows.term]
         if target is None or target.ndim > 1 or term.autograd or term.computed:

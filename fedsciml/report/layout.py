@@ -136,10 +136,12 @@ def _setting(story: Story) -> str:
     """What was run, in a line."""
     found, n = story.configuration, len(story.history)
     where = WAYS.get(str(found.get("backend")), str(found.get("backend")))
+    own = found.get("own_parameters")
+    more = f" and {own:,} of each client's own" if own else ""
     parts = [
         "centralised" if story.pooled else count(story.clients, "client"),
         count(n, "round"),
-        f"{int(found['parameters']):,} parameters" if "parameters" in found else "",
+        f"{found['parameters']:,} parameters{more}" if "parameters" in found else "",
         f"seed {found.get('seed')}",
         str(found.get("dtype")),
         "" if story.pooled else where,

@@ -47,7 +47,11 @@ def _figures(story: Story) -> Html:
         mean = number(last.metrics["deviance"])
         found.append(("Deviance", mean, "mean of a test row"))
     if not found[1:]:
-        found.append(("Error", "not known", "there is no reference"))
+        elsewhere = "own_parameters" in story.configuration and not (
+            result and result.personal
+        )
+        why = "clients have their own" if elsewhere else "there is no reference"
+        found.append(("Error", "not known", why))
     if result is not None:
         numbers = list(result.unknowns().items())[:MOST]
         found += [(name, number(value, 6), "found") for name, value in numbers]

@@ -16,6 +16,9 @@ from fedsciml.report.words import count, number
 
 TITLE = "Personal parameters"
 
+LARGEST = 2000
+"""Parameters of all clients together of which deviations are computed: in seconds."""
+
 
 def panel(story: Story) -> Panel | None:
     """Each client's own numbers, as far as they are known here."""
@@ -57,7 +60,11 @@ def _sure(
 ) -> tuple[Deviations | None, str]:
     """Standard deviations, where measurements tell them."""
     data = _data(problem)
-    with suppress(ValueError):  # too few measurements, or not all clients' parameters
+    view = problem.personal
+    assert view is not None
+    if view.size + problem.clients * len(view.mine) > LARGEST:
+        return None, " How surely they are known is not computed for so many."
+    with suppress(ValueError):  # too few measurements, or clients that are elsewhere
         if data:
             known = deviations(problem, theta, personal, data)
             return known, (

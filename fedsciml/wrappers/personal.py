@@ -52,8 +52,13 @@ client's own is small and soon near its best, while the policy damps theta for l
 oscillations with their equation as a term the error after 45 rounds was 1e-4 with mu_f
 = mu_s, and 1e-10 so (three families)."""
 
-LEAST = 1e-20
+TINY = 1e-20
 """Part of mu_s that mu_f is at least."""
+
+LEAST = 1e-24
+"""mu_f, at least, over the largest eigenvalue of J_s^T J_s so far. What is left of rows
+can vanish, and with it mu_s: where f can do everything, as where a client has fewer
+rows than parameters of its own, it went to 1e8 in a round without this."""
 
 
 class Way(Record):
@@ -447,9 +452,9 @@ def _damped(state: State, info: Info, top: float) -> tuple[float, float]:
     if not info.step:
         return RAISED * state.damping, 1.0
     full = info.step == 1
-    part = max(LEAST, state.part / RAISED) if full else min(1.0, RAISED * state.part)
+    part = max(TINY, state.part / RAISED) if full else min(1.0, RAISED * state.part)
     level = info.damping or (info.cutoff * top) ** 2
-    return part * level, part
+    return max(part * level, LEAST * max(top, state.top) ** 2), part
 
 
 def _settled(system: System, memory: Memory | None, way: Way, at: Tensor) -> Memory:

@@ -50,9 +50,9 @@ NETWORKS: Mapping[str, Callable[[], Network]] = {
     "inputs": lambda: oscillations.network("inputs"),
     "lora": lambda: factors(form="plain"),
 }
-"""In ``mlp``, ``waves`` and ``lora`` nothing is personal. In the others it is the last layer; B
-of LoRA as in FedSA-LoRA; magnitudes of B as in FedLoRA-Optimizer; magnitudes between B
-and A, and these in the first layer alone."""
+"""In ``mlp``, ``waves`` and ``lora`` nothing is personal. In the others it is the last
+layer; B of LoRA as in FedSA-LoRA; magnitudes of B as in FedLoRA-Optimizer; magnitudes
+between B and A in both hidden layers, and in the first one alone."""
 
 
 def family(seed: int, setting: Options, options: Options) -> Problem:
@@ -127,7 +127,8 @@ def sites(
 ) -> list[float]:
     """The error of each site."""
     points, owners, told = problem.test_points, problem.test_owners, problem.reference
-    assert isinstance(points, torch.Tensor) and owners is not None
+    assert isinstance(points, torch.Tensor)
+    assert owners is not None
     assert isinstance(told, torch.Tensor)
     found = []
     for m in range(problem.clients):
@@ -183,7 +184,8 @@ def welcomed(seed: int, setting: Options, problem: Problem, result: Result) -> f
         data[term.name] = points if target is None else (points, target)
     mine = personalise(problem, result, data, starts=8)
     told, points = alone.reference, alone.test_points
-    assert isinstance(told, torch.Tensor) and isinstance(points, torch.Tensor)
+    assert isinstance(told, torch.Tensor)
+    assert isinstance(points, torch.Tensor)
     off = mine.solution(points).value.flatten() - told.flatten()
     return float(off.norm() / told.norm())
 

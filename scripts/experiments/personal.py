@@ -11,14 +11,14 @@ from statistics import mean
 from experiments import _personal_rivals as rivals
 from experiments._experiment import Case, Experiment, token
 from experiments._personal import Options, beginner, federated, local
+from experiments._personal_figure import DRAWINGS
 from experiments._personal_numbers import gap, told
+from experiments._personal_tables import OURS, SEARCHED, final, tables
 from experiments._record import Entry, select
 
 FAMILIES = range(10)
-SEARCHED = [100, 101]
 
 KEY = ("case", "label", "setting", "method", "grid", "rounds", "seeds")
-OURS = "ours: FIPA, f eliminated"
 FAST = ("fedavg", "alternate", "alone", "tuned", "fedlora", "new alone", "new tuned")
 """Methods of which all families are trained at once."""
 
@@ -115,8 +115,9 @@ def every(entries: Sequence[Entry]) -> Iterator[Case]:
     noisy: Options = {"noise": 0.01, "equation": False}
     yield from searched("noisy", searches(), noisy)
     yield from reported(entries, "noisy", searches())
-    yield from newcomers(entries, noisy)
     yield from others()
+    yield from newcomers(entries, noisy)
+    yield from slow()
 
 
 def newcomers(entries: Sequence[Entry], more: Options) -> Iterator[Case]:
@@ -140,6 +141,17 @@ def others() -> Iterator[Case]:
         alone = {"network": "waves", **known}
         one = [{"prior": 1e-8}]
         yield "equation", "local, Gauss-Newton", alone, "local", one, 40, [seed]
+    for seed in FAMILIES:
+        one = [{"prior": 1e-8}]
+        yield (
+            "new, equation",
+            "local, Gauss-Newton",
+            alone,
+            "new local",
+            one,
+            40,
+            [seed],
+        )
     data = {"noise": 0.0, "equation": False}
     rate: Options = {"tau": 20, "learning_rate": 3e-3}
     every = list(FAMILIES)
@@ -162,6 +174,27 @@ def others() -> Iterator[Case]:
         for way in ({"basis": "own"}, {"basis": "shared"}, SUMS):
             given = {k: v for k, v in small.items() if k not in ("sketch", "basis")}
             yield "bytes", OURS, where, "fipa", [{**given, **way}], 30, [0]
+
+
+def slow() -> Iterator[Case]:
+    """What takes long: methods that average with the equation, and the joint step."""
+    exact: Options = {"noise": 0.0, "equation": True, "network": "waves, head"}
+    known: Options = {"noise": 0.01, "equation": True}
+    head, alone = {"network": "waves, head", **known}, {"network": "waves", **known}
+    every = list(FAMILIES)
+    for seed in FAMILIES[:2]:
+        name = "Gauss-Newton, centralised"
+        yield "exact", name, exact, "gauss_newton", [{}], 100, [seed]
+    rates = grid(tau=(20,), learning_rate=(1e-2, 3e-2))
+    yield "equation", "local, Adam", alone, "alone", rates, 60, every
+    yield "equation", "FedPer", head, "fedavg", rates, 60, every
+    tuned = [{**o, "averaged": 20, "own_rate": o["learning_rate"]} for o in rates[:1]]
+    name = "FedAvg, then tuned at the site"
+    yield "equation", name, alone, "tuned", tuned, 60, every
+    yield "new, equation", name, alone, "new tuned", tuned, 60, every
+    for seed in FAMILIES[:2]:
+        name = "Gauss-Newton, centralised"
+        yield "exact", name, {**head, **exact}, "gauss_newton", [{}], 100, [seed]
 
 
 def searched(
@@ -196,17 +229,12 @@ def reported(
             yield case, label, *same, [seed]
 
 
-def score(entry: Entry) -> float:
-    """Of ours the error at the end; of others the lowest, in their favour."""
-    return float(entry["error"][-1] if entry["label"] == OURS else entry["best"])
-
-
 def chosen(entries: Sequence[Entry]) -> Entry:
     """An entry of the setting whose mean over the families is lowest."""
     found: dict[str, list[Entry]] = {}
     for e in entries:
         found.setdefault(token((e["setting"], e["options"])), []).append(e)
-    return min(found.values(), key=lambda es: mean(map(score, es)))[0]
+    return min(found.values(), key=lambda es: mean(map(final, es)))[0]
 
 
 def measure(
@@ -247,4 +275,4 @@ def single(
     return federated(seed, setting, method, options, rounds)
 
 
-EXPERIMENT = Experiment("personal", __doc__, KEY, cases, measure)
+EXPERIMENT = Experiment("personal", __doc__, KEY, cases, measure, tables, DRAWINGS)

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments._drawing import Drawing, chosen, spread
-from experiments._personal_tables import OURS, reported
+from experiments._personal_tables import FOUR, OURS, reported
 from experiments._record import Entry
 from fedsciml import plot
 from fedsciml.plot import Curve, Panel
 
 LOOKS = {
     OURS: (0, 0),
+    FOUR: (0, 1),
     "FedRep": (1, 0),
     "FedPer": (3, 2),
     "FedAvg, magnitudes personal": (4, 1),
@@ -51,14 +52,14 @@ def _curve(label: str, runs: Sequence[Entry], colour: int, dash: int) -> Curve:
         {
             "round": e["round"],
             "error": e["error"]
-            if label == OURS
+            if label in (OURS, FOUR)
             else np.fmin.accumulate(e["error"]).tolist(),
         }
         for e in runs
     ]
     found = spread(lowest, "round")
-    band = found.band if label == OURS else None
-    width = 1.6 if label == OURS else 1.0
+    band = found.band if label in (OURS, FOUR) else None
+    width = 1.6 if label in (OURS, FOUR) else 1.0
     return Curve(label, found.x, found.y, colour, dash, band=band, width=width)
 
 

@@ -184,7 +184,7 @@ def gaps(entries: Sequence[Entry]) -> Table:
             row += ["", ""]
         rows.append(row)
     heads = ["network", "uploads", "p shared + own", "largest gap", "median gap"]
-    heads += ["largest part outside", "error after 30 rounds", "kB from a site"]
+    heads += ["largest part outside", "error after 20 rounds", "kB from a site"]
     caption = "Steps, next to the centralised joint ones, and bytes."
     return Table("personal-gap", caption, heads, rows, PAGE)
 

@@ -30,7 +30,7 @@ NEW = {
 """How a new site is trained, by the label of the others."""
 
 DENSE: Options = {"basis": "own", "sketch": "svd"}
-CAREFUL: Options = {"policy": "levenberg_marquardt"}
+
 SUMS: Options = {"basis": "shared", "upload": "sums"}
 
 RATES = (3e-3, 1e-2)
@@ -156,7 +156,7 @@ def others() -> Iterator[Case]:
     yield "exact", "FedPer", {**head, **data}, "fedavg", [rate], 200, every
     here = {"network": "lora", "noise": 0.01, "equation": False}
     yield "variation", "LoRA", here, "variation", [rate], 50, every
-    steady = {**DENSE, **CAREFUL}
+    steady = {**DENSE, "policy": "gain"}
     for seed in FAMILIES:
         yield "materials", OURS, {}, "materials", [steady], 15, [seed]
         yield "gauges", OURS, {}, "gauges", [steady], 25, [seed]

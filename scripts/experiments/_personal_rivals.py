@@ -87,7 +87,7 @@ class Batch(NamedTuple):
             stack(lambda rows: rows.target, 0),
             stack(lambda rows: rows.points, 1) if known else None,
             points[: len(points) // clients],
-            torch.stack([u.view(clients, -1) for u in solutions]),  # type: ignore[union-attr]
+            torch.stack([u.view(clients, -1) for u in solutions]),
         )
 
     def squares(self, x: Tensor) -> Tensor:
@@ -100,14 +100,16 @@ class Batch(NamedTuple):
             found = (u(t) - y).square().mean()
             if inside is None:
                 return found
-            gamma, omega = self.network.numbers(theta)
+            pair = self.network.numbers(theta)
+            gamma, omega = pair[0], pair[1]
             first = torch.zeros_like(inside[:1])
 
             def slope(at: Tensor) -> Tensor:
                 return jvp(u, (at,), (torch.ones_like(at),))[1]
 
             v = u(inside)
-            v_t, v_tt = jvp(slope, (inside,), (torch.ones_like(inside),))
+            both = jvp(slope, (inside,), (torch.ones_like(inside),))
+            v_t, v_tt = both[0], both[1]
             r = SLOW * (v_tt + 2 * gamma * v_t + (gamma**2 + omega**2) * v)
             begin = (u(first) - 1).square() + SLOW * (slope(first) + gamma).square()
             return found + r.square().mean() + begin.sum()

@@ -152,7 +152,8 @@ class Federation:
             raise ValueError(
                 f"Method {self.method.name} as it is here cannot stand in for an "
                 "absent client; leave out staleness, or take fipa alone: not "
-                "compressed, balanced, resampled or warmed up."
+                "compressed, balanced, resampled or warmed up, and without parameters "
+                "of each client's own."
             )
 
     @property

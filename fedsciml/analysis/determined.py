@@ -20,7 +20,7 @@ The columns of unknowns are scaled to the length of all the others together, so 
 unit of a number does not matter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +29,7 @@ from torch import Tensor
 from fedsciml.linalg.sketch import Sketch
 from fedsciml.linalg.solve import Spectrum, spectrum
 from fedsciml.problem import Problem
-from fedsciml.residual import System
+from fedsciml.residual import System, Together
 
 DAMPING = 1e-10
 """mu over the largest eigenvalue of J^T J."""
@@ -117,7 +117,10 @@ def posterior(sketch: Sketch, unknowns: int, damping: float = DAMPING) -> Poster
 
 
 def undetermined(
-    problem: Problem, theta: Tensor, damping: float = DAMPING
+    problem: Problem,
+    theta: Tensor,
+    damping: float = DAMPING,
+    personal: Mapping[int, Tensor] | None = None,
 ) -> dict[str, tuple[str, ...]]:
     """The unknown numbers that the rows do not determine at the trained theta [p].
 
@@ -125,16 +128,23 @@ def undetermined(
     parameters make up for a change of it; nothing where no row depends on it. To first
     order: a number whose square alone matters counts as determined.
 
-    Nothing where clients have parameters of their own: see ``deviations``.
+    A number of each client's own is there if it is not determined at one of them; what
+    else is their own counts as the network.
 
     All rows are looked at in one process; sites send sketches, see ``laplace``.
 
+    Args:
+        problem: What was trained.
+        theta: Shape [p].
+        damping: mu over the largest eigenvalue of J^T J, positive.
+        personal: Parameters of all clients' own, [p_f], by number, where they have any.
+
     Raises:
-        ValueError: If theta is not of the problem, rows of it are elsewhere, or the
-            damping is not positive.
+        ValueError: If theta is not of the problem, rows of it or clients' parameters
+            are elsewhere, or the damping is not positive.
     """
-    if problem.personal is not None:
-        return {}
+    if problem.personal is not None and personal:
+        return _beside(problem, theta, personal, damping)
     check_theta(problem, theta)
     if problem.partial:
         raise ValueError(
@@ -150,12 +160,53 @@ def undetermined(
     return posterior(sketch, len(names), damping).mixed(names)
 
 
+def _beside(
+    problem: Problem, theta: Tensor, personal: Mapping[int, Tensor], damping: float
+) -> dict[str, tuple[str, ...]]:
+    """The same beside parameters of the clients' own, all of which are known."""
+    whole = Together(System(problem, problem.pooled(), theta.device))
+    at = whole.joined(theta.double(), stacked(problem, personal))
+    linear = whole.linearise(at)
+    shared, own = whole.split(torch.arange(whole.size, device="cpu"))
+    names = list(problem.shared_unknowns)
+    numbers = [*shared[len(shared) - len(names) :].tolist()]
+    for mine in own[:, own.shape[1] - len(whole.view.names) :].tolist():
+        names += whole.view.names
+        numbers += mine
+    if not names:
+        return {}
+    rest = sorted(set(range(whole.size)) - set(numbers))
+    sketch = Sketch(linear.jacobian()[:, [*rest, *numbers]], -linear.residual)
+    keys = {str(k): name for k, name in enumerate(names)}
+    result: dict[str, tuple[str, ...]] = {}
+    for key, others in posterior(sketch, len(names), damping).mixed([*keys]).items():
+        name = keys[key]
+        found = [*result.get(name, ()), *(keys.get(other, other) for other in others)]
+        result[name] = tuple(dict.fromkeys(x for x in found if x != name))
+    return result
+
+
+def stacked(problem: Problem, personal: Mapping[int, Tensor]) -> Tensor:
+    """Parameters of all clients' own, [S, p_f], float64.
+
+    Raises:
+        ValueError: If they have none, or those of some are not there.
+    """
+    if problem.personal is None or sorted(personal) != list(range(problem.clients)):
+        raise ValueError(
+            f"Give the parameters of each of the {problem.clients} clients of problem "
+            f"'{problem.name}', result.personal; got those of {sorted(personal)}."
+        )
+    return torch.stack([personal[m] for m in range(problem.clients)]).double()
+
+
 def check_theta(problem: Problem, theta: Tensor) -> None:
     """Raise ValueError if theta is not of the problem, or is not all there is."""
     if problem.personal is not None:
         raise ValueError(
             f"Each client of problem '{problem.name}' has parameters of its own, which "
-            "theta does not tell. Take analysis.deviations(problem, result.theta, "
+            "theta does not tell. Take undetermined(problem, result.theta, "
+            "personal=result.personal), or analysis.deviations(problem, result.theta, "
             "result.personal, data=...)."
         )
     if len(theta) != problem.network.size:

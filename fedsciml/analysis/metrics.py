@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -12,7 +11,8 @@ from fedsciml.linalg.beside import beside
 from fedsciml.linalg.sketch import from_jacobian
 from fedsciml.linalg.solve import spectrum
 from fedsciml.network import Network
-from fedsciml.problem import Problem, Shard
+from fedsciml.problem import Problem, Shard, Term
+from fedsciml.problem.checks import joined
 from fedsciml.residual import JetBlock, System, Together
 
 
@@ -46,7 +46,8 @@ def measure(
 
     Where clients have parameters of their own, each is measured with those: at its own
     test points, those of its part of the domain, or all, if they are no one's. Errors
-    are means over the clients then; without the parameters none are known.
+    are means over the clients then; without the parameters those of shared unknown
+    numbers alone are known.
 
     Args:
         problem: Gives the test points.
@@ -58,7 +59,9 @@ def measure(
     if problem.personal is None:
         return _measured(problem, problem.network, theta, None, each)
     if not personal:
-        return Errors(math.nan, math.nan, each)
+        return Errors(
+            math.nan, math.nan, each | _missed(problem.numbers(theta), problem.true())
+        )
     owners = _owners(problem)
     found = []
     for m, values in personal.items():
@@ -66,6 +69,8 @@ def measure(
         if mine is None or mine.any():
             network = problem.personal.at(values)
             found.append(_measured(problem, network, theta, mine, each, m))
+    if not found:  # nobody that is known has test points
+        return Errors(math.nan, math.nan, each)
     several = [list(one.each.values()) for one in found]
     means = torch.tensor(several, dtype=torch.float64, device="cpu").mean(0).tolist()
     relative = [one.relative_l2 for one in found]
@@ -77,12 +82,28 @@ def measure(
     )
 
 
+def _missed(
+    numbers: Mapping[str, float], truth: Mapping[str, float]
+) -> dict[str, float]:
+    """Relative errors of numbers by name, absolute of those that are truly 0."""
+    return {
+        name: abs(numbers[name] - true) / (abs(true) or 1.0)
+        for name, true in truth.items()
+        if name in numbers
+    }
+
+
 def _owners(problem: Problem) -> Tensor | None:
     """Whose each test point is, [n]; None where they are no one's."""
     if problem.test_owners is not None or problem.test_points is None:
         return problem.test_owners
+    return _parted(problem, problem.test_points)
+
+
+def _parted(problem: Problem, points: Tensor) -> Tensor | None:
+    """In whose part of the domain points [n, d] are, [n]; None without parts."""
     try:
-        return problem.partition.owner(problem.test_points)
+        return problem.partition.owner(points)
     except ValueError:
         return None
 
@@ -98,8 +119,7 @@ def _measured(
     """Errors of one network, at some of the test points."""
     each = dict(each)
     numbers = dict(zip(problem.unknowns, network.numbers(theta).tolist(), strict=True))
-    for name, truth in problem.true(client).items():
-        each[name] = abs(numbers[name] - truth) / (abs(truth) or 1.0)
+    each |= _missed(numbers, problem.true(client))
     if problem.test_points is None or problem.reference is None:
         return Errors(math.nan, math.nan, each)
     reference, points = problem.reference.to(theta), problem.test_points.to(theta)
@@ -129,10 +149,13 @@ def metrics(
     """How good theta [p] is on ``problem.tests``, by the names of the likelihoods.
 
     Such as ``accuracy`` and the mean ``deviance``; means over the test points where
-    several terms know one. Empty without tests. Arguments as of ``predicted``.
+    several terms know one. Empty without tests, or where clients have parameters of
+    their own that are not known. Arguments as of ``predicted``.
     """
     found: dict[str, list[tuple[float, int]]] = {}
     for number, (z, y) in enumerate(predicted(problem, theta, personal)):
+        if not z.shape[1]:
+            continue
         told = problem.tests[number].likelihood.metrics(z, y)
         for name, value in told.items():
             found.setdefault(name, []).append((value, z.shape[1]))
@@ -147,38 +170,56 @@ def predicted(
 ) -> list[tuple[Tensor, Tensor | None]]:
     """Predictors [q, n] and observations of each term of ``problem.tests``.
 
-    Where clients have parameters of their own, and a test has a list of points with
-    one entry for each client, each is told by its own; else by those that a client
-    begins with.
+    Where clients have parameters of their own, each predicts with those: at its own
+    points of a test that lists them, those of its part of the domain, or all, if they
+    are no one's. Nothing without the parameters; n = 0 if none of the clients that are
+    known has points.
 
     Args:
         problem: Gives the tests.
         theta: Shared parameters, shape [p].
-        personal: Of all clients, where they have any.
+        personal: Of the clients, where they have any.
     """
     testing, view = problem.testing, problem.personal
-    if testing is None:
+    if testing is None or (view is not None and not personal):
         return []
     shard = testing.pooled()
     result = []
     for rows, term in zip(shard.rows, problem.tests, strict=True):
-        parts, own = [rows], [theta]
-        mine = () if isinstance(term.points, Tensor) else term.points
-        several = bool(view and personal and len(mine) == problem.clients)
-        if view and personal and several:
-            edges = accumulate(map(len, mine), initial=0)
-            parts = [rows.part(slice(*pair)) for pair in pairwise(edges)]
-            values = [personal.get(m, view.values) for m in range(len(mine))]
-            own = [view.joined(theta, f) for f in values]
-        found = []
-        for part, at in zip(parts, own, strict=True):
+        pieces = [(rows, theta)]
+        if view is not None and personal:
+            owners = _tested(problem, term)
+            pieces = [
+                (
+                    rows if owners is None else rows.part(owners == m),
+                    view.joined(theta, f),
+                )
+                for m, f in sorted(personal.items())
+            ]
+        found, targets = [theta.new_zeros(1, 0)], []
+        for part, at in pieces:
+            if not len(part.points):
+                continue
             those = replace(shard, rows=(part,), parts=())
             system = System(testing, those, theta.device, theta.dtype)
-            blocks = system.sites[0].blocks if several else system.blocks
-            found += [block.predictors(at[None])[0] for block in blocks]
-        y = None if rows.target is None else rows.target.to(theta)
-        result.append((torch.cat(found, dim=1), y))
+            one = system if view is None else system.sites[0]
+            found += [block.predictors(at[None])[0] for block in one.blocks]
+            if part.target is not None:
+                targets.append(part.target.to(theta))
+        z = torch.cat(found[1:] or found, dim=1)
+        y = None if rows.target is None else rows.target[:0].to(theta)
+        result.append((z, torch.cat(targets) if targets else y))
     return result
+
+
+def _tested(problem: Problem, term: Term) -> Tensor | None:
+    """Whose each point of a test is, [n]; None where they are no one's."""
+    if isinstance(term.points, Tensor):
+        return _parted(problem, term.points)
+    counts = torch.tensor([len(part) for part in term.points], device="cpu")
+    if len(counts) != problem.clients:
+        return _parted(problem, joined(term.points))
+    return torch.arange(len(counts), device="cpu").repeat_interleave(counts)
 
 
 def gradient_norm(

@@ -22,7 +22,7 @@ import torch
 from scipy import optimize
 from torch import Generator, Tensor
 
-from fedsciml.analysis.determined import DAMPING, posterior
+from fedsciml.analysis.determined import DAMPING, posterior, stacked
 from fedsciml.collocation import explicit
 from fedsciml.linalg.sketch import Sketch
 from fedsciml.network.jet import Jet
@@ -200,14 +200,9 @@ def deviations(
         ValueError: If not all clients are there, there is no such term with targets,
             the loss is no sum of squares, or too few measurements tell their noise.
     """
-    view = problem.personal
-    if view is None or sorted(personal) != list(range(problem.clients)):
-        raise ValueError(
-            f"Give the parameters of each of the {problem.clients} clients of problem "
-            f"'{problem.name}', result.personal; got those of {sorted(personal)}."
-        )
+    values = stacked(problem, personal).cpu()
     whole = Together(System(problem, problem.pooled()))
-    values = torch.stack([personal[m] for m in range(problem.clients)]).double().cpu()
+    view = whole.view
     at = whole.joined(theta.double().cpu(), values)
     own = values.numel()
     found = _deviations(whole, at, data, own, damping)[-own:].view_as(values)

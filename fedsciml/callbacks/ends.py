@@ -74,7 +74,9 @@ class Until:
         if self.quantity not in METRICS:
             return
         start = problem.network.init(Generator().manual_seed(0), torch.float64)
-        if self.quantity not in metrics(problem, start):
+        view = problem.personal
+        own = dict.fromkeys(range(problem.clients), view.values) if view else None
+        if self.quantity not in metrics(problem, start, own):
             raise ValueError(self._unknown)
 
     @property

@@ -177,7 +177,8 @@ def _unknowns(
         if not problem.squares:
             with suppress(ValueError):  # several terms, or rows that do not tell
                 deviation = _deviations(result)
-    if mixed is None and problem.unknowns and not (problem.partial or problem.personal):
+    here = not problem.personal or len(result.personal) == problem.clients
+    if mixed is None and problem.shared_unknowns and here and not problem.partial:
         mixed = result.undetermined()
     return {
         name: {

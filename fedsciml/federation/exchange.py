@@ -152,7 +152,8 @@ class Federation:
             raise ValueError(
                 f"Method {self.method.name} as it is here cannot stand in for an "
                 "absent client; leave out staleness, or take fipa alone: not "
-                "compressed, balanced, resampled or warmed up."
+                "compressed, balanced, resampled or warmed up, and without parameters "
+                "of each client's own."
             )
 
     @property
@@ -210,9 +211,11 @@ class Federation:
             Exception: As ``advance``.
         """
         asking = _Asking(self, since)
-        if self.method.evaluates:
+        if self.method.sums_only:
             told = asking.evaluated()
             return told[0] if told else None, asking.reasons()
+        if self.method.evaluates:
+            return asking.patiently(asking.evaluated)[0], asking.reasons()
         found = asking.patiently(lambda: asking.loss(since.state.theta))
         return found, asking.reasons()
 
@@ -233,6 +236,8 @@ class Federation:
             sums = asking.evaluated(True, terms if apart else 0)
             n = len(HeldOut._fields)
             found = Breakdown(HeldOut(*sums[:n]), tuple(sums[n:])) if sums else None
+            if found and not asking.whole:
+                found = found._replace(terms=())
             return found, asking.traffic
         asked, theta = _Asking(self, since).here(), since.state.theta
         answers = self.clients.breakdown(theta, asked, self.rules.deadline)
@@ -286,6 +291,7 @@ class _Asking:
         strikes: As in ``Participation``.
         memories: The clients', as far as this attempt has come.
         traffic: Of all attempts.
+        whole: Whether all who were last asked for losses answered.
     """
 
     def __init__(
@@ -302,6 +308,7 @@ class _Asking:
         self.clients, self.need = federation.clients, federation.need
         self.label = f"{self.method.name} on {federation.problem.name}"
         self.dropped: dict[int, Exception] = {}
+        self.whole = True
 
     def patiently(self, attempt: Callable[[], T | None]) -> T:
         """What an attempt finds, tried again for as long as patience lasts."""
@@ -353,7 +360,10 @@ class _Asking:
         return sum(known) if len(known) >= self.need else None
 
     def evaluated(self, held_out: bool = False, terms: int = 0) -> list[float] | None:
-        """Sums of losses at the model, where no client tells its own; or None."""
+        """Sums of losses at the model, over those who answer; None if they are too few.
+
+        Of what is told as sums alone also where one who was asked does not answer.
+        """
         state, members = self.since.state, self.here()
         exchanges = self.method.evaluation(state, held_out, terms)
         sizes: dict[int, dict[str, int]] = {m: {} for m in members}
@@ -361,8 +371,9 @@ class _Asking:
             ask = next(exchanges)
             while True:
                 came = self.came(ask, state, members, sizes)
-                whole = len(came) == sum(reaches(ask, m) for m in members)
-                if not (whole or self.method.enough(ask, came)):
+                self.whole = len(came) == sum(reaches(ask, m) for m in members)
+                few = len(came) < self.need and not self.method.sums_only
+                if few or not (self.whole or self.method.enough(ask, came)):
                     return None
                 ask = exchanges.send(came)
         except StopIteration as end:

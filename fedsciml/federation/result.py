@@ -171,7 +171,7 @@ class Result:
 
         See ``fedsciml.analysis.undetermined``.
         """
-        return undetermined(self.problem, self.theta)
+        return undetermined(self.problem, self.theta, personal=self.personal)
 
     def theta_sha256(self) -> str:
         """Hash of theta's bytes as little-endian float64."""

@@ -62,7 +62,7 @@ def tested(
 ) -> Iterator[tuple[str, Figure]]:
     """Pictures of the tests that have classes, by their names."""
     for number, (z, y) in enumerate(predicted(problem, theta, personal)):
-        if y is None:
+        if y is None or not len(y):
             continue
         told = problem.tests[number].likelihood
         counts, bins = told.confusion(z, y), told.reliability(z, y)

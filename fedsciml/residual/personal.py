@@ -16,6 +16,9 @@ and what is left for D is the least-squares problem of (I - Q Q^T) r~ and
 problem of all clients. On the way from theta_s to theta_s + t D the client goes
 t d(D) = t d_0 - K t D, and the rows there are (r, sqrt(mu_f) t d).
 
+Q and R are from an SVD of J_f: a QR would take what rounding makes of directions that
+the rows do not see for part of J_f, where mu_f is next to 0, and so eliminate others.
+
 A prior lambda/2 |f - f_0|^2 adds the rows sqrt(lambda) (f - f_0), which are no damping.
 """
 
@@ -26,6 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from fedsciml.network import AtSite
 from fedsciml.problem import Rows
@@ -61,7 +65,8 @@ class _Site(NamedTuple):
     Attributes:
         linear: The rows, by all parameters.
         below: Rows beneath them: of the prior, and of the damping; shape [e].
-        q: Orthonormal columns of J~_f, shape [n + e, p_f]; of none where f is held.
+        q: Orthonormal columns of J~_f, and zeros for directions that it does not see,
+            shape [n + e, p_f]; none where f is held.
         start: d_0, shape [p_f].
         follow: K, shape [p_f, p_s].
         into: Q^T J~_s, shape [p_f, p_s].
@@ -275,33 +280,42 @@ def _eliminated(whole: Eliminated, site: System, f: Tensor) -> _Site:
             torch.cat([above, below]),
         )
     eye = torch.eye(len(f), dtype=theta.dtype, device=theta.device)
-    slopes = _below(whole, eye + view.values.to(f), eye).mT
     every: Tensor | None = None
     if 0 < theta.element_size() * len(above) * view.network.size <= LARGEST:
         every = linear.jacobian()
         j, by_shared = every[:, view.mine], every[:, view.shared]
     else:
         j = linear.jvp(view.joined(theta.new_zeros(len(f), view.size), eye).mT)
-    q, r = torch.linalg.qr(torch.cat([j, slopes]))
+    prior = whole.problem.personal_prior
+    with_prior = torch.cat([j, prior**0.5 * eye]) if prior else j
+    q, back = _factored(with_prior, whole.damping)
     upper = q[: len(j)]
     if every is None:
         into, matrix = linear.vjp(upper).mT[:, view.shared], None
     else:
         into = upper.mT @ by_shared
         matrix = by_shared.addmm(upper, into, alpha=-1)
-    inside = q.mT @ torch.cat([above, below])
-    left = torch.cat([above, below]) - q @ inside
-    solved = _solve(r, torch.cat([inside[:, None], into], 1))
-    start, follow = -solved[:, 0], solved[:, 1:]
-    return _Site(linear, below, q, start, follow, into, inside, left, matrix)
+    rows = torch.cat([above, below])
+    inside = q.mT @ rows
+    left = rows - q @ inside
+    return _Site(
+        linear, below, q, -back @ inside, back @ into, into, inside, left, matrix
+    )
 
 
-def _solve(r: Tensor, right: Tensor) -> Tensor:
-    """R^-1 times columns; without what is singular to rounding."""
-    eps = torch.finfo(r.dtype).eps * len(r)
-    if bool((r.diagonal().abs() > eps * r.abs().max()).all()):
-        return torch.linalg.solve_triangular(r, right, upper=True)
-    return torch.linalg.pinv(r, rtol=eps) @ right
+def _factored(j: Tensor, damping: float) -> tuple[Tensor, Tensor]:
+    """Q [n + p_f, p_f] and R^-1 [p_f, p_f] of (J, sqrt(mu) I), by an SVD of J [n, p_f].
+
+    Without the rows beneath for mu = 0. In directions that J does not see, to rounding,
+    both are zero: nothing is eliminated there, and f stays.
+    """
+    u, s, vh = torch.linalg.svd(j, full_matrices=False)
+    seen = s > torch.finfo(s.dtype).eps * max(j.shape) * s[:1]
+    lengths = torch.where(seen, (s.square() + damping).sqrt(), torch.inf)
+    back = vh.mT / lengths
+    q = torch.cat([u * (s / lengths), *[damping**0.5 * back] * (damping > 0)])
+    short = j.shape[1] - len(s)
+    return pad(q, (0, short)), pad(back, (0, short))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,6 +1,6 @@
 """What wrappers are made of: a method around a method."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -105,6 +105,10 @@ class Wrapped(Method):
     ) -> Evaluation:
         """The method's."""
         return self.method.evaluation(state.inner, held_out, terms)
+
+    def enough(self, ask: Record, answered: Collection[int]) -> bool | None:
+        """As for the method."""
+        return self.method.enough(bare(ask), answered)
 
     def own(
         self,

@@ -14,7 +14,7 @@ keeps with what it remembers, and moves by itself:
 A lone client of a centralised method holds the parameters of all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal, get_args
@@ -366,6 +366,10 @@ class Personal(Wrapped):
             return [sum(answer.loss for answer in told)]
         several = [[*a.held_out.tolist(), *a.terms.tolist()] for a in told]
         return [sum(column) for column in zip(*several, strict=True)]
+
+    def enough(self, ask: Record, answered: Collection[int]) -> bool | None:
+        """Losses are those of whoever answers."""
+        return isinstance(ask, Evaluate) or super().enough(ask, answered)
 
     def own(self, system: System, state: State, memory: Memory | None) -> Tensor:
         """The parameters of a client's own at the model, [S, p_f]."""

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from fedsciml import methods, problems, run
 from fedsciml.analysis import NETWORK, laplace, undetermined
-from fedsciml.collocation import strips
+from fedsciml.collocation import explicit, strips
 from fedsciml.network import MLP, Jet, Parallel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
@@ -82,6 +82,27 @@ def test_unknowns_are_determined_or_it_is_told_what_they_are_mixed_with(
     problem, mixed = FOUND[name]
     result = run(problem, methods.load("fipa"), 12)
     assert result.undetermined() == mixed
+
+
+@pytest.mark.parametrize("prior", [0.0, 1e-2])
+def test_a_shared_number_may_be_mixed_with_the_clients_own(prior: float) -> None:
+    def line(u: Jet, row: Row) -> Tensor:
+        return u.slope * row.x + u.base + u.offset + 0 * u.value - row.target
+
+    points = [T[m:20:3] for m in range(3)]
+    targets = [2 * x[:, 0] + m for m, x in enumerate(points)]
+    network = Parallel(
+        [MLP((1, 1))], {"slope": 1.0, "base": 0.0}, personal={"offset": 0.0}
+    )
+    data = Term("data", line, points, target=targets)
+    problem = Problem("line", network, [data], explicit(3), personal_prior=prior)
+    result = run(problem, methods.load("fipa"), 3)
+    mixed = {} if prior else {"base": ("offset",), "offset": ("base",)}
+    assert result.undetermined() == mixed
+    with pytest.raises(ValueError, match="parameters of its own"):
+        undetermined(problem, result.theta)
+    with pytest.raises(ValueError, match="each of the 3 clients"):
+        undetermined(problem, result.theta, personal={0: result.personal[0]})
 
 
 def test_what_is_not_determined_has_no_deviation() -> None:

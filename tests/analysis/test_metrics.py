@@ -6,11 +6,11 @@ from functools import cache
 
 import pytest
 import torch
-from cases import CASES, theta
+from cases import CASES, owned, theta
 from torch import Generator, Tensor
 
 from fedsciml.analysis.metrics import errors, gauss_newton_gap, measure, metrics
-from fedsciml.collocation import explicit
+from fedsciml.collocation import explicit, strips
 from fedsciml.network import MLP, Jet, Parallel
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.residual import System
@@ -109,14 +109,43 @@ def test_a_test_of_each_client_is_told_by_its_own_parameters() -> None:
 
     network = Parallel([MLP((1, 4, 1))], personal={"shift": 1.0})
     term = Term("values", off, x.split(sizes), y.split(sizes))
-    owned = Problem("two", network, [term], explicit(2), tests=[term])
-    at = theta(owned)
+    family = Problem("two", network, [term], explicit(2), tests=[term])
+    at = theta(family)
     own = {0: at.new_tensor([2.0]), 1: at.new_tensor([-1.0])}
     shifts = torch.tensor([2.0] * 3 + [-1.0] * 5)
     u = MLP((1, 4, 1))(at, x)[:, 0]
     expected = float((u + shifts - y[:, 0]).square().mean())
-    assert metrics(owned, at, own)["deviance"] == pytest.approx(expected)
-    begun = float((u + 1.0 - y[:, 0]).square().mean())
-    assert metrics(owned, at)["deviance"] == pytest.approx(begun)
-    anyone = replace(owned, tests=[replace(term, points=x, target=y)])
-    assert metrics(anyone, at, own)["deviance"] == pytest.approx(begun)
+    assert metrics(family, at, own)["deviance"] == pytest.approx(expected)
+    assert metrics(family, at) == {}  # of no client, and not of where all begin
+    first = float((u + shifts - y[:, 0])[:3].square().mean())
+    assert metrics(family, at, {0: own[0]})["deviance"] == pytest.approx(first)
+
+
+def test_a_test_of_everyone_is_the_mean_of_what_clients_tell() -> None:
+    generator = Generator().manual_seed(0)
+    x, y = (torch.rand(8, 1, generator=generator).double() for _ in range(2))
+
+    def off(u: Jet, row: Row) -> Tensor:
+        return u.value + u.shift - row.target
+
+    network = Parallel([MLP((1, 4, 1))], personal={"shift": 1.0})
+    term = Term("values", off, x.split((3, 5)), y.split((3, 5)))
+    test = replace(term, points=x, target=y)
+    family = Problem("two", network, [term], explicit(2), tests=[test])
+    at = theta(family)
+    own = {0: at.new_tensor([2.0]), 1: at.new_tensor([-1.0])}
+    u = MLP((1, 4, 1))(at, x)[:, 0]
+    several = [float((u + s - y[:, 0]).square().mean()) for s in (2.0, -1.0)]
+    assert metrics(family, at, own)["deviance"] == pytest.approx(sum(several) / 2)
+    cut = replace(family, partition=strips([0, 0.5, 1]), terms=[test])
+    shifts = torch.where(x[:, 0] < 0.5, 2.0, -1.0)
+    expected = float((u + shifts - y[:, 0]).square().mean())
+    assert metrics(cut, at, own)["deviance"] == pytest.approx(expected)
+
+
+def test_without_clients_own_parameters_errors_of_shared_numbers_are_known() -> None:
+    family = replace(owned(), truth={"k": 0.25, "shift": [0.1, 0.2, 0.3, 0.4]})
+    at = theta(family)
+    found = measure(family, at).each
+    assert found["k"] == pytest.approx(abs(family.numbers(at)["k"] - 0.25) / 0.25)
+    assert math.isnan(found["shift"])

@@ -9,7 +9,17 @@ import torch
 from cases import CASES, classes, draw, owned
 from pages import checked, of, rounds, sections, told, trained
 
-from fedsciml import MLP, Problem, Term, federation, methods, plot, problems, report
+from fedsciml import (
+    MLP,
+    Personal,
+    Problem,
+    Term,
+    federation,
+    methods,
+    plot,
+    problems,
+    report,
+)
 from fedsciml.analysis import deviations, predicted, standard_errors
 from fedsciml.analysis.laplace import laplace
 from fedsciml.analysis.personal import unknowns
@@ -215,6 +225,27 @@ def test_what_is_taken_for_what_is_told(classified: Result) -> None:
     assert f"the accuracy to {accuracy}" in found["convergence"]
     assert "likelihoodweight" in found["setup"]
     assert "Categorical" in found["setup"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_clients_choose_classes_by_parameters_of_their_own(tmp_path: Path) -> None:
+    network = Personal(MLP((2, 6, 5, 3)), "classifier")
+    result = trained(replace(classes(), network=network), tmp_path / "run")
+    problem, theta, personal = result.problem, result.theta, result.personal
+    assert problem.testing is not None
+    ((points, y),) = [
+        (rows.points, rows.target) for rows in problem.testing.pooled().rows
+    ]
+    assert y is not None
+    owners = problem.partition.owner(points)
+    right = sum(
+        int(problem.at(f)(theta, x[None]).argmax()) == int(label)
+        for x, label, m in zip(points, y, owners.tolist(), strict=True)
+        if (f := personal.get(m)) is not None
+    )
+    assert f"Of {len(y)} test rows {right} are right" in told(result)["classes"]
+    begun = problem.network(theta, points).argmax(1)
+    assert right != int((begun == y).sum())
 
 
 @pytest.mark.usefixtures("undrawn")

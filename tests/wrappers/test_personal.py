@@ -22,7 +22,7 @@ from fedsciml.methods._base import conclude
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
 from fedsciml.residual import System, Together
-from fedsciml.wrappers.personal import Personal, fitted
+from fedsciml.wrappers.personal import Evaluate, Personal, fitted
 
 
 def same(a: Mapping[int, Tensor], b: Mapping[int, Tensor]) -> bool:
@@ -183,6 +183,35 @@ def test_a_client_that_was_away_goes_on_with_what_it_has() -> None:
     whole = Together(System(problem, problem.pooled()))
     f = torch.stack([back[m] for m in range(4)])
     assert loss == pytest.approx(whole.loss(whole.joined(reached.state.theta, f)))
+
+
+def test_a_client_that_fails_at_the_end_is_left_out_of_the_loss_alone() -> None:
+    problem = owned()
+    method = fitted(methods.load("fipa"), problem).bound(problem)
+
+    def gone(answer: object) -> object:
+        raise RuntimeError("gone")
+
+    def ending(ask: Record) -> bool:
+        return isinstance(ask, Evaluate)
+
+    clients = Faulty(problem, method, {1: gone}, when=ending)
+    federation = Federation(problem, method, clients, Rules(min_clients=2))
+    reached = advanced(federation, problem.network.init(_seed(), torch.float64), 3)
+    loss, absent = federation.loss(reached)
+    own, expected = federation.personal(reached), 0.0
+    for m, system in _here(clients):
+        f = own[m][None]
+        whole = Together(system)
+        expected += (m != 1) * whole.loss(whole.joined(reached.state.theta, f))
+    assert absent == {"1": "gone"}
+    assert loss == pytest.approx(expected, rel=1e-12)
+    parts, _ = federation.breakdown(reached)
+    assert parts is not None
+    assert parts.terms == ()
+    needed = Federation(problem, method, clients, Rules())
+    with pytest.raises(RuntimeError, match="gone"):
+        needed.loss(reached)
 
 
 def test_rounding_uploads_goes_with_it() -> None:

@@ -26,9 +26,11 @@ def panel(story: Story) -> Panel | None:
     if problem is None or theta is None:
         return None
     told, parts = [], []
-    for term, (z, y) in zip(problem.tests, predicted(problem, theta), strict=True):
-        if y is None:
+    personal = story.result.personal if story.result else {}
+    for k, (z, y) in enumerate(predicted(problem, theta, personal)):
+        if y is None or not len(y):
             continue
+        term = problem.tests[k]
         counts = term.likelihood.confusion(z, y)
         bins = term.likelihood.reliability(z, y)
         if counts is None or bins is None:

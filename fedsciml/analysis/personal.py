@@ -129,6 +129,12 @@ def personalise(
             f"Problem '{problem.name}' has no personal parameters to fit; its theta is "
             "for every client."
         )
+    if len(result.theta) != problem.network.size:
+        raise ValueError(
+            f"The result has {len(result.theta)} shared parameters, but the network of "
+            f"problem '{problem.name}' has {problem.network.size}; give the problem of "
+            "the run."
+        )
     alone = _alone(problem, data)
     theta, begin = result.theta.double().cpu(), problem.personal.values
     rows = Together(System(alone, alone.pooled()), theta)
@@ -218,6 +224,11 @@ def deviations(
 def _alone(problem: Problem, data: Data) -> Problem:
     """The problem of one client with these points."""
     known = {term.name: term for term in problem.terms}
+    if not isinstance(data, Mapping):
+        raise ValueError(
+            "Give points by the names of terms, and targets where they have some, "
+            f"{{'{next(iter(known))}': (points, values)}}; got a {type(data).__name__}."
+        )
     if strange := [name for name in data if name not in known]:
         raise ValueError(
             f"Problem '{problem.name}' has no term '{strange[0]}'; give points of its "
@@ -227,8 +238,13 @@ def _alone(problem: Problem, data: Data) -> Problem:
     for name, given in data.items():
         points, target = given if isinstance(given, tuple) else (given, None)
         term = known[name]
-        if target is None and term.computed:
+        if target is None and (term.computed or isinstance(term.target, float)):
             target = term.target_at(points)
+        elif target is None and term.target is not None:
+            raise ValueError(
+                f"Term '{name}' has targets, so that its points need some; give "
+                f"{{'{name}': (points, values)}}."
+            )
         # A client of the problem shares a term's weight with the others.
         terms.append(
             replace(

@@ -61,6 +61,7 @@ def compared(
     linear = whole.linearise(whole.joined(theta, values))
     j, r = linear.jacobian(), linear.residual
     top, found = float(torch.linalg.matrix_norm(j[:, : len(theta)], 2)), []
+    length = float(torch.cat([theta, values.flatten()]).norm())
     for level in (damping for damping in DAMPINGS if damping >= PROMISED):
         mu = level * top**2
         below = mu**0.5 * torch.eye(whole.size, whole.size + 1, dtype=j.dtype)
@@ -72,7 +73,8 @@ def compared(
         step = whole.joined(*taken(problem, theta, values, mu))
         condition = float(torch.linalg.matrix_norm(j, 2)) / mu**0.5
         angle = float((j @ exact + r).norm() / exact.norm()) / top
-        bound = SAFETY * EPS * (condition + condition**2 * angle)
+        moved = length / float(exact.norm())  # a move is a difference of parameters
+        bound = SAFETY * EPS * (condition + condition**2 * angle + moved)
         if bound < 1:  # else the step is rounding: the run has converged
             gap, limit = relative(step, exact), max(TOLERANCE, bound)
             found.append(Check(place, f"fipa, mu = {level:g}", gap, limit))

@@ -109,8 +109,11 @@ def _next(run: Recorded) -> dict[str, str]:
             more += " --problem FILE.py"  # it was moved
         found["go on"] = f"fedsciml resume {where}{more}"
     if run.history:
-        whose = ", client=0" if run.configuration.get("own_parameters") else ""
-        call = f'fedsciml.load("{where}").solution(points{whose})'
+        own = bool(run.configuration.get("own_parameters"))
+        sites = run.configuration.get("flower")
+        apart = ", memory=DIR" if own and sites else ""
+        whose = ", client=0" if own else ""
+        call = f'fedsciml.load("{where}"{apart}).solution(points{whose})'
         found["the model, in Python"] = call
     files = [p.name for kind in ("*.html", "*.png") for p in sorted(where.glob(kind))]
     if files:

@@ -167,14 +167,11 @@ def problem_options(problem: str) -> list[Argument]:
     group, found = _group("Problem", Path(problem).stem), []
     flags = {key.removeprefix("data_"): key for key in options_of(Common)}
     for key, option in problems.options(problem).items():
-        how: dict[str, str] = {}
-        if key not in flags:
-            how = {"name": f"--set {key}={metavar(key, option)}", "value": ""}
-        found.append(
-            argument(
-                flags.get(key, key), option, group, brief=False, switch=False, **how
-            )
-        )
+        name, how = flags.get(key), dict[str, str]()
+        if name is None:  # a flag may have the same name
+            name = f"set_{key}"
+            how = {"name": f"--set {key}={metavar(name, option)}", "value": ""}
+        found.append(argument(name, option, group, brief=False, switch=False, **how))
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from fedsciml.network.base import Network
+from fedsciml.network.base import Network, completed
 from fedsciml.network.convolution import ConvNet
 from fedsciml.network.layers import Dense
 from fedsciml.network.mlp import MLP
@@ -69,6 +69,7 @@ def _known(network: Network) -> Mapping[str, Matrix]:
                 found[str(len(found))] = Matrix(start, out, into)
             start += size
         return found
+    network = completed(network)
     if not isinstance(network, ModuleNetwork):
         raise ValueError(
             "Weight matrices are known of an MLP, of the dense layers of a ConvNet and "

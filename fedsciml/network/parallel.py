@@ -78,13 +78,20 @@ class Parallel:
         shared = {k: x for k, x in self.unknowns.items() if k not in self.personal}
         starts = dict[str, float]()
         for name, value in {**shared, **self.personal}.items():
+            where = "personal" if name in self.personal else "unknowns"
             try:
                 starts[name] = float(value)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RuntimeError) as error:
                 raise ValueError(
                     f"Unknown '{name}' starts at {value!r}; give it a number, "
-                    f"unknowns={{'{name}': 0.05}}."
+                    f"{where}={{'{name}': 0.05}}."
                 ) from error
+            if name in self.unknowns and self.unknowns[name] != value:
+                raise ValueError(
+                    f"Unknown '{name}' is in unknowns=, which all clients have in "
+                    "common, and in personal=, of which each has its own; give it in "
+                    "one of them."
+                )
         object.__setattr__(self, "unknowns", starts)
         own = {name: starts[name] for name in self.personal}
         object.__setattr__(self, "personal", own)

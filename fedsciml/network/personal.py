@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.network.base import Network
+from fedsciml.network.base import Network, completed
 from fedsciml.network.convolution import ConvNet
 from fedsciml.network.jet import Layout
 from fedsciml.network.mapped import Mapped
@@ -80,11 +80,11 @@ class Personal(_Same):
             with weights.
 
     Raises:
-        ValueError: If the network has not so many layers, or none that are known.
+        ValueError: If it is no network, has not so many layers, or none that are known.
     """
 
     def __init__(self, network: Network, part: Part = "all") -> None:
-        super().__init__(network)
+        super().__init__(completed(network))
         self.part = part
         self._first = 0 if part == "all" else network.size - _tail(network, part)
 

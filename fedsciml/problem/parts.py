@@ -43,13 +43,19 @@ def check(problem: "Problem", kind: type) -> None:
     _partition(where, problem.partition)
     _names(where, "coordinates", problem.coordinates, ("x", "t"))
     _names(where, "outputs", problem.outputs, ("u", "v"))
+    truth: object = problem.truth
+    if not isinstance(truth, Mapping):
+        raise ValueError(
+            f"{where} needs truth= to have true values by name, {{'k': 0.1}}, or "
+            f"{{'k': [0.1, 0.2]}} with one for each client; got {outline(truth)}."
+        )
     exact = problem.exact
     several = isinstance(exact, (list, tuple)) and all(map(callable, exact))
     if exact is not None and not callable(exact) and not several:
         raise ValueError(
-            f"{where} needs exact= to be a function of points [n, d]; got "
-            f"{outline(exact)}. Give values as reference=, and as test_points= "
-            "where they hold."
+            f"{where} needs exact= to be a function of points [n, d], or a list with "
+            f"one for each client; got {outline(exact)}. Give values as reference=, "
+            "and as test_points= where they hold."
         )
 
 

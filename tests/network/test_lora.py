@@ -334,6 +334,7 @@ def test_networks_that_differ_are_described_otherwise() -> None:
         ({"base": "fixed"}, "starts elsewhere for every seed. Give theta"),
         ({"network": Partial(MLP((1, 2, 1)), torch.ones(7))}, "got a Partial"),
         ({"network": ModuleNetwork(nn.Tanh())}, "No torch.nn.Linear"),
+        ({"network": nn.Linear(1, 1)}, "write ModuleNetwork"),
     ],
 )
 def test_what_cannot_have_factors_is_refused(

@@ -7,7 +7,7 @@ import torch
 from cases import draw
 from torch import Generator
 
-from fedsciml.network import MLP, Parallel
+from fedsciml.network import MLP, Parallel, Personal
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,18 @@ def test_impossible_parallel_networks_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Parallel(networks, unknowns={"nu": start})
+
+
+def test_a_number_is_shared_or_each_client_s_own() -> None:
+    with pytest.raises(ValueError, match="give it in one of them"):
+        Parallel([MLP((1, 2, 1))], unknowns={"nu": 1.0}, personal={"nu": 0.0})
+    with pytest.raises(ValueError, match=r"personal=\{'nu': 0.05\}"):
+        Parallel([MLP((1, 2, 1))], personal={"nu": [1.0, 2.0]})  # type: ignore[dict-item]
+
+
+def test_what_is_no_network_cannot_be_personal() -> None:
+    with pytest.raises(ValueError, match="write ModuleNetwork"):
+        Personal(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
 
 
 def test_parallel_networks_are_theirs_side_by_side_with_the_unknowns_last() -> None:

@@ -101,6 +101,7 @@ def test_one_solution_for_all_has_no_owners() -> None:
         ({"test_points": TEST, "reference": torch.cat(TEST)}, "as a list of 3 too"),
         ({"test_points": TEST, "reference": HELD}, r"of client 0 has shape \[4, 1\]"),
         ({"exact": [1.0, 2.0, 3.0]}, "a function of points"),
+        ({"truth": [{"k": 1.0}] * 3}, "true values by name"),
         (
             {"exact": EXACT, "test_points": TEST[0], "test_owners": torch.tensor([0])},
             r"test_owners of shape \[1\]",

@@ -119,7 +119,8 @@ def test_help_on_a_run_has_the_options_of_that_method_alone(say: Say) -> None:
 
 
 @pytest.mark.parametrize(
-    "problem", ["heat_inverse", "poisson_lshape", "euler_beam", "digits"]
+    "problem",
+    ["heat_inverse", "poisson_lshape", "euler_beam", "digits", "oscillations"],
 )
 def test_help_on_a_run_has_what_the_problem_takes(problem: str, say: Say) -> None:
     text = say("run", problem, "--help")
@@ -128,6 +129,7 @@ def test_help_on_a_run_has_what_the_problem_takes(problem: str, say: Say) -> Non
     flags |= {k: f"--{k.replace('_', '-')} " for k in own}
     for key in problems.options(problem):
         assert flags.get(key, f"--set {key}=") in text
+    assert text.count("{together,alternate") == 1  # of --personal, no problem's
 
 
 @pytest.mark.parametrize("name", problems.names())

@@ -23,3 +23,14 @@ def test_numbers_of_the_clients_own_are_told(
     assert told in said
     assert "shared, 2 of each client's own" in said
     assert "solution(points, client=0)" in said
+
+
+def test_a_run_over_flower_says_where_the_clients_own_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    more = ("--backend", "flower-local", "--no-plots", "--quiet", "--out", str(out))
+    assert main([*WORDS, *more]) == 0
+    assert main(["show", str(out)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "memory=DIR).solution(points, client=0)" in said

@@ -257,6 +257,12 @@ def test_a_new_client_fits_its_own_parameters_alone() -> None:
     assert torch.equal(mine.theta, result.theta)
     with pytest.raises(ValueError, match="has no term 'datum'"):
         personalise(problem, result, {"datum": (x, target)})
+    with pytest.raises(ValueError, match=r"got a tuple"):
+        personalise(problem, result, (x, target))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="has targets"):
+        personalise(problem, result, {"data": x})
+    with pytest.raises(ValueError, match="give the problem of the run"):
+        personalise(linear(), result, {"data": (x, target)})
     with pytest.raises(ValueError, match="no personal parameters to fit"):
         personalise(scalar(), result, {})
 

@@ -19,7 +19,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy import optimize
 from torch import Generator, Tensor
 
 from fedsciml.analysis.determined import DAMPING, posterior, stacked
@@ -274,6 +273,7 @@ def _alone(problem: Problem, data: Data) -> Problem:
 
 def _fit(rows: Together, begin: Tensor) -> tuple[float, Tensor]:
     """The loss and f where it is least, from a start."""
+    from scipy import optimize  # takes a while
 
     def tensor(x: np.ndarray) -> Tensor:
         return torch.tensor(x, dtype=torch.float64, device="cpu")

@@ -246,8 +246,8 @@ def test_a_problem_needs_parameters_of_the_clients_own() -> None:
 
 
 def test_a_new_client_fits_its_own_parameters_alone() -> None:
-    problem = owned(prior=1e-8)
-    result = run(problem, methods.load("fipa"), 30)
+    problem = owned(prior=1e-8, n=6)
+    result = run(problem, methods.load("fipa"), 8)
     x = torch.linspace(0, 1, 6, dtype=torch.float64)[:, None]
     target = torch.sin(3 * x[:, 0]) + 0.45
     mine = personalise(problem, result, {"data": (x, target)})

@@ -12,6 +12,7 @@ what its own rows tell where theta_s is known, which it can compute by itself, a
 of the uncertainty of theta_s comes in, for which it needs that of the server.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -146,6 +147,7 @@ def personalise(
     )
     found = [_fit(rows, x) for x in (begin, *(begin + spread * draw))]
     loss, values = min(found, key=lambda known: known[0])
+    _told(problem, data, rows, values)
     return Personalised(alone, theta, values, loss)
 
 
@@ -269,6 +271,20 @@ def _alone(problem: Problem, data: Data) -> Problem:
         test_owners=None,
         truth=problem.true(),
     )
+
+
+def _told(problem: Problem, data: Data, rows: Together, values: Tensor) -> None:
+    """Warn of numbers of the client's own that its points do not tell."""
+    names = problem.personal.names if problem.personal else ()
+    jacobian = rows.linearise(values).jacobian()[:, len(values) - len(names) :]
+    still = [n for n, s in zip(names, jacobian.abs().sum(0), strict=True) if not s]
+    if still:
+        more = ", ".join(t.name for t in problem.terms if t.name not in data)
+        warnings.warn(
+            f"No residual of these points depends on '{still[0]}', which keeps its "
+            f"start; give points of other terms too: {more or '(there are no more)'}.",
+            stacklevel=3,
+        )
 
 
 def _fit(rows: Together, begin: Tensor) -> tuple[float, Tensor]:

@@ -13,6 +13,7 @@ A vector of A times c and the one of B over c are the same network: magnitudes o
 B are comparable after the same training from the same start, and in no other case.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,20 +43,27 @@ class Variation(NamedTuple):
 
 
 def variation(
-    network: Lora, thetas: Tensor, reference: Tensor | None = None
+    network: Lora, thetas: Tensor | Sequence[Tensor], reference: Tensor | None = None
 ) -> Variation:
     """How far the factors of several clients lie from those of a reference.
 
     Args:
         network: Of which thetas are the parameters.
-        thetas: One for each client, shape [M, q].
+        thetas: One for each client, shape [M, q]; or a list of them.
         reference: Where all of them began, shape [q], for how far training moved them;
             None for the mean of their factors, for how far they differ.
 
     Raises:
         ValueError: If a shape is another one.
     """
+    if not isinstance(network, Lora):
+        raise ValueError(
+            f"Factors are those of a network that lora(...) made; got a "
+            f"{type(network).__name__}."
+        )
     q = network.size
+    if not isinstance(thetas, Tensor):
+        thetas = torch.stack(list(thetas))
     if thetas.ndim != 2 or thetas.shape[1] != q or not len(thetas):
         raise ValueError(
             f"Give a theta of {q} parameters for each client, shape [M, {q}]; got "

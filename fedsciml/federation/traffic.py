@@ -38,7 +38,7 @@ def size(number: float) -> str:
     """Bytes for people: ``1.4 MB``."""
     value = float(number)
     for unit in ("B", "kB", "MB"):
-        if value < 1000:
+        if value < 999.5:  # 1000 of three digits is 1e+03
             return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} GB"

@@ -37,7 +37,7 @@ def naive(found: list[list[Tensor]], at: list[Tensor]) -> tuple[float, float]:
 def test_it_is_the_mean_over_clients_and_vectors(form: str, given: bool) -> None:
     small, start = begun(form)
     thetas = start + 0.4 * (draw(4, small.size) - 0.5)
-    found = variation(small, thetas, start if given else None)
+    found = variation(small, list(thetas), start if given else None)
     for number, name in enumerate("AB"):
         several = []
         for theta in (*thetas, start):

@@ -18,7 +18,7 @@ from fedsciml.federation.checkpoint import Checkpoint, pack, unpack
 from fedsciml.federation.directory import RunDirectory
 from fedsciml.federation.history import Round
 from fedsciml.federation.participation import Heard, Participation
-from fedsciml.federation.traffic import Traffic
+from fedsciml.federation.traffic import Traffic, size
 from fedsciml.methods import Record as Message
 from fedsciml.methods import State
 
@@ -98,6 +98,10 @@ def checkpoint(number: int = 1) -> Checkpoint:
 
 def files(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_sizes_have_three_digits_up_to_the_next_unit() -> None:
+    assert [size(n) for n in (999, 999_499, 999_600)] == ["999 B", "999 kB", "1 MB"]
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:

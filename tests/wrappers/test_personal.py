@@ -267,6 +267,22 @@ def test_a_new_client_fits_its_own_parameters_alone() -> None:
         personalise(scalar(), result, {})
 
 
+def test_a_number_that_a_new_client_s_points_do_not_tell_is_named() -> None:
+    points = [torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]] * 2
+    problem = Problem(
+        "slopes",
+        Parallel([MLP((1, 3, 1))], personal={"k": 0.5}),
+        [
+            Term("data", lambda u, row: u.value - row.target, points, 0.0),
+            Term("equation", lambda u, row: u.x - u.k, points),
+        ],
+        explicit(2),
+    )
+    result = run(problem, methods.load("fipa"), 1)
+    with pytest.warns(UserWarning, match="depends on 'k'.* too: equation"):
+        personalise(problem, result, {"data": (points[0], points[0][:, 0])})
+
+
 def test_deviations_are_those_of_ordinary_least_squares() -> None:
     problem = linear()
     result = run(problem, methods.load("fipa", policy="levenberg_marquardt"), 20)

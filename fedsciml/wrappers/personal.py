@@ -50,7 +50,8 @@ RAISED = 10.0
 was not full, at most to 1. After a full one mu_f is a tenth of that part: what is each
 client's own is small and soon near its best, while the policy damps theta for long. On
 oscillations with their equation as a term the error after 45 rounds was 1e-4 with mu_f
-= mu_s, and 1e-10 so (three families)."""
+= mu_s, and 1e-10 so (three families). Where a policy does not probe it stays mu_s: no
+one sees whether f went too far."""
 
 TINY = 1e-20
 """Part of mu_s that mu_f is at least."""
@@ -455,8 +456,12 @@ def _damped(state: State, info: Info, top: float) -> tuple[float, float]:
     """
     if not info.step:
         return RAISED * state.damping, 1.0
-    full = info.step == 1
-    part = max(TINY, state.part / RAISED) if full else min(1.0, RAISED * state.part)
+    if not info.probes:  # nobody saw how f does
+        part = 1.0
+    elif info.step == 1:
+        part = max(TINY, state.part / RAISED)
+    else:
+        part = min(1.0, RAISED * state.part)
     level = info.damping or (info.cutoff * top) ** 2
     return max(part * level, LEAST * max(top, state.top) ** 2), part
 

@@ -65,6 +65,21 @@ def _here(clients: LocalClients) -> list[tuple[int, System]]:
     return list(enumerate(clients.systems))
 
 
+def test_steps_that_nobody_judged_are_damped_alike() -> None:
+    problem = owned()
+    made = methods.load("fipa", policy="hindsight")
+    method = fitted(made, problem).bound(problem)
+    clients = LocalClients(problem, method)
+    state = method.start(problem.network.init(_seed(), torch.float64), 0)
+    losses = list[float]()
+    for _ in range(12):
+        state, info = conclude(method.round(state), clients.exchange)
+        assert state.damping == info.damping
+        losses.append(info.loss)
+    # With mu_f a tenth as large after every full step the last loss was 1.2e2.
+    assert losses[-1] < losses[0] / 10
+
+
 def test_the_first_round_holds_what_is_each_clients_own() -> None:
     problem = owned()
     assert problem.personal is not None

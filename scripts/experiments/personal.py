@@ -143,6 +143,8 @@ def others() -> Iterator[Case]:
     known: Options = {"noise": 0.01, "equation": True}
     head, shared = {"network": "waves, head"}, {"network": "mlp"}
     alone, weak = {"network": "waves", **known}, [{"prior": 1e-8}]
+    for seed in FAMILIES:
+        yield "exact", OURS, {**head, **exact}, "fipa", [DENSE], 30, [seed]
     small = {**DENSE, "prior": 1e-7, "personal_prior": 1e-6}
     for seed in FAMILIES:
         yield "equation", OURS, {**head, **known}, "fipa", [small], 12, [seed]
@@ -156,9 +158,8 @@ def others() -> Iterator[Case]:
     yield "exact", "FedPer", {**head, **data}, "fedavg", [rate], 200, every
     here = {"network": "lora", "noise": 0.01, "equation": False}
     yield "variation", "LoRA", here, "variation", [rate], 50, every
-    steady = {**DENSE, "policy": "gain"}
+    steady = {**DENSE, "policy": "natural"}
     for seed in FAMILIES:
-        yield "materials", OURS, {}, "materials", [steady], 15, [seed]
         yield "gauges", OURS, {}, "gauges", [steady], 25, [seed]
     fixed = "fixed:damping=1e-3"
     for network in ("magnitudes", "waves, head"):
@@ -172,7 +173,7 @@ def others() -> Iterator[Case]:
             given = {k: v for k, v in small.items() if k not in ("sketch", "basis")}
             yield "bytes", OURS, where, "fipa", [{**given, **way}], 20, [0]
     for seed in FAMILIES:
-        yield "exact", OURS, {**head, **exact}, "fipa", [DENSE], 30, [seed]
+        yield "materials", OURS, {}, "materials", [steady], 40, [seed]
 
 
 def slow() -> Iterator[Case]:

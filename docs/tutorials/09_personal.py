@@ -87,7 +87,9 @@ print(problem.personal.described())
 # together are the Gauss-Newton step of all parameters of all sites. What is sent is as
 # long as the shared part.
 
-result = run(problem, methods.load("fipa"), rounds=30)
+# With parameters of each client's own the default policy is greedy. Where little is
+# personal, natural does as well, and here better.
+result = run(problem, methods.load("fipa", policy="natural"), rounds=30)
 print(result)
 print("site 3 has", result.personal[3])
 

@@ -67,6 +67,12 @@ def solution(k: Tensor) -> PointFunction:
     return values
 
 
+WEIGHT = 0.01
+"""Of the equation. With as much as the measurements have, its residual goes down only
+slowly, and until then it pulls all diffusivities to one side, by 2 to 3 % after 50
+rounds; so by less than the noise does."""
+
+
 def still(points: Tensor) -> Tensor:
     """x (1 - x) t, which is 0 where u is."""
     x, t = points.unbind(1)
@@ -127,7 +133,7 @@ def make(
             personal=middle(RANGES),
         ),
         [
-            Term("equation", diffusion, inside, sample=sample),
+            Term("equation", diffusion, inside, weight=WEIGHT, sample=sample),
             Term(SENSORS, measured, where, sites.read(u), sample=sample),
         ],
         explicit(clients),

@@ -53,6 +53,9 @@ oscillations with their equation as a term the error after 45 rounds was 1e-4 wi
 = mu_s, and 1e-10 so (three families). Where a policy does not probe it stays mu_s: no
 one sees whether f went too far."""
 
+NEXT = 1e-3
+"""Length up to which a step is one next to theta, which no policy takes."""
+
 TINY = 1e-20
 """Part of mu_s that mu_f is at least."""
 
@@ -250,8 +253,11 @@ class Personal(Wrapped):
 
     def round(self, state: State) -> Exchanges[State]:
         """The method's; an ask that tells theta tells what was done since."""
+        choice = False
 
         def down(ask: Record) -> Record:
+            nonlocal choice
+            choice = choice or _shorter(ask)
             told = hasattr(ask, "theta")
             return Told(ask, state.way, state.damping) if told else ask
 
@@ -261,7 +267,7 @@ class Personal(Wrapped):
         kept = torch.equal(inner.theta, inner.point)
         way = Way(state.way.round + 1, info.step, int(kept), 0)
         top = getattr(inner, "top", 0.0)
-        damping, part = _damped(state, info, top)
+        damping, part = _damped(state, info, top, choice)
         top = max(top, state.top)
         return State(inner.theta, inner, way, damping, top, part), info
 
@@ -446,17 +452,25 @@ def _sized(ask: Any, state: State) -> Record:  # noqa: ANN401
     return known
 
 
-def _damped(state: State, info: Info, top: float) -> tuple[float, float]:
+def _shorter(ask: Record) -> bool:
+    """Whether steps that are not full are among those that losses are asked for."""
+    lengths = getattr(ask, "lengths", None)
+    return lengths is not None and bool(((lengths < 1) & (lengths > NEXT)).any())
+
+
+def _damped(state: State, info: Info, top: float, choice: bool) -> tuple[float, float]:
     """mu_f of the next round, and what part of the damping mu_s it is.
 
     Args:
         state: Before the round.
         info: Of it.
         top: Largest singular value, to which cut-offs are relative.
+        choice: Whether a shorter step could have been taken: else that it was full
+            says nothing of f.
     """
     if not info.step:
         return RAISED * state.damping, 1.0
-    if not info.probes:  # nobody saw how f does
+    if not (info.probes and choice):
         part = 1.0
     elif info.step == 1:
         part = max(TINY, state.part / RAISED)

@@ -158,9 +158,8 @@ def others() -> Iterator[Case]:
     yield "exact", "FedPer", {**head, **data}, "fedavg", [rate], 200, every
     here = {"network": "lora", "noise": 0.01, "equation": False}
     yield "variation", "LoRA", here, "variation", [rate], 50, every
-    steady = {**DENSE, "policy": "natural"}
     for seed in FAMILIES:
-        yield "gauges", OURS, {}, "gauges", [steady], 25, [seed]
+        yield "gauges", OURS, {}, "gauges", [DENSE], 25, [seed]
     fixed = "fixed:damping=1e-3"
     for network in ("magnitudes", "waves, head"):
         where = {"network": network, **known}
@@ -173,7 +172,7 @@ def others() -> Iterator[Case]:
             given = {k: v for k, v in small.items() if k not in ("sketch", "basis")}
             yield "bytes", OURS, where, "fipa", [{**given, **way}], 20, [0]
     for seed in FAMILIES:
-        yield "materials", OURS, {}, "materials", [steady], 40, [seed]
+        yield "materials", OURS, {}, "materials", [DENSE], 50, [seed]
 
 
 def slow() -> Iterator[Case]:

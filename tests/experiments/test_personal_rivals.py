@@ -15,7 +15,7 @@ STAGED = {"averaged": 1, "directions": 1, "global_rate": 1e-2, "own_rate": 3e-3}
 @pytest.mark.parametrize(
     ("network", "method", "equation", "more"),
     [
-        ("waves, head", "fedavg", True, {}),
+        pytest.param("waves, head", "fedavg", True, {}, marks=pytest.mark.slow),
         ("head", "alternate", False, {}),
         ("split", "fedlora", False, STAGED),
     ],

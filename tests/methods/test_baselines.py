@@ -143,6 +143,7 @@ def test_scaffold_s_control_variates_are_the_paper_s_option_two() -> None:
         assert torch.equal(answer.delta, trained.theta - start)
 
 
+@pytest.mark.slow
 def test_scaffold_reaches_the_optimum_that_fedavg_drifts_away_from() -> None:
     problem = linear()
     distance = {

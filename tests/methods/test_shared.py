@@ -413,6 +413,7 @@ def test_no_client_is_suspected_where_anchors_miss_the_points() -> None:
     assert not any(line.suspects for line in result.history)
 
 
+@pytest.mark.slow
 def test_clients_send_own_sketches_where_anchors_keep_missing_their_points() -> None:
     shared = methods.load("fipa", basis="shared")
     assert isinstance(shared, Shared)

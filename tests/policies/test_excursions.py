@@ -218,6 +218,7 @@ def test_every_policy_resumes_bit_for_bit(tmp_path: Path, policy: str) -> None:
     assert tensors == expected
 
 
+@pytest.mark.slow
 def test_a_look_for_a_hop_resumes_bit_for_bit(tmp_path: Path) -> None:
     # Near the rounding level: in which rounds depends on the machine.
     problem, method = scalar(), methods.load("fipa")

@@ -101,6 +101,7 @@ def test_the_script_says_what_it_found_and_how_surely(
     assert content["unknowns"]["nu"]["mixed_with"] == []
 
 
+@pytest.mark.slow
 def test_the_script_says_what_two_measurements_do_not_determine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

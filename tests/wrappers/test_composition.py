@@ -152,6 +152,7 @@ def test_rounding_an_answer_in_an_answer_to_its_own_precision_changes_nothing(
     assert torch.equal(one.theta, other.theta)
 
 
+@pytest.mark.slow
 def test_feedback_on_an_answer_in_an_answer_reaches_more_digits() -> None:
     larger = small("allen_cahn", points=0.1, width=8)
     balanced = Balanced(methods.load("fipa", basis="own"), "terms")

@@ -172,7 +172,7 @@ def others() -> Iterator[Case]:
             given = {k: v for k, v in small.items() if k not in ("sketch", "basis")}
             yield "bytes", OURS, where, "fipa", [{**given, **way}], 20, [0]
     for seed in FAMILIES:
-        yield "materials", OURS, {}, "materials", [DENSE], 50, [seed]
+        yield "materials", OURS, {}, "materials", [DENSE], 100, [seed]
 
 
 def slow() -> Iterator[Case]:

@@ -479,7 +479,7 @@ def test_a_federation_of_a_deepxde_model_reaches_the_solution() -> None:
     assert abs(sizes[0] - sizes[1]) <= 2
 
 
-@pytest.mark.parametrize("general", [False, True])
+@pytest.mark.parametrize("general", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_unknown_number_is_recovered(general: bool) -> None:
     """u' = -c u, u(0) = 1, with c = 2 from u at some times."""
     with double_precision() as dde:
@@ -630,7 +630,9 @@ def test_training_inside_deepxde_recovers_an_unknown_number() -> None:
     assert c.dtype == next(net.parameters()).dtype == torch.float32
 
 
-@pytest.mark.parametrize("make", [inverse, shared])
+@pytest.mark.parametrize(
+    "make", [inverse, pytest.param(shared, marks=pytest.mark.slow)]
+)
 def test_torch_s_default_device_does_not_matter(make: Callable[[Any], Model]) -> None:
     """DeepXDE makes an accelerator the default; tensors on "meta" hold no numbers."""
     with double_precision() as dde:

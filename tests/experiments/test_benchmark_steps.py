@@ -244,6 +244,7 @@ def test_a_run_that_can_only_repeat_itself_ends_early(
     assert entry["error_at"]["40"] == pytest.approx(whole[-1].mse ** 0.5, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_first_round_at_an_error_and_its_costs_are_kept() -> None:
     entry = measure("sine2", "natural", "2", 0, 25)
     method = methods.load("fipa", policy="natural", basis="own")

@@ -168,7 +168,7 @@ def test_a_client_without_rows_changes_nothing() -> None:
     assert not any(line.dropped for line in found.history)
 
 
-@pytest.mark.parametrize("staleness", [0, 10])
+@pytest.mark.parametrize("staleness", [pytest.param(0, marks=pytest.mark.slow), 10])
 def test_two_of_five_clients_may_be_gone_for_ten_rounds(staleness: int) -> None:
     five = problems.load("allen_cahn", clients=5, points=0.05, width=10)
     method = methods.load("fipa")

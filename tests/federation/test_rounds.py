@@ -612,9 +612,7 @@ def crashes(method: Method, out: Path, moment: str) -> Iterator[Path]:
         pytest.param(
             *(method, moment),
             # What a client remembers is in a checkpoint whenever that is written.
-            marks=pytest.mark.slow
-            if method.name == "fedavg" and moment != "middle"
-            else (),
+            marks=pytest.mark.slow if moment != "middle" else (),
             id=f"{method.name}-{moment}",
         )
         for method in (

@@ -88,7 +88,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.reported
-@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("secure", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_folder_s_run_is_that_of_one_process(
     secure: bool, client: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,7 +193,9 @@ def test_fipa_is_fedavg_where_all_clients_have_the_same_jacobian(
         assert relative(found, mean) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["allen_cahn", "sine4", "poisson2d"])
+@pytest.mark.parametrize(
+    "name", ["allen_cahn", "sine4", pytest.param("poisson2d", marks=pytest.mark.slow)]
+)
 def test_a_randomised_sketch_gives_the_step_of_the_full_one(name: str) -> None:
     _, jacobian = whole(name)
     mu = 1e-6 * float(torch.linalg.matrix_norm(jacobian, 2)) ** 2

@@ -71,7 +71,10 @@ def test_a_prior_costs_no_bytes() -> None:
         assert sizes[0] == sizes[1]
 
 
-@pytest.mark.parametrize("options", [{"basis": "own"}, {}, {"upload": "sums"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"basis": "own"}, pytest.param({}, marks=pytest.mark.slow), {"upload": "sums"}],
+)
 def test_counts_with_a_prior_have_the_minimum_of_the_pooled_rows(
     options: dict[str, object],
 ) -> None:

@@ -134,7 +134,11 @@ def test_what_is_each_clients_own_is_trained_and_told_of(
         pytest.param("fipa", {"policy": "hindsight"}, marks=pytest.mark.slow),
         pytest.param("gauss_newton", {}, marks=pytest.mark.slow),
         ("fedavg", {"tau": 3, "keep_state": True}),
-        ("fedavg", {"tau": 3, "personal": "alternate,epochs=2"}),
+        pytest.param(
+            "fedavg",
+            {"tau": 3, "personal": "alternate,epochs=2"},
+            marks=pytest.mark.slow,
+        ),
         pytest.param("lbfgs", {}, marks=pytest.mark.slow),
     ],
 )

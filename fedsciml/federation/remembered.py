@@ -44,7 +44,7 @@ def _values(files: Files, client: int, rounds: int) -> Tensor:
             f"What client {client} remembers has no parameters of its own: those of "
             "this run's problem are all shared. Leave memory out."
         )
-    if done != rounds or f"{inside}step/{KIND}" in content:
+    if done != rounds or f"{inside}begun/{KIND}" in content:
         raise ValueError(
             f"Client {client} last took part in round {done}, and was not told how "
             f"round {rounds} of the model ended: what it has of its own is not that of "

@@ -54,6 +54,17 @@ def test_a_site_loads_its_own_beside_the_model(tmp_path: Path) -> None:
         load(tmp_path, problem, memory=tmp_path)
 
 
+def test_a_site_that_was_not_told_of_the_end_is_refused(tmp_path: Path) -> None:
+    problem = shifted()
+    flower.run(problem, wrapped("fipa"), 3, out=tmp_path)
+    memory = tmp_path / "memories"
+    for path in [*memory.glob("*.1-3.3.*"), *memory.glob("*.1-3.4.*")]:
+        path.unlink()  # of the questions after the last round
+    assert [*memory.glob("*.1-3.2.*")]
+    with pytest.raises(ValueError, match="Client 1 .* was not told how"):
+        load(tmp_path, problem, memory=memory)
+
+
 def test_memory_of_a_run_in_one_process_is_refused(tmp_path: Path) -> None:
     problem = shifted()
     result = run(problem, methods.load("fipa"), 2, out=tmp_path, report=False)

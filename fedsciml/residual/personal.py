@@ -23,6 +23,7 @@ A prior lambda/2 |f - f_0|^2 adds the rows sqrt(lambda) (f - f_0), which are no 
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
@@ -86,7 +87,43 @@ class _Site(NamedTuple):
     matrix: Tensor | None = None
 
 
-class Eliminated(System):
+class _OfSites(System):
+    """Rows of one client, or of several, as functions of what a subclass says.
+
+    A subclass gives ``judged``, ``slope``, ``on`` and the linearised blocks.
+
+    Args:
+        system: Of one client, or of the pooled rows of several.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.problem, self.shard = system.problem, system.shard
+        self._sites, self._system = system.sites, system
+
+    @property
+    def squares(self) -> bool:
+        """Whether the loss is 1/2 |r|^2."""
+        return all(site.squares for site in self.sites)
+
+    def residuals(self, thetas: Tensor) -> Tensor:
+        """Rows [C, n] at several parameters [C, q]."""
+        return self.judged(thetas)[1]
+
+    def loss(self, theta: Tensor) -> float:
+        """The clients' loss, with the prior's part."""
+        return float(self.losses(theta[None])[0])
+
+    def losses(self, thetas: Tensor) -> Tensor:
+        """The clients' loss at several parameters [C, q], shape [C]."""
+        return self.judged(thetas)[0]
+
+    def prior_rows(self, f: Tensor) -> Tensor:
+        """Rows of the prior at a client's own f [..., p_f]; none without one."""
+        prior = self.problem.personal_prior
+        return prior**0.5 * (f - self.view.values.to(f)) if prior else f[..., :0]
+
+
+class Eliminated(_OfSites):
     """Rows as functions of the shared parameters, each client's own eliminated.
 
     Args:
@@ -99,8 +136,7 @@ class Eliminated(System):
     def __init__(
         self, system: System, theta: Tensor, values: Tensor, damping: float = inf
     ) -> None:
-        self.problem, self.shard = system.problem, system.shard
-        self._sites, self._system = system.sites, system
+        super().__init__(system)
         self.size = self.view.size
         self.theta, self.values, self.damping = theta, values, damping
         self.fractions: Tensor | None = None
@@ -114,14 +150,14 @@ class Eliminated(System):
             fractions: Shape [C], for ``judged``; none of it where not given.
             step: As it was told, see ``step``.
         """
-        found = Eliminated(self, self.theta, self.values, self.damping)
+        found = copy(self)
         found.fractions, found._step = fractions, step
         return found
 
     @property
     def squares(self) -> bool:
         """Whether the loss is 1/2 |r|^2: not of what is left of the rows."""
-        return self.damping == inf and all(site.squares for site in self.sites)
+        return self.damping == inf and super().squares
 
     @property
     def step(self) -> Step:
@@ -146,30 +182,6 @@ class Eliminated(System):
         moved = thetas - self.theta
         steps = t[:, None] * self.step.start[:, None] - moved @ self.step.follow.mT
         return begin + torch.where(t[:, None] > 0, steps, 0.0)
-
-    def linearise(self, theta: Tensor) -> Linearisation:
-        """What is left of the rows at ``theta``, which is where they are eliminated."""
-        (found,) = self.parts(theta, 2**62)
-        return found
-
-    def parts(self, theta: Tensor, rows: int) -> Iterator[Linearisation]:
-        """The same in pieces of at most so many rows, or one block."""
-        if not torch.equal(theta, self.theta):
-            if self.damping < inf:
-                raise ValueError(
-                    "Personal parameters are eliminated at one theta alone, and rows "
-                    "were asked for at another one: take Eliminated(system, theta, ...)"
-                    " there."
-                )
-            yield from Eliminated(self, theta, self.values).parts(theta, rows)
-            return
-        piece: list[Linear] = []
-        for block in self._blocks():
-            if piece and sum(len(p.residual) for p in (*piece, block)) > rows:
-                yield self._joined(theta, piece)
-                piece = []
-            piece.append(block)
-        yield self._joined(theta, piece)
 
     def judged(self, thetas: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Losses [C] and rows at thetas [C, p_s], on the way (I - Q Q^T) r~ [C, n].
@@ -196,18 +208,6 @@ class Eliminated(System):
         losses = torch.stack([loss for loss, _ in found]).sum(0)
         return losses, torch.cat([r for _, r in found], 1)
 
-    def residuals(self, thetas: Tensor) -> Tensor:
-        """Rows r~ [C, n] at thetas [C, p_s]."""
-        return self.judged(thetas)[1]
-
-    def loss(self, theta: Tensor) -> float:
-        """The clients' loss at theta [p_s], with the prior's part."""
-        return float(self.losses(theta[None])[0])
-
-    def losses(self, thetas: Tensor) -> Tensor:
-        """The clients' loss at thetas [C, p_s], shape [C]."""
-        return self.judged(thetas)[0]
-
     def slope(self, theta: Tensor) -> Tensor:
         """Gradient of what is left, shape [p_s]."""
         if self.damping < inf:
@@ -229,7 +229,16 @@ class Eliminated(System):
             ]
         return self._known
 
-    def _blocks(self) -> Iterator["Linear"]:
+    def _linear(self, theta: Tensor) -> Iterator["Linear"]:
+        if not torch.equal(theta, self.theta):
+            if self.damping < inf:
+                raise ValueError(
+                    "Personal parameters are eliminated at one theta alone, and rows "
+                    "were asked for at another one: take Eliminated(system, theta, ...)"
+                    " there."
+                )
+            yield from Eliminated(self, theta, self.values)._linear(theta)
+            return
         for known in self._eliminated():
             start, blocks = 0, known.linear.blocks
             if known.matrix is not None:
@@ -254,12 +263,10 @@ def _loss(block: "Linear") -> Tensor:
 
 def _below(whole: Eliminated, f: Tensor, moved: Tensor) -> Tensor:
     """Rows beneath a client's, [..., e], at f [..., p_f] after a move [..., p_f]."""
-    found = [f[..., :0]]
-    if prior := whole.problem.personal_prior:
-        found.append(prior**0.5 * (f - whole.view.values.to(f)))
-    if 0 < whole.damping < inf:
-        found.append(whole.damping**0.5 * moved)
-    return torch.cat(found, -1)
+    above = whole.prior_rows(f)
+    if not 0 < whole.damping < inf:
+        return above
+    return torch.cat([above, whole.damping**0.5 * moved], -1)
 
 
 def _eliminated(whole: Eliminated, site: System, f: Tensor) -> _Site:
@@ -380,8 +387,8 @@ class _Left:
         below = -(self.q @ (self.into @ v))
         if self.block is None:
             return below
-        every = self.view.tangent(v.mT, v.mT).mT if v.ndim > 1 else self._tangent(v)
-        return self.block.jvp(every) + below
+        last = v.movedim(0, -1)
+        return self.block.jvp(self.view.tangent(last, last).movedim(-1, 0)) + below
 
     def vjp(self, w: Tensor) -> Tensor:
         """J^T w, shape [p_s], for w [n]; or [p_s, k] for k columns [n, k]."""
@@ -390,11 +397,8 @@ class _Left:
             return below
         return self.block.vjp(w)[self.view.shared] + below
 
-    def _tangent(self, v: Tensor) -> Tensor:
-        return self.view.tangent(v, v)
 
-
-class Together(System):
+class Together(_OfSites):
     """Rows as functions of shared and personal parameters, (theta_s, f_1, ..., f_S).
 
     Args:
@@ -403,9 +407,8 @@ class Together(System):
     """
 
     def __init__(self, system: System, held: Tensor | None = None) -> None:
-        self.problem, self.shard = system.problem, system.shard
-        self._sites = system.sites
-        self._system, self.held = system, held
+        super().__init__(system)
+        self.held = held
         shared = self.view.size if held is None else 0
         self.size = shared + len(self.sites) * len(self.view.mine)
 
@@ -433,15 +436,6 @@ class Together(System):
         """Another system of the same party: these rows instead of its own."""
         return Together(self._system.on(rows), self.held)
 
-    @property
-    def squares(self) -> bool:
-        """Whether the loss is 1/2 |r|^2."""
-        return all(site.squares for site in self.sites)
-
-    def residuals(self, thetas: Tensor) -> Tensor:
-        """Weighted rows [C, n] at several parameters [C, q]."""
-        return self.judged(thetas)[1]
-
     def judged(self, thetas: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Losses [C] and rows [C, n] at several parameters [C, q]."""
         found, (shared, own) = [], self.split(thetas)
@@ -449,18 +443,10 @@ class Together(System):
             f = own[..., k, :]
             fixed = None if at is None else self.whole(at, k)
             losses, r = site.judged(self.view.joined(shared, f), fixed)
-            below = self._prior(f)
+            below = self.prior_rows(f)
             found.append((losses + below.square().sum(1) / 2, torch.cat([r, below], 1)))
         losses = torch.stack([loss for loss, _ in found]).sum(0)
         return losses, torch.cat([r for _, r in found], 1)
-
-    def loss(self, theta: Tensor) -> float:
-        """The clients' loss, with the prior's part."""
-        return float(self.losses(theta[None])[0])
-
-    def losses(self, thetas: Tensor) -> Tensor:
-        """The clients' loss at several parameters [C, q], shape [C]."""
-        return self.judged(thetas)[0]
 
     def slope(self, theta: Tensor) -> Tensor:
         """Gradient of the loss, shape [q]."""
@@ -473,20 +459,13 @@ class Together(System):
             total += self.placed(every, k)
         return total
 
-    def linearise(self, theta: Tensor) -> Linearisation:
-        """The rows and their derivative by all parameters."""
-        blocks: list[Linear] = []
+    def _linear(self, theta: Tensor) -> Iterator["Linear"]:
         for k, site in enumerate(self.sites):
-            linear = site.linearise(self.whole(theta, k))
-            blocks += [_Placed(b.residual, b.loss, b, self, k) for b in linear.blocks]
+            for block in site.linearise(self.whole(theta, k)).blocks:
+                yield _Placed(block.residual, block.loss, block, self, k)
             if self.problem.personal_prior:
-                r = self._prior(self.split(theta)[1][k])
-                blocks.append(_Placed(r, None, None, self, k))
-        return self._joined(theta, blocks)
-
-    def parts(self, theta: Tensor, rows: int) -> Iterator[Linearisation]:
-        """The linearisation, in one piece."""
-        yield self.linearise(theta)
+                r = self.prior_rows(self.split(theta)[1][k])
+                yield _Placed(r, None, None, self, k)
 
     def whole(self, theta: Tensor, k: int) -> Tensor:
         """All parameters [p] of client k."""
@@ -506,11 +485,6 @@ class Together(System):
         shared, own = self.split(v)
         shared = shared if self.held is None else torch.zeros_like(shared)
         return self.view.joined(shared, own[..., k, :])
-
-    def _prior(self, f: Tensor) -> Tensor:
-        """Rows of the prior, none without one."""
-        prior = self.problem.personal_prior
-        return prior**0.5 * (f - self.view.values.to(f)) if prior else f[..., :0]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -285,7 +285,7 @@ class System:
 
     def linearise(self, theta: Tensor) -> Linearisation:
         """r and its derivative at theta."""
-        return self._joined(theta, [block.linearise(theta) for block in self.blocks])
+        return self._joined(theta, [*self._linear(theta)])
 
     def parts(self, theta: Tensor, rows: int) -> Iterator[Linearisation]:
         """The linearisation in pieces of at most ``rows`` rows, or one chunk.
@@ -294,14 +294,17 @@ class System:
         in memory as a whole.
         """
         piece: list[Linear] = []
-        for block in self.blocks:
-            linear = block.linearise(theta)
+        for linear in self._linear(theta):
             if piece and sum(len(p.residual) for p in (*piece, linear)) > rows:
                 yield self._joined(theta, piece)
                 piece = []
             piece.append(linear)
         if piece:
             yield self._joined(theta, piece)
+
+    def _linear(self, theta: Tensor) -> Iterator[Linear]:
+        """The blocks linearised at theta, one by one."""
+        return (block.linearise(theta) for block in self.blocks)
 
     def _joined(self, theta: Tensor, blocks: list[Linear]) -> Linearisation:
         parts = [block.residual for block in blocks]

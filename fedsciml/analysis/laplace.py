@@ -37,7 +37,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from fedsciml.analysis.determined import DAMPING, check_theta, posterior
+from fedsciml.analysis.determined import DAMPING, Posterior, check_theta, posterior
 from fedsciml.linalg.sketch import Sketch, from_jacobian, merge
 from fedsciml.problem import Problem, Shard
 from fedsciml.residual import System
@@ -137,19 +137,10 @@ def combine(
     """
     rows = merge(part.rows for part in parts)
     known = posterior(rows, len(problem.shared_unknowns), damping)
-    basis, filtered, scales = known.whole.basis, known.filtered, known.scales
-    measured = merge(part.measured for part in parts).factor * scales
-    turned = measured @ basis.mT  # D V
-    hat = torch.linalg.svdvals(turned * filtered.sqrt()) ** 2  # eigenvalues of H
+    measured = merge(part.measured for part in parts).factor
     count = sum(part.measurements for part in parts)
-    freedom = float((1 - hat).square().sum()) + count - len(hat)
-    if freedom < 1e-3:
-        raise ValueError(
-            f"{count} measurements leave {freedom:.1e} degrees of freedom to estimate "
-            "their noise from; measure more, or damp more."
-        )
-    s = (sum(part.squares for part in parts) / freedom) ** 0.5
-    root = s * (turned * filtered) @ basis * scales
+    squares = sum(part.squares for part in parts)
+    s, freedom, root = sandwich(known, measured, squares, count)
     mixed = known.mixed(problem.shared_unknowns)
 
     def numbers(values: Tensor) -> dict[str, float]:
@@ -166,6 +157,33 @@ def combine(
         freedom=freedom,
         root=root,
     )
+
+
+def sandwich(
+    known: Posterior, measured: Tensor, squares: float, count: int
+) -> tuple[float, float, Tensor]:
+    """s, the degrees of freedom f, and R [k, p] with Sigma = R^T R.
+
+    Args:
+        known: Of all rows.
+        measured: J_d, or a sketch of it, shape [k, p].
+        squares: |r_d|^2.
+        count: Measurements n_d.
+
+    Raises:
+        ValueError: If they are so few that nothing tells their noise.
+    """
+    basis, filtered = known.whole.basis, known.filtered
+    turned = (measured * known.scales) @ basis.mT  # D V
+    hat = torch.linalg.svdvals(turned * filtered.sqrt()) ** 2  # eigenvalues of H
+    freedom = float((1 - hat).square().sum()) + count - len(hat)
+    if freedom < 1e-3:
+        raise ValueError(
+            f"{count} measurements leave {freedom:.1e} degrees of freedom to estimate "
+            "their noise from; measure more, or damp more."
+        )
+    s = (squares / freedom) ** 0.5
+    return s, freedom, s * (turned * filtered) @ basis * known.scales
 
 
 def laplace(

@@ -23,6 +23,7 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.analysis.determined import DAMPING, posterior, stacked
+from fedsciml.analysis.laplace import sandwich
 from fedsciml.collocation import explicit
 from fedsciml.linalg.sketch import Sketch
 from fedsciml.network.jet import Jet
@@ -209,17 +210,17 @@ def deviations(
     """
     values = stacked(problem, personal).cpu()
     whole = Together(System(problem, problem.pooled()))
-    view = whole.view
     at = whole.joined(theta.double().cpu(), values)
     own = values.numel()
     found = _deviations(whole, at, data, own, damping)[-own:].view_as(values)
-    numbers = {}
-    for m, deviation in enumerate(found):
-        start = view.at(torch.zeros_like(deviation)).numbers(theta.double().cpu())
-        moved = view.at(deviation).numbers(theta.double().cpu())
-        change = dict(zip(problem.unknowns, (moved - start).tolist(), strict=True))
-        numbers[m] = {name: change[name] for name in view.names}
-    return Deviations(numbers, found)
+    # Numbers are linear in f.
+    moved = numbers(problem, theta, dict(enumerate(found)))
+    begun = numbers(problem, theta, dict(enumerate(torch.zeros_like(found))))
+    changes = {
+        m: {name: value - begun[m][name] for name, value in of.items()}
+        for m, of in moved.items()
+    }
+    return Deviations(changes, found)
 
 
 def _alone(problem: Problem, data: Data) -> Problem:
@@ -336,17 +337,8 @@ def _deviations(
     j, r = linear.jacobian(), linear.residual
     measured = _rows(whole, linear, numbers[0]).to(r.device)
     known = posterior(Sketch(j, -r), own, damping)
-    turned = (j[measured] * known.scales) @ known.whole.basis.mT
-    hat = torch.linalg.svdvals(turned * known.filtered.sqrt()) ** 2
-    count = int(measured.sum())
-    freedom = float((1 - hat).square().sum()) + count - len(hat)
-    if freedom < 1e-3:
-        raise ValueError(
-            f"{count} measurements leave {freedom:.1e} degrees of freedom to estimate "
-            "their noise from; measure more, or damp more."
-        )
-    s = float(r[measured].norm()) / freedom**0.5
-    root = s * (turned * known.filtered) @ known.whole.basis * known.scales
+    squares, count = float(r[measured].square().sum()), int(measured.sum())
+    _, _, root = sandwich(known, j[measured], squares, count)
     found = torch.linalg.vector_norm(root, dim=0)
     names: Sequence[str] = [str(k) for k in range(own)]
     mixed = [len(found) - own + int(name) for name in known.mixed(names)]

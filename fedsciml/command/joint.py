@@ -24,6 +24,7 @@ from fedsciml.command.verification import (
     SAFETY,
     TOLERANCE,
     Check,
+    damped,
     relative,
 )
 from fedsciml.federation import run
@@ -62,16 +63,12 @@ def compared(
     j, r = linear.jacobian(), linear.residual
     top, found = float(torch.linalg.matrix_norm(j[:, : len(theta)], 2)), []
     length = float(torch.cat([theta, values.flatten()]).norm())
-    for level in (damping for damping in DAMPINGS if damping >= PROMISED):
-        mu = level * top**2
-        below = mu**0.5 * torch.eye(whole.size, whole.size + 1, dtype=j.dtype)
-        rows = torch.cat([torch.column_stack([j, -r]), below])
-        upper = torch.linalg.qr(rows, mode="r").R
-        exact = torch.linalg.solve_triangular(
-            upper[: whole.size, : whole.size], upper[: whole.size, -1:], upper=True
-        )[:, 0]
+    widest = float(torch.linalg.matrix_norm(j, 2))
+    levels = [damping for damping in DAMPINGS if damping >= PROMISED]
+    mus = [level * top**2 for level in levels]
+    for level, mu, exact in zip(levels, mus, damped(j, r, mus), strict=True):
         step = whole.joined(*taken(problem, theta, values, mu))
-        condition = float(torch.linalg.matrix_norm(j, 2)) / mu**0.5
+        condition = widest / mu**0.5
         angle = float((j @ exact + r).norm() / exact.norm()) / top
         moved = length / float(exact.norm())  # a move is a difference of parameters
         bound = SAFETY * EPS * (condition + condition**2 * angle + moved)

@@ -107,18 +107,8 @@ class Place:
         self.gradient = self.jacobian.mT @ self.residual
 
     def central(self, dampings: Sequence[float]) -> list[Tensor]:
-        """argmin |J D + r|^2 + mu |D|^2 by QR, for each absolute mu > 0; [p] each."""
-        p = len(self.theta)
-        rows = torch.column_stack([self.jacobian, -self.residual])
-        if len(rows) > p:
-            rows = torch.linalg.qr(rows, mode="r").R
-        steps = []
-        for damping in dampings:
-            below = damping**0.5 * torch.eye(p, p + 1, dtype=rows.dtype)
-            r = torch.linalg.qr(torch.cat([rows, below]), mode="r").R
-            step = torch.linalg.solve_triangular(r[:p, :p], r[:p, p:], upper=True)
-            steps.append(step.squeeze(1))
-        return steps
+        """argmin |J D + r|^2 + mu |D|^2, for each absolute mu > 0; [p] each."""
+        return damped(self.jacobian, self.residual, dampings)
 
     def normal(self, step: Tensor) -> float:
         """|J^T (J D + r)| / |J^T r|."""
@@ -137,6 +127,23 @@ class Place:
         products = EPS * top * float(step.norm())
         dropped = cutoff * float(self.residual.norm())
         return top * (products + dropped) / float(self.gradient.norm())
+
+
+def damped(
+    jacobian: Tensor, residual: Tensor, dampings: Sequence[float]
+) -> list[Tensor]:
+    """argmin |J D + r|^2 + mu |D|^2 by QR, for each absolute mu > 0; [p] each."""
+    p = jacobian.shape[1]
+    rows = torch.column_stack([jacobian, -residual])
+    if len(rows) > p:
+        rows = torch.linalg.qr(rows, mode="r").R
+    steps = []
+    for damping in dampings:
+        below = damping**0.5 * torch.eye(p, p + 1, dtype=rows.dtype)
+        r = torch.linalg.qr(torch.cat([rows, below]), mode="r").R
+        step = torch.linalg.solve_triangular(r[:p, :p], r[:p, p:], upper=True)
+        steps.append(step.squeeze(1))
+    return steps
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Partial(Network):
             )
         known = {"classifier": 1, "dense": _dense(network)}
         wanted = trained if isinstance(trained, int) else known.get(trained, 0)
-        every = len(_weights(network))
+        every = weighted(network)
         if not 1 <= wanted < every:
             raise ValueError(
                 f"Of the {every} layers with weights 1 to {every - 1} are trained, "
@@ -116,9 +116,11 @@ class Partial(Network):
         return of and torch.equal(self.fixed, other.fixed)
 
 
-def _weights(network: MLP | ConvNet) -> Sequence[int]:
-    """One number for each layer with weights."""
-    return network.weights if isinstance(network, ConvNet) else network.widths[1:]
+def weighted(network: MLP | ConvNet) -> int:
+    """Number of layers with weights."""
+    if isinstance(network, ConvNet):
+        return len(network.weights)
+    return len(network.widths) - 1
 
 
 def _dense(network: MLP | ConvNet) -> int:

@@ -11,6 +11,7 @@ A ``Problem`` has the second, at the values that all clients begin with.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, Literal
 
 import torch
@@ -22,6 +23,7 @@ from fedsciml.network.jet import Layout
 from fedsciml.network.mapped import Mapped
 from fedsciml.network.mlp import MLP
 from fedsciml.network.parallel import Parallel
+from fedsciml.network.partial import weighted
 from fedsciml.network.tape import Taped
 
 Part = int | Literal["all", "classifier"]
@@ -110,8 +112,8 @@ class AtSite(Mapped):
     """A network as one client has it: of the shared parameters theta_s, shape [p_s].
 
     Args:
-        network: Of which some parameters are personal.
-        values: The client's own, f [p_f]; those that all begin with for None.
+        network: Of which some parameters are personal. The client's own are those that
+            all begin with; ``at`` gives it others.
 
     Attributes:
         joint: The network of all parameters.
@@ -123,7 +125,7 @@ class AtSite(Mapped):
         ValueError: If no parameter is personal, or all are.
     """
 
-    def __init__(self, network: Network, values: Tensor | None = None) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__(network)
         own = sorted(network.own)
         if not own:
@@ -138,7 +140,7 @@ class AtSite(Mapped):
             )
         self.arranged = torch.cat([self.shared, self.mine]).argsort()
         self.joint = Joint(network)
-        self._values = values
+        self._values: Tensor | None = None
 
     @property
     def names(self) -> Sequence[str]:
@@ -161,7 +163,9 @@ class AtSite(Mapped):
 
     def at(self, values: Tensor) -> "AtSite":
         """The network of a client whose own parameters are these, shape [p_f]."""
-        return AtSite(self.network, values)
+        found = copy(self)
+        found._values = values
+        return found
 
     def described(self) -> str:
         """How many parameters are whose, in words."""
@@ -201,10 +205,10 @@ def _tail(network: Network, part: Part) -> int:
             f"Last layers are known of an MLP or a ConvNet, not of a "
             f"{type(network).__name__}; let all of it be personal."
         )
-    every = network.weights if isinstance(network, ConvNet) else network.widths[1:]
-    if not isinstance(layers, int) or not 1 <= layers < len(every):
+    every = weighted(network)
+    if not isinstance(layers, int) or not 1 <= layers < every:
         raise ValueError(
-            f"Of the {len(every)} layers with weights the last 1 to {len(every) - 1} "
+            f"Of the {every} layers with weights the last 1 to {every - 1} "
             f"can be personal, 'classifier', the last one, or 'all'; got {part!r}."
         )
     return network.tail(torch.zeros(network.size, device="cpu"), layers).size

@@ -28,6 +28,7 @@ class Options(_suite.Options, total=False):
         edges: Of the strips or slabs, M + 1 numbers (default equal ones).
         points: Factor of the published numbers of points (default 1).
         width: Of the hidden layers (default the published one).
+        depth: Number of hidden layers (default the published one).
         activation: tanh, sin, sigmoid, swish or relu (default the published one).
         initialisation: Of the weights, fan_in or glorot (default glorot).
         piece: Pieces per client, see ``collocation.pieces`` (default the fewest that

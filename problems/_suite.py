@@ -33,7 +33,7 @@ from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Residual, Row, Term
 from fedsciml.registry import Word
 
-LIMITS = {"clients": 10**6, "points": 10**4, "width": 10**5}
+LIMITS = {"clients": 10**6, "points": 10**4, "width": 10**5, "depth": 100}
 """The largest values of a setting: beyond them memory ends before any message."""
 
 
@@ -51,6 +51,7 @@ class Options(TypedDict, total=False):
             the published M, equal strips for another).
         points: Factor of the published numbers of points (default 1).
         width: Of the hidden layers (default the published one).
+        depth: Number of hidden layers (default the published one).
         activation: tanh, sin, sigmoid, swish or relu (default tanh).
         initialisation: Of the weights, fan_in or glorot (default the published one).
     """
@@ -60,6 +61,7 @@ class Options(TypedDict, total=False):
     edges: Sequence[float] | None
     points: float
     width: int | None
+    depth: int | None
     activation: str
     initialisation: str
 
@@ -89,6 +91,7 @@ class Setting:
     edges: Sequence[float] | None = None
     points: float = 1.0
     width: int | None = None
+    depth: int | None = None
     activation: str = "tanh"
     initialisation: str = "fan_in"
 
@@ -110,6 +113,11 @@ class Setting:
             raise ValueError(
                 f"The width of the hidden layers must be at least 1, got {self.width}; "
                 "leave it out for the published one."
+            )
+        if self.depth is not None and self.depth < 1:
+            raise ValueError(
+                "The depth, the number of hidden layers, must be at least 1, got "
+                f"{self.depth}; leave it out for the published one."
             )
         for name, limit in LIMITS.items():
             value = getattr(self, name)
@@ -155,7 +163,8 @@ class Setting:
         distance: PointFunction | None = None,
     ) -> MLP:
         """A network of the published size unless told otherwise; see ``MLP``."""
-        hidden = [width if self.width is None else self.width] * layers
+        width = width if self.width is None else self.width
+        hidden = [width] * (layers if self.depth is None else self.depth)
         return MLP(
             (d, *hidden, outputs),
             activation=self.activation,

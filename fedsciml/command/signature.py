@@ -77,8 +77,8 @@ class Common:
 SET = (
     "Another argument of the problem's make(), may be repeated; most problems take "
     "points, a factor of the published numbers (default 1.0; of the inverse problems "
-    "the number itself), width of the hidden layers (default the published one), "
-    f"activation: {', '.join(ACTIVATIONS)} (default tanh)."
+    "the number itself), width and depth of the hidden layers (default the published "
+    f"ones), activation: {', '.join(ACTIVATIONS)} (default tanh)."
 )
 
 RESUME = (

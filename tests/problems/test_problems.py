@@ -222,6 +222,8 @@ def test_gaussians_are_cut_into_boxes_where_the_number_is_a_square() -> None:
         ({"points": True}, "must be a number, got True"),
         ({"width": -1}, "at least 1, got -1"),
         ({"width": 0}, "at least 1, got 0"),
+        ({"depth": 0}, "depth, .*, must be at least 1, got 0"),
+        ({"depth": 10**9}, "depth of a problem can be at most 100"),
         ({"width": "abc"}, "must be a whole number or null, got 'abc'"),
         ({"width": 2.5}, "must be a whole number or null, got 2.5"),
         ({"clients": "two"}, "must be a whole number, got 'two'"),
@@ -271,9 +273,16 @@ def test_parameters_are_recorded() -> None:
         "edges": None,
         "points": 1.0,
         "width": None,
+        "depth": None,
         "activation": "tanh",
         "initialisation": "glorot",
     }
+
+
+def test_width_and_depth_are_those_of_the_hidden_layers() -> None:
+    found = problems.load("poisson5d", points=0.01, depth=1, width=64).network
+    assert found.widths == (5, 64, 1)
+    assert problems.load("sine4", depth=2).network.widths == (1, 20, 20, 1)
 
 
 @pytest.mark.parametrize(

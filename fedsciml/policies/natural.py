@@ -43,7 +43,11 @@ nothing."""
 
 PATIENCE = 3
 """Rounds without a halved loss that make a stall; after the round of a hop, taken or
-not, three times as many."""
+not, three times as many. Doubled by each hop after which the loss is not halved within
+twice as many: in three dimensions a hop takes the seconds of ten rounds."""
+
+GROWTH = 1.5
+"""Factor of the directions where their number is what a stall is due to."""
 
 FARTHER = 8
 """Levels of less damping, beside the usual ones, that are probed in a stall: four
@@ -64,6 +68,9 @@ class State:
         peak: Greatest loss at theta so far; 0 before the first round.
         slow: Rounds in a row that did not halve the lowest loss; negative for some
             rounds after a stall.
+        budget: Directions that the sketches together should cover, as a factor.
+        kept: The same, without those that are on trial.
+        patience: Slow rounds before a hop.
     """
 
     level: float
@@ -74,6 +81,9 @@ class State:
     best: float = 0.0
     peak: float = 0.0
     slow: float = 0.0
+    budget: float = 1.0
+    kept: float = 1.0
+    patience: float = float(PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,9 @@ class Natural:
             more are above the cut-off, the least damping is raised, but not in the
             round of a hop: a round costs n p k operations for k directions, and in
             three dimensions the digits 9 to 11 of the error take twice the directions
-            and four times the seconds.
+            and four times the seconds. Where ``PATIENCE`` rounds with the least damping
+            that they allow do not halve the loss, it grows by half; if the loss is not
+            halved in as many more, it goes back.
         hops: Whether to leave deep stalls by hops.
     """
 
@@ -168,17 +180,19 @@ class Natural:
 
     def renewed(self, state: State, eps: float) -> State:
         """The level and the bounds of the damping; no losses."""
-        return State(state.level, state.least, state.floor, state.last)
+        bounds = state.least, state.floor, state.last
+        return State(state.level, *bounds, budget=state.kept, kept=state.kept)
 
     def _stalled(self, state: State) -> bool:
         deep = state.best < DEEP * state.peak
-        return self.hops and deep and state.slow >= PATIENCE
+        on_trial = state.budget > state.kept
+        return self.hops and deep and not on_trial and state.slow >= state.patience
 
     def _levels(self, state: State) -> range:
         least, down = state.floor, self.down
         if self._stalled(state):
             down, least = down + FARTHER, state.last
-        last = max(1, floor(-2 * log10(least) + 1e-6))
+        last = _level(least)
         level = min(int(state.level), last)
         first = max(1 if level > 0 else MOST_DAMPED, level - self.up)
         return range(first, min(last, level + down) + 1)
@@ -220,7 +234,9 @@ class Natural:
             first = torch.where(hops, contraction, torch.inf).argmin()
             step, length = divmod(int(first), len(lengths))
             least = min(state.least, _relative(levels[step]))
-            state = replace(state, least=least, floor=self._floor(spectrum, least))
+            bound = self._floor(spectrum, least, state.budget)
+            patience = 2 * state.patience
+            state = replace(state, least=least, floor=bound, patience=patience)
         elif lower.any():
             lowest = losses[lower].min()
             lower &= losses <= self.greed * lowest
@@ -246,21 +262,33 @@ class Natural:
 
     def _seen(self, spectrum: Spectrum, loss: float, state: State) -> State:
         """The state with this round's loss and spectrum in it."""
-        slow = 0.0 if loss < 0.5 * state.best else state.slow + 1
+        halved = loss < 0.5 * state.best
+        slow = 0.0 if halved else state.slow + 1
+        budget, kept, patience = state.budget, state.kept, state.patience
+        if halved:
+            kept = budget
+            patience = float(PATIENCE) if state.slow <= 0 else patience
+        elif slow == 2 * PATIENCE:
+            budget = kept
+        elif slow == PATIENCE and state.level >= _level(state.floor):
+            budget *= GROWTH if state.floor > state.least else 1
         return replace(
             state,
-            floor=self._floor(spectrum, state.least),
+            floor=self._floor(spectrum, state.least, budget),
             ceiling=max(loss, state.ceiling / 2),
             best=loss if state.peak == 0 else min(loss, state.best),
             peak=max(loss, state.peak),
             slow=-2.0 * PATIENCE if self._stalled(state) else slow,
+            budget=budget,
+            kept=kept,
+            patience=patience,
         )
 
-    def _floor(self, spectrum: Spectrum, least: float) -> float:
-        """``least``, raised so that at most ``directions`` are above the cut-off."""
-        s = spectrum.s
-        if len(s) > self.directions:
-            least = max(least, float(s[self.directions] / s[0]) / MARGIN)
+    def _floor(self, spectrum: Spectrum, least: float, budget: float) -> float:
+        """``least``, raised so that no more than wanted are above the cut-off."""
+        s, most = spectrum.s, int(budget * self.directions)
+        if len(s) > most:
+            least = max(least, float(s[most] / s[0]) / MARGIN)
         return min(least, 0.1)
 
 
@@ -268,6 +296,11 @@ def _least_damped(accepted: Tensor, lengths: list[float]) -> tuple[int, int]:
     """Indices of the last step accepted, of [T, S], and of its greatest length."""
     found = ((i, j) for i, j in accepted.nonzero().tolist())
     return max(found, key=lambda choice: (choice[0], lengths[choice[1]]))
+
+
+def _level(relative: float) -> int:
+    """The last level, at least 1, of no less damping than sqrt(mu) / s_1."""
+    return max(1, floor(-2 * log10(relative) + 1e-6))
 
 
 def _relative(level: int) -> float:

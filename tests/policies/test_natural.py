@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.policies import Candidates, Choice, Probed
-from fedsciml.policies.natural import FARTHER, Natural, State
+from fedsciml.policies.natural import FARTHER, Natural, State, _level
 
 SMALL = Natural(up=1, down=1, lengths=(1.0, 0.5))
 """Three steps, damping falling, at two lengths: tables of 3 x 2."""
@@ -201,6 +201,40 @@ def test_more_directions_than_wanted_raise_the_least_damping() -> None:
     assert other.floor == state.floor
 
 
+def bounded(losses: list[float], level: float = 99.0) -> list[State]:
+    """States where two directions are too many, and a step of that level comes first.
+
+    Losses are those where the steps start. ``SPECTRUM`` has three directions.
+    """
+    policy = Natural(up=1, down=1, lengths=(1.0, 0.5), directions=2)
+    state, found = policy.start(EPS), []
+    for loss in losses:
+        state = replace(state, level=min(level, _level(state.floor)))
+        rows = len(policy.propose(SPECTRUM, state).dampings)
+        table = torch.full((rows, 2), 0.99 * loss).double()
+        targets = 2 * SPECTRUM.c.expand(rows, 2, 3)
+        _, state = chosen(policy, table, state, targets, loss)
+        found.append(state)
+    return found
+
+
+def test_a_stall_at_the_least_damping_that_the_directions_allow_takes_more() -> None:
+    grown = [state.budget for state in bounded([1.0] * 12)]
+    # Slow in rounds 1 to 3, as many on trial, and once is enough.
+    assert grown == [1.0] * 2 + [1.5] * 3 + [1.0] * 7
+    floors = [state.floor for state in bounded([1.0] * 4)]
+    least = SMALL.start(EPS).floor
+    assert floors[1] > least == floors[2] == floors[3]
+    # Where more damping is taken than must be, it is not the directions.
+    assert {state.budget for state in bounded([1.0] * 12, level=1.0)} == {1.0}
+
+
+def test_directions_that_halve_the_loss_are_kept() -> None:
+    states = bounded([1.0] * 4 + [0.4] * 9)
+    assert [state.budget for state in states] == [1.0] * 2 + [1.5] * 11
+    assert [state.kept for state in states] == [1.0] * 4 + [1.5] * 9
+
+
 @pytest.mark.parametrize("level", [1, 4, 10, 22])
 def test_a_sketch_reaches_a_tenth_below_the_least_damping(level: int) -> None:
     policy, state = Natural(), at(level)
@@ -301,6 +335,30 @@ def test_three_slow_rounds_make_a_stall_and_after_a_look_nine() -> None:
     looks = [k for k, wide in enumerate(found) if wide]
     # Round 1 sees the loss 1, rounds 2 to 4 hardly less; round 23 sees less than half.
     assert looks == [5, 15, 27, 37]
+
+
+def test_a_hop_that_does_not_halve_the_loss_makes_the_next_one_wait_longer() -> None:
+    state = at(4, **STALLED)
+    for losses, patience in [([DEEP] * 9, 6.0), ([9.0] * 5 + [DEEP / 3], 3.0)]:
+        choice, after = looked({}, {(6, 1): 0.6}, state)
+        assert choice == Choice(6, 1)
+        assert after.patience == 6
+        for loss in losses:
+            _, after = looked({(0, 0): loss / 2}, {}, replace(after, level=4.0), loss)
+        assert after.patience == patience
+    # The same count is no stall yet.
+    for patience, rows in [(3.0, LOOK), (6.0, 3)]:
+        state = at(4, patience=patience, **STALLED)
+        assert len(SMALL.propose(SPECTRUM, state).dampings) == rows
+
+
+def test_no_hop_is_looked_for_while_more_directions_are_on_trial() -> None:
+    state = at(4, budget=1.5, **STALLED)
+    assert len(SMALL.propose(SPECTRUM, state).dampings) == 3
+    kept = replace(state, kept=1.5)
+    assert len(SMALL.propose(SPECTRUM, kept).dampings) == LOOK
+    assert SMALL.renewed(state, EPS).budget == 1.0
+    assert SMALL.renewed(kept, EPS).budget == 1.5
 
 
 def test_the_rounds_that_count_as_slow_do_not_halve_the_loss() -> None:

@@ -73,6 +73,8 @@ class Counts(TypedDict, total=False):
     boundary: int
     weight: float
     test: int
+    layers: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -359,6 +361,8 @@ def dirichlet(
     boundary: int = 20,
     weight: float = 10.0,
     test: int = 1024,
+    layers: int = 3,
+    width: int = 32,
 ) -> Problem:
     """A PDE on [0, 1]^d with soft Dirichlet data, published for x_1 < 1/2 and > 1/2.
 
@@ -375,6 +379,8 @@ def dirichlet(
             both has twice as many. In 1-D a face is one point, repeated.
         weight: lambda of the boundary term.
         test: Number of test points: equispaced in 1-D, else uniform.
+        layers: Number of hidden layers.
+        width: Of each of them.
     """
     made = setting(clients, options)
     generator = made.generator()
@@ -394,7 +400,7 @@ def dirichlet(
 
     return Problem(
         name,
-        made.network(d, 3, 32),
+        made.network(d, layers, width),
         [
             Term("pde", pde, torch.cat(inside), source, sample=in_box(zero, one)),
             Term(

@@ -1,12 +1,13 @@
 """Burgers equation u_t + u u_x = nu u_xx on x in (-1, 1), t in (0, 1); nu = 0.01 / pi.
 
 u = -sin(pi x) at t = 0 and u = 0 at both ends, as a hard constraint. A shock of width
-1/150 forms at x = 0 by t = 1/2, so the points crowd there: x is the cube of a uniform
-number. Reference by the Cole-Hopf formula. Source of the problem and of the quadrature:
-Basdevant et al., Spectral and finite difference solutions of the Burgers equation,
-Computers & Fluids 14 (1986) 23-41.
+1/150, about 2 nu, forms at x = 0 by t = 1/2, so the points crowd there: x is the cube
+of a uniform number. Reference by the Cole-Hopf formula. Source of the problem and of
+the quadrature: Basdevant et al., Spectral and finite difference solutions of the
+Burgers equation, Computers & Fluids 14 (1986) 23-41.
 """
 
+from functools import partial
 from math import pi
 from typing import Unpack
 
@@ -16,19 +17,26 @@ from torch import Generator, Tensor
 
 from fedsciml.collocation import in_box
 from fedsciml.network.jet import Jet
-from fedsciml.problem import Problem, Row, Term
+from fedsciml.problem import Problem, Residual, Row, Term
 from fedsciml.problems._suite import Options, setting
 
 NU = 0.01 / pi
+VISCOSITIES = (0.002, 0.3)
+"""Smallest and largest nu; in between the reference errs by at most 1e-12."""
+
 LOWER, UPPER = [-1.0, 0.0], [1.0, 1.0]
 """Corners of the domain."""
 
 sample = in_box(LOWER, UPPER)
 
 
-def burgers(u: Jet, row: Row) -> Tensor:
-    """u_t + u u_x - nu u_xx."""
-    return u.t + u.value * u.x - NU * u.xx
+def burgers(nu: float) -> Residual:
+    """The residual u_t + u u_x - nu u_xx."""
+
+    def equation(u: Jet, row: Row) -> Tensor:
+        return u.t + u.value * u.x - nu * u.xx
+
+    return equation
 
 
 def start(points: Tensor) -> Tensor:
@@ -65,10 +73,26 @@ def crowded(n: int, generator: Generator) -> Tensor:
     return points
 
 
-def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem in equal strips along x; see ``problems._suite.Options``."""
+def make(clients: int = 2, nu: float = NU, **options: Unpack[Options]) -> Problem:
+    """The problem in equal strips along x; see ``problems._suite.Options``.
+
+    Args:
+        clients: Number of clients M.
+        nu: Viscosity, from 0.002 to 0.3; shocks are as wide as it is large.
+        options: See ``Setting``.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+    smallest, largest = VISCOSITIES
+    if not smallest <= nu <= largest:
+        raise ValueError(
+            f"The viscosity nu must be between {smallest} and {largest}, where the "
+            f"reference has its digits; got {nu}."
+        )
     made = setting(clients, options)
     generator = made.generator()
+    nodes = 100 if nu <= 0.02 else 180
     return Problem(
         "burgers",
         made.network(
@@ -78,11 +102,18 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
             lift=start,
             distance=lambda points: points[:, 1] * (1 - points[:, 0] ** 2),
         ),
-        [Term("burgers", burgers, crowded(made.count(2000), generator), sample=sample)],
+        [
+            Term(
+                "burgers",
+                burgers(nu),
+                crowded(made.count(2000), generator),
+                sample=sample,
+            )
+        ],
         made.divide(LOWER, UPPER),
         coordinates="xt",
-        exact=solution,
+        exact=partial(solution, nu=nu, nodes=nodes),
         test_points=sample(4000, generator),
         domain=(LOWER, UPPER),
-        parameters=made.parameters(),
+        parameters={**made.parameters(), "nu": nu},
     )

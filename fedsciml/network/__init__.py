@@ -3,6 +3,7 @@
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.base import Network, PointFunction
 from fedsciml.network.convolution import ConvNet, fednet, lenet
+from fedsciml.network.features import beside, even, periodic, scaled
 from fedsciml.network.grouped import groups
 from fedsciml.network.jet import Jet, Nested
 from fedsciml.network.layers import Convolution, Dense, GroupNorm, Pool
@@ -41,10 +42,14 @@ __all__ = [
     "Sums",
     "Tape",
     "Trained",
+    "beside",
+    "even",
     "fednet",
     "groups",
     "lenet",
     "lora",
+    "periodic",
+    "scaled",
     "standard",
     "sums",
 ]

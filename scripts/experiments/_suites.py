@@ -119,6 +119,9 @@ EXTRA = {
 }
 """Our own problems; FedAvg as published for the smallest of suite ``fedpinn``."""
 
+HARD = ("kdv", "poisson10d", "schroedinger", "wave")
+"""Problems of no suite: solitons, standing waves, ten dimensions."""
+
 MORE = ("poisson_multiscale:points=4", "inverse_diffusion_reaction:points=4")
 """Problems of ``FEDPINN`` with four times the points."""
 

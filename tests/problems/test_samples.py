@@ -144,7 +144,7 @@ WIDTHS = {"kovasznay": 20, "lame": 20, "poisson_square": 64}
 LINEAR = {"ammonium", "grunfeld", "outliers", "randhie"}
 """Whose rows fill all directions of so few parameters."""
 
-MANY = {"poisson5d", "schaffer", "taylor_green"} | LINEAR
+MANY = {"poisson10d", "poisson5d", "schaffer", "taylor_green"} | LINEAR
 """Where 400 anchors tell little of the rows, or rows fill all directions."""
 
 

@@ -8,7 +8,7 @@ Computers & Fluids 14 (1986) 23-41.
 """
 
 from math import pi
-from typing import Unpack
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
@@ -65,9 +65,20 @@ def crowded(n: int, generator: Generator) -> Tensor:
     return points
 
 
-def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem in equal strips along x; see ``problems._suite.Options``."""
+def make(
+    clients: int = 2,
+    normalise: Literal["none", "gradient"] = "none",
+    **options: Unpack[Options],
+) -> Problem:
+    """The problem in equal strips along x; see ``problems._suite.Options``.
+
+    Args:
+        clients: Number of clients.
+        normalise: "gradient" for rows that weigh less in the shock, see ``Term``.
+        options: See ``problems._suite.Options``.
+    """
     made = setting(clients, options)
+    weighed: Literal["gradient"] | None = None if normalise == "none" else normalise
     generator = made.generator()
     return Problem(
         "burgers",
@@ -78,11 +89,19 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
             lift=start,
             distance=lambda points: points[:, 1] * (1 - points[:, 0] ** 2),
         ),
-        [Term("burgers", burgers, crowded(made.count(2000), generator), sample=sample)],
+        [
+            Term(
+                "burgers",
+                burgers,
+                crowded(made.count(2000), generator),
+                sample=sample,
+                normalise=weighed,
+            )
+        ],
         made.divide(LOWER, UPPER),
         coordinates="xt",
         exact=solution,
         test_points=sample(4000, generator),
         domain=(LOWER, UPPER),
-        parameters=made.parameters(),
+        parameters={**made.parameters(), "normalise": normalise},
     )

@@ -16,8 +16,10 @@ from fedsciml.registry import Option, Word, check_options, options_of
 from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed
 from fedsciml.wrappers.balance import Balance, Balanced, balanced, factors, traces
 from fedsciml.wrappers.compress import Compressed, Precision, compressed
+from fedsciml.wrappers.fitting import fitted
 from fedsciml.wrappers.last_layers import LastLayers
-from fedsciml.wrappers.personal import Order, Personal, fitted
+from fedsciml.wrappers.normalise import Normalised
+from fedsciml.wrappers.personal import Order, Personal
 from fedsciml.wrappers.resample import (
     CANDIDATES,
     TINY,
@@ -44,6 +46,7 @@ __all__ = [
     "Balanced",
     "Compressed",
     "LastLayers",
+    "Normalised",
     "Order",
     "Personal",
     "Precision",

@@ -73,7 +73,7 @@ __all__ = [
 WARMUP = "METHOD:ROUNDS[,OPTION=VALUE,...], for example fedavg:5"
 """What ``first`` understands, for messages."""
 
-RESAMPLE = "EVERY[,power=K,offset=C], for example 20,power=2"
+RESAMPLE = "EVERY[,power=K,offset=C,ratio=R], for example 10,ratio=1.5"
 """What ``resampled`` understands, for messages."""
 
 PERSONAL = "ORDER[,epochs=K], for example alternate,epochs=20"
@@ -113,7 +113,8 @@ def load(
     Args:
         name: One of ``methods.names()``.
         balance: What gets the same weight in a step; FIPA and Gauss-Newton alone.
-        resample: EVERY[,power=K,offset=C]; None for the same points throughout.
+        resample: EVERY[,power=K,offset=C,ratio=R]; see ``Resampled``. None for the same
+            points throughout.
         train: "classifier", "dense" or a number of last layers, which alone the method
             trains, after a warm-up; see ``LastLayers``. None for all.
         personal: "together", or "alternate[,epochs=K]": how local training moves
@@ -210,7 +211,7 @@ def resampled(method: Method, text: str) -> Method:
 
     Args:
         method: Any.
-        text: EVERY[,power=K,offset=C]; see ``Resampled``.
+        text: EVERY[,power=K,offset=C,ratio=R]; see ``Resampled``.
 
     Raises:
         ValueError: If the word is something else, or a number is out of range.

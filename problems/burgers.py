@@ -9,7 +9,7 @@ Burgers equation, Computers & Fluids 14 (1986) 23-41.
 
 from functools import partial
 from math import pi
-from typing import Unpack
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
@@ -73,13 +73,19 @@ def crowded(n: int, generator: Generator) -> Tensor:
     return points
 
 
-def make(clients: int = 2, nu: float = NU, **options: Unpack[Options]) -> Problem:
+def make(
+    clients: int = 2,
+    nu: float = NU,
+    normalise: Literal["none", "gradient"] = "none",
+    **options: Unpack[Options],
+) -> Problem:
     """The problem in equal strips along x; see ``problems._suite.Options``.
 
     Args:
         clients: Number of clients M.
         nu: Viscosity, from 0.002 to 0.3; shocks are as wide as it is large.
-        options: See ``Setting``.
+        normalise: "gradient" for rows that weigh less in the shock, see ``Term``.
+        options: See ``problems._suite.Options``.
 
     Raises:
         ValueError: If an option is out of range.
@@ -91,6 +97,7 @@ def make(clients: int = 2, nu: float = NU, **options: Unpack[Options]) -> Proble
             f"reference has its digits; got {nu}."
         )
     made = setting(clients, options)
+    weighed: Literal["gradient"] | None = None if normalise == "none" else normalise
     generator = made.generator()
     nodes = 100 if nu <= 0.02 else 180
     return Problem(
@@ -108,6 +115,7 @@ def make(clients: int = 2, nu: float = NU, **options: Unpack[Options]) -> Proble
                 burgers(nu),
                 crowded(made.count(2000), generator),
                 sample=sample,
+                normalise=weighed,
             )
         ],
         made.divide(LOWER, UPPER),
@@ -115,5 +123,9 @@ def make(clients: int = 2, nu: float = NU, **options: Unpack[Options]) -> Proble
         exact=partial(solution, nu=nu, nodes=nodes),
         test_points=sample(4000, generator),
         domain=(LOWER, UPPER),
+<<<<<<< HEAD
         parameters={**made.parameters(), "nu": nu},
+=======
+        parameters={**made.parameters(), "normalise": normalise},
+>>>>>>> hard-points
     )

@@ -25,7 +25,7 @@ METAVARS: Mapping[str, str] = {
     "warmup": "METHOD:K0[,OPTION=VALUE...]",
     "train": "{classifier,dense,K}",
     "personal": "{together,alternate[,epochs=K]}",
-    "resample": "EVERY[,power=K,offset=C]",
+    "resample": "EVERY[,power=K,offset=C,ratio=R]",
     "compress": "DTYPE[,feedback]",
     "dp": "epsilon=E,delta=D[,clip=C,...]",
     "out": "DIR",

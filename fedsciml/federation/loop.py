@@ -190,7 +190,7 @@ def run(
                 terms,
                 outcome(
                     history,
-                    told if absent.keys() == missing(history[-1]) else None,
+                    told if _alike(problem, absent, history) else None,
                     torch.finfo(dtype).eps,
                     terms,
                     asked,
@@ -208,6 +208,13 @@ def run(
     for warning in ended:
         log.warning("%s", warning)
     return result
+
+
+def _alike(
+    problem: Problem, absent: Mapping[str, str], history: Sequence[Round]
+) -> bool:
+    """Whether the model's loss is of the same rows as those of the last round."""
+    return not problem.normalised and absent.keys() == missing(history[-1])
 
 
 def _asked(callbacks: Sequence[Callback], history: list[Round]) -> list[Callback]:

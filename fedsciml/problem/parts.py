@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.collocation import Partition
-from fedsciml.likelihoods import Likelihood
+from fedsciml.likelihoods import Gaussian, Likelihood
 from fedsciml.problem.outline import outline
 
 if TYPE_CHECKING:
@@ -102,6 +102,16 @@ def term(where: str, value: Any, kind: type) -> None:  # noqa: ANN401
         raise ValueError(
             f"{named} needs an object as likelihood; got {outline(made.likelihood)}. "
             "Write for example likelihood=likelihoods.Poisson(), from fedsciml."
+        )
+    if made.normalise not in (None, "gradient"):
+        raise ValueError(
+            f"{named} has normalise={made.normalise!r}; write normalise='gradient' for "
+            "rows that weigh less where the solution is steep, or leave it out."
+        )
+    if made.normalise and not isinstance(made.likelihood, Gaussian):
+        raise ValueError(
+            f"{named} has normalise='gradient' and a likelihood other than squares: "
+            "what was observed has its own weights. Leave out one of them."
         )
     weight = made.weight
     if isinstance(weight, Tensor) and weight.numel() != 1:

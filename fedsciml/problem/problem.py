@@ -152,6 +152,11 @@ class Problem(Outlined):
         """Whether the loss is half a sum of squares, of residuals alone."""
         return all(isinstance(term.likelihood, Gaussian) for term in self.terms)
 
+    @property
+    def normalised(self) -> bool:
+        """Whether rows of a term weigh less where the solution is steep."""
+        return any(term.normalise for term in self.terms)
+
     def penalty(self, theta: Tensor) -> float:
         """The prior's part of the loss, lambda/2 |theta|^2, of theta [p]."""
         return self.prior / 2 * float(theta @ theta) if self.prior else 0.0

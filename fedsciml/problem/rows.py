@@ -1,6 +1,6 @@
 """What one party holds: the rows of each term."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -20,6 +20,7 @@ class Rows(Outlined):
         weight: sqrt(alpha / n_total), with all points of the term counted. It is the
             same at every party, so that losses, gradients and gramians add up.
         partner: Partners of the points, [n, d]; None if the term has none.
+        scale: Factors of the residuals at the points, [n]; None for 1.
     """
 
     term: int
@@ -27,15 +28,21 @@ class Rows(Outlined):
     target: Tensor | None
     weight: float
     partner: Tensor | None = None
+    scale: Tensor | None = None
+
+    @property
+    def weights(self) -> float | Tensor:
+        """Of the residuals, one number or [n]."""
+        return self.weight if self.scale is None else self.weight * self.scale
 
     def part(self, chosen: slice | Tensor) -> "Rows":
         """Some of the rows, by a slice or by their numbers."""
-        target, partner = (
+        target, partner, scale = (
             None if value is None else value[chosen]
-            for value in (self.target, self.partner)
+            for value in (self.target, self.partner, self.scale)
         )
         points = self.points[chosen]
-        return replace(self, points=points, target=target, partner=partner)
+        return Rows(self.term, points, target, self.weight, partner, scale)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -137,6 +138,9 @@ class Term(Outlined):
         likelihood: What the rows are; see ``fedsciml.likelihoods``. Of classes, counts,
             yes or no, and censored measurements, the residual returns the predictor,
             such as logits, and ``target`` is what was observed.
+        normalise: "gradient" for rows that weigh less where u is steep, which shocks
+            need: residuals are divided by 1 + |grad u|, of the solution as it is when a
+            round begins; see ``residual.gentle``. For squares alone.
     """
 
     name: str
@@ -152,6 +156,7 @@ class Term(Outlined):
     )
     sample: Sampler | None = None
     likelihood: Likelihood = field(default_factory=Gaussian)
+    normalise: Literal["gradient"] | None = None
 
     @property
     def computed(self) -> bool:

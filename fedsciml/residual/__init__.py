@@ -4,9 +4,11 @@ from fedsciml.residual.autograd_rows import AutogradBlock, AutogradLinear
 from fedsciml.residual.fingerprint import agreement, contents, fingerprint
 from fedsciml.residual.jet_rows import JetBlock, TaylorBlock
 from fedsciml.residual.personal import Eliminated, Together
+from fedsciml.residual.steep import STEEP, gentle
 from fedsciml.residual.system import Linearisation, System
 
 __all__ = [
+    "STEEP",
     "AutogradBlock",
     "AutogradLinear",
     "Eliminated",
@@ -18,4 +20,5 @@ __all__ = [
     "agreement",
     "contents",
     "fingerprint",
+    "gentle",
 ]

@@ -130,7 +130,7 @@ class Anchors:
     def rows(self, theta: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
         """J_a at theta, shape [n, p], and the number of each row's term, shape [n]."""
         system = self.system(counts)
-        linear = system.linearise(theta)
+        linear = system.normalised(theta).linearise(theta)
         terms = [
             torch.full((len(part.residual),), block.rows.term, device="cpu")
             for block, part in zip(system.blocks, linear.blocks, strict=True)

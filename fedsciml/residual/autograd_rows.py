@@ -47,7 +47,7 @@ class AutogradBlock(Block):
         S is taken at z; both are [q, n].
         """
         mixed = found if self.squares else self.mixed(z, found)
-        return mixed * self.rows.weight
+        return mixed * self.rows.weights
 
     def linearise(self, theta: Tensor) -> "AutogradLinear":
         """The rows, linearised at theta [p]: the autograd graph of the residual."""

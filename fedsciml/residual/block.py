@@ -68,7 +68,7 @@ class Block:
         """
         z, rows, told = self.predictors(thetas), self.rows, self.likelihood
         if self.squares:
-            r = z.flatten(1) * rows.weight
+            r = (z * rows.weights).flatten(1)
             return r.square().sum(1) / 2, r
         y, fixed = rows.target, None if at is None else self.predictors(at[None])[0]
         several = [
@@ -84,7 +84,7 @@ class Block:
 
     def score(self, z: Tensor) -> Tensor:
         """Derivative of the loss by predictors z, both [q, n]."""
-        return self.likelihood.score(z, self.rows.target) * self.rows.weight**2
+        return self.likelihood.score(z, self.rows.target) * self.rows.weights**2
 
     def mixed(self, z: Tensor, v: Tensor) -> Tensor:
         """S^T v, on the graph of v; S is taken at z, both [q, n]."""
@@ -96,7 +96,7 @@ class Block:
         The loss is None where it is half the sum of squares.
         """
         rows, told = self.rows, self.likelihood
-        r = told.pearson(z, rows.target).flatten() * rows.weight
+        r = (told.pearson(z, rows.target) * rows.weights).flatten()
         if self.squares:
             return r, None
         return r, told.half_deviance(z, rows.target).sum() * rows.weight**2

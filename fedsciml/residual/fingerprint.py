@@ -92,6 +92,8 @@ def _public(problem: Problem) -> list[object]:
         parts += [repr(term.likelihood) for term in problem.terms]
     if problem.prior:
         parts.append(float(problem.prior))
+    if problem.normalised:
+        parts += [term.normalise for term in problem.terms]
     return [*parts, type(network).__qualname__, network.size, *network.description()]
 
 

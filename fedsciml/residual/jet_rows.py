@@ -93,9 +93,11 @@ class JetBlock(Block):
                 torch.autograd.grad(total, jets, retain_graph=True)[0]
                 for total in sums.unbind()
             ]
-        cotangents = []
+        cotangents, weights = [], self.rows.weights
+        if isinstance(weights, Tensor):  # of points, and of partners below them
+            weights = weights.repeat(bars[0].shape[1] // len(weights))[:, None]
         for bar in bars:
-            bar.mul_(self.rows.weight)
+            bar.mul_(weights)
             pull = self._constraint.pull if self._constraint else None
             cotangents.append(pull(bar) if pull else bar)
         sides = 1 if self.rows.partner is None else 2

@@ -22,6 +22,7 @@ from fedsciml.problem import Problem, Rows, Shard
 from fedsciml.residual.autograd_rows import AutogradBlock
 from fedsciml.residual.block import CHUNK, empty
 from fedsciml.residual.jet_rows import JetBlock, TaylorBlock
+from fedsciml.residual.steep import gentle
 
 Block = JetBlock | AutogradBlock
 """Rows of one term that are computed together."""
@@ -159,6 +160,24 @@ class System:
         result.blocks = [copy(block) for block in self.blocks]
         for block in result.blocks:
             block.rows = scale(block.rows)
+        return result
+
+    def normalised(self, theta: Tensor) -> "System":
+        """The system with the rows' weights as they are at theta [p]; shares its data.
+
+        Itself where no term asks for weights against steep gradients.
+        """
+        problem = self.problem
+        asks = {t for t, term in enumerate(problem.terms) if term.normalise}
+        if asks.isdisjoint(block.rows.term for block in self.blocks):
+            return self
+        result = copy(self)
+        result._last, result._tail, result._sites = None, None, []
+        result.blocks = [copy(block) for block in self.blocks]
+        for block in result.blocks:
+            if block.rows.term in asks:
+                scale = gentle(problem.network, theta, block.rows.points)
+                block.rows = replace(block.rows, scale=scale)
         return result
 
     def moved(self, points: Mapping[int, Tensor]) -> "System":

@@ -16,8 +16,10 @@ from fedsciml.registry import Option, Word, check_options, options_of
 from fedsciml.wrappers._base import Around, AskAround, Wrapped, relayed
 from fedsciml.wrappers.balance import Balance, Balanced, balanced, factors, traces
 from fedsciml.wrappers.compress import Compressed, Precision, compressed
+from fedsciml.wrappers.fitting import fitted
 from fedsciml.wrappers.last_layers import LastLayers
-from fedsciml.wrappers.personal import Order, Personal, fitted
+from fedsciml.wrappers.normalise import Normalised
+from fedsciml.wrappers.personal import Order, Personal
 from fedsciml.wrappers.resample import (
     CANDIDATES,
     TINY,
@@ -44,6 +46,7 @@ __all__ = [
     "Balanced",
     "Compressed",
     "LastLayers",
+    "Normalised",
     "Order",
     "Personal",
     "Precision",
@@ -70,7 +73,7 @@ __all__ = [
 WARMUP = "METHOD:ROUNDS[,OPTION=VALUE,...], for example fedavg:5"
 """What ``first`` understands, for messages."""
 
-RESAMPLE = "EVERY[,power=K,offset=C], for example 20,power=2"
+RESAMPLE = "EVERY[,power=K,offset=C,ratio=R], for example 10,ratio=1.5"
 """What ``resampled`` understands, for messages."""
 
 PERSONAL = "ORDER[,epochs=K], for example alternate,epochs=20"
@@ -110,7 +113,8 @@ def load(
     Args:
         name: One of ``methods.names()``.
         balance: What gets the same weight in a step; FIPA and Gauss-Newton alone.
-        resample: EVERY[,power=K,offset=C]; None for the same points throughout.
+        resample: EVERY[,power=K,offset=C,ratio=R]; see ``Resampled``. None for the same
+            points throughout.
         train: "classifier", "dense" or a number of last layers, which alone the method
             trains, after a warm-up; see ``LastLayers``. None for all.
         personal: "together", or "alternate[,epochs=K]": how local training moves
@@ -207,7 +211,7 @@ def resampled(method: Method, text: str) -> Method:
 
     Args:
         method: Any.
-        text: EVERY[,power=K,offset=C]; see ``Resampled``.
+        text: EVERY[,power=K,offset=C,ratio=R]; see ``Resampled``.
 
     Raises:
         ValueError: If the word is something else, or a number is out of range.

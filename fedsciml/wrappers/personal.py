@@ -430,25 +430,6 @@ class Personal(Wrapped):
         return replace(state, theta=theta, inner=inner, way=way)
 
 
-def fitted(method: Method, problem: Problem) -> Method:
-    """The method as a problem with personal parameters needs it; else as it is.
-
-    Raises:
-        ValueError: If the method can have none.
-    """
-    if problem.personal is None or isinstance(method, Personal):
-        return method
-    if isinstance(method, Wrapped):
-        if not method.carries:
-            raise ValueError(
-                f"{type(method).__name__} does not go with parameters of each client's "
-                f"own, which problem '{problem.name}' has; leave it out."
-            )
-        inner = fitted(method.method, problem)
-        return method if inner is method.method else replace(method, method=inner)
-    return Personal(method)
-
-
 def _sized(ask: Any, state: State) -> Record:  # noqa: ANN401
     """An ask that tells the size of all rows, where it tells one."""
     top = ROWS * state.top

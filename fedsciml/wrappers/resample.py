@@ -13,16 +13,22 @@ client draws for itself, among candidates in its own part of the domain, and kee
 number of points. Nobody learns of the new points, row weights stay, and losses,
 gradients and gramians still add up to those of all rows. But points do not move between
 clients: p is normalised within a client's part.
+
+With the new points come half as many that are drawn by the same law and not trained on.
+What the loss is there, next to that at the points, tells whether the network fits the
+points and not the equation between them.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from fedsciml.methods import (
+    Answers,
     ClientPart,
     Exchanges,
     Expected,
@@ -31,6 +37,7 @@ from fedsciml.methods import (
     Said,
     generator,
 )
+from fedsciml.methods._base import LOSS
 from fedsciml.problem import Problem, Rows, Shard, Term
 from fedsciml.residual import System
 from fedsciml.wrappers._base import (
@@ -53,10 +60,17 @@ TINY = torch.finfo(torch.float64).tiny
 
 
 class State(Around):
-    """The method's state, the seed, and how many rounds are done."""
+    """The method's state, and when points are drawn.
+
+    Attributes:
+        seed: Of the points.
+        done: How many rounds are done.
+        left: Rounds until points are drawn; 0 before the next one.
+    """
 
     seed: int
-    done: int = 0
+    done: int
+    left: int
 
 
 class Redraw(AskAround):
@@ -66,11 +80,36 @@ class Redraw(AskAround):
     round: int
 
 
+class Judge(AskAround):
+    """The first ask of a round without a drawing, and for two losses."""
+
+
+class Judged(Record):
+    """The method's answer, and losses of the terms that were drawn.
+
+    Attributes:
+        answer: Of the method.
+        trained: At the points.
+        fresh: At those that are not trained on, with the weight of the points.
+    """
+
+    answer: Any
+    trained: float
+    fresh: float
+
+
 class Memory(Record):
-    """The method's memory, and the points drawn, by the number of their term."""
+    """The method's memory, and the points drawn, by the number of their term.
+
+    Attributes:
+        inner: Of the method.
+        points: Shapes [n, d].
+        fresh: By the same law, and not trained on.
+    """
 
     inner: Record | None = None
     points: Mapping[str, Tensor] = field(default_factory=dict)
+    fresh: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def chosen(
@@ -134,6 +173,7 @@ def redrawn(
     power: float = 1.0,
     offset: float = 1.0,
     everywhere: bool = False,
+    count: int | None = None,
 ) -> Tensor:
     """New points for as many rows of a party, shape [n, d].
 
@@ -145,13 +185,14 @@ def redrawn(
         power: k.
         offset: c.
         everywhere: The party holds the points of all clients.
+        count: n, another number of points than of rows.
 
     Raises:
         ValueError: If ``sample`` returns no points [n, d], or too few of them lie in
             the party's part of the domain.
     """
     problem = system.problem
-    n = len(rows.points)
+    n = len(rows.points) if count is None else count
     client = None if everywhere else system.shard.client
     points = _candidates(problem, rows.term, client, n, random)
     party = Shard(system.shard.client, (problem.moved(rows, points),), 1.0)
@@ -164,7 +205,9 @@ def redrawn(
     ).to("cpu", torch.float64)
     size = (size / size.max().clamp(min=TINY)) ** power
     p = size / size.mean().clamp(min=TINY) + offset
-    return points[p.clamp(min=TINY).multinomial(n, generator=random)]
+    drawn = p.clamp(min=TINY).multinomial(n, generator=random)
+    # The likely are drawn first; any part of the points is to be like the others.
+    return points[drawn[torch.randperm(n, generator=random)]]
 
 
 def _candidates(
@@ -193,18 +236,22 @@ def _candidates(
 class Resampled(Wrapped):
     """A method whose clients draw their points again from time to time.
 
-    After every ``every`` rounds the method starts anew from the theta reached, on new
-    points, as it would alone: losses on other points cannot be compared, so nothing
-    that it has learned from them is kept. In the history a loss is that on the round's
-    points; ``Result.loss`` and ``gn_gap`` are on the problem's own.
+    After ``every`` rounds, or fewer where the network fits its points alone, the method
+    goes on from its theta on new points. Losses on other points cannot be compared: it
+    forgets them, and keeps its damping (``Method.moved``). In the history a loss is
+    that on the round's points; ``Result.loss`` and ``gn_gap`` are on the problem's own.
 
     Args:
         method: Any.
-        every: Rounds between two drawings, at least 1.
+        every: Rounds between two drawings at most, at least 1.
         power: k, finite and at least 0; the more, the more of the points go where |r|
             is largest. With 0 points are drawn evenly.
         offset: c, finite and at least 0; the more, the more evenly the points are
             spread.
+        ratio: Points are drawn in the next round if the loss at points that are not
+            trained on is so many times that at the points, at least 1. Of the
+            problem's own points it is not known how they were drawn: they stay for
+            ``every`` rounds. Each client tells two numbers more. None for never.
         terms: Names of the terms that are drawn again; none stands for all that can.
 
     Raises:
@@ -215,9 +262,10 @@ class Resampled(Wrapped):
 
     apart = "its clients draw points of their own, and remember them"
 
-    every: int = 20
+    every: int = 10
     power: float = 1.0
     offset: float = 1.0
+    ratio: float | None = 1.5
     terms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -229,56 +277,98 @@ class Resampled(Wrapped):
                 "Resampling needs finite power and offset of at least 0; got "
                 f"{self.power} and {self.offset}."
             )
+        if self.ratio is not None and not self.ratio >= 1:
+            raise ValueError(
+                f"Points are drawn early where a ratio of losses is above 1 or more; "
+                f"got {self.ratio}. Give None for never."
+            )
         if Redraw in self.method.client:
             raise ValueError("The points of this method are drawn again already.")
 
     @property
     def kinds(self) -> tuple[type, ...]:
         """Those of the method, and its own."""
-        return (State, Redraw, Memory, *self.method.kinds)
+        return (State, Redraw, Judge, Judged, Memory, *self.method.kinds)
 
     def start(self, theta: Tensor, seed: int) -> State:
         """The method's start, on the problem's own points."""
-        return State(theta, self.method.start(theta, seed), seed)
+        return State(theta, self.method.start(theta, seed), seed, 0, self.every)
 
     def round(self, state: State) -> Exchanges[State]:
-        """The method's round; when points are due, on new ones.
-
-        The method then starts from the theta reached.
-        """
-        due = [state.done] if state.done and state.done % self.every == 0 else []
+        """The method's round, on new points where they are due."""
+        first, early = True, False
 
         def down(ask: Record) -> Record:
-            return Redraw(ask, state.seed, due.pop()) if due else ask
+            if not first:
+                return ask
+            if state.left == 0:
+                return Redraw(ask, state.seed, state.done)
+            drawn = state.done >= self.every  # so that some are not trained on
+            return Judge(ask) if drawn and self.ratio is not None else ask
 
-        inner, info = yield from relayed(
-            self.method, state.inner, down, lambda ask, answers: answers
-        )
-        done = state.done + 1
-        if done % self.every == 0:
-            inner = self.method.start(inner.theta, state.seed)
-        return State(inner.theta, inner, state.seed, done), info
+        def up(ask: Record, answers: Answers) -> Answers:
+            nonlocal first, early
+            judged = first and isinstance(next(iter(answers.values())), Judged)
+            first = False
+            if not judged:
+                return answers
+            trained = sum(answer.trained for answer in answers.values())
+            fresh = sum(answer.fresh for answer in answers.values())
+            early = self.ratio is not None and fresh > self.ratio * trained
+            return {m: answer.answer for m, answer in answers.items()}
+
+        inner, info = yield from relayed(self.method, state.inner, down, up)
+        left = 0 if early else (state.left or self.every) - 1
+        if left == 0:
+            inner = self.method.moved(inner, inner.theta)
+        return State(inner.theta, inner, state.seed, state.done + 1, left), info
 
     @property
     def client(self) -> Parts:
         """New points where they are due; the method's part on those of the client."""
         parts = {kind: self._moved(part) for kind, part in self.method.client.items()}
-        return {**parts, Redraw: self._redraw}
+        return {**parts, Redraw: self._redraw, Judge: self._judge}
 
     def _redraw(
         self, system: System, ask: Redraw, memory: Memory | None
     ) -> tuple[Record, Record | None]:
         terms = chosen(system.problem, self.terms, self.pooled)
         random = generator(ask.seed, ask.round, system.shard.client)
-        points = {
-            f"{rows.term}": redrawn(
-                system, ask.theta, rows, random, self.power, self.offset, self.pooled
-            )
-            for rows in system.shard.rows
-            if rows.term in terms and len(rows.points)
-        }
+        how = random, self.power, self.offset, self.pooled
+        points, fresh = dict[str, Tensor](), dict[str, Tensor]()
+        for rows in system.shard.rows:
+            if rows.term in terms and (n := len(rows.points)):
+                more = 0 if self.ratio is None else -(-n // 2)
+                found = redrawn(system, ask.theta, rows, *how, n + more)
+                points[f"{rows.term}"], fresh[f"{rows.term}"] = found[:n], found[n:]
         part = self._moved(self.method.part(ask.ask))
-        return part(system, ask.ask, Memory(None, points))
+        inner = memory.inner if memory else None
+        return part(system, ask.ask, Memory(inner, points, fresh))
+
+    def _judge(
+        self, system: System, ask: Judge, memory: Memory | None
+    ) -> tuple[Judged, Record | None]:
+        trained, fresh = self._losses(system, ask.theta, memory or Memory())
+        answer, kept = self._moved(self.method.part(ask.ask))(system, ask.ask, memory)
+        return Judged(answer, trained, fresh), kept
+
+    def _losses(
+        self, system: System, theta: Tensor, memory: Memory
+    ) -> tuple[float, float]:
+        """At the points that were drawn, and at those that are not trained on."""
+        problem, moved, more = system.problem, list[Rows](), list[Rows]()
+        for rows in system.shard.rows:
+            points, fresh = (
+                known.get(f"{rows.term}") for known in (memory.points, memory.fresh)
+            )
+            if points is not None and fresh is not None and len(fresh):
+                weight = rows.weight * (len(points) / len(fresh)) ** 0.5
+                moved.append(problem.moved(rows, points.cpu()))
+                more.append(replace(problem.moved(rows, fresh.cpu()), weight=weight))
+        losses = [
+            system.on(rows).normalised(theta).loss(theta) for rows in (moved, more)
+        ]
+        return (losses[0], losses[1]) if sum(losses) < math.inf else (0.0, 0.0)
 
     def _moved(self, part: ClientPart) -> ClientPart:
         """A part of the method on the points that the client has drawn."""
@@ -297,11 +387,19 @@ class Resampled(Wrapped):
         return answered
 
     def expects(self, ask: Record, size: int) -> Expected:
-        """Of the method."""
-        return self.method.expects(ask.ask if isinstance(ask, Redraw) else ask, size)
+        """Of the method, and the two losses where they are asked for."""
+        plain = ask.ask if isinstance(ask, Redraw | Judge) else ask
+        inner = self.method.expects(plain, size)
+        if not isinstance(ask, Judge):
+            return inner
+        return Expected(Judged, {"answer": inner, "trained": LOSS, "fresh": LOSS})
 
     def objection(
         self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
     ) -> ValueError | None:
         """The method's."""
-        return super().objection(problem, state, client, unwrapped(said, Redraw), unit)
+        plain = [
+            (ask, told.answer if isinstance(told, Judged) else told)
+            for ask, told in unwrapped(unwrapped(said, Redraw), Judge)
+        ]
+        return super().objection(problem, state, client, plain, unit)

@@ -286,7 +286,10 @@ def test_help_lists_problems_methods_and_their_options(
             ["lbfgs is centralised"],
         ),
         ((*SMALL, "--train", "all"), ["classifier or dense; got 'all'"]),
-        ((*SMALL, "--resample", "often"), ["EVERY[,power=K,offset=C]", "'often'"]),
+        (
+            (*SMALL, "--resample", "often"),
+            ["EVERY[,power=K,offset=C,ratio=R]", "'often'"],
+        ),
         (
             (*SMALL, "--resample", "5,powr=2"),
             ["no option 'powr'", "Did you mean 'power'?"],

@@ -22,7 +22,8 @@ from fedsciml.methods._base import conclude
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
 from fedsciml.residual import System, Together
-from fedsciml.wrappers.personal import Evaluate, Personal, fitted
+from fedsciml.wrappers import fitted
+from fedsciml.wrappers.personal import Evaluate, Personal
 
 
 def same(a: Mapping[int, Tensor], b: Mapping[int, Tensor]) -> bool:

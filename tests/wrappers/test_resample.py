@@ -1,6 +1,7 @@
 """Adaptive collocation: who gets which points, what stays, and that it helps."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from fedsciml import MLP, Problem, Term, methods, problems, run, wrappers
 from fedsciml.collocation import explicit, strips, uniform
 from fedsciml.federation.history import Round
 from fedsciml.federation.inprocess import LocalClients
-from fedsciml.methods import Method, State, conclude
+from fedsciml.methods import Method, Record, State, conclude
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Row
 from fedsciml.residual import System
@@ -66,11 +67,16 @@ def reaction() -> Problem:
 
 
 def after(
-    problem: Problem, method: Method, rounds: int, start: Tensor | None = None
+    problem: Problem,
+    method: Method,
+    rounds: int,
+    state: State | None = None,
+    memories: Mapping[int, Record | None] | None = None,
 ) -> tuple[State, LocalClients]:
     """The server's state after so many rounds, and the clients."""
     clients = connect(problem, method)
-    state = method.start(theta(problem) if start is None else start, 7)
+    clients.memories.update(memories or {})
+    state = method.start(theta(problem), 7) if state is None else state
     for _ in range(rounds):
         state, _ = conclude(method.round(state), clients.exchange)
     return state, clients
@@ -96,7 +102,8 @@ def test_on_its_new_points_a_method_goes_on_as_it_would_alone(
     name: str, options: dict[str, object]
 ) -> None:
     problem, method = reaction(), wrappers.load(name, **options)
-    start = after(problem, method, 2)[0].theta
+    before, known = after(problem, method, 2)
+    start = method.moved(before, before.theta)
     found, clients = after(problem, Resampled(method, every=2), 4)
     drawn = points(clients)
     pde, ends = problem.terms
@@ -110,9 +117,27 @@ def test_on_its_new_points_a_method_goes_on_as_it_would_alone(
         ],
         partition=explicit(len(drawn)),
     )
-    state, _ = after(moved, method, 2, start)
+    state, _ = after(moved, method, 2, start, known.memories)
     assert torch.equal(found.theta, state.theta)
     assert not torch.equal(after(problem, method, 4)[0].theta, state.theta)
+
+
+def test_points_are_drawn_early_where_the_network_fits_its_points_alone() -> None:
+    # 26 parameters and 4 points.
+    few = replace(reaction().terms[0], points=draw(4, 1))
+    problem = replace(reaction(), terms=[few], partition=strips([0, 1]))
+    method = Resampled(methods.load("fipa"), every=6)
+    clients, state, left = connect(problem, method), method.start(theta(problem), 7), []
+    for _ in range(10):
+        state, _ = conclude(method.round(state), clients.exchange)
+        left.append(state.left)
+    assert left[:6] == [5, 4, 3, 2, 1, 0]  # of the problem's own nothing is known
+    assert 0 in left[7:9]
+    never = replace(method, ratio=None)
+    clients, state = connect(problem, never), never.start(theta(problem), 7)
+    for _ in range(10):
+        state, _ = conclude(never.round(state), clients.exchange)
+    assert state.left == 2
 
 
 def test_clients_own_their_new_points_and_keep_their_number_and_weight() -> None:
@@ -247,6 +272,8 @@ def test_what_cannot_be_drawn_again_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match="at least"):
             Resampled(method, every, power, offset)
+    with pytest.raises(ValueError, match="Give None for never"):
+        Resampled(method, ratio=0.5)
     assert chosen(problem) == [0]
     with pytest.raises(ValueError, match="^ends of .* what can: pde"):
         run(problem, Resampled(method, terms=("ends",)), 1)

@@ -123,9 +123,5 @@ def make(
         exact=partial(solution, nu=nu, nodes=nodes),
         test_points=sample(4000, generator),
         domain=(LOWER, UPPER),
-<<<<<<< HEAD
-        parameters={**made.parameters(), "nu": nu},
-=======
-        parameters={**made.parameters(), "normalise": normalise},
->>>>>>> hard-points
+        parameters={**made.parameters(), "nu": nu, "normalise": normalise},
     )

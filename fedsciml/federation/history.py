@@ -53,6 +53,8 @@ class Round:
         condition: Of the sum of whitened gramians; NaN if it is not finite.
         promised: Part of the loss that the best of the round's steps would remove if
             the residual were linear, in [0, 1]; None where no step is computed so.
+        curve: Length of the bend t^2 C over that of the step t D, where the step was
+            bent; None for a straight one.
         epsilon: Privacy spent until the end of the round, of the run's (epsilon,
             delta); None in a run without noise.
         delta: Likewise.
@@ -93,6 +95,7 @@ class Round:
     outside: float | None = None
     condition: float | None = None
     promised: float | None = None
+    curve: float | None = None
     epsilon: float | None = None
     delta: float | None = None
     held_out: float | None = None

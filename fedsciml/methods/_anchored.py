@@ -117,6 +117,30 @@ class Coordinates(Record):
         return _fipa.Probe(steps, self.lengths, self.near, self.checked)
 
 
+class CurveCoordinates(Record):
+    """As ``_fipa.Curves``, in the coordinates of the span.
+
+    Attributes:
+        coordinates: Of D, shape [T, k].
+        curves: Of C, shape [T, k].
+        lengths: t, shape [S].
+    """
+
+    coordinates: Tensor
+    curves: Tensor
+    lengths: Tensor
+
+    @property
+    def count(self) -> int:
+        """Number of candidates."""
+        return len(self.coordinates) * len(self.lengths)
+
+    def plain(self, basis: Basis) -> _fipa.Curves:
+        """What it would be with own sketches."""
+        ways = basis.steps(self.coordinates), basis.steps(self.curves)
+        return _fipa.Curves(*ways, self.lengths)
+
+
 class Known(Record):
     """What a client remembers of its upload until the round ends.
 

@@ -98,6 +98,7 @@ class Info:
         condition: Of the sum of whitened gramians; None without.
         promised: Part of the loss that the best of the steps would remove if the
             residual were linear, in [0, 1]; None where no step is computed so.
+        curve: Length of the bend over that of the step; None for a straight one.
         epsilon: Privacy spent until the end of the round; None without noise.
         delta: Of that (epsilon, delta).
     """
@@ -113,6 +114,7 @@ class Info:
     outside: float | None = None
     condition: float | None = None
     promised: float | None = None
+    curve: float | None = None
     epsilon: float | None = None
     delta: float | None = None
     losses: Mapping[int, float] = field(default_factory=dict)

@@ -65,8 +65,8 @@ from fedsciml.methods._sketching import (
     limits,
     sketched,
 )
-from fedsciml.methods._sums import losses, total
-from fedsciml.policies import MARGIN, Candidates, Choice, Policy, Probed
+from fedsciml.methods._sums import added, losses, total
+from fedsciml.policies import MARGIN, Bending, Bent, Candidates, Choice, Policy, Probed
 from fedsciml.policies.greedy import Greedy
 from fedsciml.policies.natural import Natural
 from fedsciml.problem import Problem
@@ -229,6 +229,37 @@ class Found(Record):
     targets: Tensor
 
 
+class Curves(Record):
+    """Asks for losses at theta + t D + t^2 C, all steps with all lengths t.
+
+    Attributes:
+        steps: D, shape [T, p].
+        curves: C, shape [T, p].
+        lengths: t, shape [S].
+    """
+
+    steps: Tensor
+    curves: Tensor
+    lengths: Tensor
+
+    @property
+    def count(self) -> int:
+        """Number of candidates."""
+        return len(self.steps) * len(self.lengths)
+
+    def candidates(self, theta: Tensor) -> Tensor:
+        """Where, shape [T S, p]: the lengths of each step."""
+        t = self.lengths[:, None]
+        moves = t * self.steps[:, None] + t**2 * self.curves[:, None]
+        return theta + moves.flatten(0, 1)
+
+
+class CurveLosses(Record):
+    """A client's losses along curves, shape [T S]."""
+
+    losses: Tensor
+
+
 class Basis(Record):
     """U [n, k] of a client's last sketch, and the theta [p] where it was made."""
 
@@ -304,6 +335,10 @@ class Merged:
         return steps.new_tensor(candidates.lengths)[:, None] * steps[:, None]
 
 
+Chosen = tuple[Choice | None, Any]
+"""What a policy chose, and its next state."""
+
+
 class Last(Record):
     """A client's last sketch, and the theta [p] where it was made."""
 
@@ -326,6 +361,7 @@ class Fipa(WithPrior):
         asked: Whether the policy was; else it is greedy where clients have parameters
             of their own: natural goes by what is left of the rows alone, and was far
             behind on every family tried.
+        straight: Whether no step is bent: where clients have parameters of their own.
         slack: By which losses differ that are the same to rounding, relative; likewise,
             as the last step to where a deviance is least does not change it any more.
 
@@ -343,6 +379,7 @@ class Fipa(WithPrior):
     pooled: bool = False
     slack: float = 0.0
     asked: bool = True
+    straight: bool = False
 
     compares = True
     stands_in = True
@@ -366,7 +403,8 @@ class Fipa(WithPrior):
             return greedy.bound(problem, device, dtype)
         squares = problem.squares and not problem.prior
         slack = 0.0 if squares else ROUNDING * torch.finfo(dtype).eps
-        if (problem.prior, slack) == (self.prior, self.slack):
+        straight = self.straight or problem.personal is not None
+        if (problem.prior, slack, straight) == (self.prior, self.slack, self.straight):
             return self
         if self.local is not None and problem.prior:
             raise ValueError(
@@ -374,7 +412,7 @@ class Fipa(WithPrior):
                 "with the exact local step alone; leave out local training, or the "
                 "prior."
             )
-        return replace(self, prior=problem.prior, slack=slack)
+        return replace(self, prior=problem.prior, slack=slack, straight=straight)
 
     def round(self, state: State) -> Exchanges[State]:
         """Sketches up; candidate steps down, losses up; the step that is taken."""
@@ -397,13 +435,19 @@ class Fipa(WithPrior):
         else:
             told = problem, loss, candidates, probed, before
             choice, policy = self.policy.choose(*told)
+        along = 0
+        if probed is not None:
+            taken = choice, policy
+            known = merged, loss, candidates, probed, before
+            (choice, policy), along = yield from self._bent(*known, taken)
         info = replace(
             merged.info,
             step=candidates.lengths[choice.length] if choice else 0.0,
             damping=candidates.dampings[choice.step] if choice else 0.0,
             cutoff=candidates.cutoffs[choice.step] if choice else 0.0,
             against=() if choice else _against(merged, found, candidates, self.slack),
-            probes=0 if probed is None else probed.losses.numel(),
+            probes=0 if probed is None else probed.losses.numel() + along,
+            curve=_curve(candidates, choice),
             promised=_promised(self._removed(merged, candidates, steps), loss),
         )
         at, there = None, inf  # not known
@@ -411,6 +455,9 @@ class Fipa(WithPrior):
             at = state.at + info.step * steps[choice.step]
             if choice.correction is not None:
                 at = at + choice.correction @ problem.basis
+            elif choice.curve is not None and choice.loss is not None:
+                at = at + info.step**2 * choice.curve @ problem.basis
+                there = choice.loss
             elif probed is not None:
                 there = float(probed.losses[choice.step, choice.length])
         after = replace(
@@ -451,6 +498,50 @@ class Fipa(WithPrior):
         """The ask for losses of all candidates; the shortest step is checked."""
         near, checked = checked_step(state.at, steps, merged.problem)
         return Probe(steps, steps.new_tensor(candidates.lengths), near, checked)
+
+    def _bent(
+        self,
+        merged: Merged,
+        loss: float,
+        candidates: Candidates,
+        probed: Probed,
+        before: Any,  # noqa: ANN401
+        chosen: Chosen,
+    ) -> Generator[Record, Answers, tuple[Chosen, int]]:
+        """The exchange of losses along curves, where the policy wants one.
+
+        What is known of the second derivatives is that of the rows alone, so with a
+        prior or a gradient beside them no step is bent.
+
+        Returns:
+            What is chosen now, and how many candidates were asked about.
+        """
+        policy, problem = self.policy, merged.problem
+        if not self._curved or merged.beside is not None:
+            return chosen, 0
+        assert isinstance(policy, Bending)
+        bent = policy.bend(problem, candidates, probed, chosen[0], before)
+        if bent is None:
+            return chosen, 0
+        answers = yield self._curves(merged, candidates, bent)
+        if not answers:
+            return chosen, 0
+        losses = added(a.losses for a in answers.values())
+        table = losses.view(len(bent.which), len(candidates.lengths))
+        told = problem, loss, candidates, probed, bent, table, chosen
+        return policy.choose_bent(*told), losses.numel()
+
+    @property
+    def _curved(self) -> bool:
+        """Whether steps may be bent."""
+        exact = self.local is None and not self.straight
+        return exact and isinstance(self.policy, Bending)
+
+    def _curves(self, merged: Merged, candidates: Candidates, bent: Bent) -> Record:
+        """The ask for losses along curves."""
+        steps = candidates.steps(merged.problem.basis)[bent.which]
+        lengths = steps.new_tensor(candidates.lengths)
+        return Curves(steps, bent.curves @ merged.problem.basis, lengths)
 
     def _probed(
         self, merged: Merged, candidates: Candidates, found: Iterable[Found]
@@ -520,7 +611,15 @@ class Fipa(WithPrior):
         candidates = ask.candidates(basis.theta)
         losses, residuals = system.judged(candidates, basis.theta)
         targets = -(residuals @ basis.left)
-        return Found(losses, targets), replace(memory, basis=None)
+        kept = Basis(basis.left[:0], basis.theta) if self._curved else None
+        return Found(losses, targets), replace(memory, basis=kept)
+
+    def _along(
+        self, system: System, ask: Curves, memory: Memory
+    ) -> tuple[CurveLosses, Memory]:
+        """A client's losses along curves."""
+        losses = system.losses(ask.candidates(asked(memory).theta))
+        return CurveLosses(losses), replace(memory, basis=None)
 
     @property
     def _most(self) -> int | None:
@@ -539,14 +638,15 @@ class Fipa(WithPrior):
 
     @property
     def client(self) -> Parts:
-        """The sketch; then losses and targets at the candidates."""
-        return {Opening: self._sketch, Probe: self._probe}
+        """The sketch; losses and targets at the candidates; losses along curves."""
+        parts: Parts = {Opening: self._sketch, Probe: self._probe}
+        return {**parts, Curves: self._along} if self._curved else parts
 
     @property
     def kinds(self) -> tuple[type, ...]:
         """The types of this file, of the local solvers and of the policy."""
         own = (self._first, Opening, Sketched, Probe, Found, Memory, Basis, Last)
-        return (*own, *CARRIED, *self.policy.kinds)
+        return (*own, Curves, CurveLosses, *CARRIED, *self.policy.kinds)
 
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, the policy's state, and what the clients' ranks depend on."""
@@ -596,6 +696,8 @@ class Fipa(WithPrior):
 
         With local training also B delta; with a byte budget the spectrum.
         """
+        if isinstance(ask, Curves):
+            return told_along(ask.count)
         if isinstance(ask, Probe):
             count = math.prod(ask.grid) + 1
             losses = Field((count,), finite=False, least=0)
@@ -616,7 +718,10 @@ class Fipa(WithPrior):
         self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0
     ) -> ValueError | None:
         """To answers that break a law of projections, or contradict each other."""
-        (opening, sketched), (ask, answer) = said[0], said[-1]
+        ask, answer = said[-1]
+        if isinstance(answer, CurveLosses):
+            return None
+        opening, sketched = next(s for s in said[::-1] if isinstance(s[0], Opening))
         assert isinstance(opening, Opening)
         if isinstance(answer, Sketched):
             loss = answer.target.new_tensor([answer.loss], dtype=torch.float64)
@@ -696,11 +801,12 @@ class Fipa(WithPrior):
         before = last.sketched
         factor, target = before.factor, before.target
         unseen = before.loss - float(target @ target) / 2
-        if isinstance(ask, Probe):
+        if isinstance(ask, Probe | Curves):
             moves = ask.candidates(torch.zeros_like(ask.steps[0]))
             targets = target - moves @ factor.mT
             losses = (unseen + targets.square().sum(-1) / 2).clamp(min=0)
-            return Found(losses, targets), last
+            curved = isinstance(ask, Curves)
+            return CurveLosses(losses) if curved else Found(losses, targets), last
         assert isinstance(ask, Opening)
         moved = factor @ (ask.theta - last.theta)
         target = target - moved
@@ -711,6 +817,11 @@ class Fipa(WithPrior):
             desired=None if before.desired is None else before.desired - moved,
         )
         return answer, Last(answer, ask.theta)
+
+
+def told_along(count: int) -> Expected:
+    """Losses at so many candidates, which may overflow."""
+    return Expected(CurveLosses, {"losses": Field((count,), finite=False, least=0)})
 
 
 def cautious(candidates: Candidates) -> Choice:
@@ -724,6 +835,14 @@ def _promised(removed: Tensor, loss: float) -> float | None:
     """Part of the loss that the best of the full steps removes of the model of it."""
     part = float(removed.max()) / loss if loss > 0 else math.nan
     return min(max(part, 0.0), 1.0) if math.isfinite(part) else None
+
+
+def _curve(candidates: Candidates, choice: Choice | None) -> float | None:
+    """|t^2 C| / |t D| of the candidate taken; None for a straight one."""
+    if choice is None or choice.curve is None:
+        return None
+    step = candidates.coordinates[choice.step].norm()
+    return candidates.lengths[choice.length] * float(choice.curve.norm() / step)
 
 
 def checked_step(theta: Tensor, steps: Tensor, problem: Spectrum) -> tuple[float, int]:

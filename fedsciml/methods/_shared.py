@@ -38,6 +38,7 @@ from fedsciml.methods._anchored import (
     Anchored,
     Beyond,
     Coordinates,
+    CurveCoordinates,
     Form,
     Known,
     Linear,
@@ -60,6 +61,8 @@ from fedsciml.methods._base import (
     Said,
 )
 from fedsciml.methods._fipa import (
+    CurveLosses,
+    Curves,
     Fipa,
     Found,
     Last,
@@ -67,6 +70,7 @@ from fedsciml.methods._fipa import (
     Probe,
     Sketched,
     checked_step,
+    told_along,
 )
 from fedsciml.methods._laws import Inconsistent, bounded, contradicting
 from fedsciml.methods._local import train
@@ -76,7 +80,7 @@ from fedsciml.methods._sketching import FIRST_RANK
 from fedsciml.methods._slopes import Slopes
 from fedsciml.methods._summed import BySums
 from fedsciml.methods._sums import added, losses, total
-from fedsciml.policies import Candidates, Probed
+from fedsciml.policies import Bent, Candidates, Probed
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.anchors import Anchors, Span, unusable
@@ -106,7 +110,7 @@ FEW, LAZY, SMALL = 10, 8, 1000
 """Rows of a lazy sketch, rounds from one to the next, and parameters up to which all
 rows that matter are sent instead: linear models then converge as Newton's method."""
 
-OWN = (Opening, Probe)
+OWN = (Opening, Probe, Curves)
 """What clients are asked for own sketches."""
 
 
@@ -181,9 +185,11 @@ class Shared(Fipa):
         if isinstance(ask, Anchored):
             return super().points(ask, memory)
         known = _known(memory)
-        if not isinstance(ask, Coordinates):
+        if not isinstance(ask, Coordinates | CurveCoordinates):
             return known.theta[None]
         basis = self._anchors.basis(known.theta, known.span)
+        if isinstance(ask, CurveCoordinates):
+            return ask.plain(basis).candidates(known.theta)
         return ask.plain(basis, known.theta).candidates(known.theta)
 
     def scaled(self, factors: tuple[float, ...]) -> Method:
@@ -297,6 +303,17 @@ class Shared(Fipa):
             shrunk,
         )
 
+    def _curves(
+        self, merged: _fipa.Merged, candidates: Candidates, bent: Bent
+    ) -> Record:
+        """The ask for losses along curves, by coordinates."""
+        if not isinstance(merged, Merged):
+            return super()._curves(merged, candidates, bent)
+        own, basis = merged.problem.basis, merged.basis
+        steps = basis.coordinates(candidates.coordinates[bent.which] @ own)
+        lengths = steps.new_tensor(candidates.lengths)
+        return CurveCoordinates(steps, basis.coordinates(bent.curves @ own), lengths)
+
     def _probed(
         self, merged: _fipa.Merged, candidates: Candidates, found: Iterable[Found]
     ) -> Probed:
@@ -342,7 +359,18 @@ class Shared(Fipa):
         basis = self._anchors.basis(known.theta, known.span)
         candidates = ask.plain(basis, known.theta).candidates(known.theta)
         losses, residuals = system.judged(candidates, known.theta)
-        return Found(losses, -(residuals @ known.left)), replace(memory, known=None)
+        found = Found(losses, -(residuals @ known.left))
+        kept = replace(known, left=known.left[:0]) if self._curved else None
+        return found, replace(memory, known=kept)
+
+    def _told_along(
+        self, system: System, ask: CurveCoordinates, memory: Memory
+    ) -> tuple[CurveLosses, Memory]:
+        """A client's losses along curves."""
+        known = _known(memory)
+        curves = ask.plain(self._anchors.basis(known.theta, known.span))
+        losses = system.losses(curves.candidates(known.theta))
+        return CurveLosses(losses), replace(memory, known=None)
 
     @property
     def client(self) -> Parts:
@@ -352,14 +380,16 @@ class Shared(Fipa):
             Outward: self._outward,
             Coordinates: self._found,
         }
+        if self._curved:
+            shared |= {CurveCoordinates: self._told_along}
         if not self.fallback:
             return shared
-        return {**shared, Opening: _own(self._sketch), Probe: _own(self._probe)}
+        return {**shared, **{kind: _own(p) for kind, p in super().client.items()}}
 
     @property
     def kinds(self) -> tuple[type, ...]:
         """The messages, of the local solvers and of the policy."""
-        asked = (Anchored, Outward, Coordinates, Span)
+        asked = (Anchored, Outward, Coordinates, CurveCoordinates, Span)
         told = (self._form.kind, Beyond, Known, Memory, Ago)
         return (*asked, *told, *super().kinds)
 
@@ -369,6 +399,8 @@ class Shared(Fipa):
             return super().expects(ask, size)
         if isinstance(ask, Outward):
             return Expected(Beyond, {"gradient": Field((size,))})
+        if isinstance(ask, CurveCoordinates):
+            return told_along(ask.count)
         if isinstance(ask, Coordinates):
             steps, k = ask.coordinates.shape
             count = steps * len(ask.lengths) + 1
@@ -389,7 +421,7 @@ class Shared(Fipa):
         unit: float = 0.0,
     ) -> ValueError | None:
         """To another basis, or to what FIPA objects to in the sketch that this is."""
-        if isinstance(said[0][0], OWN):
+        if isinstance(said[0][0], OWN) or isinstance(said[-1][1], CurveLosses):
             return super().objection(problem, state, client, said, unit)
         number = max(i for i, (ask, _) in enumerate(said) if isinstance(ask, Anchored))
         (opening, first), (ask, answer) = said[number], said[-1]
@@ -459,6 +491,10 @@ class Shared(Fipa):
         basis = self._anchors.basis(theta, last.span)
         if isinstance(ask, Outward):
             return Beyond(basis.outside(-(plain.target @ plain.factor))), last
+        if isinstance(ask, CurveCoordinates):
+            moves = ask.plain(basis).candidates(torch.zeros_like(theta))
+            told = _judged(moves @ plain.factor.mT - plain.target, last.left)
+            return CurveLosses(told.losses), last
         assert isinstance(ask, Coordinates)
         moves = ask.plain(basis, theta).candidates(torch.zeros_like(theta))
         found = _judged(moves @ plain.factor.mT - plain.target, last.left)

@@ -9,7 +9,7 @@ then chooses. Policies are pure functions: their state is passed in and returned
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -88,11 +88,27 @@ class Choice(NamedTuple):
         length: Index of the length.
         correction: Added to the candidate without being probed; coordinates in the
             spectrum's basis, shape [k], or None.
+        curve: C of the candidate theta + t D + t^2 C, likewise; None on a straight way.
+        loss: At the candidate; None where it is among those probed.
     """
 
     step: int
     length: int
     correction: Tensor | None = None
+    curve: Tensor | None = None
+    loss: float | None = None
+
+
+class Bent(NamedTuple):
+    """Curves theta + t D + t^2 C that some of the steps are bent to.
+
+    Attributes:
+        which: Indices of the steps D, T' numbers.
+        curves: C in the spectrum's basis, shape [T', k].
+    """
+
+    which: list[int]
+    curves: Tensor
 
 
 class Policy(Protocol[S]):
@@ -152,6 +168,51 @@ class Policy(Protocol[S]):
             candidates: What ``propose`` returned.
             probed: What the clients found there; None if the policy does not probe.
             state: State of this round, as passed to ``propose``.
+        """
+
+
+@runtime_checkable
+class Bending(Policy[S], Protocol[S]):
+    """A policy that may try curves beside the steps that were probed."""
+
+    def bend(
+        self,
+        spectrum: Spectrum,
+        candidates: Candidates,
+        probed: Probed,
+        choice: Choice | None,
+        state: S,
+    ) -> Bent | None:
+        """The curves that are worth another exchange; None for none.
+
+        Args:
+            spectrum: As in ``choose``.
+            candidates: What ``propose`` returned.
+            probed: What the clients found there.
+            choice: What ``choose`` took.
+            state: State of this round, as passed to ``choose``.
+        """
+
+    def choose_bent(
+        self,
+        spectrum: Spectrum,
+        loss: float,
+        candidates: Candidates,
+        probed: Probed,
+        bent: Bent,
+        losses: Tensor,
+        chosen: tuple[Choice | None, S],
+    ) -> tuple[Choice | None, S]:
+        """The candidate to take of all, and the state of the next round.
+
+        Args:
+            spectrum: As in ``choose``.
+            loss: Likewise.
+            candidates: What ``propose`` returned.
+            probed: What the clients found there.
+            bent: What ``bend`` returned.
+            losses: Of all clients along it, shape [T', S].
+            chosen: What ``choose`` returned.
         """
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.policies._base import (
     MARGIN,
+    Bent,
     Candidates,
     Choice,
     Probed,
@@ -48,6 +49,9 @@ twice as many: in three dimensions a hop takes the seconds of ten rounds."""
 
 GROWTH = 1.5
 """Factor of the directions where their number is what a stall is due to."""
+
+STRAIGHT = 0.01
+"""Length of the acceleration over that of the step up to which a way is straight."""
 
 FARTHER = 8
 """Levels of less damping, beside the usual ones, that are probed in a stall: four
@@ -124,6 +128,18 @@ class Natural:
     there on the damping may fall as far as the hop's. A few hops take the errors from
     1e-13 to 1e-15; the method keeps the best theta meanwhile.
 
+    Where no full step converges, the way is *bent*. Along theta + t D the residual is
+    r + t J D + t^2/2 r'' with r'' its second derivative along D, of which the targets
+    at the two shortest lengths tell W^T U^T r'' to order t^2. The step that removes it,
+
+        D_2 = A(mu) (-U^T r''),    candidates theta + t D + t^2/2 D_2,
+
+    is the geodesic acceleration of Transtrum and Sethna (arXiv 1201.5885): in a curved
+    valley the way follows the floor. Where t |D_2| <= |D|, the losses there are asked
+    for, one more exchange of a few numbers. Of those that are sufficient that with the
+    least damping is taken, if it damps less or is longer than the straight candidate
+    chosen.
+
     Args:
         slack: Fraction of the ideal decrease of Theta, from 1 to 1 - t, that is asked
             for, in (0, 1). Smaller is bolder; 1/4 is Deuflhard's.
@@ -148,6 +164,7 @@ class Natural:
             that they allow do not halve the loss, it grows by half; if the loss is not
             halved in as many more, it goes back.
         hops: Whether to leave deep stalls by hops.
+        curves: Whether to bend steps.
     """
 
     slack: float = 0.25
@@ -160,6 +177,7 @@ class Natural:
     floor: float = 1e-11
     directions: int = 700
     hops: bool = True
+    curves: bool = True
     probes: ClassVar[bool] = True
     kinds: ClassVar[tuple[type, ...]] = (State,)
 
@@ -220,10 +238,7 @@ class Natural:
         levels, losses = self._levels(state), probed.losses
         stalled, state = self._stalled(state), self._seen(spectrum, loss, state)
         lengths = losses.new_tensor(candidates.lengths)
-        inverses = torch.stack([spectrum.inverse(mu) for mu in candidates.dampings])
-        corrections = (inverses[:, None] * probed.targets).norm(dim=-1)
-        full = (inverses * spectrum.c).norm(dim=-1, keepdim=True)
-        contraction = corrections / full  # Theta
+        contraction = _contraction(spectrum, candidates, probed)
         predicted = spectrum.decrease(
             lengths[:, None] * candidates.coordinates[:, None]
         )
@@ -260,6 +275,86 @@ class Natural:
             return None, replace(state, level=float(level))
         return Choice(step, length), replace(state, level=float(levels[step]))
 
+    def bend(
+        self,
+        spectrum: Spectrum,
+        candidates: Candidates,
+        probed: Probed,
+        choice: Choice | None,
+        state: State,
+    ) -> Bent | None:
+        """Curves of the steps damped no more than the one chosen, unless it converges.
+
+        None in the round of a hop, where a single length is probed, and where all
+        accelerations are slight or too large.
+        """
+        lengths = candidates.lengths
+        if not self.curves or self._stalled(state) or len(lengths) < 2:
+            return None
+        first = 0 if choice is None else choice.step
+        if choice is not None and lengths[choice.length] == 1:
+            contraction = _contraction(spectrum, candidates, probed)
+            if contraction[choice.step, choice.length] <= self.newton:
+                return None
+        short, longer = sorted(range(len(lengths)), key=lengths.__getitem__)[:2]
+        steps = candidates.coordinates[first:]
+
+        def second(i: int) -> Tensor:
+            """-U^T r'' [., k] as the candidates of a length tell it."""
+            t, targets = lengths[i], probed.targets[first:, i]
+            return 2 * (targets - spectrum.c + t * spectrum.s * steps) / t**2
+
+        a, b = lengths[short], lengths[longer]
+        curvature = (b * second(short) - a * second(longer)) / (b - a)
+        mus = candidates.dampings[first:]
+        bent = torch.stack([spectrum.inverse(mu) for mu in mus]) * curvature / 2
+        part = 2 * bent.norm(dim=1) / steps.norm(dim=1)  # |D_2| / |D|
+        which = ((part > STRAIGHT) & (a * part <= 1)).nonzero()[:, 0]
+        if not len(which):
+            return None
+        return Bent([first + i for i in which.tolist()], bent[which])
+
+    def choose_bent(
+        self,
+        spectrum: Spectrum,
+        loss: float,
+        candidates: Candidates,
+        probed: Probed,
+        bent: Bent,
+        losses: Tensor,
+        chosen: tuple[Choice | None, State],
+    ) -> tuple[Choice | None, State]:
+        """The sufficient curve with the least damping, or what was chosen before."""
+        choice, state = chosen
+        lengths = losses.new_tensor(candidates.lengths)
+        steps = candidates.coordinates[bent.which]
+        parts = 2 * bent.curves.norm(dim=1) / steps.norm(dim=1)
+        lower = (lengths * parts[:, None] <= 1) & (losses < loss)
+        if not lower.any():
+            return chosen
+        finite = probed.losses[probed.losses.isfinite()]
+        lowest = torch.cat([finite, losses[lower]]).min()
+        predicted = spectrum.decrease(lengths[:, None] * steps[:, None])
+        enough = lower & (loss - losses >= self.sufficient * predicted)
+        enough &= losses <= self.greed * lowest
+        straight = (-1, 0.0, 0.0)
+        if choice is not None:
+            known = float(probed.losses[choice.step, choice.length])
+            straight = (choice.step, candidates.lengths[choice.length], -known)
+        elif not enough.any():
+            enough = losses == losses[lower].min()
+        taken = [
+            ((bent.which[i], candidates.lengths[j], -float(losses[i, j])), i, j)
+            for i, j in enough.nonzero().tolist()
+        ]
+        if not taken or max(taken)[0] <= straight:
+            return chosen
+        (step, _, negative), i, j = max(taken)
+        mu = candidates.dampings[step]
+        level = round(-2 * log10(mu**0.5 / spectrum.top))
+        found = Choice(step, j, curve=bent.curves[i], loss=-negative)
+        return found, replace(state, level=float(level))
+
     def _seen(self, spectrum: Spectrum, loss: float, state: State) -> State:
         """The state with this round's loss and spectrum in it."""
         halved = loss < 0.5 * state.best
@@ -290,6 +385,13 @@ class Natural:
         if len(s) > most:
             least = max(least, float(s[most] / s[0]) / MARGIN)
         return min(least, 0.1)
+
+
+def _contraction(spectrum: Spectrum, candidates: Candidates, probed: Probed) -> Tensor:
+    """Theta of the candidates, shape [T, S]."""
+    inverses = torch.stack([spectrum.inverse(mu) for mu in candidates.dampings])
+    corrections = (inverses[:, None] * probed.targets).norm(dim=-1)
+    return corrections / (inverses * spectrum.c).norm(dim=-1, keepdim=True)
 
 
 def _least_damped(accepted: Tensor, lengths: list[float]) -> tuple[int, int]:

@@ -31,6 +31,8 @@ class Options(_suite.Options, total=False):
         depth: Number of hidden layers (default the published one).
         activation: tanh, sin, sigmoid, swish or relu (default the published one).
         initialisation: Of the weights, fan_in or glorot (default glorot).
+        first: Frequency of the first layer at the start, a number or "auto", see
+            ``MLP`` (default the start that ``initialisation`` makes).
         piece: Pieces per client, see ``collocation.pieces`` (default the fewest that
             leave no client without one: 1 for the published numbers of clients).
     """

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 import torch
 from torch import Generator, Tensor
@@ -54,6 +54,8 @@ class Options(TypedDict, total=False):
         depth: Number of hidden layers (default the published one).
         activation: tanh, sin, sigmoid, swish or relu (default tanh).
         initialisation: Of the weights, fan_in or glorot (default the published one).
+        first: Frequency of the first layer at the start, a number or "auto", see
+            ``MLP`` (default the start that ``initialisation`` makes).
     """
 
     seed: int
@@ -64,6 +66,7 @@ class Options(TypedDict, total=False):
     depth: int | None
     activation: str
     initialisation: str
+    first: float | Literal["auto"] | None
 
 
 class Counts(TypedDict, total=False):
@@ -96,6 +99,7 @@ class Setting:
     depth: int | None = None
     activation: str = "tanh"
     initialisation: str = "fan_in"
+    first: float | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         if self.clients < 1:
@@ -173,6 +177,7 @@ class Setting:
             initialisation=self.initialisation,
             lift=lift,
             distance=distance,
+            first=self.first,
         )
 
     def divide(

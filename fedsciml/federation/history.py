@@ -55,6 +55,10 @@ class Round:
             the residual were linear, in [0, 1]; None where no step is computed so.
         curve: Length of the bend t^2 C over that of the step t D, where the step was
             bent; None for a straight one.
+        first: Frequency of the network's first layer that this round chose to start
+            with; None where there was no choice.
+        tried: The frequencies that it tried, and the part of the loss that each start
+            promised to remove.
         epsilon: Privacy spent until the end of the round, of the run's (epsilon,
             delta); None in a run without noise.
         delta: Likewise.
@@ -96,6 +100,8 @@ class Round:
     condition: float | None = None
     promised: float | None = None
     curve: float | None = None
+    first: float | None = None
+    tried: tuple[tuple[float, float], ...] = ()
     epsilon: float | None = None
     delta: float | None = None
     held_out: float | None = None
@@ -149,6 +155,7 @@ class Round:
                 raise ValueError(f"'{f.name}' is {value!r}, not a number")
         for name in ("ranks", "against"):
             found[name] = tuple(found.get(name, ()))
+        found["tried"] = tuple(map(tuple, found.get("tried", ())))
         try:
             return cls(**found)
         except TypeError as error:

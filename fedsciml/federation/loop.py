@@ -28,6 +28,7 @@ from fedsciml.federation.review import exposed, review
 from fedsciml.federation.saving import HASH, packed
 from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Method, payload, unique
+from fedsciml.network import FREQUENCIES, automatic
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import fingerprint
@@ -114,6 +115,12 @@ def run(
     whole = System(problem, problem.pooled(), device, dtype) if gn_gap else None
     kinds = unique(bound.kinds)
     warnings = method.advice(problem)
+    if automatic(problem.network) and not bound.chooses:
+        warnings.append(
+            f"first='auto' is chosen by fipa and gauss_newton with a policy that "
+            f"probes; {method.name} starts with {FREQUENCIES[0]:g}. Give it the "
+            "frequency that fipa took, MLP(first=...)."
+        )
     if not bound.silent:  # what they say of points is not paid for
         warnings = unsuitable(problem, problem.pooled()) + warnings
     for warning in warnings:

@@ -99,6 +99,8 @@ class Info:
         promised: Part of the loss that the best of the steps would remove if the
             residual were linear, in [0, 1]; None where no step is computed so.
         curve: Length of the bend over that of the step; None for a straight one.
+        first: Frequency of the first layer that the round chose; None for no choice.
+        tried: Frequencies that it tried, and what part of the loss each promised.
         epsilon: Privacy spent until the end of the round; None without noise.
         delta: Of that (epsilon, delta).
     """
@@ -115,6 +117,8 @@ class Info:
     condition: float | None = None
     promised: float | None = None
     curve: float | None = None
+    first: float | None = None
+    tried: tuple[tuple[float, float], ...] = ()
     epsilon: float | None = None
     delta: float | None = None
     losses: Mapping[int, float] = field(default_factory=dict)
@@ -451,6 +455,11 @@ class Method:
             memories: Of all clients after it.
         """
         return whole
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it chooses a network's start in its first round."""
+        return False
 
     @property
     def silent(self) -> bool:

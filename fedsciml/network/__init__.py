@@ -4,6 +4,7 @@ from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.base import Network, PointFunction
 from fedsciml.network.convolution import ConvNet, fednet, lenet
 from fedsciml.network.features import beside, even, periodic, scaled
+from fedsciml.network.frequency import FREQUENCIES
 from fedsciml.network.grouped import groups
 from fedsciml.network.jet import Jet, Nested
 from fedsciml.network.layers import Convolution, Dense, GroupNorm, Pool
@@ -15,11 +16,13 @@ from fedsciml.network.parallel import Parallel
 from fedsciml.network.partial import Partial, Trained
 from fedsciml.network.personal import AtSite, Joint, Personal
 from fedsciml.network.solution import Solution
+from fedsciml.network.starts import automatic, framed, starts
 from fedsciml.network.tape import Tape
 from fedsciml.network.units import Sums, standard, sums
 
 __all__ = [
     "ACTIVATIONS",
+    "FREQUENCIES",
     "MLP",
     "AtSite",
     "ConvNet",
@@ -42,14 +45,17 @@ __all__ = [
     "Sums",
     "Tape",
     "Trained",
+    "automatic",
     "beside",
     "even",
     "fednet",
+    "framed",
     "groups",
     "lenet",
     "lora",
     "periodic",
     "scaled",
     "standard",
+    "starts",
     "sums",
 ]

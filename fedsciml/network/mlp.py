@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.base import PointFunction
 from fedsciml.network.constraint import Constraint, columns, constraint
+from fedsciml.network.frequency import FREQUENCIES, First, centred, checked_first
 from fedsciml.network.jet import Layout, derivatives
 from fedsciml.network.tape import Step, Tape, first, joint, layers
 from fedsciml.network.units import (
@@ -58,11 +59,20 @@ class MLP:
             the first layer takes it as [-1, 1]^d. None leaves points as they are.
         outputs: (shift, scale), numbers or one per output, of which the network's
             values are shift + scale * N; a ``distance`` and a ``lift`` come after.
+        first: Frequency f of the first layer at the start, for solutions with steep or
+            many waves: with what the layer takes scaled to [-1, 1]^d, weights w are
+            N(0, f^2 / d), and biases -w c with c uniform there, so that each neuron is
+            centred somewhere in the box. "auto" is for FIPA: it takes the smallest of
+            ``FREQUENCIES`` that the residual can be seen with. None for the start that
+            ``initialisation`` makes.
+        box: Corners of what the first layer takes, for ``first``; a ``Problem`` with a
+            domain gives them.
 
     Raises:
         ValueError: If a width is below 1 or there is no hidden layer, activation or
-            initialisation are unknown, the start has another shape, or ``inputs`` or
-            ``outputs`` are no box and no units of these widths.
+            initialisation are unknown, the start has another shape, ``inputs`` or
+            ``outputs`` are no box and no units of these widths, or ``first`` is no
+            frequency.
     """
 
     widths: tuple[int, ...]
@@ -74,6 +84,8 @@ class MLP:
     start: Tensor | None = field(default=None, repr=False)
     inputs: Corners | None = None
     outputs: Units | None = None
+    first: First | None = None
+    box: Corners | None = None
 
     def __post_init__(self) -> None:
         given = self.widths
@@ -104,6 +116,8 @@ class MLP:
                 f"An MLP of widths {self.widths} starts from [{self.size}] parameters; "
                 f"got shape {list(self.start.shape)}."
             )
+        if self.first is not None:
+            object.__setattr__(self, "first", checked_first(self.first))
         if self.inputs is not None:
             if self.features is not None:
                 raise ValueError(
@@ -162,15 +176,20 @@ class MLP:
 
     def description(self) -> Sequence[object]:
         """Widths, activation and initialisation; its units if it has some."""
-        units = [u for u in (self.inputs, self.outputs) if u is not None]
+        units: list[object] = [u for u in (self.inputs, self.outputs) if u is not None]
+        units += [] if self.first is None else [self.first, self.box]
         return [self.widths, self.activation, self.initialisation, *units]
 
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """A random start theta, shape [p]; drawn in float64 whatever the dtype."""
         if self.start is not None:
             return self.start.to("cpu", dtype, copy=True)
-        parts = []
+        parts = list[Tensor]()
         for a, b in pairwise(self.widths):
+            if not parts and self.first is not None:
+                f = FREQUENCIES[0] if self.first == "auto" else self.first
+                parts += centred((b, a), f, self.box, generator)
+                continue
             variance = 1 / a if self.initialisation == "fan_in" else 2 / (a + b)
             weight = torch.randn(
                 b, a, generator=generator, device=generator.device, dtype=torch.float64
@@ -217,7 +236,8 @@ class MLP:
         widths = self.widths[-layers - 1 :]
         size = sum((a + 1) * b for a, b in pairwise(widths))
         start = fixed[self.size - size :].clone()
-        return replace(self, widths=widths, features=features, start=start, inputs=None)
+        tail = replace(self, widths=widths, features=features, start=start, inputs=None)
+        return replace(tail, first=None)
 
     def constrain(self, x: Tensor, layout: Layout) -> Constraint | None:
         """Output transform of the jets at the points x [n, d]; None without one."""

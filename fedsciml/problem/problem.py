@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from fedsciml.collocation import Partition, explicit
 from fedsciml.likelihoods import Gaussian
-from fedsciml.network import AtSite, Jet, Nested, Network, PointFunction
+from fedsciml.network import AtSite, Jet, Nested, Network, PointFunction, framed
 from fedsciml.network.base import completed
 from fedsciml.problem import checks, numbers, parts, trial
 from fedsciml.problem.checks import joined
@@ -101,6 +101,7 @@ class Problem(Outlined):
         object.__setattr__(self, "network", completed(self.network))
         checks.names(self)
         parts.domain(self)
+        object.__setattr__(self, "network", framed(self.network, self.domain))
         parts.prior(self)
         terms = tuple(checks.term(self, term) for term in self.terms)
         object.__setattr__(self, "terms", terms)

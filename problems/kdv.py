@@ -1,7 +1,7 @@
 r"""Korteweg-de Vries equation u_t + 6 u u_x + u_xxx = 0: one soliton overtakes another.
 
-x in (-8, 8), t in (-2, 2), with u given at the start as a hard constraint, u at both
-ends, and u_x at the right one. Exact solution, of solitons of heights k^2 / 2 and
+x in (-6, 6), t in (-3/2, 3/2), with u given at the start as a hard constraint, u at
+both ends, and u_x at the right one. Exact solution, of solitons of heights k^2 / 2 and
 speeds k^2 for k = 1 and 3/2:
 
     u = 2 (log f)_xx,    f = 1 + exp(s_1) + exp(s_2) + a exp(s_1 + s_2),
@@ -26,7 +26,7 @@ from fedsciml.problem import Problem, Row, Term
 from fedsciml.problems._suite import Options, faces, given, setting
 
 RATES = (1.0, 1.5)
-LOWER, UPPER = [-8.0, -2.0], [8.0, 2.0]
+LOWER, UPPER = [-6.0, -1.5], [6.0, 1.5]
 """Corners of the domain."""
 
 ENDS, RIGHT = ((0, 0), (0, 1)), ((0, 1),)
@@ -69,23 +69,28 @@ def steepness(points: Tensor) -> Tensor:
 
 
 def start(points: Tensor) -> Tensor:
-    """u at t = -2, shape [n]."""
+    """u at t = -3/2, shape [n]."""
     x, t = points.unbind(1)
     return solution(torch.stack([x, 0 * t + LOWER[1]], 1))
 
 
 def since(points: Tensor) -> Tensor:
-    """t + 2, shape [n], on (0, 1)."""
+    """Part of the time that has passed, shape [n]."""
     return (points[:, 1] - LOWER[1]) / (UPPER[1] - LOWER[1])
 
 
 def make(clients: int = 2, **options: Unpack[Options]) -> Problem:
-    """The problem in equal strips along x; see ``problems._suite.Options``."""
-    made = setting(clients, options)
+    """The problem in equal strips along x; see ``problems._suite.Options``.
+
+    The first layer starts with the frequency ``first`` 3 unless told otherwise.
+    """
+    chosen: Options = {"first": 3.0}
+    chosen.update(options)
+    made = setting(clients, chosen)
     generator = made.generator()
     box = (LOWER, UPPER, generator)
-    network = made.network(2, 3, 30, lift=start, distance=since)
-    inside = sample(made.count(2000), generator)
+    network = made.network(2, 2, 40, lift=start, distance=since)
+    inside = sample(made.count(1500), generator)
     ends = faces(made.count(100), *box, ENDS)
     right = faces(made.count(100), *box, RIGHT)
     return Problem(

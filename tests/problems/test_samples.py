@@ -138,7 +138,13 @@ def outside(problem: Problem, n: int) -> float:
     return worst
 
 
-WIDTHS = {"kovasznay": 20, "lame": 20, "poisson_square": 64}
+WIDTHS = {
+    "kdv": 16,
+    "kovasznay": 20,
+    "lame": 20,
+    "poisson_square": 64,
+    "schroedinger": 16,
+}
 """Of the problems whose rows fill all directions of a network of width 8."""
 
 LINEAR = {"ammonium", "grunfeld", "outliers", "randhie"}
@@ -151,12 +157,16 @@ MANY = {"poisson10d", "poisson5d", "schaffer", "taylor_green"} | LINEAR
 @pytest.mark.parametrize("name", sorted({*SAMPLED} - MANY))
 def test_anchors_span_the_rows_of_every_client(name: str) -> None:
     width = {"width": WIDTHS.get(name, 8)} if name in NARROW else {}
-    assert outside(small(name, **width), 400) < 1e-6  # measured at most 1.5e-7
+    assert outside(small(name, **width), 400) < 1e-6  # measured at most 1.8e-7
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({*problems.names()} - {"schaffer"} - MEASURED))
+@pytest.mark.parametrize(
+    "name", sorted({*problems.names()} - {"poisson10d", "schaffer"} - MEASURED)
+)
 def test_anchors_span_the_rows_of_every_client_of_the_published_size(name: str) -> None:
-    # Of schaffer, whose network has kinks, 400 anchors miss 7e-3, 1600 anchors 2e-3.
-    # Measured at most 2.9e-6, of poisson3d; of poisson5d with 400 anchors 3e-4.
-    assert outside(problems.load(name), 3200 if name == "poisson5d" else 400) < 1e-5
+    # Of schaffer, whose network has kinks, 400 anchors miss 7e-3, 1600 anchors 2e-3;
+    # the rows of poisson10d fill all directions. Measured at most 2.9e-6, of poisson3d;
+    # with 400 anchors of poisson5d 3e-4, and of kdv 2e-4.
+    many = {"kdv": 1600, "poisson5d": 3200}
+    assert outside(problems.load(name), many.get(name, 400)) < 1e-5

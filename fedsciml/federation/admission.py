@@ -31,7 +31,7 @@ def refusal(
         answer: As it came.
         expected: What the method expects.
         sizes: What the words in shapes stand for at this client in this round; new
-            ones are added.
+            ones are added, and those of before forgotten where they may be others.
         theta: The server's, for its length and dtype.
         share: The client's part of all rows, as agreed.
 
@@ -39,6 +39,8 @@ def refusal(
         A ``FloatingPointError`` for what is not finite or ran away, else a
         ``ValueError``.
     """
+    if expected.again:
+        sizes.clear()
     try:
         for name, value, field in _leaves(answer, expected):
             if wrong := _wrong(value, field, sizes, theta):

@@ -181,10 +181,19 @@ class Expected(NamedTuple):
     Attributes:
         kind: Its type.
         fields: What its fields must hold; those that are not listed must be None.
+        anew: Whether words in shapes may stand for other sizes than in answers before:
+            a round may ask for sketches at several starts.
     """
 
     kind: type[Any]
     fields: "Mapping[str, Field | Expected | Mapping[str, Field]]"
+    anew: bool = False
+
+    @property
+    def again(self) -> bool:
+        """Whether it, or an answer in it, is ``anew``."""
+        inner = [f for f in self.fields.values() if isinstance(f, Expected)]
+        return self.anew or any(part.again for part in inner)
 
 
 S = TypeVar("S", bound=State)

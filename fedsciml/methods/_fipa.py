@@ -772,7 +772,7 @@ class Fipa(WithPrior):
             fields["desired"] = Field(("k",), scale=True)
         if isinstance(self.rank, Budget):
             fields["spectrum"] = Field(("values",))
-        return Expected(Sketched, fields)
+        return Expected(Sketched, fields, anew=True)
 
     def objection(
         self, problem: Problem, state: State, client: int, said: Said, unit: float = 0.0

@@ -410,7 +410,8 @@ class Shared(Fipa):
         assert isinstance(ask, Anchored)
         shared = {"check": Field((CHECKS,)), "products": Field((2, PRODUCTS))}
         own = self._form.fields(self, ask.span.size)
-        return Expected(self._form.kind, {"loss": LOSS, **shared, **own})
+        fields = {"loss": LOSS, **shared, **own}
+        return Expected(self._form.kind, fields, anew=True)
 
     def objection(
         self,

@@ -281,7 +281,8 @@ class Memory(Record):
 
     Attributes:
         rank: About how many directions its sketch had.
-        basis: Until it was asked for losses.
+        basis: Until it was asked for losses; where steps may be bent, without U until
+            it is asked for a sketch again.
         carried: By its local solver.
     """
 
@@ -580,9 +581,10 @@ class Fipa(WithPrior):
 
     @property
     def _curved(self) -> bool:
-        """Whether steps may be bent."""
-        exact = self.local is None and not self.straight
-        return exact and isinstance(self.policy, Bending)
+        """Whether steps may be bent: not where sketches suit straight ones alone."""
+        suited = self.straight or isinstance(self.rank, Predictive)
+        exact = self.local is None and not suited
+        return exact and isinstance(self.policy, Bending) and self.policy.curves
 
     def _curves(self, merged: Merged, candidates: Candidates, bent: Bent) -> Record:
         """The ask for losses along curves."""

@@ -175,6 +175,10 @@ class Policy(Protocol[S]):
 class Bending(Policy[S], Protocol[S]):
     """A policy that may try curves beside the steps that were probed."""
 
+    @property
+    def curves(self) -> bool:
+        """Whether it does."""
+
     def bend(
         self,
         spectrum: Spectrum,

@@ -94,7 +94,7 @@ def test_a_client_that_left_and_came_is_merged_again() -> None:
 
 
 def test_a_client_that_always_fails_costs_no_exchange_but_its_own() -> None:
-    problem, method = scalar(), methods.load("fipa")
+    problem, method = scalar(), methods.load("fipa", policy="natural:curves=false")
     clients = Faulty(problem, method, {GONE: raises}, when=opening)
     federation = Federation(problem, method, clients, OTHERS)
     advanced(federation, theta(problem), rounds=5)
@@ -150,7 +150,7 @@ def size(message: Message) -> int:
 def test_all_that_crosses_in_a_round_that_begins_again_is_counted(
     fault: str, when: When, messages: int
 ) -> None:
-    problem, method = scalar(), methods.load("fipa")
+    problem, method = scalar(), methods.load("fipa", policy="natural:curves=false")
     clients = Counting(problem, method, {GONE: FAULTS[fault]}, range(2, 3), when)
     federation = Federation(problem, method, clients, OTHERS)
     before = advanced(federation, theta(problem))
@@ -161,7 +161,7 @@ def test_all_that_crosses_in_a_round_that_begins_again_is_counted(
 
 
 def test_what_crosses_while_a_round_waits_is_counted() -> None:
-    problem, method = scalar(), methods.load("fipa")
+    problem, method = scalar(), methods.load("fipa", policy="natural:curves=false")
     clients = Counting(problem, method, {GONE: raises}, when=probing)
     seconds = [0.0]
 
@@ -330,7 +330,7 @@ def test_a_client_that_is_gone_in_the_end_fails_a_run_that_needs_it(
 
 
 def test_a_stand_in_for_the_probe_alone_is_forgotten_too() -> None:
-    problem, method = scalar(), methods.load("fipa")
+    problem, method = scalar(), methods.load("fipa", policy="natural:curves=false")
     clients = Faulty(problem, method, {GONE: raises}, range(3, 4), probing)
     rules = Rules(min_clients=2, staleness=3)
     federation = Federation(problem, method, clients, rules)
@@ -374,7 +374,7 @@ def test_what_was_usual_once_stays_so() -> None:
 
 
 def test_a_client_known_to_be_gone_costs_no_exchange() -> None:
-    problem, method = scalar(), methods.load("fipa")
+    problem, method = scalar(), methods.load("fipa", policy="natural:curves=false")
     clients = Faulty(problem, method, away={GONE: range(3, 99)})
     advanced(Federation(problem, method, clients, OTHERS), theta(problem), rounds=4)
     assert [asked for number, asked in clients.asked if number > 2] == [(0, 2)] * 4

@@ -348,6 +348,9 @@ FULL = Round(
     outside=1e-6,
     condition=40.0,
     promised=0.5,
+    curve=0.25,
+    first=2.0,
+    tried=((1.0, 0.5), (2.0, 0.995)),
     epsilon=1.5,
     delta=1e-6,
     relative_l2=math.nan,
@@ -395,6 +398,7 @@ def test_the_keys_of_a_line_are_in_their_order() -> None:
     assert tuple(json.loads(Round(1, 0.5).line())) == ALWAYS
     rare = ("losses", "gradients", "suspects", "against")
     rare += ("dropped", "stale", "joined", "basis", "outside", "condition", "promised")
+    rare += ("curve", "first", "tried")
     rare += ("epsilon", "delta", "held_out", "terms", "metrics", "gn_gap")
     with_errors = (*ALWAYS[:10], "errors", *ALWAYS[10:])
     assert tuple(json.loads(FULL.line())) == (*with_errors, *rare)

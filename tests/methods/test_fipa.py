@@ -79,7 +79,7 @@ def traffic(problem: Problem, method: Method) -> Traffic:
 
 
 def test_a_round_is_a_sketch_and_a_probe() -> None:
-    method = methods.load("fipa")
+    method = methods.load("fipa", policy="natural:curves=false")
     _, info, ((_, sketches), (_, probes)) = first_round(scalar(), method)
     assert list(sketches) == list(probes) == [0, 1, 2]
     for m, sketch in sketches.items():
@@ -153,7 +153,7 @@ def test_a_policy_sees_the_clients_targets_in_the_basis_of_the_spectrum(
     assert info.step == 0
 
 
-@pytest.mark.parametrize("policy", ["natural", "line_search:damping=1e-3"])
+@pytest.mark.parametrize("policy", ["natural:curves=false", "line_search:damping=1e-3"])
 def test_the_step_taken_is_the_candidate_that_the_info_names(policy: str) -> None:
     method = methods.load("fipa", policy=policy, sketch="svd")
     start = theta(scalar())
@@ -180,7 +180,7 @@ def test_a_fixed_step_needs_no_second_exchange() -> None:
 
 @pytest.mark.parametrize("rank", ["cutoff", "3"])
 def test_messages_and_bytes_are_those_of_the_theory(rank: str) -> None:
-    method = methods.load("fipa", rank=rank)
+    method = methods.load("fipa", rank=rank, policy="natural:curves=false")
     _, info, ((_, sketches), (_, probes)) = first_round(scalar(), method)
     found, p = traffic(scalar(), method), scalar().network.size
     for k, sketch in zip(info.ranks, sketches.values(), strict=True):

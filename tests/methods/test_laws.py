@@ -169,7 +169,7 @@ def test_a_client_that_refuses_every_step_is_told_of() -> None:
         losses[-1] = found.losses[-1]  # the truth where it can be checked
         return replace(found, losses=losses)
 
-    method = own()
+    method = own(policy="natural:curves=false")
     clients = Faulty(scalar(), method, {LIAR: adaptive}, when=probing)
     result = run(scalar(), method, 12, backend=Connected(clients))
     assert [line.against for line in result.history] == [(LIAR,)] * 12

@@ -64,7 +64,11 @@ def test_after_its_rounds_the_second_method_goes_on_from_the_theta_reached(
 
 
 def test_a_run_counts_the_rounds_and_exchanges_of_both() -> None:
-    both = Warmup(methods.load("fedavg", tau=3), 2, methods.load("fipa"))
+    both = Warmup(
+        methods.load("fedavg", tau=3),
+        2,
+        methods.load("fipa", policy="natural:curves=false"),
+    )
     history = run(scalar(), both, rounds=4).history
     assert [line.epochs for line in history] == [3, 3, 1, 1]
     assert [bool(line.ranks) for line in history] == [False, False, True, True]

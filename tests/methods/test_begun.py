@@ -1,0 +1,114 @@
+"""What FIPA does beside sketch and probe: a chosen start, and bent steps."""
+
+from itertools import pairwise
+from math import pi
+
+import pytest
+import torch
+from cases import given, sampled, scalar
+from exchanges import first_round
+from torch import Generator
+
+from fedsciml import MLP, Problem, Term, methods, run, wrappers
+from fedsciml.collocation import strips
+from fedsciml.methods import Method
+from fedsciml.methods._fipa import SEEN, CurveLosses, Curves
+from fedsciml.network import FREQUENCIES, starts
+from fedsciml.residual import System
+
+WAYS = [{"basis": "own"}, {"basis": "shared"}, {"basis": "shared", "upload": "sums"}]
+
+
+def automatic() -> Problem:
+    x = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
+    term = Term("data", given, x, lambda q: torch.sin(6 * pi * q[:, 0]))
+    network, edges = MLP((1, 12, 12, 1), first="auto"), strips([0, 0.5, 1])
+    return sampled(Problem("waves", network, [term], edges, domain=([0.0], [1.0])))
+
+
+def fipa(**options: object) -> Method:
+    return methods.load("fipa", **options)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_first_start_that_sees_the_residual_is_taken_and_recorded(
+    way: dict[str, object],
+) -> None:
+    problem = automatic()
+    line = run(problem, fipa(**way), 1, seed=1).history[0]
+    promised = dict(line.tried)
+    assert list(promised) == list(FREQUENCIES[: len(promised)])
+    enough = [f for f, part in promised.items() if part >= SEEN]
+    assert enough == [line.first]
+    theta = starts(problem.network, 1, torch.float64)[line.first]
+    whole = System(problem, problem.pooled())
+    assert line.loss == pytest.approx(whole.loss(theta), rel=1e-12)
+    # What is promised is the damped model's, of all rows.
+    linear = whole.linearise(theta)
+    u, s, _ = torch.linalg.svd(linear.jacobian(), full_matrices=False)
+    mu = (1e-3 * s[0]) ** 2
+    c = u.mT @ linear.residual
+    kept = c * mu / (s**2 + mu)
+    left = float(
+        linear.residual.square().sum() - c.square().sum() + kept.square().sum()
+    )
+    part = 1 - left / float(linear.residual.square().sum())
+    assert promised[line.first] == pytest.approx(part, abs=1e-3)
+
+
+def test_all_ways_and_the_pooled_rows_choose_the_same() -> None:
+    found = {run(automatic(), fipa(**way), 1).history[0].first for way in WAYS}
+    pooled = run(automatic(), methods.load("gauss_newton"), 1).history[0].first
+    assert found == {pooled}
+
+
+def test_a_method_that_cannot_choose_says_so() -> None:
+    result = run(automatic(), methods.load("fedavg", tau=1), 1)
+    assert any("first='auto' is chosen by fipa" in text for text in result.warnings)
+    assert result.history[0].first is None
+
+
+def test_a_warm_up_ends_where_it_led_and_not_at_another_start() -> None:
+    method = wrappers.load("fipa", warmup="fedavg:1,tau=1")
+    assert [line.first for line in run(automatic(), method, 2).history] == [None] * 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_bent_step_leads_where_its_losses_were_told(way: dict[str, object]) -> None:
+    problem = sampled(scalar())
+    history = run(problem, fipa(**way), 8).history
+    bent = [(a, b) for a, b in pairwise(history) if a.curve]
+    assert bent
+    for line, after in bent:
+        assert line.curve is not None
+        assert 0 < line.curve <= 0.5  # t |D_2| <= |D|
+        assert line.probes > 20
+        assert after.loss < line.loss
+
+
+def test_clients_tell_their_losses_along_curves() -> None:
+    problem, method = scalar(), fipa(basis="own")
+    after, info, exchanges = first_round(problem, method)
+    ask, answers = exchanges[-1]
+    assert isinstance(ask, Curves)
+    theta = problem.network.init(Generator().manual_seed(0), torch.float64)
+    total = 0.0
+    for m, answer in answers.items():
+        assert isinstance(answer, CurveLosses)
+        system = System(problem, problem.shards()[m])
+        assert answer.losses.shape == (ask.count,)
+        total = total + answer.losses
+        assert torch.isfinite(answer.losses).any()
+        assert len(system.blocks)
+    assert info.loss >= float(torch.as_tensor(total).min())
+    assert after.theta.shape == theta.shape
+
+
+@pytest.mark.parametrize(
+    "options", [{"local": "adam", "tau": 1}, {"rank": "predictive:0.5"}]
+)
+def test_steps_that_sketches_do_not_suit_are_straight(
+    options: dict[str, object],
+) -> None:
+    *_, exchanges = first_round(scalar(), fipa(basis="own", **options))
+    assert len(exchanges) == 2

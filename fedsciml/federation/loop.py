@@ -28,7 +28,8 @@ from fedsciml.federation.review import exposed, review
 from fedsciml.federation.saving import HASH, packed
 from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Method, payload, unique
-from fedsciml.network import FREQUENCIES, automatic
+from fedsciml.network.frequency import FREQUENCIES
+from fedsciml.network.starts import automatic
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import fingerprint

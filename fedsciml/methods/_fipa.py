@@ -66,7 +66,9 @@ from fedsciml.methods._sketching import (
     sketched,
 )
 from fedsciml.methods._sums import added, losses, total
-from fedsciml.network import FREQUENCIES, Network, automatic, starts
+from fedsciml.network import Network
+from fedsciml.network.frequency import FREQUENCIES
+from fedsciml.network.starts import automatic, starts
 from fedsciml.policies import MARGIN, Bending, Bent, Candidates, Choice, Policy, Probed
 from fedsciml.policies.greedy import Greedy
 from fedsciml.policies.natural import Natural

@@ -4,7 +4,6 @@ from fedsciml.network.activation import ACTIVATIONS
 from fedsciml.network.base import Network, PointFunction
 from fedsciml.network.convolution import ConvNet, fednet, lenet
 from fedsciml.network.features import beside, even, periodic, scaled
-from fedsciml.network.frequency import FREQUENCIES
 from fedsciml.network.grouped import groups
 from fedsciml.network.jet import Jet, Nested
 from fedsciml.network.layers import Convolution, Dense, GroupNorm, Pool
@@ -16,13 +15,11 @@ from fedsciml.network.parallel import Parallel
 from fedsciml.network.partial import Partial, Trained
 from fedsciml.network.personal import AtSite, Joint, Personal
 from fedsciml.network.solution import Solution
-from fedsciml.network.starts import automatic, framed, starts
 from fedsciml.network.tape import Tape
 from fedsciml.network.units import Sums, standard, sums
 
 __all__ = [
     "ACTIVATIONS",
-    "FREQUENCIES",
     "MLP",
     "AtSite",
     "ConvNet",
@@ -45,17 +42,14 @@ __all__ = [
     "Sums",
     "Tape",
     "Trained",
-    "automatic",
     "beside",
     "even",
     "fednet",
-    "framed",
     "groups",
     "lenet",
     "lora",
     "periodic",
     "scaled",
     "standard",
-    "starts",
     "sums",
 ]

@@ -13,8 +13,9 @@ from torch import Generator, Tensor
 
 from fedsciml.collocation import Partition, explicit
 from fedsciml.likelihoods import Gaussian
-from fedsciml.network import AtSite, Jet, Nested, Network, PointFunction, framed
+from fedsciml.network import AtSite, Jet, Nested, Network, PointFunction
 from fedsciml.network.base import completed
+from fedsciml.network.starts import framed
 from fedsciml.problem import checks, numbers, parts, trial
 from fedsciml.problem.checks import joined
 from fedsciml.problem.compared import COMPARED, compared, own, own_test, truths

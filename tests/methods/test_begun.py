@@ -13,7 +13,8 @@ from fedsciml import MLP, Problem, Term, methods, run, wrappers
 from fedsciml.collocation import strips
 from fedsciml.methods import Method
 from fedsciml.methods._fipa import SEEN, CurveLosses, Curves
-from fedsciml.network import FREQUENCIES, starts
+from fedsciml.network.frequency import FREQUENCIES
+from fedsciml.network.starts import starts
 from fedsciml.residual import System
 
 WAYS = [{"basis": "own"}, {"basis": "shared"}, {"basis": "shared", "upload": "sums"}]

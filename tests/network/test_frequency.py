@@ -8,8 +8,10 @@ from torch import Generator, Tensor
 
 from fedsciml import MLP, Parallel, Problem, Term
 from fedsciml.collocation import strips
-from fedsciml.network import FREQUENCIES, Network, framed, periodic, starts
+from fedsciml.network import Network, periodic
+from fedsciml.network.frequency import FREQUENCIES
 from fedsciml.network.jet import Jet
+from fedsciml.network.starts import framed, starts
 from fedsciml.problem import Row
 
 BOX = [2.0, -1.0], [6.0, 0.0]

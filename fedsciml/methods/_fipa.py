@@ -272,7 +272,10 @@ class CurveLosses(Record):
 
 
 class Basis(Record):
-    """U [n, k] of a client's last sketch, and the theta [p] where it was made."""
+    """U [n, k] of a client's last sketch, and the theta [p] where it was made.
+
+    U is contiguous, as it is where it comes from a file: products have the same bits.
+    """
 
     left: Tensor
     theta: Tensor
@@ -393,7 +396,7 @@ class Fipa(WithPrior):
     slack: float = 0.0
     asked: bool = True
     straight: bool = False
-    network: Network | None = field(default=None, repr=False, compare=False)
+    network: Network | None = field(default=None, repr=False)
 
     compares = True
     stands_in = True
@@ -627,7 +630,7 @@ class Fipa(WithPrior):
             values[:rows] if rows else None,
         )
         left = found.left if self.policy.probes else None
-        basis = None if left is None else Basis(left, at)
+        basis = None if left is None else Basis(left.contiguous(), at)
         return answer, Memory(max(int((values > cutoff).sum()), 1), basis, carried)
 
     def cut(

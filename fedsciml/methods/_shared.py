@@ -341,7 +341,8 @@ class Shared(Fipa):
         who = system.shard.client, system.problem.clients
         answer, left = self._form.tell(self, ask, basis, linear, own, who)
         left = left if self.policy.probes else left[:0]
-        return answer, Memory(Known(left, ask.theta, ask.span, delta), carried)
+        kept = Known(left.contiguous(), ask.theta, ask.span, delta)
+        return answer, Memory(kept, carried)
 
     def _outward(
         self, system: System, ask: Outward, memory: Memory

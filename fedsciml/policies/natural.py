@@ -136,9 +136,9 @@ class Natural:
 
     is the geodesic acceleration of Transtrum and Sethna (arXiv 1201.5885): in a curved
     valley the way follows the floor. Where t |D_2| <= |D|, the losses there are asked
-    for, one more exchange of a few numbers. Of those that are sufficient that with the
-    least damping is taken, if it damps less or is longer than the straight candidate
-    chosen.
+    for, one more exchange of a few numbers. Of those that are sufficient, and lower
+    than the straight candidate chosen, that with the least damping is taken if it damps
+    less or is longer.
 
     Args:
         slack: Fraction of the ideal decrease of Theta, from 1 to 1 - t, that is asked
@@ -351,6 +351,7 @@ class Natural:
         if choice is not None:
             known = float(probed.losses[choice.step, choice.length])
             straight = (choice.step, candidates.lengths[choice.length], -known)
+            enough &= losses < known
         elif not enough.any():
             enough = losses == losses[lower].min()
         taken = [

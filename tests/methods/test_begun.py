@@ -1,5 +1,6 @@
 """What FIPA does beside sketch and probe: a chosen start, and bent steps."""
 
+from dataclasses import replace
 from itertools import pairwise
 from math import pi
 
@@ -54,6 +55,16 @@ def test_the_first_start_that_sees_the_residual_is_taken_and_recorded(
     )
     part = 1 - left / float(linear.residual.square().sum())
     assert promised[line.first] == pytest.approx(part, abs=1e-3)
+
+
+def test_the_record_of_the_round_is_of_the_start_that_was_taken() -> None:
+    problem = replace(automatic(), prior=0.1)
+    chosen = run(problem, fipa(), 1, gn_gap=True).history[0]
+    given = replace(problem, network=replace(problem.network, first=chosen.first))
+    line = run(given, fipa(), 1, gn_gap=True).history[0]
+    assert chosen.first != FREQUENCIES[0]
+    assert chosen.loss == pytest.approx(line.loss, rel=1e-12)
+    assert chosen.gn_gap == pytest.approx(line.gn_gap, rel=1e-3)
 
 
 def test_all_ways_and_the_pooled_rows_choose_the_same() -> None:

@@ -437,6 +437,7 @@ class Fipa(WithPrior):
             merged = yield from self._gather(state)
         else:
             state, merged = yield from self._begun(state, state.starts)
+        assert merged is not None  # somebody answers the first ask of a round
         merged = merged.completed(state.at, self.prior)
         problem, before = merged.problem, state.policy
         loss = merged.info.loss + self.penalty(state.at)
@@ -495,6 +496,7 @@ class Fipa(WithPrior):
     ) -> Generator[Record, Answers, tuple[State, Merged]]:
         """The exchange of sketches at the first of the starts that sees the residual.
 
+        In secure sums nobody may answer after the first ask: what is known decides.
         The start promises the part of the loss that the model removes at sqrt(mu) =
         ``DAMPED`` s_1. The first is taken that promises ``SEEN``. If none does, what
         each leaves is compared: the first that leaves no more than twice the least.
@@ -504,6 +506,8 @@ class Fipa(WithPrior):
         for frequency, theta in zip(FREQUENCIES, starts, strict=True):
             here = replace(state, theta=theta, at=theta, starts=None)
             merged = yield from self._gather(here)
+            if merged is None:
+                break
             found.append((here, merged))
             tried.append((frequency, _seen(merged.problem, merged.info.loss)))
             if tried[-1][1] >= SEEN:
@@ -514,12 +518,12 @@ class Fipa(WithPrior):
         which = (fine if any(fine) else small).index(True)
         here, merged = found[which]
         if which < len(found) - 1:  # clients remember their last sketch alone
-            merged = yield from self._gather(here)
+            merged = (yield from self._gather(here)) or merged
         told = replace(merged.info, first=tried[which][0], tried=tuple(tried))
         return here, replace(merged, info=told)
 
-    def _gather(self, state: State) -> Generator[Record, Answers, Merged]:
-        """The exchange of sketches: B D ~ c of all clients."""
+    def _gather(self, state: State) -> Generator[Record, Answers, Merged | None]:
+        """The exchange of sketches: B D ~ c of all clients; None without answers."""
         sent = yield self._opening(state)
         return self._merged(state, sent)
 
@@ -820,8 +824,10 @@ class Fipa(WithPrior):
         return Inconsistent(wrong) if wrong else None
 
     def moved(self, state: State, theta: Tensor) -> State:
-        """Renewed there."""
-        return replace(self.renewed(state), theta=theta, at=theta)
+        """Renewed there; so are starts, by as much."""
+        known = state.starts
+        moved = None if known is None else known + (theta - state.theta)
+        return replace(self.renewed(state), theta=theta, at=theta, starts=moved)
 
     def renewed(self, state: State) -> State:
         """From theta, with what the policy knows but for losses.

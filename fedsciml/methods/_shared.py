@@ -209,7 +209,9 @@ class Shared(Fipa):
             )
         return self.anchors
 
-    def _gather(self, state: _fipa.State) -> Generator[Record, Answers, _fipa.Merged]:
+    def _gather(
+        self, state: _fipa.State
+    ) -> Generator[Record, Answers, _fipa.Merged | None]:
         """The exchange of rows or sums; a second one with one more direction."""
         assert isinstance(state, State)
         if self.fallback and (state.alarms >= 2 * PATIENCE or _large(state)):
@@ -217,6 +219,8 @@ class Shared(Fipa):
         span, counts = self._chosen(state)
         ask = self._anchored(state, span)
         sent = yield ask
+        if not sent:
+            return None
         outside = _outside(sent)
         if outside > ALARM:
             parts = yield Outward(state.round)

@@ -8,22 +8,26 @@ import pytest
 import torch
 from cases import given, sampled, scalar
 from exchanges import first_round
+from faults import Connected, Faulty, gone
 from torch import Generator
 
 from fedsciml import MLP, Problem, Term, methods, run, wrappers
 from fedsciml.collocation import strips
-from fedsciml.methods import Method
+from fedsciml.federation.participation import Rules
+from fedsciml.methods import Addressed, Method, Record
 from fedsciml.methods._fipa import SEEN, CurveLosses, Curves
 from fedsciml.network import FREQUENCIES, starts
 from fedsciml.residual import System
+from fedsciml.wrappers._masked import Part
 
 WAYS = [{"basis": "own"}, {"basis": "shared"}, {"basis": "shared", "upload": "sums"}]
 
 
-def automatic() -> Problem:
+def automatic(clients: int = 2) -> Problem:
     x = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
     term = Term("data", given, x, lambda q: torch.sin(6 * pi * q[:, 0]))
-    network, edges = MLP((1, 12, 12, 1), first="auto"), strips([0, 0.5, 1])
+    edges = strips([m / clients for m in range(clients + 1)])
+    network = MLP((1, 12, 12, 1), first="auto")
     return sampled(Problem("waves", network, [term], edges, domain=([0.0], [1.0])))
 
 
@@ -65,6 +69,29 @@ def test_the_record_of_the_round_is_of_the_start_that_was_taken() -> None:
     assert chosen.first != FREQUENCIES[0]
     assert chosen.loss == pytest.approx(line.loss, rel=1e-12)
     assert chosen.gn_gap == pytest.approx(line.gn_gap, rel=1e-3)
+
+
+def test_a_client_that_leaves_secure_sums_between_two_starts_ends_the_choice() -> None:
+    def second(ask: Record) -> bool:
+        parts = ask.parts.values() if isinstance(ask, Addressed) else ()
+        return any(isinstance(part, Part) and bool(part.later) for part in parts)
+
+    problem, method = automatic(5), wrappers.load("fipa", secure=True)
+    clients = Faulty(problem, method.bound(problem), {2: gone}, [1], second)
+    rules = Rules(min_clients=4)
+    result = run(problem, method, 2, backend=Connected(clients), rules=rules)
+    first, after = result.history
+    assert [f for f, _ in first.tried] == [first.first] == [FREQUENCIES[0]]
+    assert after.loss < first.loss
+
+
+def test_starts_move_with_the_model() -> None:
+    problem = automatic()
+    method = fipa().bound(problem)
+    theta = problem.network.init(Generator().manual_seed(0))
+    state = method.start(theta, 0)
+    moved = method.moved(state, theta + 0.5)
+    assert torch.equal(moved.starts, state.starts + 0.5)
 
 
 def test_all_ways_and_the_pooled_rows_choose_the_same() -> None:

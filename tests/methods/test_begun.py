@@ -71,6 +71,14 @@ def test_the_record_of_the_round_is_of_the_start_that_was_taken() -> None:
     assert chosen.gn_gap == pytest.approx(line.gn_gap, rel=1e-3)
 
 
+def test_sketches_at_several_starts_follow_each_other_in_feedback() -> None:
+    method = wrappers.load("fipa", basis="own", compress="float32,feedback")
+    result = run(automatic(), method, 1)
+    plain = run(automatic(), fipa(basis="own"), 1)
+    assert result.history[0].first == plain.history[0].first != FREQUENCIES[0]
+    assert float((result.theta - plain.theta).norm()) < 1e-4
+
+
 def test_a_client_that_leaves_secure_sums_between_two_starts_ends_the_choice() -> None:
     def second(ask: Record) -> bool:
         parts = ask.parts.values() if isinstance(ask, Addressed) else ()

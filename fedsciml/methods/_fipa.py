@@ -888,8 +888,9 @@ class Fipa(WithPrior):
 
 
 def told_along(count: int) -> Expected:
-    """Losses at so many candidates, which may overflow."""
-    return Expected(CurveLosses, {"losses": Field((count,), finite=False, least=0)})
+    """Losses at so many candidates, all of which may overflow."""
+    losses = Field((count,), finite=False, overflows=True, least=0)
+    return Expected(CurveLosses, {"losses": losses})
 
 
 def cautious(candidates: Candidates) -> Choice:

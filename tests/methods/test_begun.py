@@ -1,5 +1,6 @@
 """What FIPA does beside sketch and probe: a chosen start, and bent steps."""
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from math import pi
@@ -15,6 +16,7 @@ from fedsciml import MLP, Problem, Term, methods, run, wrappers
 from fedsciml.collocation import strips
 from fedsciml.federation.participation import Rules
 from fedsciml.methods import Addressed, Method, Record
+from fedsciml.methods._anchored import CurveCoordinates
 from fedsciml.methods._fipa import SEEN, CurveLosses, Curves
 from fedsciml.network import FREQUENCIES, starts
 from fedsciml.residual import System
@@ -148,6 +150,23 @@ def test_clients_tell_their_losses_along_curves() -> None:
         assert len(system.blocks)
     assert info.loss >= float(torch.as_tensor(total).min())
     assert after.theta.shape == theta.shape
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_curves_along_which_all_losses_overflow_are_not_taken(
+    way: dict[str, object],
+) -> None:
+    def infinite(answer: CurveLosses) -> CurveLosses:
+        return replace(answer, losses=answer.losses * math.inf)
+
+    def curved(ask: Record) -> bool:
+        return isinstance(ask, (Curves, CurveCoordinates))
+
+    problem, method = sampled(scalar()), fipa(**way)
+    faulty = Faulty(problem, method.bound(problem), {0: infinite}, when=curved)
+    history = run(problem, method, 3, backend=Connected(faulty)).history
+    assert max(line.probes for line in history) > 20
+    assert all(line.curve is None for line in history)
 
 
 @pytest.mark.parametrize(

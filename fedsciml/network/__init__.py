@@ -16,7 +16,7 @@ from fedsciml.network.parallel import Parallel
 from fedsciml.network.partial import Partial, Trained
 from fedsciml.network.personal import AtSite, Joint, Personal
 from fedsciml.network.solution import Solution
-from fedsciml.network.starts import automatic, framed, starts
+from fedsciml.network.starts import automatic, framed, settled, starts
 from fedsciml.network.tape import Tape
 from fedsciml.network.units import Sums, standard, sums
 
@@ -55,6 +55,7 @@ __all__ = [
     "lora",
     "periodic",
     "scaled",
+    "settled",
     "standard",
     "starts",
     "sums",

@@ -58,6 +58,11 @@ def automatic(network: Network) -> bool:
     return isinstance(network, MLP) and network.first == "auto"
 
 
+def settled(network: Network) -> Network:
+    """The network with the first of ``FREQUENCIES`` where one is to be chosen."""
+    return _with(network, FREQUENCIES[0]) if automatic(network) else network
+
+
 def starts(network: Network, seed: int, dtype: torch.dtype) -> dict[float, Tensor]:
     """The start [p] with each of ``FREQUENCIES`` where it is chosen, by frequency.
 

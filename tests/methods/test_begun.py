@@ -116,6 +116,23 @@ def test_a_method_that_cannot_choose_says_so() -> None:
     assert result.history[0].first is None
 
 
+@pytest.mark.parametrize("by", ["terms", "clients"])
+def test_rows_that_are_balanced_at_one_start_stay_there(by: str) -> None:
+    problem = automatic()
+    result = run(problem, wrappers.load("fipa", balance=by), 1)  # type: ignore[arg-type]
+    start = problem.network.init(Generator().manual_seed(0))
+    loss = System(problem, problem.pooled()).loss(start)
+    assert result.history[0].loss == pytest.approx(loss, rel=1e-12)
+    assert any("fipa starts with 1." in text for text in result.warnings)
+
+
+def test_a_first_method_that_chooses_is_not_said_to_be_none() -> None:
+    method = wrappers.load("fedavg", warmup="fipa:1", tau=1)
+    result = run(automatic(), method, 1)
+    assert result.history[0].first is not None
+    assert not any("first='auto'" in text for text in result.warnings)
+
+
 def test_a_warm_up_ends_where_it_led_and_not_at_another_start() -> None:
     method = wrappers.load("fipa", warmup="fedavg:1,tau=1")
     assert [line.first for line in run(automatic(), method, 2).history] == [None] * 2

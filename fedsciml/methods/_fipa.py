@@ -704,7 +704,8 @@ class Fipa(WithPrior):
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, the policy's state, and what the clients' ranks depend on.
 
-        Where theta is the network's own start, not that of a warm-up, it is chosen.
+        Where theta is the network's own start, not that of a warm-up, it is chosen,
+        unless all are the same, as with parameters that are given.
         """
         policy = self.policy.start(torch.finfo(theta.dtype).eps)
         state = self._first(theta, theta, seed, 1, 0.0, 0.0, policy)
@@ -712,7 +713,8 @@ class Fipa(WithPrior):
             return state
         known = torch.stack([*starts(self.network, seed, theta.dtype).values()])
         known = known.to(theta.device)
-        return replace(state, starts=known) if torch.equal(known[0], theta) else state
+        own = torch.equal(known[0], theta) and not torch.equal(known[0], known[-1])
+        return replace(state, starts=known) if own else state
 
     @property
     def chooses(self) -> bool:

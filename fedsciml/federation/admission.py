@@ -51,7 +51,7 @@ def refusal(
                 else torch.tensor(value, dtype=torch.float64, device="cpu")
             )
             finite = found.isfinite()
-            some = finite.any() or finite.numel() < 2
+            some = field.overflows or finite.any() or finite.numel() < 2
             if not (finite.all() if field.finite else some):
                 return FloatingPointError(f"its {name} is not finite")
             if field.scale and not found.double().norm().isfinite():

@@ -29,7 +29,7 @@ from fedsciml.federation.saving import HASH, packed
 from fedsciml.federation.traffic import Traffic
 from fedsciml.methods import Method, payload, unique
 from fedsciml.network.frequency import FREQUENCIES
-from fedsciml.network.starts import automatic
+from fedsciml.network.starts import automatic, starts
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.residual.fingerprint import fingerprint
@@ -268,15 +268,19 @@ def _round(
         parts, traffic = federation.breakdown(reached)
         total = map(sum, zip(reached.traffic, traffic, strict=True))
         reached = reached._replace(traffic=Traffic(*total))
+    before = last.state.point
+    if info.first is not None:
+        chosen = starts(problem.network, federation.seed, theta.dtype)
+        before = chosen[info.first].to(theta.device)
     if whole is not None:
-        before, after = last.state.point, reached.state.point
+        after = reached.state.point
         whole = federation.method.pooling(whole, last.state, reached.memories)
         gap = gauss_newton_gap(
             whole, before, after - before, info.step, info.damping, info.cutoff
         )
     told = asdict(info)
     del told["refuted"]
-    told["loss"] += problem.penalty(last.state.point)
+    told["loss"] += problem.penalty(before)
     for name in ("losses", "gradients", "suspects"):
         told[name] = {str(m): value for m, value in told[name].items()}
     line = Round(

@@ -143,6 +143,7 @@ class Field(NamedTuple):
             as the rank "k"; a word means the same size throughout a client's round.
             None for a plain number.
         finite: Whether every entry must be finite; if not, one of several is enough.
+        overflows: Whether even that need not be.
         scale: Whether its norm is held against those of the other clients, where the
             rules say so.
         moves: Whether it is a move of theta.
@@ -166,6 +167,7 @@ class Field(NamedTuple):
     most: float | None = None
     agreed: bool = False
     bulk: bool = False
+    overflows: bool = False
 
 
 LOSS = Field(least=0)

@@ -442,6 +442,7 @@ class Fipa(WithPrior):
             merged = yield from self._gather(state)
         else:
             state, merged = yield from self._begun(state, state.starts)
+        assert merged is not None  # somebody answers the first ask of a round
         merged = merged.completed(state.at, self.prior)
         problem, before = merged.problem, state.policy
         loss = merged.info.loss + self.penalty(state.at)
@@ -500,6 +501,7 @@ class Fipa(WithPrior):
     ) -> Generator[Record, Answers, tuple[State, Merged]]:
         """The exchange of sketches at the first of the starts that sees the residual.
 
+        In secure sums nobody may answer after the first ask: what is known decides.
         The start promises the part of the loss that the model removes at sqrt(mu) =
         ``DAMPED`` s_1. The first is taken that promises ``SEEN``. If none does, what
         each leaves is compared: the first that leaves no more than twice the least.
@@ -509,6 +511,8 @@ class Fipa(WithPrior):
         for frequency, theta in zip(FREQUENCIES, starts, strict=True):
             here = replace(state, theta=theta, at=theta, starts=None)
             merged = yield from self._gather(here)
+            if merged is None:
+                break
             found.append((here, merged))
             tried.append((frequency, _seen(merged.problem, merged.info.loss)))
             if tried[-1][1] >= SEEN:
@@ -519,12 +523,12 @@ class Fipa(WithPrior):
         which = (fine if any(fine) else small).index(True)
         here, merged = found[which]
         if which < len(found) - 1:  # clients remember their last sketch alone
-            merged = yield from self._gather(here)
+            merged = (yield from self._gather(here)) or merged
         told = replace(merged.info, first=tried[which][0], tried=tuple(tried))
         return here, replace(merged, info=told)
 
-    def _gather(self, state: State) -> Generator[Record, Answers, Merged]:
-        """The exchange of sketches: B D ~ c of all clients."""
+    def _gather(self, state: State) -> Generator[Record, Answers, Merged | None]:
+        """The exchange of sketches: B D ~ c of all clients; None without answers."""
         sent = yield self._opening(state)
         return self._merged(state, sent)
 
@@ -705,7 +709,8 @@ class Fipa(WithPrior):
     def start(self, theta: Tensor, seed: int) -> State:
         """theta, the policy's state, and what the clients' ranks depend on.
 
-        Where theta is the network's own start, not that of a warm-up, it is chosen.
+        Where theta is the network's own start, not that of a warm-up, it is chosen,
+        unless all are the same, as with parameters that are given.
         """
         policy = self.policy.start(torch.finfo(theta.dtype).eps)
         state = self._first(theta, theta, seed, 1, 0.0, 0.0, policy)
@@ -713,7 +718,8 @@ class Fipa(WithPrior):
             return state
         known = torch.stack([*starts(self.network, seed, theta.dtype).values()])
         known = known.to(theta.device)
-        return replace(state, starts=known) if torch.equal(known[0], theta) else state
+        own = torch.equal(known[0], theta) and not torch.equal(known[0], known[-1])
+        return replace(state, starts=known) if own else state
 
     @property
     def chooses(self) -> bool:
@@ -825,8 +831,10 @@ class Fipa(WithPrior):
         return Inconsistent(wrong) if wrong else None
 
     def moved(self, state: State, theta: Tensor) -> State:
-        """Renewed there."""
-        return replace(self.renewed(state), theta=theta, at=theta)
+        """Renewed there; so are starts, by as much."""
+        known = state.starts
+        moved = None if known is None else known + (theta - state.theta)
+        return replace(self.renewed(state), theta=theta, at=theta, starts=moved)
 
     def renewed(self, state: State) -> State:
         """From theta, with what the policy knows but for losses.
@@ -887,8 +895,9 @@ class Fipa(WithPrior):
 
 
 def told_along(count: int) -> Expected:
-    """Losses at so many candidates, which may overflow."""
-    return Expected(CurveLosses, {"losses": Field((count,), finite=False, least=0)})
+    """Losses at so many candidates, all of which may overflow."""
+    losses = Field((count,), finite=False, overflows=True, least=0)
+    return Expected(CurveLosses, {"losses": losses})
 
 
 def cautious(candidates: Candidates) -> Choice:

@@ -300,6 +300,7 @@ class Private(Shared):
             raise ValueError(wrong)
         privacy, spent = self.privacy, state.spent + 1
         merged = yield from super()._gather(state)
+        assert merged is not None  # it is the first exchange of a round
         info = merged.info
         assert info.basis is not None
         bounds = self._bounds(state, info.basis)

@@ -209,7 +209,9 @@ class Shared(Fipa):
             )
         return self.anchors
 
-    def _gather(self, state: _fipa.State) -> Generator[Record, Answers, _fipa.Merged]:
+    def _gather(
+        self, state: _fipa.State
+    ) -> Generator[Record, Answers, _fipa.Merged | None]:
         """The exchange of rows or sums; a second one with one more direction."""
         assert isinstance(state, State)
         if self.fallback and (state.alarms >= 2 * PATIENCE or _large(state)):
@@ -217,6 +219,8 @@ class Shared(Fipa):
         span, counts = self._chosen(state)
         ask = self._anchored(state, span)
         sent = yield ask
+        if not sent:
+            return None
         outside = _outside(sent)
         if outside > ALARM:
             parts = yield Outward(state.round)
@@ -493,15 +497,16 @@ class Shared(Fipa):
         basis = self._anchors.basis(theta, last.span)
         if isinstance(ask, Outward):
             return Beyond(basis.outside(-(plain.target @ plain.factor))), last
-        if isinstance(ask, CurveCoordinates):
-            moves = ask.plain(basis).candidates(torch.zeros_like(theta))
-            told = _judged(moves @ plain.factor.mT - plain.target, last.left)
-            return CurveLosses(told.losses), last
-        assert isinstance(ask, Coordinates)
-        moves = ask.plain(basis, theta).candidates(torch.zeros_like(theta))
+        if curved := isinstance(ask, CurveCoordinates):
+            steps: Curves | Probe = ask.plain(basis)
+        else:
+            assert isinstance(ask, Coordinates)
+            steps = ask.plain(basis, theta)
+        moves = steps.candidates(torch.zeros_like(theta))
         found = _judged(moves @ plain.factor.mT - plain.target, last.left)
         unseen = plain.loss - float(plain.target @ plain.target) / 2
-        return replace(found, losses=(found.losses + unseen).clamp(min=0)), last
+        losses = (found.losses + unseen).clamp(min=0)
+        return CurveLosses(losses) if curved else replace(found, losses=losses), last
 
 
 @dataclass(frozen=True)

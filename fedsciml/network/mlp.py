@@ -72,7 +72,7 @@ class MLP:
         ValueError: If a width is below 1 or there is no hidden layer, activation or
             initialisation are unknown, the start has another shape, ``inputs`` or
             ``outputs`` are no box and no units of these widths, or ``first`` is no
-            frequency.
+            frequency or beside a ``start``.
     """
 
     widths: tuple[int, ...]
@@ -118,6 +118,11 @@ class MLP:
             )
         if self.first is not None:
             object.__setattr__(self, "first", checked_first(self.first))
+            if self.start is not None:
+                raise ValueError(
+                    "An MLP with a start has its first layer in it: leave out first, "
+                    "or the start."
+                )
         if self.inputs is not None:
             if self.features is not None:
                 raise ValueError(
@@ -236,8 +241,8 @@ class MLP:
         widths = self.widths[-layers - 1 :]
         size = sum((a + 1) * b for a, b in pairwise(widths))
         start = fixed[self.size - size :].clone()
-        tail = replace(self, widths=widths, features=features, start=start, inputs=None)
-        return replace(tail, first=None)
+        how = replace(self, inputs=None, first=None)
+        return replace(how, widths=widths, features=features, start=start)
 
     def constrain(self, x: Tensor, layout: Layout) -> Constraint | None:
         """Output transform of the jets at the points x [n, d]; None without one."""

@@ -1,5 +1,6 @@
 """Starts of a network with several first-layer frequencies, of which one is taken."""
 
+from copy import copy
 from dataclasses import replace
 
 import torch
@@ -7,6 +8,7 @@ from torch import Generator, Tensor
 
 from fedsciml.network.base import Network
 from fedsciml.network.frequency import FREQUENCIES
+from fedsciml.network.mapped import Mapped
 from fedsciml.network.mlp import MLP
 from fedsciml.network.parallel import Parallel
 from fedsciml.network.units import Corners
@@ -31,6 +33,11 @@ def framed(network: Network, domain: Corners | None) -> Network:
         parts = [framed(part, domain) for part in network.networks]
         same = all(a is b for a, b in zip(parts, network.networks, strict=True))
         return network if same else replace(network, networks=parts)
+    if isinstance(network, Mapped):
+        base = framed(network.network, domain)
+        if base is network.network:
+            return network
+        return _on(network, base)
     if not isinstance(network, MLP) or network.first is None:
         return network
     if network.inputs is not None or network.box is not None:
@@ -52,10 +59,17 @@ def framed(network: Network, domain: Corners | None) -> Network:
 
 
 def automatic(network: Network) -> bool:
-    """Whether a part of it has its first-layer frequency chosen."""
+    """Whether a part of it asks for a first-layer frequency to be chosen."""
+    if isinstance(network, Mapped):
+        return automatic(network.network)
     if isinstance(network, Parallel):
         return any(map(automatic, network.networks))
     return isinstance(network, MLP) and network.first == "auto"
+
+
+def settled(network: Network) -> Network:
+    """The network with the first of ``FREQUENCIES`` where one is to be chosen."""
+    return _with(network, FREQUENCIES[0]) if automatic(network) else network
 
 
 def starts(network: Network, seed: int, dtype: torch.dtype) -> dict[float, Tensor]:
@@ -70,9 +84,18 @@ def starts(network: Network, seed: int, dtype: torch.dtype) -> dict[float, Tenso
 
 
 def _with(network: Network, frequency: float) -> Network:
+    if isinstance(network, Mapped):
+        return _on(network, _with(network.network, frequency))
     if isinstance(network, Parallel):
         parts = [_with(part, frequency) for part in network.networks]
         return replace(network, networks=parts)
     if isinstance(network, MLP) and network.first == "auto":
         return replace(network, first=frequency)
     return network
+
+
+def _on(network: Mapped, base: Network) -> Mapped:
+    """The network on a base of the same parameters."""
+    result = copy(network)
+    result.network = base
+    return result

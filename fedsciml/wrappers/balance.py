@@ -36,6 +36,7 @@ from fedsciml.methods import (
     Said,
 )
 from fedsciml.methods import State as _State
+from fedsciml.network.starts import settled
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.wrappers._base import AskAround, Wrapped, check_inner, relayed, unwrapped
@@ -134,7 +135,8 @@ class Balanced(Wrapped):
     loss at the round's start, for which the clients evaluate their residual once more;
     it may rise where the scaled one falls. ``gn_gap`` compares with the step on rows
     that are not scaled. A prior is not scaled: beside rows that are, it weighs more or
-    less than in the problem's loss.
+    less than in the problem's loss. Factors of one start are none for another one, so
+    none is chosen: of a network with ``first="auto"`` the first is taken.
 
     Args:
         method: Any.
@@ -157,6 +159,18 @@ class Balanced(Wrapped):
             )
         if Traces in self.method.client:
             raise ValueError("The rows of this method are balanced already.")
+
+    def bound(
+        self,
+        problem: Problem,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Method:
+        """Around the bound method, which chooses no start."""
+        network = settled(problem.network)
+        if network is not problem.network:
+            problem = replace(problem, network=network)
+        return super().bound(problem, device, dtype)
 
     @property
     def kinds(self) -> tuple[type, ...]:
@@ -197,14 +211,15 @@ class Balanced(Wrapped):
     def _traces(
         self, system: System, ask: Traces, memory: Memory | None
     ) -> tuple[Sizes, Memory | None]:
-        return Sizes(traces(system, ask.theta)), memory
+        return Sizes(traces(system.normalised(ask.theta), ask.theta)), memory
 
     def _first(
         self, system: System, ask: Scaled, memory: Memory | None
     ) -> tuple[Weighed, Record | None]:
         memory = Memory(ask.factors, memory.inner if memory else None)
         answer, kept = self._later(system, ask.ask, memory)
-        return Weighed(answer, system.loss(ask.ask.theta)), kept
+        at = ask.ask.theta
+        return Weighed(answer, system.normalised(at).loss(at)), kept
 
     def _later(
         self, system: System, ask: Record, memory: Memory | None

@@ -29,7 +29,7 @@ of float32 a message and of a copy of every sketch at the server.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -167,13 +167,9 @@ class Compressed(Wrapped):
         copies = dict(state.copies)
 
         def up(ask: Record, answers: Answers) -> Answers:
-            known = replace(state, copies=copies)
-            whole = {m: self._whole(known, m, answer) for m, answer in answers.items()}
-            for m, answer in answers.items():
-                for name in answer.weights if isinstance(answer, Changed) else ():
-                    sent = _tensor(flatten(whole[m]), name)
-                    copies[f"{name}.{m}"] = _directions(sent)
-            return whole
+            return {
+                m: self._whole(state, m, told, copies) for m, told in answers.items()
+            }
 
         inner, info = yield from relayed(self.method, state.inner, lambda ask: ask, up)
         return State(inner.theta, inner, copies), info
@@ -236,14 +232,20 @@ class Compressed(Wrapped):
     ) -> ValueError | None:
         """To a change of what the server never had; then the method's."""
         try:
-            whole = [(ask, self._whole(state, client, told)) for ask, told in said]
+            copies = dict(state.copies)
+            whole = [(a, self._whole(state, client, told, copies)) for a, told in said]
         except ValueError as error:
             return error
         unit = max(unit, torch.finfo(self._dtype).eps / 2)
         return self.method.objection(problem, state.inner, client, whole, unit)
 
-    def _whole(self, state: State, client: int, answer: Record) -> Record:
-        """What the client would have sent uncompressed, in the precision of theta."""
+    def _whole(
+        self, state: State, client: int, answer: Record, copies: dict[str, Tensor]
+    ) -> Record:
+        """What the client would have sent uncompressed, in the precision of theta.
+
+        Its directions are put into ``copies``, in the stead of those that it followed.
+        """
         weights: Mapping[str, Tensor] = {}
         theta = state.theta
         if isinstance(answer, Changed):
@@ -256,10 +258,11 @@ class Compressed(Wrapped):
         }
         for name, w in weights.items():
             change = _tensor(content, name).to(theta)
-            known = _fitting(state.copies.get(f"{name}.{client}"), change)
+            known = _fitting(copies.get(f"{name}.{client}"), change)
             if not w.shape[-1]:  # the client has no memory
                 known = known[:0]
-            content[_path(name)] = _read(name, w, change, known)
+            sent = content[_path(name)] = _read(name, w, change, known)
+            copies[f"{name}.{client}"] = _directions(sent)
         return rebuild(content, self.method.kinds)
 
 

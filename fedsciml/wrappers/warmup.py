@@ -116,6 +116,11 @@ class Warmup(Method):
         return self.then.pooled
 
     @property
+    def chooses(self) -> bool:
+        """As the first method."""
+        return self.first.chooses
+
+    @property
     def kinds(self) -> tuple[type, ...]:
         """Those of both, and its own."""
         return unique((State, First, Memory, *self.first.kinds, *self.then.kinds))

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import linear, optimum, scalar, theta
+from cases import linear, optimum, sampled, scalar, theta
 from faults import Faulty, advanced
 from reference import relative
-from torch import Tensor
+from torch import Generator, Tensor
 
 from fedsciml import methods, policies
 from fedsciml.federation.exchange import Checkpoint, Federation
@@ -15,6 +15,7 @@ from fedsciml.federation.inprocess import LocalClients
 from fedsciml.federation.participation import Rules
 from fedsciml.methods import Method, Record, flatten
 from fedsciml.methods import _fipa as fipa
+from fedsciml.methods._anchored import Anchored, Coordinates, CurveCoordinates
 from fedsciml.problem import Problem
 from fedsciml.residual import System
 from fedsciml.wrappers.balance import Balanced
@@ -99,6 +100,36 @@ def test_a_stand_in_s_loss_is_never_negative() -> None:
     found, _ = EXACT.stand_in(probe, last)
     assert isinstance(found, fipa.Found)
     assert (found.losses >= 0).all()
+
+
+@pytest.mark.parametrize("basis", ["own", "shared"])
+def test_a_stand_in_tells_on_curves_that_are_straight_what_it_told_of_steps(
+    basis: str,
+) -> None:
+    problem = sampled(scalar())
+    method = methods.load("fipa", basis=basis, rank="2").bound(problem)
+    ask = next(method.round(method.start(theta(problem), 0)))
+    system = System(problem, problem.shards()[1])
+    answer, _ = method.part(ask)(system, ask, None)
+    _, last = method.stand_in(ask, method.remembered(ask, answer))
+    width = ask.span.size if isinstance(ask, Anchored) else problem.network.size
+    steps = torch.randn(3, width, generator=Generator().manual_seed(0)).double()
+    lengths = torch.tensor([1.0, 0.25]).double()
+    asks = (
+        (
+            Coordinates(steps, lengths, 0.1, 0),
+            CurveCoordinates(steps, 0 * steps, lengths),
+        )
+        if basis == "shared"
+        else (
+            fipa.Probe(steps, lengths, 0.1, 0),
+            fipa.Curves(steps, 0 * steps, lengths),
+        )
+    )
+    straight, along = (method.stand_in(ask, last)[0] for ask in asks)
+    assert isinstance(straight, fipa.Found)
+    assert isinstance(along, fipa.CurveLosses)
+    torch.testing.assert_close(along.losses, straight.losses[:-1])
 
 
 @pytest.mark.parametrize("local", ["exact", "gauss_newton"])

@@ -1,5 +1,7 @@
 """First layers made for waves."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from math import pi
 
 import pytest
@@ -8,7 +10,7 @@ from torch import Generator, Tensor
 
 from fedsciml import MLP, Parallel, Problem, Term
 from fedsciml.collocation import strips
-from fedsciml.network import Network, periodic
+from fedsciml.network import Network, Personal, lora, periodic
 from fedsciml.network.frequency import FREQUENCIES
 from fedsciml.network.jet import Jet
 from fedsciml.network.starts import framed, starts
@@ -91,3 +93,23 @@ def test_a_frequency_needs_a_box() -> None:
     problem = waves(MLP((1, 5, 1)))
     with pytest.raises(ValueError, match=r"MLP\(inputs=\(lower, upper\)\)"):
         Problem("waves", MLP((1, 5, 1), first=3), problem.terms, strips([0, 0.5, 1]))
+
+
+@pytest.mark.parametrize("around", [lambda n: lora(n, 2, base="trained"), Personal])
+def test_networks_around_one_with_a_frequency_have_its_box_and_starts(
+    around: Callable[[Network], Network],
+) -> None:
+    base, box = MLP((1, 9, 1), first="auto"), ([2.0], [6.0])
+    network = framed(around(base), box)
+    assert framed(network, box) is network
+    own = starts(framed(base, box), 0, torch.float64)
+    for f, theta in starts(network, 0, torch.float64).items():
+        assert torch.equal(theta[: base.size], own[f])
+    with pytest.raises(ValueError, match="in the box of the points"):
+        framed(around(base), None)
+
+
+def test_a_start_that_is_given_has_no_frequency() -> None:
+    network = MLP((1, 5, 1))
+    with pytest.raises(ValueError, match="leave out first, or the start"):
+        replace(network, start=begun(network), first=3)

@@ -21,6 +21,7 @@ from fedsciml.policies.natural import Natural
 from fedsciml.problem import Row
 from fedsciml.residual import System
 from fedsciml.wrappers import Normalised, fitted
+from fedsciml.wrappers.balance import Traces
 
 
 def pde(u: Jet, row: Row) -> tuple[Tensor, Tensor]:
@@ -189,3 +190,14 @@ def test_a_method_is_wrapped_where_a_term_asks_for_it_and_once() -> None:
     while not isinstance(inside, Normalised):
         inside = inside.method
     assert inside.name == "fipa"
+
+
+def test_rows_are_balanced_with_the_weights_that_they_have() -> None:
+    made = problem()
+    method = fitted(wrappers.load("fipa", balance="terms"), made).bound(made)
+    system, at = System(made, made.pooled()), theta(made)
+    answer, _ = method.client[Traces](system, Traces(at), None)
+    rows = system.normalised(at).linearise(at).jacobian().square().sum(1)
+    n = 2 * len(made.terms[0].points)
+    expected = torch.stack([rows[:n].sum(), rows[n:].sum()])
+    torch.testing.assert_close(answer.traces, expected, rtol=1e-12, atol=0)

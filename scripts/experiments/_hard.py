@@ -14,9 +14,9 @@ EASY = (
 )
 """Rounds of a tenth of a second; two of them also with enough points."""
 
-MIDDLE = ("wave", "schroedinger", "poisson_ring:clients=2", "lame", "kdv")
+MIDDLE = ("wave", "schroedinger", "poisson_ring:clients=2", "lame")
 HEAVY = (
-    *("helmholtz", "poisson2d", "kovasznay", "burgers", "taylor_green"),
+    *("kdv", "helmholtz", "poisson2d", "kovasznay", "burgers", "taylor_green"),
     *("gaussians2d:clients=2", "poisson10d", "allen_cahn_time"),
     *("schaffer:clients=2", "poisson3d", "poisson5d"),
 )
@@ -119,15 +119,10 @@ EVEN = Plan(
 )
 
 CHEAP = {SINE8: 10, **dict.fromkeys(GRAMACY, 10)}
-DEAR = {
-    **dict.fromkeys(HELMHOLTZ, 10),
-    POISSON5: 5,
-    POISSON10: 3,
-    STEEP: 5,
-    MILD: 3,
-    EVEN: 3,
-}
-"""Settings that are named, and from how many starts."""
+LIGHT = {POISSON5: 5, **dict.fromkeys(HELMHOLTZ, 10)}
+DEAR = {MILD: 3, EVEN: 3, STEEP: 5, POISSON10: 3}
+"""Settings that are named, and from how many starts: rounds of less than a tenth of a
+second, of less than one, and others."""
 
 
 def named(plans: dict[Plan, int], seeds: Sequence[int]) -> Iterator[Case]:
@@ -138,22 +133,28 @@ def named(plans: dict[Plan, int], seeds: Sequence[int]) -> Iterator[Case]:
 
 
 def cases() -> list[Case]:
-    """The runs, cheap ones first; of those that take long one start of each."""
+    """The runs, cheap ones first; of those that take long one or two starts of each."""
     five, ten = range(5), range(10)
     found = chain(
         every(EASY, five),
         named(CHEAP, ten),
         (p.case(seed) for seed in five for name in BENT for p in bent(name)),
-        *(dear(seed) for seed in five),
-        named(DEAR, ten),
+        light(0),
+        *(chain(light(seed + 1), dear(seed)) for seed in range(3)),
+        named(LIGHT | DEAR, ten),
         every(EVERY, five),
     )
     return list(dict.fromkeys(found))
 
 
-def dear(seed: int) -> Iterator[Case]:
-    """One start of what takes a minute or more: what is named, then the rest."""
-    yield from named(DEAR, [seed])
+def light(seed: int) -> Iterator[Case]:
+    """One start of what takes a minute."""
+    yield from named(LIGHT, [seed])
     yield from every(MIDDLE, [seed])
-    if seed > 0:
-        yield from every(HEAVY, [seed - 1])
+
+
+def dear(seed: int) -> Iterator[Case]:
+    """One start of what takes minutes: what is named, and published networks."""
+    for name in ("kdv", "kovasznay", "taylor_green"):
+        yield plan_of(name).case(seed)
+    yield from named(DEAR, [seed])

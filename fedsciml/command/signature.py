@@ -78,7 +78,8 @@ SET = (
     "Another argument of the problem's make(), may be repeated; most problems take "
     "points, a factor of the published numbers (default 1.0; of the inverse problems "
     "the number itself), width and depth of the hidden layers (default the published "
-    f"ones), activation: {', '.join(ACTIVATIONS)} (default tanh)."
+    f"ones), activation: {', '.join(ACTIVATIONS)} (default tanh), first, a number or "
+    "auto, for solutions of many waves."
 )
 
 RESUME = (

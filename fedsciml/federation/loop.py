@@ -118,9 +118,9 @@ def run(
     warnings = method.advice(problem)
     if automatic(problem.network) and not bound.chooses:
         warnings.append(
-            f"first='auto' is chosen by fipa and gauss_newton with a policy that "
-            f"probes; {method.name} starts with {FREQUENCIES[0]:g}. Give it the "
-            "frequency that fipa took, MLP(first=...)."
+            "first='auto' is chosen by fipa and gauss_newton with a policy that probes "
+            f"and without balance; {method.name} starts with {FREQUENCIES[0]:g}. Give "
+            "it the frequency that fipa took, MLP(first=...)."
         )
     if not bound.silent:  # what they say of points is not paid for
         warnings = unsuitable(problem, problem.pooled()) + warnings

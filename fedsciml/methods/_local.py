@@ -175,9 +175,14 @@ class Lbfgs(Record):
     """What torch's L-BFGS carries on, under its names, and the theta where it stopped.
 
     Its lists of curvature pairs are stacked, shape [h, p] and [h].
+
+    Attributes:
+        rows: A sum over the points and weights of its rows: on others it starts anew,
+            as pairs of two objectives are of neither.
     """
 
     theta: Tensor
+    rows: float = 0.0
     func_evals: int = 0
     n_iter: int = 0
     d: Tensor | None = None
@@ -463,8 +468,10 @@ def _lbfgs(
         history_size=local.history,
         line_search_fn="strong_wolfe",
     )
-    names = [f.name for f in fields(Lbfgs) if f.name != "theta"]
-    if isinstance(carried, Lbfgs) and torch.equal(carried.theta, theta):
+    names = [f.name for f in fields(Lbfgs) if f.name not in ("theta", "rows")]
+    rows = _sum(objective.system.shard.rows)
+    same = isinstance(carried, Lbfgs) and carried.rows == rows
+    if isinstance(carried, Lbfgs) and same and torch.equal(carried.theta, theta):
         state: dict[str, object] = {key: [] for key in _PAIRS}
         for key in names:
             value = getattr(carried, key)
@@ -489,7 +496,15 @@ def _lbfgs(
             kept[key] = torch.stack(value)
         elif key in names and isinstance(value, Tensor | int | float):
             kept[key] = value
-    return end, Lbfgs(end.clone(), **kept)
+    return end, Lbfgs(end.clone(), rows, **kept)
+
+
+def _sum(rows: tuple[Rows, ...]) -> float:
+    """Over points and weights, by which rows are known again."""
+    return sum(
+        float(part.points.sum()) + float(torch.as_tensor(part.weights).sum())
+        for part in rows
+    )
 
 
 def _gauss_newton(

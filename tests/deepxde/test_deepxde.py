@@ -624,7 +624,7 @@ def test_training_inside_deepxde_recovers_an_unknown_number() -> None:
     net = dde.nn.FNN([1, 8, 8, 1], "tanh", "Glorot normal")
     model = dde.Model(data, net)
     model.compile("adam", lr=1e-3, external_trainable_variables=c, verbose=0)
-    federated.train(model, iterations=20)
+    federated.train(model, iterations=30)
     # Data and weights are in single precision.
     assert c.item() == pytest.approx(2, rel=1e-5)
     assert c.dtype == next(net.parameters()).dtype == torch.float32

@@ -98,7 +98,8 @@ def test_a_centralised_method_is_refused() -> None:
 
 
 def test_a_round_costs_a_message_per_client_and_exchange() -> None:
-    grid = FaultyGrid(scalar(), fipa())
+    method = methods.load("fipa", policy="natural:curves=false")
+    grid = FaultyGrid(scalar(), method)
     federation = Federation(scalar(), grid.method, grid.connected())
     advanced(federation, theta(scalar()), rounds=3)
     nodes = [1, 2, 3]

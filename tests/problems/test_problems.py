@@ -276,6 +276,7 @@ def test_parameters_are_recorded() -> None:
         "depth": None,
         "activation": "tanh",
         "initialisation": "glorot",
+        "first": None,
     }
 
 

@@ -223,6 +223,16 @@ def test_lbfgs_starts_afresh_from_a_theta_where_it_did_not_stop() -> None:
     assert torch.equal(fresh.theta, kept.theta)
 
 
+def test_lbfgs_starts_afresh_on_other_rows() -> None:
+    system, start = client()
+    local = KEPT[2]
+    trained = minimise(system, start, local, None)
+    rows = [replace(r, points=0.9 * r.points) for r in system.shard.rows]
+    moved, end = system.on(rows), trained.theta
+    fresh, kept = (minimise(moved, end, local, c) for c in (None, trained.carried))
+    assert torch.equal(fresh.theta, kept.theta)
+
+
 def test_lbfgs_keeps_its_pairs_where_the_loss_is_tiny() -> None:
     """torch's own drops those with s . y <= 1e-10."""
     system, start = client("scalar", 0)

@@ -49,7 +49,10 @@ def _facts(run: Recorded) -> dict[str, str]:
     }
     if not run.history:
         return facts
-    last = run.history[-1]
+    last, first = run.history[-1], run.history[0]
+    if first.first is not None:
+        tried = ", ".join(f"{f:g} promises {part:.3g}" for f, part in first.tried)
+        facts["first layer"] = f"begun with {first.first:g} ({tried})"
     facts["rounds"] = f"{len(run.history)} of {made['rounds']}"
     facts["loss"] = f"{run.model['loss'] if run.model else last.loss:.2e}"
     held_out = run.model["held_out"] if run.model else None

@@ -43,6 +43,7 @@ def summary(result: Result, order: Order, out: Path) -> dict[str, Any]:
         "rounds": len(result.history),
         "seed": order.seed,
         "parameters": configuration["parameters"],
+        "first": result.history[0].first,
         "own_parameters": len(own.mine) if own else 0,
         "loss": result.loss,
         "relative_l2": found.relative_l2,
@@ -108,6 +109,8 @@ def sentence(content: Mapping[str, Any]) -> str:
         if number["error"] is not None:
             text += f" (relative error {number['error']:.1e})"
     text += "".join(f", {k} = {v}" for k, v in ranges(content["own"]).items())
+    if content.get("first") is not None:
+        text += f", first layer begun with {content['first']:g}"
     if content["absent"]:
         text += f", without the loss of client(s) {', '.join(content['absent'])}"
     if content["dropped"]:
@@ -141,7 +144,7 @@ def manner(content: Mapping[str, Any]) -> str:
     if content["warmup"] is not None:
         text += f" after {content['warmup']}"
     if content["resample"] is not None:
-        text += f", points drawn again every {content['resample']} rounds"
+        text += f", points drawn again ({content['resample']})"
     if content["compress"] != "none":
         text += f", uploads in {content['compress']}"
     if content["secure"]:

@@ -118,9 +118,11 @@ def run(
     warnings = method.advice(problem)
     if automatic(problem.network) and not bound.chooses:
         warnings.append(
-            "first='auto' is chosen by fipa and gauss_newton with a policy that probes "
-            f"and without balance; {method.name} starts with {FREQUENCIES[0]:g}. Give "
-            "it the frequency that fipa took, MLP(first=...)."
+            f"first='auto': {method.name} as it is here chooses no frequency and "
+            f"starts with {FREQUENCIES[0]:g}. fipa and gauss_newton choose, with a "
+            "policy that probes, and not with balance, a warm-up by another method, "
+            "differential privacy or last layers alone. Give the frequency that such a "
+            "run took, MLP(first=5) or --set first=5."
         )
     if not bound.silent:  # what they say of points is not paid for
         warnings = unsuitable(problem, problem.pooled()) + warnings

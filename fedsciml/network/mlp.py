@@ -118,6 +118,11 @@ class MLP:
             )
         if self.first is not None:
             object.__setattr__(self, "first", checked_first(self.first))
+            if len(self.widths) < 3:
+                raise ValueError(
+                    f"A linear model has no neurons to begin with a frequency; leave "
+                    f"first={self.first!r} out, or give hidden layers."
+                )
             if self.start is not None:
                 raise ValueError(
                     "An MLP with a start has its first layer in it: leave out first, "

@@ -45,8 +45,8 @@ def framed(network: Network, domain: Corners | None) -> Network:
     if domain is None:
         raise ValueError(
             "MLP(first=...) puts the centres of its neurons in the box of the points: "
-            "give the network that box, MLP(inputs=(lower, upper)), or the problem, "
-            "Problem(domain=(lower, upper))."
+            "give the problem that box, Problem(domain=(lower, upper)), or a network "
+            "without features its own, MLP(inputs=(lower, upper))."
         )
     if network.features is None:
         return replace(network, box=domain)

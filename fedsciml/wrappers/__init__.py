@@ -113,8 +113,9 @@ def load(
     Args:
         name: One of ``methods.names()``.
         balance: What gets the same weight in a step; FIPA and Gauss-Newton alone.
-        resample: EVERY[,power=K,offset=C,ratio=R]; see ``Resampled``. None for the same
-            points throughout.
+        resample: EVERY[,power=K,offset=C,ratio=R]; see ``Resampled``. Points are drawn
+            earlier where the loss at fresh ones is R (1.5) times that at the points.
+            None for the same points throughout.
         train: "classifier", "dense" or a number of last layers, which alone the method
             trains, after a warm-up; see ``LastLayers``. None for all.
         personal: "together", or "alternate[,epochs=K]": how local training moves

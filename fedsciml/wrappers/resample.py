@@ -279,8 +279,9 @@ class Resampled(Wrapped):
             )
         if self.ratio is not None and not self.ratio >= 1:
             raise ValueError(
-                f"Points are drawn early where a ratio of losses is above 1 or more; "
-                f"got {self.ratio}. Give None for never."
+                "Points are drawn early where the loss at fresh ones is ratio times "
+                "that at the points, 1 or more; got ratio "
+                f"{self.ratio}. None is for never."
             )
         if Redraw in self.method.client:
             raise ValueError("The points of this method are drawn again already.")

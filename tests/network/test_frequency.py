@@ -91,7 +91,7 @@ def test_what_is_no_frequency_is_refused(first: object) -> None:
 
 def test_a_frequency_needs_a_box() -> None:
     problem = waves(MLP((1, 5, 1)))
-    with pytest.raises(ValueError, match=r"MLP\(inputs=\(lower, upper\)\)"):
+    with pytest.raises(ValueError, match=r"Problem\(domain=\(lower, upper\)\)"):
         Problem("waves", MLP((1, 5, 1), first=3), problem.terms, strips([0, 0.5, 1]))
 
 

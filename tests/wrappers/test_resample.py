@@ -272,7 +272,7 @@ def test_what_cannot_be_drawn_again_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match="at least"):
             Resampled(method, every, power, offset)
-    with pytest.raises(ValueError, match="Give None for never"):
+    with pytest.raises(ValueError, match="None is for never"):
         Resampled(method, ratio=0.5)
     assert chosen(problem) == [0]
     with pytest.raises(ValueError, match="^ends of .* what can: pde"):

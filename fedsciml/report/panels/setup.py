@@ -13,7 +13,7 @@ AROUND = {
     "warmup": "first {}",
     "train": "layers trained: {}",
     "personal": "personal parameters trained: {}",
-    "resample": "points drawn again every {} rounds",
+    "resample": "points drawn again ({})",
     "compress": "uploads in {}",
     "dp": "differential privacy with {}",
 }
@@ -43,6 +43,10 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
     if not story.pooled:
         yield "Rules", _rules(found.get("rules") or {})
     device, dtype, seed = (found.get(key) for key in ("device", "dtype", "seed"))
+    if story.history and story.history[0].first is not None:
+        tried = ", ".join(f"{f:g}: {x:.3g}" for f, x in story.history[0].tried)
+        chosen = f"{story.history[0].first:g}, of promises {tried}"
+        yield "Frequency of the first layer", chosen
     yield "Numbers", f"{dtype} on {device}, seed {seed}"
     versions = (f"{k} {v}" for k, v in found.get("environment", {}).items())
     yield "Versions", ", ".join(versions)

@@ -31,7 +31,7 @@ SPARSE = ("poisson_multiscale", "inverse_diffusion_reaction")
 """Problems whose published points do not tell the solution."""
 
 SHORT = 60
-"""Rounds in which steps with and without acceleration are compared."""
+"""Rounds within which shares with and without acceleration are compared."""
 
 
 def of(entries: Sequence[Entry], plan: Plan) -> list[Entry]:
@@ -199,7 +199,7 @@ def compared(pairs: Sequence[tuple[Entry, Entry]]) -> list[str]:
     sides = list(zip(*pairs, strict=True))
     cells = [counts(pairs)]
     for what, unit in COSTS.items():
-        costs = [[spent(e, what, SHORT) / unit for e in side] for side in sides]
+        costs = [[spent(e, what) / unit for e in side] for side in sides]
         cells.append(" / ".join(reached(of).partition(" ")[0] for of in costs))
     return cells
 
@@ -212,7 +212,7 @@ def counts(pairs: Sequence[tuple[Entry, Entry]]) -> str:
 
 def ratios(pairs: Sequence[tuple[Entry, Entry]]) -> list[str]:
     """Shares, and the median ratio of the starts that got there both ways."""
-    both = [pair for pair in pairs if all(arrived(pair, SHORT))]
+    both = [pair for pair in pairs if all(arrived(pair))]
     each = [[spent(a, what) / spent(b, what) for a, b in both] for what in COSTS]
     return [counts(pairs), *(f"{median(of):.2f}" if of else "" for of in each)]
 

@@ -501,10 +501,9 @@ def _lbfgs(
 
 def _sum(rows: tuple[Rows, ...]) -> float:
     """Over points and weights, by which rows are known again."""
-    return sum(
-        float(part.points.sum()) + float(torch.as_tensor(part.weights).sum())
-        for part in rows
-    )
+    weights = [part.weights for part in rows]
+    known = [float(w.sum()) if isinstance(w, Tensor) else w for w in weights]
+    return sum(known) + sum(float(part.points.sum()) for part in rows)
 
 
 def _gauss_newton(

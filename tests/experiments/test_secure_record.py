@@ -38,7 +38,7 @@ def test_who_dies_after_masking_is_in_the_sum() -> None:
     problem = problems.load("allen_cahn", clients=5, **SMALL)
     method = Secure(secure.sums())
     usual = run(problem, method, 2, 0)
-    death = Death((1, 3), 2, 2, 0)  # in the last sum of the last round
+    death = Death((1, 3), 2, 3, 0)  # in the last sum of the last round
     clients = Killed(problem, method, death)
     history = clients.run(2, 0, Rules(min_clients=3))
     assert sorted(history[1].dropped) == ["1", "3"]

@@ -351,7 +351,7 @@ def test_with_feedback_clients_come_and_go() -> None:
     method = compressed(methods.load("fipa"), "bfloat16,feedback")
     away = {0: range(4, 6), 2: range(5, 9)}
     backend = Connected(Faulty(problem, method, away=away))
-    found = run(problem, method, 40, backend=backend, rules=Rules(1))
+    found = run(problem, method, 50, backend=backend, rules=Rules(1))
     assert found.loss < 1e-16 * found.history[0].loss
 
 

@@ -139,12 +139,12 @@ class System:
         for rows in shard.rows:
             for start in range(0, len(rows.points), chunk):
                 part = rows.part(slice(start, start + chunk))
-                target, partner = (
+                target, partner, scale = (
                     None if value is None else value.to(device, dtype)
-                    for value in (part.target, part.partner)
+                    for value in (part.target, part.partner, part.scale)
                 )
                 points = part.points.to(device, dtype)
-                part = replace(part, points=points, target=target, partner=partner)
+                part = Rows(part.term, points, target, part.weight, partner, scale)
                 self.blocks.append(bind(problem, part))
 
     def scaled(self, factors: Sequence[float]) -> "System":
@@ -153,11 +153,9 @@ class System:
         def scale(rows: Rows) -> Rows:
             return replace(rows, weight=rows.weight * factors[rows.term] ** 0.5)
 
-        result = copy(self)
-        result._last, result._tail, result._sites = None, None, []
+        result = self._copied()
         rows = tuple(scale(rows) for rows in self.shard.rows)
         result.shard = replace(self.shard, rows=rows)
-        result.blocks = [copy(block) for block in self.blocks]
         for block in result.blocks:
             block.rows = scale(block.rows)
         return result
@@ -171,13 +169,26 @@ class System:
         asks = {t for t, term in enumerate(problem.terms) if term.normalise}
         if asks.isdisjoint(block.rows.term for block in self.blocks):
             return self
-        result = copy(self)
-        result._last, result._tail, result._sites = None, None, []
-        result.blocks = [copy(block) for block in self.blocks]
+        result, found = self._copied(), dict[int, list[Tensor]]()
         for block in result.blocks:
             if block.rows.term in asks:
                 scale = gentle(problem.network, theta, block.rows.points)
                 block.rows = replace(block.rows, scale=scale)
+                found.setdefault(block.rows.term, []).append(scale)
+        rows = tuple(
+            replace(own, scale=torch.cat(found[own.term]).to(own.points))
+            if own.term in found
+            else own
+            for own in self.shard.rows
+        )
+        result.shard = replace(self.shard, rows=rows)
+        return result
+
+    def _copied(self) -> "System":
+        """A copy whose blocks may get other rows; shares their data."""
+        result = copy(self)
+        result._last, result._tail, result._sites = None, None, []
+        result.blocks = [copy(block) for block in self.blocks]
         return result
 
     def moved(self, points: Mapping[int, Tensor]) -> "System":

@@ -70,6 +70,17 @@ def problem(kind: str = "jets") -> Problem:
     )
 
 
+def test_rows_taken_out_of_a_weighted_shard_keep_their_weights() -> None:
+    """As the batches of local training are."""
+    made = problem()
+    at = theta(made)
+    weighted = System(made, made.shards()[0], chunk=3).normalised(at)
+    chosen = [rows.part(torch.arange(len(rows.points))) for rows in weighted.shard.rows]
+    found = weighted.on(chosen)
+    assert found.loss(at) == pytest.approx(weighted.loss(at), rel=1e-13)
+    assert found.loss(at) < 0.9 * System(made, made.shards()[0]).loss(at)
+
+
 def factors(problem: Problem, at: Tensor, points: Tensor) -> Tensor:
     """1 / (1 + |grad u|), point by point."""
 

@@ -130,11 +130,6 @@ class CurveCoordinates(Record):
     curves: Tensor
     lengths: Tensor
 
-    @property
-    def count(self) -> int:
-        """Number of candidates."""
-        return len(self.coordinates) * len(self.lengths)
-
     def plain(self, basis: Basis) -> _fipa.Curves:
         """What it would be with own sketches."""
         ways = basis.steps(self.coordinates), basis.steps(self.curves)

@@ -253,11 +253,6 @@ class Curves(Record):
     curves: Tensor
     lengths: Tensor
 
-    @property
-    def count(self) -> int:
-        """Number of candidates."""
-        return len(self.steps) * len(self.lengths)
-
     def candidates(self, theta: Tensor) -> Tensor:
         """Where, shape [T S, p]: the lengths of each step."""
         t = self.lengths[:, None]
@@ -770,7 +765,7 @@ class Fipa(WithPrior):
         With local training also B delta; with a byte budget the spectrum.
         """
         if isinstance(ask, Curves):
-            return told_along(ask.count)
+            return told_along(ask.curves, ask.lengths)
         if isinstance(ask, Probe):
             count = math.prod(ask.grid) + 1
             losses = Field((count,), finite=False, least=0)
@@ -894,8 +889,9 @@ class Fipa(WithPrior):
         return answer, Last(answer, ask.theta)
 
 
-def told_along(count: int) -> Expected:
-    """Losses at so many candidates, all of which may overflow."""
+def told_along(curves: Tensor, lengths: Tensor) -> Expected:
+    """Losses at all lengths of the curves, all of which may overflow."""
+    count = len(curves) * len(lengths)
     losses = Field((count,), finite=False, overflows=True, least=0)
     return Expected(CurveLosses, {"losses": losses})
 

@@ -405,7 +405,7 @@ class Shared(Fipa):
         if isinstance(ask, Outward):
             return Expected(Beyond, {"gradient": Field((size,))})
         if isinstance(ask, CurveCoordinates):
-            return told_along(ask.count)
+            return told_along(ask.curves, ask.lengths)
         if isinstance(ask, Coordinates):
             steps, k = ask.coordinates.shape
             count = steps * len(ask.lengths) + 1

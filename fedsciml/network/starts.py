@@ -1,5 +1,6 @@
 """Starts of a network with several first-layer frequencies, of which one is taken."""
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 
@@ -29,16 +30,58 @@ def framed(network: Network, domain: Corners | None) -> Network:
     Raises:
         ValueError: If the box is not known.
     """
-    if isinstance(network, Parallel):
-        parts = [framed(part, domain) for part in network.networks]
-        same = all(a is b for a, b in zip(parts, network.networks, strict=True))
-        return network if same else replace(network, networks=parts)
+    return _changed(network, lambda part: _boxed(part, domain))
+
+
+def automatic(network: Network) -> bool:
+    """Whether a part of it asks for a first-layer frequency to be chosen."""
+    return settled(network) is not network
+
+
+def settled(network: Network) -> Network:
+    """The network with the first of ``FREQUENCIES`` where one is to be chosen."""
+    return _with(network, FREQUENCIES[0])
+
+
+def starts(network: Network, seed: int, dtype: torch.dtype) -> dict[float, Tensor]:
+    """The start [p] with each of ``FREQUENCIES`` where it is chosen, by frequency.
+
+    The same numbers are drawn for each; that of the first is ``network.init``.
+    """
+    return {
+        f: _with(network, f).init(Generator().manual_seed(seed), dtype)
+        for f in FREQUENCIES
+    }
+
+
+def _with(network: Network, frequency: float) -> Network:
+    return _changed(
+        network,
+        lambda part: replace(part, first=frequency) if part.first == "auto" else part,
+    )
+
+
+def _changed(network: Network, change: Callable[[MLP], MLP]) -> Network:
+    """The network with its MLPs changed; itself where none is."""
+    if isinstance(network, MLP):
+        return change(network)
     if isinstance(network, Mapped):
-        base = framed(network.network, domain)
+        base = _changed(network.network, change)
         if base is network.network:
             return network
-        return _on(network, base)
-    if not isinstance(network, MLP) or network.first is None:
+        result = copy(network)
+        result.network = base
+        return result
+    if isinstance(network, Parallel):
+        parts = [_changed(part, change) for part in network.networks]
+        same = all(a is b for a, b in zip(parts, network.networks, strict=True))
+        return network if same else replace(network, networks=parts)
+    return network
+
+
+def _boxed(network: MLP, domain: Corners | None) -> MLP:
+    """With the box of what its first layer takes, if it has a use for one."""
+    if network.first is None:
         return network
     if network.inputs is not None or network.box is not None:
         return network
@@ -56,46 +99,3 @@ def framed(network: Network, domain: Corners | None) -> Network:
     )
     taken = network.taken(lower + (upper - lower) * draw)
     return replace(network, box=(taken.amin(0).tolist(), taken.amax(0).tolist()))
-
-
-def automatic(network: Network) -> bool:
-    """Whether a part of it asks for a first-layer frequency to be chosen."""
-    if isinstance(network, Mapped):
-        return automatic(network.network)
-    if isinstance(network, Parallel):
-        return any(map(automatic, network.networks))
-    return isinstance(network, MLP) and network.first == "auto"
-
-
-def settled(network: Network) -> Network:
-    """The network with the first of ``FREQUENCIES`` where one is to be chosen."""
-    return _with(network, FREQUENCIES[0]) if automatic(network) else network
-
-
-def starts(network: Network, seed: int, dtype: torch.dtype) -> dict[float, Tensor]:
-    """The start [p] with each of ``FREQUENCIES`` where it is chosen, by frequency.
-
-    The same numbers are drawn for each; that of the first is ``network.init``.
-    """
-    return {
-        f: _with(network, f).init(Generator().manual_seed(seed), dtype)
-        for f in FREQUENCIES
-    }
-
-
-def _with(network: Network, frequency: float) -> Network:
-    if isinstance(network, Mapped):
-        return _on(network, _with(network.network, frequency))
-    if isinstance(network, Parallel):
-        parts = [_with(part, frequency) for part in network.networks]
-        return replace(network, networks=parts)
-    if isinstance(network, MLP) and network.first == "auto":
-        return replace(network, first=frequency)
-    return network
-
-
-def _on(network: Mapped, base: Network) -> Mapped:
-    """The network on a base of the same parameters."""
-    result = copy(network)
-    result.network = base
-    return result

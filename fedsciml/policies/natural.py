@@ -295,8 +295,8 @@ class Natural:
     ) -> Bent | None:
         """Curves of the steps damped no more than the one chosen, unless it converges.
 
-        None in the round of a hop, where a single length is probed, and where all
-        accelerations are slight or too large.
+        None in the round of a hop, with a single length, and where all accelerations
+        are slight or too large.
         """
         lengths = candidates.lengths
         if not self.curves or self._stalled(state) or len(lengths) < 2:
@@ -318,7 +318,7 @@ class Natural:
         curvature = (b * second(short) - a * second(longer)) / (b - a)
         mus = candidates.dampings[first:]
         bent = torch.stack([spectrum.inverse(mu) for mu in mus]) * curvature / 2
-        part = 2 * bent.norm(dim=1) / steps.norm(dim=1)  # |D_2| / |D|
+        part = _acceleration(bent, steps)
         which = ((part > STRAIGHT) & (a * part <= 1)).nonzero()[:, 0]
         if not len(which):
             return None
@@ -338,7 +338,7 @@ class Natural:
         choice, state = chosen
         lengths = losses.new_tensor(candidates.lengths)
         steps = candidates.coordinates[bent.which]
-        parts = 2 * bent.curves.norm(dim=1) / steps.norm(dim=1)
+        parts = _acceleration(bent.curves, steps)
         lower = (lengths * parts[:, None] <= 1) & (losses < loss)
         if not lower.any():
             return chosen
@@ -414,6 +414,11 @@ def _contraction(spectrum: Spectrum, candidates: Candidates, probed: Probed) -> 
     inverses = torch.stack([spectrum.inverse(mu) for mu in candidates.dampings])
     corrections = (inverses[:, None] * probed.targets).norm(dim=-1)
     return corrections / (inverses * spectrum.c).norm(dim=-1, keepdim=True)
+
+
+def _acceleration(curves: Tensor, steps: Tensor) -> Tensor:
+    """|D_2| / |D| of curves C = D_2 / 2 and steps, both [T, k]; shape [T]."""
+    return 2 * curves.norm(dim=1) / steps.norm(dim=1)
 
 
 def _least_damped(accepted: Tensor, lengths: list[float]) -> tuple[int, int]:

@@ -28,6 +28,7 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.methods import (
+    LOSS,
     Answers,
     ClientPart,
     Exchanges,
@@ -37,7 +38,6 @@ from fedsciml.methods import (
     Said,
     generator,
 )
-from fedsciml.methods._base import LOSS
 from fedsciml.problem import Problem, Rows, Shard, Term
 from fedsciml.residual import System
 from fedsciml.wrappers._base import (

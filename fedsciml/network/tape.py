@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 from fedsciml.network.jet import Layout, Product
+from fedsciml.network.khatri_rao import KhatriRao
+
+AT_ONCE = 128
+"""Rows that are multiplied together, so that what comes out stays in a cache."""
 
 
 def layers(widths: Sequence[int], theta: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -38,6 +42,12 @@ class Taped:
     def pull(self, cotangent: Tensor) -> Tensor:
         """Sum of the gradients of all rows, shape [p]: J^T w without J."""
         raise NotImplementedError
+
+    def mixed(self, cotangent: Tensor, omega: KhatriRao) -> Tensor:
+        """``rows`` times Omega [p, k], shape [n, k]."""
+        out = omega.outer[0].new_empty(self.output.shape[1], omega.shape[0])
+        self.rows(cotangent, out)
+        return out @ omega.matrix()
 
     def push(self, tangent: Tensor) -> Tensor:
         """Derivative of the output along a tangent [p] of theta, shape [K, n, c]."""
@@ -116,6 +126,21 @@ class Tape(Taped):
                     block.addcmul_(left[k], right[k].unsqueeze(-2))
             out[:, start : start + len(bias)] = bar[0]
             start += len(bias)
+
+    def mixed(self, cotangent: Tensor, omega: KhatriRao) -> Tensor:
+        """``rows`` times Omega [p, k], shape [n, k], without them."""
+        n = self.output.shape[1]
+        layers = zip(self.sweep(cotangent), omega.outer, omega.inner, strict=True)
+        found = cotangent.new_zeros(n, omega.shape[1])
+        for number, (bar, outer, inner) in enumerate(layers):
+            into = self.applied(number)
+            for start in range(0, n, AT_ONCE):
+                rows = slice(start, start + AT_ONCE)
+                left, right = bar[:, rows] @ outer, into[:, rows] @ inner[:-1]
+                right[0] += inner[-1]
+                for a, b in zip(left, right, strict=True):
+                    found[rows].addcmul_(a, b)
+        return found
 
     def pull(self, cotangent: Tensor) -> Tensor:
         """Sum of the gradients of all rows, shape [p]: J^T w without J."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.network.jet import Channel, layout
+from fedsciml.network.khatri_rao import KhatriRao
 from fedsciml.network.tape import Taped
 from fedsciml.problem import Problem, Row, Rows
 from fedsciml.problem.evaluation import evaluated
@@ -189,6 +190,13 @@ class JetLinear:
         for cotangent, own in zip(several, rows, strict=True):
             self.tape.rows(cotangent, both)
             torch.add(both[:n], both[n:], out=own)
+
+    @torch.no_grad()
+    def mixed(self, omega: KhatriRao) -> Tensor:
+        """J Omega, shape [q n, k]."""
+        parts = [self.tape.mixed(bar, omega) for bar in self.cotangents]
+        both = torch.stack(parts).unflatten(1, (self.sides, -1))
+        return both.sum(1).flatten(0, 1)
 
     @torch.no_grad()
     def jvp(self, v: Tensor) -> Tensor:

@@ -8,7 +8,14 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.linalg.rows import Piece, Rows, TestMatrix, whole
-from fedsciml.linalg.sketch import Sketch, compress, from_jacobian, truncate
+from fedsciml.linalg.sketch import (
+    AT_ONCE,
+    Sketch,
+    compress,
+    from_jacobian,
+    truncate,
+    turned,
+)
 
 OVERSAMPLE = 8
 """Columns that a randomised method draws beyond the rank wanted (Halko et al.)."""
@@ -23,9 +30,6 @@ POWER_STEPS = 5
 HELD = 2**27
 """Bytes of (r, J Omega) that are held; of more rows it is made again, piece by piece,
 whenever it is needed."""
-
-AT_ONCE = 2**25
-"""Bytes of a matrix that are decomposed at once."""
 
 ALIKE = 0.1
 """Least ratio of the diagonal of a gramian's Cholesky factor that is taken for that of
@@ -213,9 +217,7 @@ class _Span:
         core = torch.linalg.solve_triangular(lower, _triangle([b.mT]).mT, upper=False)
         u, _, _ = torch.linalg.svd(core)
         mixing = torch.linalg.solve_triangular(lower.mT, u, upper=True)
-        for part in b.split(max(1, AT_ONCE // (8 * len(b))), dim=1):
-            part.copy_(mixing.mT @ part)
-        return Sketch(b, mixing.mT @ c), mixing
+        return Sketch(turned(mixing.mT, b), mixing.mT @ c), mixing
 
     def columns(self) -> Iterator[tuple[Piece, Tensor]]:
         """The pieces and their rows of Q_1 [m, l]."""

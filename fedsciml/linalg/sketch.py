@@ -16,6 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+AT_ONCE = 2**25
+"""Bytes of a matrix that are worked on at once."""
+
 BATCH = 64
 """Number of sketches above which ``gather`` compresses the sum in between."""
 
@@ -82,20 +85,36 @@ def from_jacobian(jacobian: Tensor, residual: Tensor) -> Sketch:
 def compress(sketch: Sketch) -> Sketch:
     """The same problem with orthogonal rows, the longest first.
 
-    A thin QR of B^T, then the SVD of the small triangle; a B with more rows than
-    columns is first brought to square shape by its own QR. ``left`` is carried along,
-    and is the rotation of the rows itself where there was none.
+    ``left`` is carried along, and is the rotation of the rows itself where there was
+    none.
     """
-    factor, target, left, error = sketch
+    turn, s, basis = decomposed(sketch.factor)
+    left = turn if sketch.left is None else sketch.left @ turn
+    factor = basis.mul_(s.unsqueeze(-1))
+    return Sketch(factor, turn.mT @ sketch.target, left, sketch.error)
+
+
+def decomposed(factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The SVD W diag(s) V^T of a B [rows, p] with few rows: W, s [k] and V^T [k, p].
+
+    A thin QR of B^T, then the SVD of the small triangle; a B with more rows than
+    columns is first brought to square shape by its own QR. Beside B as much memory is
+    taken as V^T has.
+    """
     if factor.shape[0] > factor.shape[1]:
-        q, factor = torch.linalg.qr(factor)
-        target = q.mT @ target
-        left = q if left is None else left @ q
+        q, square = torch.linalg.qr(factor)
+        turn, s, basis = decomposed(square)
+        return q @ turn, s, basis
     q, r = torch.linalg.qr(factor.mT)
     u, s, vh = torch.linalg.svd(r.mT, full_matrices=False)
-    factor = s.unsqueeze(-1) * (vh @ q.mT)
-    left = u if left is None else left @ u
-    return Sketch(factor, u.mT @ target, left, error)
+    return u, s, turned(vh, q.mT)
+
+
+def turned(rotation: Tensor, rows: Tensor) -> Tensor:
+    """A square matrix [k, k] times rows [k, p], in their memory."""
+    for part in rows.split(max(1, AT_ONCE // (8 * max(1, len(rows)))), dim=1):
+        part.copy_(rotation @ part)
+    return rows
 
 
 def truncate(sketch: Sketch, rank: int) -> Sketch:

@@ -970,7 +970,8 @@ def _seen(problem: Spectrum, loss: float) -> float:
 def checked_step(theta: Tensor, steps: Tensor, problem: Spectrum) -> tuple[float, int]:
     """Length and number of the step next to theta by which answers are checked."""
     checked = int(steps.norm(dim=1).argmin())
-    columns = (problem.s[:, None] * problem.basis).norm(dim=0)
+    parts = problem.basis.split(2**20 // max(1, len(problem.s)) + 1, dim=1)
+    columns = torch.cat([(problem.s[:, None] * part).norm(dim=0) for part in parts])
     return near_length(theta, steps[checked], columns), checked
 
 

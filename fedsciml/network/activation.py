@@ -21,10 +21,12 @@ class Autonomous:
 
     Args:
         function: Maps z to f(z); takes ``out=``.
+        backward: Maps x and f to f' x in one pass; takes ``grad_input=``.
         slope: Coefficients of P, the lowest power first.
     """
 
     function: Callable[..., Tensor]
+    backward: Callable[..., Tensor]
     slope: tuple[float, float, float]
 
     def __call__(self, z: Tensor, order: int) -> list[Tensor]:
@@ -35,30 +37,28 @@ class Autonomous:
         """The same from f = f(z)."""
         if not order:
             return [f]
-        first, curved = self.first(f), self.quotients(order)[1:]
+        first, curved = _polynomial(f, self.slope), _quotients(order, self.slope)[1:]
         return [f, first, *(_polynomial(f, q).mul_(first) for q in curved)]
 
-    def first(self, f: Tensor) -> Tensor:
-        """f' from f."""
-        return _polynomial(f, self.slope)
-
-    def quotients(self, order: int) -> Sequence[Sequence[float]]:
-        """Coefficients of Q_1, ..., Q_order, lowest powers first."""
-        return _quotients(order, self.slope)
+    def times(self, x: Tensor, f: Tensor, out: Tensor) -> None:
+        """Write f' x into ``out``, which may be x."""
+        self.backward(x, f, grad_input=out)
 
     def bend(self, out: Tensor, base: Tensor, f: Tensor, total: Tensor, k: int) -> None:
         """Write base + Q_k(f) total into ``out``, which may be ``base``."""
-        q = self.quotients(k)[-1]
+        q = _quotients(k, self.slope)[-1]
         if len(q) == 2 and not q[0]:
             torch.addcmul(base, f, total, value=q[1], out=out)
         else:
             torch.addcmul(base, _polynomial(f, q), total, out=out)
 
 
-tanh = Autonomous(torch.tanh, (1.0, 0.0, -1.0))
+tanh = Autonomous(torch.tanh, torch.ops.aten.tanh_backward.grad_input, (1.0, 0.0, -1.0))
 """t = tanh z with t' = 1 - t^2."""
 
-sigmoid = Autonomous(torch.sigmoid, (0.0, 1.0, -1.0))
+sigmoid = Autonomous(
+    torch.sigmoid, torch.ops.aten.sigmoid_backward.grad_input, (0.0, 1.0, -1.0)
+)
 """s = 1 / (1 + exp(-z)) with s' = s - s^2."""
 
 

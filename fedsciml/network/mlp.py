@@ -283,8 +283,8 @@ class MLP:
         """Jets [K, n, c] of the network without its output transform.
 
         Args:
-            theta: Parameters, shape [p]; or several at once, [..., p], and then every
-                shape that depends on theta has these dimensions before n.
+            theta: Parameters, shape [p]; or several at once, [C, p], and then every
+                shape that depends on theta begins with C; not if ``keep``.
             inputs: What ``prepared`` returned for n points.
             layout: The K channels.
             keep: Whether to keep what derivatives need; if not, only the ``output`` of
@@ -300,6 +300,6 @@ class MLP:
             if keep:
                 steps.append(step)
             z = applied(weight, bias, step.output)
-            value, slopes = z[0], z[1:]
+            value, slopes = z.select(-3, 0), z.narrow(-3, 1, z.shape[-3] - 1)
         output = joint(value, slopes) if z is None else z
         return Tape(self.widths, parameters, inputs, layout, steps, output)

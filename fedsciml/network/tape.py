@@ -161,15 +161,16 @@ class Tape(Taped):
 class Step:
     """One activation applied to jets: h = f(z), with its derivative in both directions.
 
-    The jets z are given as ``value``, shape [n, w], and the other channels ``slopes``,
-    [K - 1, n, w] or [K - 1, 1, w]; ``output`` is h, [K, n, w].
+    The jets z are given as ``value``, shape [..., n, w], and the other channels
+    ``slopes``, [..., K - 1, n, w] or [..., K - 1, 1, w]; ``output`` is h,
+    [..., K, n, w].
 
     Args:
         layout: The K channels.
         value: Of z.
         slopes: Of z.
         activation: f.
-        keep: Whether to keep what derivatives need.
+        keep: Whether to keep what derivatives need; then there is one theta.
         out: Where to write h; over z unless ``keep``. None for new memory.
     """
 
@@ -183,35 +184,48 @@ class Step:
         out: Tensor | None = None,
     ) -> None:
         self.layout, self.slopes, self._activation = layout, slopes, activation
-        self.sums = [_polynomial(m.products, slopes) for m in layout.mixings]
+        each = slopes.unbind(-3)
+        self.sums = [_polynomial(m.products, each) for m in layout.mixings]
         if out is None:
-            out = value.new_empty(len(slopes) + 1, *value.shape)
+            shape = (*value.shape[:-2], len(each) + 1, *value.shape[-2:])
+            out = value.new_empty(shape)
         self.output = out
+        h, after = out.unbind(-3), out.narrow(-3, 1, len(each))
         if isinstance(activation, Autonomous):
-            f = activation.function(value, out=out[0])
-            if len(slopes):
-                self._bend(activation, f)
+            f = activation.function(value, out=h[0])
+            if each:
+                self._bend(activation, f.unsqueeze(-3), each, h, after)
             return
         self.f = activation(value, layout.order + keep)
-        out[0] = self.f[0]
-        if len(slopes):
-            torch.mul(slopes, self.f[1], out=out[1:])
+        h[0].copy_(self.f[0])
+        if each:
+            torch.mul(slopes, self.f[1].unsqueeze(-3), out=after)
         for mixing, total in zip(layout.mixings, self.sums, strict=True):
-            out[mixing.channel].addcmul_(self.f[mixing.order], total)
+            h[mixing.channel].addcmul_(self.f[mixing.order], total)
 
-    def _bend(self, activation: Autonomous, f: Tensor) -> None:
-        """The slopes of the output: f' times those of z and Q_k(f) times the sums."""
-        first, out, mixings = activation.first(f), self.output, self.layout.mixings
-        curved = mixings[0].channel if mixings else len(out)  # it and all that follow
-        torch.mul(self.slopes[: curved - 1], first, out=out[1:curved])
+    def _bend(
+        self,
+        activation: Autonomous,
+        f: Tensor,
+        z: Sequence[Tensor],
+        h: Sequence[Tensor],
+        after: Tensor,
+    ) -> None:
+        """Slopes of the output: f' times those of z and Q_k(f) times the sums."""
+        mixings = self.layout.mixings
+        straight = mixings[0].channel - 1 if mixings else len(z)  # the others are bent
+        activation.times(
+            self.slopes.narrow(-3, 0, straight), f, after.narrow(-3, 0, straight)
+        )
         known = 0
         for mixing, total in zip(mixings, self.sums, strict=True):
-            k, into = mixing.channel, out[mixing.channel]
-            base = into if k == known else self.slopes[k - 1]
-            activation.bend(into, base, f, total, mixing.order)
+            k = mixing.channel
+            base = h[k] if k == known else z[k - 1]
+            activation.bend(h[k], base, h[0], total, mixing.order)
             known = k
         if mixings:
-            out[curved:].mul_(first)
+            bent = after.narrow(-3, straight, len(z) - straight)
+            activation.times(bent, f, bent)
 
     @cached_property
     def f(self) -> list[Tensor]:
@@ -262,34 +276,37 @@ class Step:
 def first(
     layer: tuple[Tensor, Tensor], x: Tensor, layout: Layout
 ) -> tuple[Tensor, Tensor]:
-    """Jet of the first layer: value [n, w] and slopes [K - 1, n, w].
+    """Jet of the first layer: value [..., n, w] and slopes [..., K - 1, n, w].
 
-    Of the points themselves, [n, d], the slopes are [K - 1, 1, w]: the derivatives of
-    an affine map are the same at all points, and zero from the second order on.
+    Of the points themselves, [n, d], the slopes are [..., K - 1, 1, w]: the derivatives
+    of an affine map are the same at all points, and zero from the second order on.
     """
     weight, bias = layer
     if x.ndim == 3:
-        z = x.view(len(x), *[1] * (bias.ndim - 1), *x.shape[1:]) @ weight.mT
-        z[0].add_(bias.unsqueeze(-2))
-        return z[0], z[1:]
+        z = applied(weight, bias, x)
+        return z.select(-3, 0), z.narrow(-3, 1, len(x) - 1)
     value = (x @ weight.mT).add_(bias.unsqueeze(-2))
-    slopes = weight.new_zeros(len(layout.channels) - 1, *bias.shape)
+    shape = (*bias.shape[:-1], len(layout.channels) - 1, 1, bias.shape[-1])
+    slopes = weight.new_zeros(shape)
     for k, coordinate in layout.firsts:
-        slopes[k - 1].copy_(weight.select(-1, coordinate))
-    return value, slopes.unsqueeze(-2)
+        slopes[..., k - 1, 0, :] = weight[..., coordinate]
+    return value, slopes
 
 
 def applied(weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
-    """Jets [K, ..., n, out] of an affine layer applied to jets h [K, ..., n, in]."""
-    # A row times a matrix takes a third of a matrix times a column.
-    z = (weight @ h.mT).mT if bias.shape[-1] == 1 else h @ weight.mT
-    z[0].add_(bias.unsqueeze(-2))
+    """Jets [..., K, n, out] of an affine layer applied to jets h [..., K, n, in]."""
+    flat = h.flatten(-3, -2)
+    # A row times a matrix is faster than a matrix times a column.
+    z = (weight @ flat.mT).mT if bias.shape[-1] == 1 else flat @ weight.mT
+    z = z.view(*z.shape[:-2], *h.shape[-3:-1], z.shape[-1])
+    z.select(-3, 0).add_(bias.unsqueeze(-2))
     return z
 
 
 def joint(value: Tensor, slopes: Tensor) -> Tensor:
-    """Jets [K, ..., n, w] of a value [..., n, w] and its slopes, as ``first`` gives."""
-    return torch.cat([value[None], slopes.expand(-1, *value.shape)])
+    """Jets [..., K, n, w] of a value [..., n, w] and its slopes, as ``first`` gives."""
+    slopes = slopes.expand(*slopes.shape[:-2], *value.shape[-2:])
+    return torch.cat([value.unsqueeze(-3), slopes], -3)
 
 
 def _outer(left: Tensor, right: Tensor, out: Tensor) -> None:
@@ -303,7 +320,7 @@ def _outer(left: Tensor, right: Tensor, out: Tensor) -> None:
         out.addcmul_(left[k].unsqueeze(-1), right[k])
 
 
-def _polynomial(products: Sequence[Product], slopes: Tensor) -> Tensor:
+def _polynomial(products: Sequence[Product], slopes: Sequence[Tensor]) -> Tensor:
     """Sum of times * prod z[b]^power, where z[b] is slopes[b - 1]."""
     total: Tensor | None = None
     for factors, times in products:

@@ -123,7 +123,9 @@ def test_values_at_several_thetas_and_by_vmap_are_those_at_each() -> None:
     thetas = torch.stack([theta, 2 * theta])
     each = torch.stack([network(t, x) for t in thetas])
     images = network.prepared(x, VALUES)
-    assert torch.equal(network.forward(thetas, images, VALUES, False).output[0], each)
+    assert torch.equal(
+        network.forward(thetas, images, VALUES, False).output[:, 0], each
+    )
     by_vmap = torch.func.vmap(lambda t: network(t, x))(thetas)
     torch.testing.assert_close(by_vmap, each, rtol=1e-13, atol=1e-14)
 

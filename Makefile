@@ -11,9 +11,12 @@ OMP_WAIT_POLICY ?= passive
 OPENBLAS_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY OPENBLAS_NUM_THREADS
 READY := $(VENV)/ready
+# The peer of make peer has an environment of its own; the project does not need it.
+PEER := .peer
+JAX := jax==0.10.2
 
 .PHONY: help install demo flower-demo test test-slow lint verify study benchmark tune
-.PHONY: figures speed steps ranks docs links clean
+.PHONY: figures speed peer memory cost steps ranks docs links clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -75,6 +78,22 @@ ranks: $(READY)  ## error against bytes of the rank schedules; an hour
 speed: $(READY)  ## where the time goes, beside other ways to get a Jacobian
 	@$(BIN)/python -m scripts.experiments speed --fresh --threads 2
 
+peer: $(READY) $(PEER)/ready  ## beside JAX, in its own environment in .peer; 10 minutes
+	@$(BIN)/python -m scripts.experiments peer --fresh
+
+$(PEER)/ready:
+	@echo "Installing $(JAX) into $(PEER), once ..."
+	@$(PYTHON) -m venv $(PEER)
+	@$(PEER)/bin/python -m pip install -qq '$(JAX)'
+	@touch $@
+
+memory: $(READY)  ## peak memory of rounds, beside the bound; quarter of an hour
+	@$(BIN)/python -m scripts.experiments memory --fresh
+
+cost: $(READY)  ## seconds of a round against p, n and M, and the figure; 5 minutes
+	@$(BIN)/python -m scripts.experiments cost --fresh
+	@$(BIN)/python -m scripts.experiments cost --figure
+
 docs: $(READY)  ## build docs/_build/html and run the tutorials, 3 minutes; strict
 	@echo "Building docs/_build/html. The first time it runs nine tutorials, a minute each"
 	@echo "at most; later those that have changed (all of them after make clean) ..."
@@ -85,5 +104,5 @@ links: $(READY)  ## ask the servers elsewhere whether what the documentation lin
 	@$(BIN)/python -m sphinx -b linkcheck docs docs/_build/links
 
 clean:  ## remove .venv and caches; keep runs/
-	rm -rf $(VENV) *.egg-info build dist docs/_build docs/generated .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEER) *.egg-info build dist docs/_build docs/generated .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -13,12 +13,15 @@ total             the whole round
 centralised SVD   a whole step of Gauss-Newton by the full SVD of the pooled Jacobian,
                   from where FIPA stands; against M it is there once, for M = 1, as it
                   knows no clients; left out where it would take minutes
-Five minutes of one core.
+
+The table has exponents: seconds grow as size^exponent over the upper half of the sizes,
+1 where they are linear. Five minutes of one core.
 """
 
+import math
 import time
 from collections.abc import Sequence
-from statistics import median
+from statistics import linear_regression, median
 
 import torch
 
@@ -26,6 +29,7 @@ from experiments._drawing import Drawing
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._rounds import Rounds
+from experiments._table import Cell, Table
 from fedsciml import methods, plot, problems
 from fedsciml.plot import Curve, Panel
 from fedsciml.problem import Problem
@@ -62,6 +66,9 @@ LARGEST = 1.2e11
 
 WARM = 5
 REPEATS = 5
+FEWEST = 4
+"""Sizes that an exponent needs."""
+
 BUDGET = 5.0
 """Seconds after which nothing is repeated any more."""
 
@@ -106,13 +113,50 @@ def by_size(entries: Sequence[Entry]) -> plot.Figure:
         for axis, word in words.items():
             curves = []
             for part in order:
-                found = grouped(select(runs, axis=axis, part=part), axis)
-                if found:
+                sizes, seconds = curve(runs, axis, part)
+                if sizes:
                     number = order.index(part)
-                    y = [median(e["seconds"] for e in same) for same in found.values()]
-                    curves.append(Curve(part, list(found), y, number, number, number))
+                    curves.append(Curve(part, sizes, seconds, number, number, number))
             parts.append(Panel(problem, word, "seconds of CPU time", curves))
     return plot.panels(parts, 3, height=2.0, legend="below", sharey="row")
+
+
+def curve(
+    entries: Sequence[Entry], axis: str, part: str
+) -> tuple[list[float], list[float]]:
+    """Sizes, and median seconds of a part at each of them."""
+    found = grouped(select(entries, axis=axis, part=part), axis)
+    middle = [median(e["seconds"] for e in same) for same in found.values()]
+    return [float(size) for size in found], middle
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """Slope of log seconds against log size, by least squares over the upper half."""
+    half = len(sizes) // 2
+    x, y = ([math.log(v) for v in values[half:]] for values in (sizes, seconds))
+    return linear_regression(x, y).slope
+
+
+def tables(entries: Sequence[Entry]) -> list[Table]:
+    """The exponent of each part in p, n and M."""
+    lines: list[list[Cell]] = []
+    for problem, runs in grouped(entries, "problem").items():
+        for axis in PARAMETER:
+            curves = {part: curve(runs, axis, part) for part in [*PHASES, CENTRAL]}
+            sizes, _ = curves["total"]
+            if len(sizes) < FEWEST:
+                continue
+            upper = sizes[len(sizes) // 2 :]
+            lines.append(
+                [problem, axis, f"{upper[0]:g} to {upper[-1]:g}"]
+                + [
+                    f"{exponent(*found):.2f}" if len(found[0]) >= FEWEST else ""
+                    for found in curves.values()
+                ]
+            )
+    caption = "Seconds grow as size^exponent over the upper half of the sizes:"
+    heads = ["problem", "against", "sizes", *PHASES, CENTRAL]
+    return [Table("cost", caption, heads, lines, page="docs/results.md", tex=True)]
 
 
 EXPERIMENT = Experiment(
@@ -126,6 +170,7 @@ EXPERIMENT = Experiment(
         for value in values
     ],
     measure,
+    tables,
     drawings={
         "round-cost": Drawing(
             by_size,

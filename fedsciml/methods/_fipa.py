@@ -76,7 +76,7 @@ from fedsciml.policies.greedy import Greedy
 from fedsciml.policies.natural import Natural
 from fedsciml.problem import Problem
 from fedsciml.residual import System
-from fedsciml.residual.pieces import rows
+from fedsciml.residual.pieces import borrowed, rows
 from fedsciml.residual.smoothness import has_kinks
 
 FITTED = 1e-12
@@ -304,9 +304,10 @@ class Basis(Record):
             return -(residuals @ self.left)
         known = self.anew
         random = generator(known.seed, known.round, system.shard.client)
-        found, _ = rows(system, self.theta, LARGEST_JACOBIAN)
         again = Again(known.drawn, known.triangle, known.mixing)
-        return again.targets(found, random, residuals)
+        with borrowed() as memory:
+            found, _ = rows(system, self.theta, LARGEST_JACOBIAN, memory)
+            return again.targets(found, random, residuals)
 
 
 class Memory(Record):

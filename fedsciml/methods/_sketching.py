@@ -22,7 +22,7 @@ from fedsciml.linalg import (
 )
 from fedsciml.linalg.randomised import Again, ranged
 from fedsciml.residual import Linearisation, System
-from fedsciml.residual.pieces import rows
+from fedsciml.residual.pieces import borrowed, rows
 
 Sketcher = Literal["range", "svd", "subspace"]
 """Range finder on the explicit Jacobian, its full SVD, or J v and J^T w alone."""
@@ -173,9 +173,10 @@ def sketched(
     try:
         if how == "svd":
             return _by_svd(system, theta, reach, top, largest)
-        found, loss = rows(system, theta, largest)
-        cutoff = reach * (top or found.norm())
-        sketch, again = ranged(found, cutoff, rank + OVERSAMPLE, random, most)
+        with borrowed() as memory:
+            found, loss = rows(system, theta, largest, memory)
+            cutoff = reach * (top or found.norm())
+            sketch, again = ranged(found, cutoff, rank + OVERSAMPLE, random, most)
     except RuntimeError as error:  # that of torch.linalg
         if all(j.isfinite().all() for j, _, _ in _jacobians(system, theta, largest)):
             raise

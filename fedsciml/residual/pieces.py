@@ -1,6 +1,8 @@
 """A party's rows at some theta as the range finder wants them, whole or in pieces."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Generator, Tensor
@@ -13,7 +15,9 @@ from fedsciml.residual.jet_rows import JetLinear
 from fedsciml.residual.system import Linearisation, System
 
 
-def rows(system: System, theta: Tensor, largest: int) -> tuple[Rows, float]:
+def rows(
+    system: System, theta: Tensor, largest: int, memory: "Memory"
+) -> tuple[Rows, float]:
     """The rows at theta [p], and the loss.
 
     Args:
@@ -21,6 +25,7 @@ def rows(system: System, theta: Tensor, largest: int) -> tuple[Rows, float]:
         theta: Where they are linearised.
         largest: Bytes of J that may be in memory. Rows of which there are more are
             linearised again, chunk by chunk, whenever they are needed.
+        memory: For J, as long as the rows are used.
     """
     network, size = system.problem.network, system.size
     wide = isinstance(network, MLP) and pays(network.widths)
@@ -33,11 +38,10 @@ def rows(system: System, theta: Tensor, largest: int) -> tuple[Rows, float]:
     parts = system.parts(theta, largest // (theta.element_size() * size))
     first = next(parts, None) or system.linearise(theta)
     if next(parts, None) is None:
-        piece = Piece(first, Memory())
+        piece = Piece(first, memory)
         return Rows(first.residual, size, lambda: [piece], draw, True), first.loss
 
     def pieces() -> Iterator[Piece]:
-        memory = Memory()
         for linear in system.parts(theta, 0):
             yield Piece(linear, memory)
 
@@ -57,10 +61,30 @@ class Memory:
 
     def of(self, linear: Linearisation) -> Tensor:
         """J of these rows, [m, p]; what was there before is lost."""
-        m, r = len(linear.residual), linear.residual
-        if self._held is None or len(self._held) < m:
-            self._held = empty(m, linear.size, r)
-        return linear.jacobian(self._held[:m])
+        r, m, p = linear.residual, len(linear.residual), linear.size
+        held = self._held
+        fits = held is not None and held.dtype == r.dtype and held.device == r.device
+        if held is None or not fits or held.numel() < m * p:
+            self._held = held = None  # before more is taken
+            self._held = held = empty(1, m * p, r)[0]
+        return linear.jacobian(held[: m * p].view(m, p))
+
+
+_SPARE = threading.local()
+
+
+@contextmanager
+def borrowed() -> Iterator[Memory]:
+    """A thread's memory for J, which its next borrower gets again.
+
+    The first touch of new memory takes a quarter of the time that J does.
+    """
+    memory = getattr(_SPARE, "memory", None) or Memory()
+    _SPARE.memory = None  # who borrows meanwhile gets another one
+    try:
+        yield memory
+    finally:
+        _SPARE.memory = memory
 
 
 class Piece:

@@ -13,7 +13,7 @@ from fedsciml.linalg.randomised import ranged
 from fedsciml.linalg.rows import Rows, Whole, normal
 from fedsciml.methods import load
 from fedsciml.residual import System
-from fedsciml.residual.pieces import rows
+from fedsciml.residual.pieces import Memory, borrowed, rows
 
 
 def hold_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +36,7 @@ def test_a_sketch_of_pieces_is_that_of_the_whole(
     system, start = made(name)
     linear = system.linearise(start)
     jacobian, residual = linear.jacobian(), linear.residual
-    found, loss = rows(system, start, 0)
+    found, loss = rows(system, start, 0, Memory())
     assert not found.whole
     assert len(list(found.pieces())) > 2
     assert loss == pytest.approx(linear.loss, rel=1e-14)
@@ -87,3 +87,17 @@ def test_columns_that_rounding_hides_are_left_out_of_pieces(
     sketch, _ = ranged(found, 0.0, 20, seeded(1))
     assert sketch.rank < 30
     assert relative(gramian(sketch), j.mT @ j) < 1e-13
+
+
+def test_nobody_else_writes_into_memory_that_is_borrowed() -> None:
+    system, start = made("scalar", chunk=1024)
+    linear = system.linearise(start)
+    with borrowed() as one:
+        first = one.of(linear)
+        known = first.clone()
+        with borrowed() as other:
+            assert other.of(system.linearise(2 * start)).data_ptr() != first.data_ptr()
+        assert torch.equal(first, known)
+        place = first.data_ptr()
+    with borrowed() as one:
+        assert one.of(linear).data_ptr() == place

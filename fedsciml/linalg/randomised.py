@@ -13,6 +13,7 @@ from fedsciml.linalg.sketch import (
     Sketch,
     compress,
     from_jacobian,
+    root,
     truncate,
     turned,
 )
@@ -30,10 +31,6 @@ POWER_STEPS = 5
 HELD = 2**27
 """Bytes of (r, J Omega) that are held; of more rows it is made again, piece by piece,
 whenever it is needed."""
-
-ALIKE = 0.1
-"""Least ratio of the diagonal of a gramian's Cholesky factor that is taken for that of
-columns which are orthonormal but for rounding."""
 
 RESOLVED = 1e-12
 """Least entry of a triangle's diagonal, relative, behind which columns that are not
@@ -203,7 +200,7 @@ class _Span:
         self.omegas.append(omega)
         self._factorise()
         gram, b, c = self._sums()
-        lower, well = _root(gram)
+        lower, well = root(gram)
         if not well and self.y is not None:
             self.q, _ = torch.linalg.qr(self.y)
             gram, b, c = self._sums()
@@ -213,7 +210,7 @@ class _Span:
             keep = int((lengths > RESOLVED * lengths.max()).long().cumprod(0).sum())
             self.triangle, self.short = self.triangle[:keep, :keep], True
             gram, b, c = self._sums()
-            lower, _ = _root(gram)
+            lower, _ = root(gram)
         core = torch.linalg.solve_triangular(lower, _triangle([b.mT]).mT, upper=False)
         u, _, _ = torch.linalg.svd(core)
         mixing = torch.linalg.solve_triangular(lower.mT, u, upper=True)
@@ -276,13 +273,6 @@ def _triangle(parts: Iterable[Tensor]) -> Tensor:
             found = torch.linalg.qr(above, mode="r")[1]
     assert found is not None
     return found
-
-
-def _root(gram: Tensor) -> tuple[Tensor, bool]:
-    """Lower Cholesky factor, and whether the gramian is that of a basis."""
-    lower, info = torch.linalg.cholesky_ex(gram)
-    d = lower.diagonal()
-    return lower, int(info) == 0 and bool(d.min() >= ALIKE * d.max())
 
 
 def decay(values: Tensor) -> float:

@@ -19,6 +19,13 @@ from torch import Tensor
 AT_ONCE = 2**25
 """Bytes of a matrix that are worked on at once."""
 
+MANY = 256
+"""Columns from which on a QR factorisation by its triangle alone is faster."""
+
+ALIKE = 0.1
+"""Least ratio of the diagonal of a gramian's Cholesky factor that is taken for that of
+columns which are orthonormal but for rounding."""
+
 BATCH = 64
 """Number of sketches above which ``gather`` compresses the sum in between."""
 
@@ -77,9 +84,35 @@ def from_jacobian(jacobian: Tensor, residual: Tensor) -> Sketch:
         Sketch of rank ``min(n, p)``, without error.
     """
     if len(jacobian) <= jacobian.shape[1]:
-        return compress(Sketch(jacobian, -residual))._replace(error=0.0)
-    q, r = torch.linalg.qr(jacobian)
-    return compress(Sketch(r, -(q.mT @ residual), q))
+        return compress(Sketch(jacobian, -residual))
+    q, r, lower = _factorised(jacobian)
+    u, s, vh = torch.linalg.svd(lower.mT @ r, full_matrices=False)
+    left = q @ torch.linalg.solve_triangular(lower.mT, u, upper=True)
+    return Sketch(s.unsqueeze(-1) * vh, -(left.mT @ residual), left)
+
+
+def _factorised(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Q_1 [n, k], R [k, k] and L [k, k] of a tall A = Q_1 R with Q_1 L^-T orthonormal.
+
+    Of many columns Householder's method finds R alone, in a third of the time; Q_1 = A
+    R^-1 is orthonormal to rounding times the condition of A, its gramian L L^T near
+    one. Where rounding hides columns it finds Q as well, and L is one.
+    """
+    if matrix.shape[1] >= MANY:
+        _, r = torch.linalg.qr(matrix, mode="r")
+        q = torch.linalg.solve_triangular(r, matrix, upper=True, left=False)
+        lower, alike = root(q.mT @ q)
+        if alike:
+            return q, r, lower
+    q, r = torch.linalg.qr(matrix)
+    return q, r, torch.eye(len(r), dtype=r.dtype, device=r.device)
+
+
+def root(gram: Tensor) -> tuple[Tensor, bool]:
+    """Lower Cholesky factor of a gramian, and whether it is near that of a basis."""
+    lower, info = torch.linalg.cholesky_ex(gram)
+    d = lower.diagonal()
+    return lower, int(info) == 0 and bool(d.min() >= ALIKE * d.max())
 
 
 def compress(sketch: Sketch) -> Sketch:
@@ -105,6 +138,8 @@ def decomposed(factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, square = torch.linalg.qr(factor)
         turn, s, basis = decomposed(square)
         return q @ turn, s, basis
+    if factor.shape[0] == factor.shape[1]:
+        return torch.linalg.svd(factor)
     q, r = torch.linalg.qr(factor.mT)
     u, s, vh = torch.linalg.svd(r.mT, full_matrices=False)
     return u, s, turned(vh, q.mT)

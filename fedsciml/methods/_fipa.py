@@ -18,7 +18,7 @@ rise for a while, theta stays at the lowest loss known, and ``at`` is where it s
 import math
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from math import inf
 from typing import Any, ClassVar
 
@@ -627,7 +627,7 @@ class Fipa(WithPrior):
         told = problem, loss, candidates, probed, bent, table, chosen
         return policy.choose_bent(*told), losses.numel()
 
-    @property
+    @cached_property
     def _curved(self) -> bool:
         """Whether steps may be bent: not where sketches suit straight ones alone."""
         suited = self.straight or isinstance(self.rank, Predictive)

@@ -313,3 +313,21 @@ def nothing(problem: Problem) -> Shard:
         for t in range(len(problem.terms))
     )
     return Shard(0, rows, 0.0)
+
+
+@pytest.mark.parametrize("fall", [0.9, 0.3])
+def test_a_tall_problem_is_the_same_by_its_triangle_alone(
+    fall: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 0.3 rounding hides the last columns, and Householder's Q is taken."""
+    monkeypatch.setattr("fedsciml.linalg.sketch.MANY", 1)
+    j, r = decaying(200, 60, fall), random(200, seed=1)
+    found = from_jacobian(j, r)
+    assert found.left is not None
+    eye = torch.eye(60, dtype=torch.float64)
+    # Rounding of 200 products, of which |1| is the largest sum. Measured 3e-15.
+    assert float((found.left.mT @ found.left - eye).abs().max()) < 1e-14
+    assert float((found.left @ found.factor - j).abs().max()) < 1e-14
+    assert torch.equal(found.target, -(found.left.mT @ r))
+    s = torch.linalg.svdvals(j)
+    torch.testing.assert_close(found.singular_values, s, rtol=0, atol=1e-14)

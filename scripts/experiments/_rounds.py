@@ -58,13 +58,14 @@ class Rounds:
         device: torch.device,
         theta: Tensor | None = None,
         clock: Callable[[], float] | None = None,
+        dtype: torch.dtype = torch.float64,
     ) -> None:
         self.problem, self.method = problem, method
         self.clock = clock or Clock(device)
-        self.clients = InProcess().connect(problem, method, device)
+        self.clients = InProcess().connect(problem, method, device, dtype)
         if theta is None:
-            theta = problem.network.init(Generator().manual_seed(0), torch.float64)
-        self.state = method.start(theta.to(device), 0)
+            theta = problem.network.init(Generator().manual_seed(0), dtype)
+        self.state = method.start(theta.to(device, dtype), 0)
 
     @property
     def theta(self) -> Tensor:

@@ -45,6 +45,9 @@ SEEN = 1e-14
 """Eigenvalue of a summed gramian, relative to the largest, that still tells anything:
 where no party has rows it is rounding."""
 
+MANY = 100
+"""Rows of a sketch from which on few of its columns are looked at one by one."""
+
 CHECKS = 4
 """Numbers by which parties compare their bases."""
 
@@ -142,8 +145,11 @@ def pivots(
 
     Pivoted QR of (Omega J^T), Omega Gaussian with some more rows than there will be
     pivots: the columns' lengths beyond those chosen stay as they are to a factor near
-    one (Duersch, Gu, SIAM J. Sci. Comput. 39, 2017, arXiv 1509.06820). Row j is chosen
-    while what the rows before it leave of it is longer than the cut-off.
+    one (Duersch, Gu, SIAM J. Sci. Comput. 39, 2017, arXiv 1509.06820). Where these are
+    ``MANY`` it sees as many columns as rows, those that an LU decomposition with
+    partial pivoting takes first: they span the others as well (Dong, Martinsson, Adv.
+    Comput. Math. 49, 2023, arXiv 2104.05877). Row j is chosen while what the rows
+    before it leave of it is longer than the cut-off.
 
     Args:
         jacobian: J, shape [n, p].
@@ -176,6 +182,8 @@ def pivots(
                 "exist there, as of a root or a logarithm at 0. Mend the residual, or "
                 "the sample of its term"
             )
+        few = None if exact or rows < MANY else _spanning(small)
+        small = small if few is None else small[:, few]
         triangle, order = qr(small.cpu().numpy(), mode="r", pivoting=True)
         lengths = torch.from_numpy(triangle).diagonal().abs()
         if not exact:  # of the rows of Omega, as many are left for column j
@@ -184,8 +192,19 @@ def pivots(
         found += int((lengths[found : found + more] > least).long().cumprod(0).sum())
         found = max(found, int((lengths[:1] > 0).sum()))
         if exact or found <= rows - OVERSAMPLE:
-            return torch.from_numpy(order[:found].astype("int64"))
+            chosen = torch.from_numpy(order[:found].astype("int64"))
+            return chosen if few is None else few[chosen]
         rank = 2 * rank
+
+
+def _spanning(matrix: Tensor) -> Tensor:
+    """Numbers of m columns that span those of a matrix [m, n], [m] on the CPU."""
+    m, n = matrix.shape
+    order = list(range(n))
+    _, swaps, _ = torch.linalg.lu_factor_ex(matrix.mT)
+    for i, j in enumerate(swaps.tolist()):
+        order[i], order[j - 1] = order[j - 1], order[i]
+    return torch.tensor(order[:m], device="cpu")
 
 
 def basis(jacobian: Tensor, pivots: Tensor, whiten: bool = True) -> Basis:

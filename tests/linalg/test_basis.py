@@ -134,7 +134,7 @@ def test_pivots_are_those_of_a_greedy_choice_where_nothing_is_random(name: str) 
     assert found.tolist() == greedy(j, cutoff)
 
 
-@pytest.mark.parametrize("rank", [2, 12])
+@pytest.mark.parametrize("rank", [2, 12, 90])
 def test_a_sketched_pivot_is_among_the_longest_rows_that_are_left(rank: int) -> None:
     j = wave(torch.linspace(0, 1, 400).double(), 300, 0.6)
     found = pivots(j, 1e-5 * spectral(j), seeded(0), rank)
@@ -144,6 +144,18 @@ def test_a_sketched_pivot_is_among_the_longest_rows_that_are_left(rank: int) -> 
         lengths = left.norm(dim=1)
         # Lengths from at least 8 random products. Measured 0.56.
         assert float(lengths[found[i]]) > 0.3 * float(lengths.max())
+
+
+def test_where_there_are_many_pivots_nothing_longer_than_the_cut_off_is_left() -> None:
+    generator = seeded(1)
+    u, v = (torch.randn(m, 400, generator=generator).double() for m in (900, 500))
+    j = (u * 10.0 ** -torch.linspace(0, 9, 400).double()) @ v.mT
+    cutoff = 1e-5 * spectral(j)
+    found = pivots(j, cutoff, seeded(0), 200)
+    assert 150 < len(found) < 250
+    rest = left_over(j, basis(j, found, whiten=False)).norm(dim=1)
+    # Lengths from at least 8 random products. Measured 1.4.
+    assert float(rest.max()) < 3 * cutoff
 
 
 def test_the_longest_rows_come_first() -> None:

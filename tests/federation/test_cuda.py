@@ -21,10 +21,16 @@ def shared() -> Problem:
     return sampled(CASES["scalar"]())
 
 
+def many() -> Problem:
+    """More rows and parameters than directions that are looked for at first."""
+    return small("allen_cahn", points=0.3, width=8)
+
+
 OPTIONS: dict[str, tuple[Callable[[], Problem], str, dict[str, Any]]] = {
-    "range finder": (CASES["scalar"], "fipa", {"basis": "own"}),
+    "range finder": (many, "fipa", {"basis": "own"}),
     "full SVD": (CASES["scalar"], "fipa", {"sketch": "svd"}),
-    "subspace iteration": (CASES["scalar"], "fipa", {"sketch": "subspace"}),
+    "subspace iteration": (many, "fipa", {"sketch": "subspace"}),
+    "shared rows of many": (many, "fipa", {}),
     "shared rows": (shared, "fipa", {"basis": "shared"}),
     "shared sums": (shared, "fipa", {"basis": "shared", "upload": "sums"}),
     "secure sums": (shared, "fipa", {"secure": True}),
@@ -32,7 +38,7 @@ OPTIONS: dict[str, tuple[Callable[[], Problem], str, dict[str, Any]]] = {
     "gradients beside sketches": (CASES["scalar"], "fipa", {"gradient": True}),
     "lazy sketches": (CASES["scalar"], "fipa", {"every": 2}),
     "byte budget": (CASES["scalar"], "fipa", {"rank": "bytes:20000", "basis": "own"}),
-    "predictive rank": (CASES["scalar"], "fipa", {"rank": "predictive:0.1"}),
+    "predictive rank": (many, "fipa", {"rank": "predictive:0.1"}),
     "local training": (CASES["scalar"], "fipa", {"local": "adam", "tau": 2}),
     "local L-BFGS": (CASES["scalar"], "fipa", {"local": "lbfgs", "tau": 2}),
     "local Gauss-Newton": (CASES["scalar"], "fipa", {"local": "gauss_newton"}),
@@ -61,7 +67,7 @@ OPTIONS |= {
 }
 OPTIONS["fedrcl"] = classes, "fedrcl", {"tau": 2}
 
-QUICK = ("full SVD", "shared sums", "lazy sketches", "classes")
+QUICK = ("range finder", "shared sums", "lazy sketches", "classes")
 """The others are slow: an operation takes ten times as long elsewhere."""
 
 NOISY = "differential privacy"

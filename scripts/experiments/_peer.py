@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -117,10 +117,15 @@ class Peer:
         trace: TracebackType | None,
     ) -> None:
         """End the program."""
+        self._ended()
+
+    def _ended(self) -> int:
+        """Its status, when it has heard that there are no more requests."""
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
-            stream.close()
-        self._process.wait()
+            with suppress(BrokenPipeError):
+                stream.close()
+        return self._process.wait()
 
     def seconds(self, way: str, theta: Tensor, *more: float) -> float:
         """CPU seconds of a call."""
@@ -154,8 +159,8 @@ class Peer:
             return receive(stdout)
         except (BrokenPipeError, EOFError) as error:
             raise RuntimeError(
-                f"The program with JAX ended, status {self._process.wait()}; what it "
-                "wrote is above."
+                f"The program with JAX ended, status {self._ended()}; what it wrote is "
+                "above."
             ) from error
 
 

@@ -23,7 +23,7 @@ def send(
         head: Plain data; its field ``shapes`` is written here.
         arrays: Of any shapes, as float64.
     """
-    wide = [np.ascontiguousarray(array, dtype="<f8") for array in arrays]
+    wide = [np.asarray(array, dtype="<f8") for array in arrays]
     line = json.dumps({**head, "shapes": [array.shape for array in wide]})
     stream.write(line.encode() + b"\n")
     for array in wide:

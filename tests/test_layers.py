@@ -20,7 +20,7 @@ EVERYTHING = [
     *sorted((ROOT / "examples").rglob("*.py")),
 ]
 FLOORS = (
-    ("registry", "extras"),
+    ("alone", "registry", "extras"),
     ("network", "linalg", "collocation", "likelihoods"),
     ("problem", "policies"),
     ("residual", "secure"),
@@ -35,7 +35,7 @@ FLOORS = (
 )
 """The house from the ground up; a floor imports from those below it alone."""
 
-ROOT_MODULES = {"__init__", "extras", "registry", "saved", "training"}
+ROOT_MODULES = {"__init__", "alone", "extras", "registry", "saved", "training"}
 
 
 def name(path: Path) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from fedsciml.alone import alone
+
 
 def uniform(
     n: int, lower: Sequence[float], upper: Sequence[float], generator: Generator
@@ -131,12 +133,13 @@ def corners(lower: Sequence[float], upper: Sequence[float]) -> tuple[Tensor, Ten
 @contextmanager
 def numpy_seeded(seed: int) -> Iterator[None]:
     """Numpy's global generator starts from a seed; its state is restored at the end."""
-    state = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
+    with alone:
+        state = np.random.get_state()
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(state)
 
 
 def _drawn(draw: Callable[[int], np.ndarray], n: int, seed: int) -> Tensor:

@@ -67,7 +67,8 @@ def recorded(
     try:
         content = json.loads(path.read_text())
         rounds = given.get("rounds", int(content["rounds"]))
-        order = Order(**{**content["command"], "rounds": rounds})
+        own = {"rounds": rounds, "workers": given.get("workers", 1)}
+        order = Order(**{**content["command"], **own})
         made, began = dict(content["problem_parameters"]), dict(content["environment"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
+from functools import partial
 from inspect import Parameter
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from fedsciml.command.summary import sentence, summary
 from fedsciml.command.terminal import new_directory, status, terminable
 from fedsciml.command.tuning import tuned
 from fedsciml.extras import install
-from fedsciml.federation import Result
+from fedsciml.federation import InProcess, Result
 from fedsciml.federation.directory import KEPT, UNSAVED
 from fedsciml.methods import Method
 from fedsciml.training import run
@@ -60,7 +61,7 @@ def execute(
             problem, method = todo.made(asked.moved(given))
             for one in callbacks:
                 one.check(problem)
-            train = _trainer(todo.backend, method)
+            train = _trainer(todo, method)
             if "out" in given:
                 out = given["out"]
             elif resumed:
@@ -125,15 +126,21 @@ def _noted(error: BaseException, start: str) -> list[str]:
     return [n for n in getattr(error, "__notes__", []) if n.startswith(start)]
 
 
-def _trainer(backend: str, method: Method) -> Callable[..., Result]:
+def _trainer(todo: Order, method: Method) -> Callable[..., Result]:
     """``fedsciml.run``, or what does the same over Flower."""
-    trainers = {"inprocess": lambda: run, "flower-local": _flower}
-    if method.pooled and trainers[backend] is _flower:
+    here: Callable[..., Result] = partial(run, backend=InProcess(workers=todo.workers))
+    trainer = {"inprocess": lambda: here, "flower-local": _flower}[todo.backend]
+    if trainer is _flower and method.pooled:
         raise ValueError(
             f"Method {method.name} is centralised and has no clients; leave out "
-            f"--backend {backend}."
+            f"--backend {todo.backend}."
         )
-    return trainers[backend]()
+    if trainer is _flower and todo.workers > 1:
+        raise ValueError(
+            f"--workers {todo.workers} is for clients that are function calls; leave "
+            f"it out with --backend {todo.backend}."
+        )
+    return trainer()
 
 
 def _flower() -> Callable[..., Result]:

@@ -25,7 +25,7 @@ AROUND = (
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is run; but for rounds ``command`` in run.json, which rebuilds a run.
+    """What is run; all but rounds and workers is ``command`` in run.json.
 
     Args:
         problem: Name of the problem, or the absolute path of its file.
@@ -44,6 +44,8 @@ class Order:
         dtype: Precision.
         gn_gap: Record how far each step is from the centralised Gauss-Newton step.
         threads: CPU threads, which the last digits depend on; all cores by default.
+        workers: Clients that compute at a time, each with so many threads; the digits
+            do not depend on it.
         resample: Clients draw their points again every so many rounds, more of them
             where the residual is large; power and offset are 1 if not given.
         compress: Clients send sketches and updates in float32 or bfloat16, with
@@ -69,6 +71,7 @@ class Order:
     dtype: Literal["float64", "float32"] = "float64"
     gn_gap: bool = False
     threads: int
+    workers: int = 1
     resample: str | None = None
     compress: str = "none"
     secure: bool = False
@@ -85,8 +88,9 @@ class Order:
 
     @property
     def record(self) -> dict[str, Any]:
-        """For run.json; the rounds may become more."""
-        return {key: value for key, value in asdict(self).items() if key != "rounds"}
+        """For run.json; the rounds may become more, and the workers any."""
+        own = ("rounds", "workers")
+        return {key: value for key, value in asdict(self).items() if key not in own}
 
     def check(self) -> None:
         """Refuse what this machine cannot do.
@@ -104,6 +108,8 @@ class Order:
             raise ValueError(f"--threads must be at least 1, got {self.threads}.")
         if self.threads > 1024:  # more than it can, OpenMP ends the process
             raise ValueError(f"--threads must be at most 1024, got {self.threads}.")
+        if self.workers < 1:
+            raise ValueError(f"--workers must be at least 1, got {self.workers}.")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("This machine has no CUDA device; use --device cpu.")
 

@@ -112,6 +112,7 @@ def of_resume() -> list[Argument]:
     """The arguments of a run that goes on."""
     output = options_of(Output)
     few = {key: output[key] for key in ("until", "json", "quiet", "no_plots")}
+    few["workers"] = options_of(Order)["workers"]
     few["rounds"] = Option(int, None, "So many in all; as before if not given.")
     few["problem"] = Option(str, None, MOVED)
     return [

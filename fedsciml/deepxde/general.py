@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import Module
 from torch.overrides import TorchFunctionMode
 
+from fedsciml.alone import alone
 from fedsciml.network import ModuleNetwork
 
 
@@ -20,11 +21,11 @@ class General(ModuleNetwork):
 
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
         """Values [n, c] at points [n, d], on the autograd graph."""
-        tensors = self.tensors(theta)
-        with _Replaced(
-            {id(p): tensors[name] for name, p in self.module.named_parameters()}
-        ):
-            return super().__call__(theta, x)
+        with alone:  # while the module's parameters are its own
+            tensors = self.tensors(theta)
+            own = {id(p): tensors[name] for name, p in self.module.named_parameters()}
+            with _Replaced(own):
+                return super().__call__(theta, x)
 
 
 class _Replaced(TorchFunctionMode):

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from fedsciml.alone import alone
+
 Module = Any
 """The package ``deepxde``, which is not typed."""
 
@@ -26,7 +28,7 @@ def deepxde() -> Module:
     os.environ.setdefault("DDE_BACKEND", "pytorch")
     before = torch.get_default_device()
     nowhere = io.StringIO()
-    with redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with alone, redirect_stdout(nowhere), redirect_stderr(nowhere):
         found = import_module("deepxde")
     if torch.get_default_device() != before:
         torch.set_default_device(None if before.type == "cpu" else before)
@@ -44,8 +46,8 @@ def double_precision(device: torch.device | str = "cpu") -> Iterator[Module]:
 
     DeepXDE's cached derivatives are dropped at the end, which would keep graphs alive.
     """
-    dtype = torch.get_default_dtype()
     with precision(64) as dde:
+        dtype = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         try:
             # A device as a context slows every call of torch.
@@ -62,9 +64,10 @@ def precision(bits: int) -> Iterator[Module]:
     """DeepXDE with numbers of 32 or 64 bits; put back at the end."""
     dde = deepxde()
     real = dde.config.real
-    before = real.precision
-    getattr(real, f"set_float{bits}")()
-    try:
-        yield dde
-    finally:
-        getattr(real, f"set_float{before}")()
+    with alone:
+        before = real.precision
+        getattr(real, f"set_float{bits}")()
+        try:
+            yield dde
+        finally:
+            getattr(real, f"set_float{before}")()

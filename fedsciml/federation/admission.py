@@ -50,10 +50,11 @@ def refusal(
                 if isinstance(value, Tensor)
                 else torch.tensor(value, dtype=torch.float64, device="cpu")
             )
-            finite = found.isfinite()
-            some = field.overflows or finite.any() or finite.numel() < 2
-            if not (finite.all() if field.finite else some):
-                return FloatingPointError(f"its {name} is not finite")
+            if not found.sum().isfinite():  # a tenth of the time of looking at each
+                finite = found.isfinite()
+                some = field.overflows or finite.any() or finite.numel() < 2
+                if not (finite.all() if field.finite else some):
+                    return FloatingPointError(f"its {name} is not finite")
             if field.scale and not found.double().norm().isfinite():
                 return FloatingPointError(f"its {name} is too large to be merged")
             if field.least is not None and (found < field.least).any():

@@ -1,7 +1,15 @@
-"""All clients in this process, one after the other: the default and the reference."""
+"""All clients in this process: the default and the reference.
+
+One after the other, or several at a time in threads: torch computes without Python's
+lock. A thread has the settings of the one that asks, each client's part of a round
+depends on nothing of another's, and answers come in the order of the clients: the bytes
+are the same.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TypeVar
@@ -29,6 +37,10 @@ class LocalClients:
         dtype: ``torch.float64`` or ``torch.float32``.
         clock: Tells the seconds that a client takes. A client is not interrupted at a
             deadline; its answer is late when it comes.
+        workers: Clients that compute at a time.
+
+    Raises:
+        ValueError: If there is less than one worker, or several on an accelerator.
 
     Attributes:
         systems: The residual of each client.
@@ -48,7 +60,9 @@ class LocalClients:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
         clock: Callable[[], float] = time.monotonic,
+        workers: int = 1,
     ) -> None:
+        check_workers(workers, device)
         shards = [problem.pooled()] if method.pooled else problem.shards()
         self.method = method
         self.systems = [System(problem, shard, device, dtype) for shard in shards]
@@ -59,6 +73,8 @@ class LocalClients:
         self._fresh = [Fresh(system, known) for system in self.systems]
         self.memories: dict[int, Record | None] = dict.fromkeys(range(len(shards)))
         self._clock = clock
+        workers = min(workers, len(shards))
+        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
 
     def here(self, number: int) -> list[int]:
         """All clients."""
@@ -126,21 +142,64 @@ class LocalClients:
         clients: Sequence[int],
         deadline: float | None,
     ) -> dict[int, Answer | Exception]:
-        found: dict[int, Answer | Exception] = {}
-        for m in clients:
+        def timed(m: int) -> Answer | Exception:
             begin = self._clock()
             try:
-                found[m] = answer(m)
+                found = answer(m)
             except Exception as error:
-                found[m] = error
-                continue
+                return error
             seconds = self._clock() - begin
             if deadline is not None and seconds > deadline:
-                found[m] = TimeoutError(
+                return TimeoutError(
                     f"Client {m} answered after {seconds:.3g} s; the deadline is "
                     f"{deadline:g} s"
                 )
-        return found
+            return found
+
+        if self._pool is None:
+            return {m: timed(m) for m in clients}
+        alike = _elsewhere(timed)
+        asked = {m: self._pool.submit(alike, m) for m in clients}
+        try:
+            return {m: future.result() for m, future in asked.items()}
+        except BaseException:  # nobody computes on when this has ended
+            for future in asked.values():
+                future.cancel()
+            wait(asked.values())
+            raise
+
+
+def check_workers(workers: int, device: torch.device | str) -> None:
+    """Refuse what threads are of no use to.
+
+    Raises:
+        ValueError: If there is less than one, or several on an accelerator.
+    """
+    if workers < 1:
+        raise ValueError(f"Clients need 1 worker or more, got {workers}.")
+    if workers > 1 and torch.device(device).type != "cpu":
+        raise ValueError(
+            f"Workers are threads of the CPU, and {workers} of them would wait for one "
+            f"{device}: leave them out."
+        )
+
+
+def _elsewhere(timed: Callable[[int], Answer]) -> Callable[[int], Answer]:
+    """The function, to be called in another thread, with this one's settings of torch.
+
+    They are each thread's own. The last bits depend on the number of its threads.
+    """
+    threads, graph = torch.get_num_threads(), torch.is_grad_enabled()
+    device = torch.get_default_device()
+
+    def called(m: int) -> Answer:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        same = torch.get_default_device() == device  # a context slows every call
+        with torch.set_grad_enabled(graph), nullcontext() if same else device:
+            return timed(m)
+
+    return called
 
 
 @dataclass(frozen=True)
@@ -149,9 +208,21 @@ class InProcess:
 
     Args:
         clock: Tells the seconds that a client takes.
+        workers: Clients that compute at a time, each with torch's number of threads:
+            as many as there are cores for each of these. The bytes are the same.
+            Functions of a problem, as residuals and samples, are then called by
+            several threads at once; they must keep nothing from call to call.
+
+    Raises:
+        ValueError: If there is less than one; when it connects, if there are several on
+            an accelerator.
     """
 
     clock: Callable[[], float] = time.monotonic
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        check_workers(self.workers, "cpu")
 
     def connect(
         self,
@@ -161,4 +232,5 @@ class InProcess:
         dtype: torch.dtype = torch.float64,
     ) -> LocalClients:
         """The clients of a run."""
-        return LocalClients(problem, method, device, dtype, self.clock)
+        how = device, dtype, self.clock, self.workers
+        return LocalClients(problem, method, *how)

@@ -163,12 +163,6 @@ def pivots(
 
     n, p = jacobian.shape
     most = min(n, p)
-    if not jacobian.isfinite().all():
-        raise FloatingPointError(
-            "The Jacobian at the anchors is not finite: a derivative does not exist "
-            "there, as of a root or a logarithm at 0. Mend the residual, or the sample "
-            "of its term"
-        )
     while True:
         rows = min(5 * rank // 4 + OVERSAMPLE, most)
         exact = rows >= most
@@ -176,6 +170,12 @@ def pivots(
             small = jacobian.mT
         else:
             small = gaussian(rows, p, generator, jacobian) @ jacobian.mT
+        if not small.sum().isfinite() and not small.isfinite().all():
+            raise FloatingPointError(
+                "The Jacobian at the anchors is not finite: a derivative does not "
+                "exist there, as of a root or a logarithm at 0. Mend the residual, or "
+                "the sample of its term"
+            )
         triangle, order = qr(small.cpu().numpy(), mode="r", pivoting=True)
         lengths = torch.from_numpy(triangle).diagonal().abs()
         if not exact:  # of the rows of Omega, as many are left for column j
@@ -196,8 +196,14 @@ def basis(jacobian: Tensor, pivots: Tensor, whiten: bool = True) -> Basis:
         pivots: Numbers of rows [k], int64, k <= min(n, p).
         whiten: Whether that is wanted: it costs as much again.
     """
-    q, r = _positive(jacobian[pivots.to(jacobian.device)].mT)
-    return Basis(q, r, _positive(jacobian @ q)[1] if whiten else None)
+    q, r = torch.linalg.qr(jacobian[pivots.to(jacobian.device)].mT)
+    sign = _signs(r)
+    q *= sign
+    whitening = None
+    if whiten:
+        _, whitening = torch.linalg.qr(jacobian @ q, mode="r")
+        whitening = _signs(whitening)[:, None] * whitening
+    return Basis(q, sign[:, None] * r, whitening)
 
 
 def extended(basis: Basis, direction: Tensor, scale: float) -> Basis:
@@ -287,8 +293,6 @@ def unpacked(numbers: Tensor, r: int, k: int) -> Tensor:
     return found
 
 
-def _positive(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """QR with a positive diagonal of R, which is unique."""
-    q, r = torch.linalg.qr(matrix)
-    sign = torch.where(r.diagonal() < 0, -1.0, 1.0).to(r)
-    return q * sign, sign[:, None] * r
+def _signs(r: Tensor) -> Tensor:
+    """Of the rows of R, with which its diagonal is positive: a QR then is unique."""
+    return torch.where(r.diagonal() < 0, -1.0, 1.0).to(r)

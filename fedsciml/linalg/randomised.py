@@ -1,12 +1,22 @@
 """Sketches by randomised methods: a range finder and subspace iteration."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from fedsciml.linalg.sketch import Sketch, compress, from_jacobian, truncate
+from fedsciml.linalg.rows import Piece, Rows, TestMatrix, whole
+from fedsciml.linalg.sketch import (
+    AT_ONCE,
+    Sketch,
+    compress,
+    from_jacobian,
+    root,
+    truncate,
+    turned,
+)
 
 OVERSAMPLE = 8
 """Columns that a randomised method draws beyond the rank wanted (Halko et al.)."""
@@ -18,11 +28,69 @@ how much they stand out (Halko et al., section 4.5)."""
 POWER_STEPS = 5
 """Of a subspace iteration, if nothing is said."""
 
-MISSED = 0.01
-"""Largest part of the gradient J^T r that a range finder may miss. Where a large
-residual lies in directions below the cut-off, as on the plateau before an oscillating
-solution, it misses more than there is, and no damped step descends. Elsewhere it was
-seen to miss 1e-3 at most."""
+HELD = 2**27
+"""Bytes of (r, J Omega) that are held; of more rows it is made again, piece by piece,
+whenever it is needed."""
+
+RESOLVED = 1e-12
+"""Least entry of a triangle's diagonal, relative, behind which columns that are not
+held can still be orthonormalised."""
+
+
+class Again(NamedTuple):
+    """Makes U [n, k] of a sketch again, where there are too many rows to hold it.
+
+    U = Q_1 M with Q_1 = (r / |r|, J Omega) R^-1, see ``ranged``; equal to itself alone.
+
+    Attributes:
+        drawn: Numbers of columns of Omega, as they were drawn, int64.
+        triangle: R, shape [l, l].
+        mixing: M, shape [l, k].
+    """
+
+    drawn: Tensor
+    triangle: Tensor
+    mixing: Tensor
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def targets(self, rows: Rows, generator: Generator, residuals: Tensor) -> Tensor:
+        """-U^T r' of other residuals r' [C, n], shape [C, k].
+
+        Args:
+            rows: Those that were sketched, linearised where they were.
+            generator: As it was before the sketch.
+            residuals: One for each r'.
+        """
+        span = _Span(rows)
+        for columns in self.drawn.tolist():
+            span.omegas.append(rows.draw(columns, generator))
+        span.triangle = self.triangle
+        found, start = residuals.new_zeros(len(residuals), len(self.triangle)), 0
+        for piece, q in span.columns():
+            stop = start + len(piece.residual)
+            found.addmm_(residuals[:, start:stop], q)
+            start = stop
+        return -(found @ self.mixing)
+
+
+class Ranged(NamedTuple):
+    """What the range finder found.
+
+    Attributes:
+        sketch: Without ``left`` where that was too large to hold.
+        again: What makes it again there; else None.
+    """
+
+    sketch: Sketch
+    again: Again | None = None
 
 
 def range_finder(
@@ -31,31 +99,42 @@ def range_finder(
     cutoff: float,
     columns: int,
     generator: Generator,
-    gradient: float = math.inf,
     most: int | None = None,
 ) -> Sketch:
-    """Sketch from an explicit J by a randomised range finder that grows.
+    """The sketch of ``ranged`` for an explicit J [n, p] and r [n]."""
+    return ranged(whole(jacobian, residual), cutoff, columns, generator, most).sketch
 
-    Q = orth(J Omega) with Gaussian Omega, B = Q^T J, c = -Q^T r, then the SVD of B
+
+def ranged(
+    rows: Rows,
+    cutoff: float,
+    columns: int,
+    generator: Generator,
+    most: int | None = None,
+) -> Ranged:
+    """Sketch of J D ~ -r by a randomised range finder that grows.
+
+    Q = orth(r, J Omega) with a random Omega, B = Q^T J, c = -Q^T r, then the SVD of B
     (Halko, Martinsson, Tropp, SIAM Review 53, 2011, algorithms 4.1 and 5.1). Columns
     are added, as many again at most, until the smallest singular value found is not
     above ``cutoff``: then those above it are all there. When three quarters of
-    min(n, p) would not do, the full SVD is cheaper.
+    min(n, p) would not do and J is in memory, its full SVD is cheaper.
 
-    Q Q^T J differs from J by about the cut-off, so the gradient J^T Q Q^T r may be off
-    by the cut-off times |r|. If that is more than ``MISSED``, r is added to Q. Then the
-    gradient is exact, and every damped step of the truncated problem descends: with
-    c = -U^T r and r = Q Q^T r, D^T J^T r = -sum s^2 c^2 / (s^2 + mu).
+    As r is in the span of Q, the gradient J^T Q Q^T r is exact whatever Q misses of J,
+    and every damped step of the truncated problem descends: with c = -U^T r and
+    r = Q Q^T r, D^T J^T r = -sum s^2 c^2 / (s^2 + mu).
+
+    Householder's method finds R of Y = (r / |r|, J Omega) = Q R; Q itself would take it
+    twice as long. Q_1 = Y R^-1 is orthonormal to rounding times the condition of Y, its
+    gramian L L^T near one, and Q = Q_1 L^-T to rounding. R, the gramian, B and c are
+    sums over the rows, so neither J nor Q need ever be in memory.
 
     Args:
-        jacobian: J, shape [n, p].
-        residual: r, shape [n].
+        rows: J [n, p] and r [n].
         cutoff: Absolute singular value down to which the problem is wanted.
-        columns: Number of columns to begin with, for example the rank of the round
-            before plus ``OVERSAMPLE``.
+        columns: Number of columns of Omega to begin with, for example the rank of the
+            round before plus ``OVERSAMPLE``.
         generator: Source of Omega.
-        gradient: Norm of the whole gradient, of which this is a part; the error is
-            small only if it is small against this one as well.
         most: Rank beyond which nothing is wanted: then the leading ones alone are
             found, by ``POWER`` power steps; None for no bound.
 
@@ -63,71 +142,161 @@ def range_finder(
         Sketch that may have rows below the cut-off, to be truncated. Its ``error`` is
         zero: it counts only truncation.
     """
-    n, p = jacobian.shape
+    n, p = len(rows.residual), rows.size
     if most is not None and 4 * (most + OVERSAMPLE) < 3 * min(n, p):
-        y = jacobian @ gaussian(p, most + OVERSAMPLE, generator, jacobian)
-        for _ in range(POWER):
-            y = jacobian @ torch.linalg.qr(jacobian.mT @ torch.linalg.qr(y)[0])[0]
-        q, _ = torch.linalg.qr(y)
-        few = compress(Sketch(q.mT @ jacobian, -(q.mT @ residual)))
-        assert few.left is not None
-        return truncate(few._replace(left=q @ few.left), most)
-    q = jacobian.new_zeros(n, 0)
-    factor = jacobian.new_zeros(0, p)
-    columns = max(columns, 1)
-    while 4 * columns < 3 * min(n, p):
-        omega = gaussian(p, columns - q.shape[1], generator, jacobian)
-        y = jacobian @ omega
-        if q.shape[1]:
-            y -= q @ (q.mT @ y)
-            y, _ = torch.linalg.qr(y)
-            y -= q @ (q.mT @ y)  # twice is enough: once leaves what rounding mixed in
-        y, _ = torch.linalg.qr(y)
-        q = torch.cat([q, y], dim=1)
-        factor = torch.cat([factor, y.mT @ jacobian])
-        sketch = compress(Sketch(factor, -(q.mT @ residual)))
-        assert sketch.left is not None
-        values = sketch.singular_values
-        if float(values[-1]) <= cutoff:
-            sketch = sketch._replace(left=q @ sketch.left)
-            return _with_gradient(sketch, jacobian, residual, gradient)
+        return Ranged(_leading(rows, most, generator))
+    span, drawn = _Span(rows), list[int]()
+    columns, largest = max(columns, 1), min(n - 1, p)
+    while 4 * columns < 3 * min(n, p) or not rows.whole:
+        drawn.append(min(columns, largest) - sum(drawn))
+        sketch, mixing = span.sketch(rows.draw(drawn[-1], generator))
+        # One value may be small because J hardly sees r; Omega knows of the others.
+        values = sketch.singular_values[: len(span.triangle) - span.first]
+        if float(values[-1]) <= cutoff or span.short or columns >= largest:
+            if span.q is not None:
+                return Ranged(sketch._replace(left=span.q @ mixing))
+            numbers = torch.tensor(drawn, device="cpu")
+            return Ranged(sketch, Again(numbers, span.triangle, mixing))
         columns += _missing(values, cutoff)
-    return from_jacobian(jacobian, residual)
+    jacobian = torch.cat([piece.jacobian() for piece in rows.pieces()])
+    return Ranged(from_jacobian(jacobian, rows.residual))
 
 
-def _with_gradient(
-    sketch: Sketch, jacobian: Tensor, residual: Tensor, whole: float
-) -> Sketch:
-    """The sketch, with r in the span of ``left`` if it misses too much of J^T r."""
-    gradient = residual @ jacobian
-    least = MISSED * min(float(gradient.norm()), whole)
-    if not float((gradient - sketch.gradient).norm()) > least:
-        return sketch
-    assert sketch.left is not None
-    rest = residual
-    for _ in range(2):  # twice is enough
-        rest = rest - sketch.left @ (sketch.left.mT @ rest)
-    if not float(rest.norm()) > torch.finfo(rest.dtype).eps * float(residual.norm()):
-        return sketch  # nothing but rounding is missed
-    rest = (rest / rest.norm()).unsqueeze(1)
-    factor = torch.cat([sketch.factor, rest.mT @ jacobian])
-    target = torch.cat([sketch.target, -(rest.mT @ residual)])
-    return compress(Sketch(factor, target, torch.cat([sketch.left, rest], dim=1)))
+def _leading(rows: Rows, rank: int, generator: Generator) -> Sketch:
+    y = rows.mixed(rows.draw(rank + OVERSAMPLE, generator))
+    for _ in range(POWER):
+        y = rows.mixed(torch.linalg.qr(rows.projected(torch.linalg.qr(y)[0]).mT)[0])
+    q, _ = torch.linalg.qr(y)
+    few = compress(Sketch(rows.projected(q), -(q.mT @ rows.residual)))
+    assert few.left is not None
+    return truncate(few._replace(left=q @ few.left), rank)
+
+
+class _Span:
+    """Q_1 = Y R^-1 of Y = (r / |r|, J Omega), whole or piece by piece.
+
+    Attributes:
+        omegas: Omega, side by side.
+        y: Y, shape [n, l]; None while it is too large to hold.
+        triangle: R, shape [l, l].
+        q: Q_1 or Q, shape [n, l], where Y is held, else None.
+        first: 1 where r is the first column; it is not where r = 0.
+        short: Whether columns had to be left out that rounding hides.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        norm = float(rows.residual.norm())
+        self._scale = 1 / norm if norm > 0 else 0.0
+        self.first = int(norm > 0)
+        self.omegas: list[TestMatrix] = []
+        self.y: Tensor | None = None
+        self.triangle = rows.residual.new_zeros(0, 0)
+        self.q: Tensor | None = None
+        self.short = False
+
+    def sketch(self, omega: TestMatrix) -> tuple[Sketch, Tensor]:
+        """B and c with more columns, and M of U = Q_1 M; orthogonal rows."""
+        self.omegas.append(omega)
+        self._factorise()
+        gram, b, c = self._sums()
+        lower, well = root(gram)
+        if not well and self.y is not None:
+            self.q, _ = torch.linalg.qr(self.y)
+            gram, b, c = self._sums()
+            lower = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        elif not well:
+            lengths = self.triangle.diagonal().abs()
+            keep = int((lengths > RESOLVED * lengths.max()).long().cumprod(0).sum())
+            self.triangle, self.short = self.triangle[:keep, :keep], True
+            gram, b, c = self._sums()
+            lower, _ = root(gram)
+        core = torch.linalg.solve_triangular(lower, _triangle([b.mT]).mT, upper=False)
+        u, _, _ = torch.linalg.svd(core)
+        mixing = torch.linalg.solve_triangular(lower.mT, u, upper=True)
+        return Sketch(turned(mixing.mT, b), mixing.mT @ c), mixing
+
+    def columns(self) -> Iterator[tuple[Piece, Tensor]]:
+        """The pieces and their rows of Q_1 [m, l]."""
+        return ((piece, self._solved(self._of(piece))) for piece in self.rows.pieces())
+
+    def _of(self, piece: Piece) -> Tensor:
+        """Rows of Y [m, l]."""
+        first = [self._scale * piece.residual[:, None]] if self.first else []
+        return torch.cat([*first, *map(piece.mixed, self.omegas)], dim=1)
+
+    def _solved(self, y: Tensor) -> Tensor:
+        r = self.triangle
+        return torch.linalg.solve_triangular(r, y[:, : len(r)], upper=True, left=False)
+
+    def _factorise(self) -> None:
+        """R, and Y and Q_1 if they can be held."""
+        size = self.rows.residual.element_size() * len(self.rows.residual)
+        width = self.first + sum(map(_width, self.omegas))
+        if size * width > HELD:
+            self.y = None
+            self.triangle = _triangle(self._of(piece) for piece in self.rows.pieces())
+            return
+        if self.y is None:
+            self.y = torch.cat([self._of(piece) for piece in self.rows.pieces()])
+        else:
+            self.y = torch.cat([self.y, self.rows.mixed(self.omegas[-1])], dim=1)
+        self.triangle = torch.linalg.qr(self.y, mode="r")[1]
+        self.q = self._solved(self.y)
+
+    def _sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Q_1^T Q_1, Q_1^T J and -Q_1^T r."""
+        width, zeros = len(self.triangle), self.rows.residual.new_zeros
+        gram, b, c = zeros(width, width), zeros(width, self.rows.size), zeros(width)
+        start = 0
+        for piece in self.rows.pieces():
+            stop = start + len(piece.residual)
+            q = self._solved(self._of(piece)) if self.q is None else self.q[start:stop]
+            gram.addmm_(q.mT, q)
+            b.addmm_(q.mT, piece.jacobian())
+            c.addmv_(q.mT, piece.residual, alpha=-1)
+            start = stop
+        return gram, b, c
+
+
+def _width(omega: TestMatrix) -> int:
+    return int(omega.shape[1])
+
+
+def _triangle(parts: Iterable[Tensor]) -> Tensor:
+    """R of the QR factorisation of parts [m, l], one below the other."""
+    found: Tensor | None = None
+    for part in parts:
+        step = max(1, AT_ONCE // (8 * part.shape[1]), 2 * part.shape[1])
+        for rows in part.split(step):
+            above = rows if found is None else torch.cat([found, rows])
+            found = torch.linalg.qr(above, mode="r")[1]
+    assert found is not None
+    return found
+
+
+def decay(values: Tensor) -> float:
+    """In how many directions singular values [k] fall by a factor e; 0 if not known.
+
+    Judged by the part from the middle to three quarters.
+    """
+    middle, late = len(values) // 2, 3 * len(values) // 4
+    if middle == late or not 0 < float(values[late]) < float(values[middle]):
+        return 0.0
+    return (late - middle) / math.log(float(values[middle] / values[late]))
 
 
 def _missing(values: Tensor, cutoff: float) -> int:
     """How many more columns a range finder should draw to reach the cut-off.
 
-    Judged by how fast the singular values [k] fall from the middle to three quarters,
-    with half as much again to spare: a range finder underestimates the last values,
-    and the decay slows down. At most k columns, as many as there are.
+    Judged by how fast the singular values [k] fall, with half as much again to spare: a
+    range finder underestimates the last values, and the decay slows down. At most k
+    columns, as many as there are.
     """
-    k = len(values)
-    middle, late = k // 2, 3 * k // 4
-    high, low = float(values[middle]), float(values[late])
-    if not (cutoff > 0 and low < high):
+    k, fall, late = len(values), decay(values), 3 * len(values) // 4
+    if not (cutoff > 0 and fall > 0):
         return k
-    beyond = math.log(low / cutoff) / math.log(high / low) * (late - middle)
+    beyond = math.log(float(values[late]) / cutoff) * fall
     return min(k, max(0, late - k + math.ceil(1.5 * beyond)) + OVERSAMPLE)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedsciml.linalg.sketch import Sketch, compress
+from fedsciml.linalg.sketch import Sketch, decomposed
 
 
 class Spectrum(NamedTuple):
@@ -72,8 +72,5 @@ class Spectrum(NamedTuple):
 
 def spectrum(sketch: Sketch) -> Spectrum:
     """The SVD of the factor of a sketch, usually a merged one."""
-    small = compress(sketch._replace(left=None))
-    assert small.left is not None
-    s = small.singular_values
-    unit = small.factor / torch.where(s > 0, s, torch.ones_like(s)).unsqueeze(-1)
-    return Spectrum(s, small.target, unit, small.left)
+    left, s, basis = decomposed(sketch.factor)
+    return Spectrum(s, left.mT @ sketch.target, basis, left)

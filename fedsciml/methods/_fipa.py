@@ -18,7 +18,7 @@ rise for a while, theta stays at the lowest loss known, and ``at`` is where it s
 import math
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from math import inf
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from fedsciml.linalg.beside import Beside, beside
+from fedsciml.linalg.randomised import Again, decay
 from fedsciml.linalg.ranks import AboveCutoff, Budget, Predictive, Schedule
 from fedsciml.linalg.sketch import Sketch, gather, truncate
 from fedsciml.linalg.solve import Spectrum, spectrum
@@ -58,6 +59,7 @@ from fedsciml.methods._prior import WithPrior
 from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import (
     FIRST_RANK,
+    LARGEST_JACOBIAN,
     Sketcher,
     budget,
     context,
@@ -74,6 +76,7 @@ from fedsciml.policies.greedy import Greedy
 from fedsciml.policies.natural import Natural
 from fedsciml.problem import Problem
 from fedsciml.residual import System
+from fedsciml.residual.pieces import borrowed, rows
 from fedsciml.residual.smoothness import has_kinks
 
 FITTED = 1e-12
@@ -266,14 +269,45 @@ class CurveLosses(Record):
     losses: Tensor
 
 
+class Anew(Record):
+    """What makes U again where it is too large to keep, see ``linalg.Again``.
+
+    Attributes:
+        seed: Of the sketch.
+        round: In which it was made.
+        drawn: Numbers of columns of its random matrix, int64.
+        triangle: R, shape [l, l].
+        mixing: M, shape [l, k].
+    """
+
+    seed: int
+    round: int
+    drawn: Tensor
+    triangle: Tensor
+    mixing: Tensor
+
+
 class Basis(Record):
     """U [n, k] of a client's last sketch, and the theta [p] where it was made.
 
     U is contiguous, as it is where it comes from a file: products have the same bits.
+    Where it is not kept it has no rows, and is made anew.
     """
 
     left: Tensor
     theta: Tensor
+    anew: Anew | None = None
+
+    def targets(self, system: System, residuals: Tensor) -> Tensor:
+        """-U^T r of a client's residuals r [C, n], shape [C, k]."""
+        if self.anew is None:
+            return -(residuals @ self.left)
+        known = self.anew
+        random = generator(known.seed, known.round, system.shard.client)
+        again = Again(known.drawn, known.triangle, known.mixing)
+        with borrowed() as memory:
+            found, _ = rows(system, self.theta, LARGEST_JACOBIAN, memory)
+            return again.targets(found, random, residuals)
 
 
 class Memory(Record):
@@ -284,11 +318,21 @@ class Memory(Record):
         basis: Until it was asked for losses; where steps may be bent, without U until
             it is asked for a sketch again.
         carried: By its local solver.
+        cutoff: Down to which the sketch had directions; 0 if that is not known.
+        decay: Directions there in which singular values fall by a factor e.
     """
 
     rank: int
     basis: Basis | None = None
     carried: Carried | None = None
+    cutoff: float = 0.0
+    decay: float = 0.0
+
+    def expected(self, cutoff: float) -> int:
+        """About how many directions a sketch down to a cut-off will have."""
+        if not 0 < cutoff < self.cutoff:
+            return self.rank
+        return self.rank + math.ceil(self.decay * math.log(self.cutoff / cutoff))
 
 
 @dataclass(frozen=True, eq=False)
@@ -583,7 +627,7 @@ class Fipa(WithPrior):
         told = problem, loss, candidates, probed, bent, table, chosen
         return policy.choose_bent(*told), losses.numel()
 
-    @property
+    @cached_property
     def _curved(self) -> bool:
         """Whether steps may be bent: not where sketches suit straight ones alone."""
         suited = self.straight or isinstance(self.rank, Predictive)
@@ -610,8 +654,8 @@ class Fipa(WithPrior):
         """A client's sketch, as far as the rank schedule wants it."""
         memory = memory or Memory(FIRST_RANK)
         at, random = ask.theta, generator(ask.seed, ask.round, system.shard.client)
-        wanted = ask.reach, ask.top, memory.rank, random, ask.gradient
-        found, cutoff, loss = sketched(
+        wanted = ask.reach, ask.top, memory.expected(ask.reach * ask.top), random
+        found, cutoff, loss, again = sketched(
             system, at, self.sketch, *wanted, most=self._most
         )
         values, desired, carried = found.singular_values, None, memory.carried
@@ -628,9 +672,9 @@ class Fipa(WithPrior):
             None if desired is None else desired[: found.rank],
             values[:rows] if rows else None,
         )
-        left = found.left if self.policy.probes else None
-        basis = None if left is None else Basis(left.contiguous(), at)
-        return answer, Memory(max(int((values > cutoff).sum()), 1), basis, carried)
+        rank = max(int((values > cutoff).sum()), 1)
+        basis = _kept(found, again, ask) if self.policy.probes else None
+        return answer, Memory(rank, basis, carried, cutoff, decay(values[:rank]))
 
     def cut(
         self,
@@ -663,7 +707,7 @@ class Fipa(WithPrior):
         basis = asked(memory)
         candidates = ask.candidates(basis.theta)
         losses, residuals = system.judged(candidates, basis.theta)
-        targets = -(residuals @ basis.left)
+        targets = basis.targets(system, residuals)
         kept = Basis(basis.left[:0], basis.theta) if self._curved else None
         return Found(losses, targets), replace(memory, basis=kept)
 
@@ -698,7 +742,7 @@ class Fipa(WithPrior):
     @property
     def kinds(self) -> tuple[type, ...]:
         """The types of this file, of the local solvers and of the policy."""
-        own = (self._first, Opening, Sketched, Probe, Found, Memory, Basis, Last)
+        own = (self._first, Opening, Sketched, Probe, Found, Memory, Basis, Anew, Last)
         return (*own, Curves, CurveLosses, *CARRIED, *self.policy.kinds)
 
     def start(self, theta: Tensor, seed: int) -> State:
@@ -927,7 +971,8 @@ def _seen(problem: Spectrum, loss: float) -> float:
 def checked_step(theta: Tensor, steps: Tensor, problem: Spectrum) -> tuple[float, int]:
     """Length and number of the step next to theta by which answers are checked."""
     checked = int(steps.norm(dim=1).argmin())
-    columns = (problem.s[:, None] * problem.basis).norm(dim=0)
+    parts = problem.basis.split(2**20 // max(1, len(problem.s)) + 1, dim=1)
+    columns = torch.cat([(problem.s[:, None] * part).norm(dim=0) for part in parts])
     return near_length(theta, steps[checked], columns), checked
 
 
@@ -961,6 +1006,16 @@ def _against(
         return bool(others) and bool((torch.stack(others).sum(0) + prior < least).any())
 
     return tuple(filter(lowers, changes))
+
+
+def _kept(found: Sketch, again: Again | None, ask: Opening) -> Basis | None:
+    """What makes the targets of a sketch at other points."""
+    if again is None:
+        left = found.left
+        return None if left is None else Basis(left.contiguous(), ask.theta)
+    mixing = again.mixing[:, : found.rank].contiguous()
+    anew = Anew(ask.seed, ask.round, again.drawn, again.triangle, mixing)
+    return Basis(mixing[:0], ask.theta, anew)
 
 
 def asked(memory: Memory | None) -> Basis:

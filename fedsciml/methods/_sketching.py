@@ -1,6 +1,5 @@
 """How a client of FIPA comes to its sketch."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, Protocol
 
@@ -17,12 +16,13 @@ from fedsciml.linalg import (
     compress,
     from_jacobian,
     merge,
-    range_finder,
     share,
     subspace_iteration,
     truncate,
 )
+from fedsciml.linalg.randomised import Again, ranged
 from fedsciml.residual import Linearisation, System
+from fedsciml.residual.pieces import borrowed, rows
 
 Sketcher = Literal["range", "svd", "subspace"]
 """Range finder on the explicit Jacobian, its full SVD, or J v and J^T w alone."""
@@ -30,19 +30,21 @@ Sketcher = Literal["range", "svd", "subspace"]
 FIRST_RANK = 24
 """Rank looked for in a first round, when nothing is known."""
 
-LARGEST_JACOBIAN = 2**30
-"""Bytes of Jacobian held at once; more rows than fit are sketched piece by piece."""
+LARGEST_JACOBIAN = 2**28
+"""Bytes of Jacobian held at once; more rows than fit are made piece by piece."""
 
 
 class Untruncated(NamedTuple):
     """A client's problem: its sketch, not yet truncated, cut-off and loss at theta.
 
     ``cutoff`` is the absolute singular value down to which the sketch is complete.
+    ``again`` makes its ``left`` again where that is too large to hold.
     """
 
     sketch: Sketch
     cutoff: float
     loss: float
+    again: Again | None = None
 
 
 def shown(dtype: torch.dtype) -> float:
@@ -149,7 +151,6 @@ def sketched(
     top: float,
     rank: int,
     random: Generator,
-    gradient: float = 0.0,
     largest: int = LARGEST_JACOBIAN,
     most: int | None = None,
 ) -> Untruncated:
@@ -163,53 +164,55 @@ def sketched(
         top: What it is relative to; 0 if not known: then to this client's |J|_F.
         rank: About how many there will be, for example those of the round before.
         random: For the randomised sketches.
-        gradient: Norm of the whole gradient, as last known; 0 if not.
         largest: Bytes of Jacobian to hold at once.
         most: Rows wanted at most, of a range finder; None for as many as there are
             above the cut-off.
     """
     if how == "subspace":
         return _by_products(system, theta, reach, top, rank, random)
-    cutoff, loss = reach * top, 0.0
-    whole: Sketch | None = None
+    try:
+        if how == "svd":
+            return _by_svd(system, theta, reach, top, largest)
+        with borrowed() as memory:
+            found, loss = rows(system, theta, largest, memory)
+            cutoff = reach * (top or found.norm())
+            sketch, again = ranged(found, cutoff, rank + OVERSAMPLE, random, most)
+    except RuntimeError as error:  # that of torch.linalg
+        if all(j.isfinite().all() for j, _, _ in _jacobians(system, theta, largest)):
+            raise
+        raise FloatingPointError(
+            f"The Jacobian of client {system.shard.client} is not finite, though "
+            "its residual is: a derivative does not exist there, as of a root or a "
+            "logarithm at 0. Mend the residual"
+        ) from error
+    return Untruncated(sketch, cutoff, loss, again)
+
+
+def _by_svd(
+    system: System, theta: Tensor, reach: float, top: float, largest: int
+) -> Untruncated:
+    """By the full SVD of J, or of one piece after the other."""
+    cutoff, loss, whole = reach * top, 0.0, list[Sketch]()
     for jacobian, residual, part_loss in _jacobians(system, theta, largest):
         loss += part_loss
         if cutoff == 0:
             cutoff = reach * float(torch.linalg.matrix_norm(jacobian))
-        try:
-            if how == "svd":
-                part = from_jacobian(jacobian, residual)
-            else:
-                columns = rank + OVERSAMPLE
-                whole_gradient = gradient or math.inf
-                part = range_finder(
-                    jacobian, residual, cutoff, columns, random, whole_gradient, most
-                )
-        except RuntimeError as error:  # that of torch.linalg
-            if jacobian.isfinite().all():
-                raise
-            raise FloatingPointError(
-                f"The Jacobian of client {system.shard.client} is not finite, though "
-                "its residual is: a derivative does not exist there, as of a root or a "
-                "logarithm at 0. Mend the residual"
-            ) from error
-        if whole is None:
-            whole = part
-        else:
+        part = from_jacobian(jacobian, residual)
+        if whole:
             # What lies well below the cut-off would only grow from piece to piece.
             part = truncate(part, int((part.singular_values > 0.1 * cutoff).sum()))
-            whole = compress(merge([whole, part]))
-    if whole is None:
-        nothing = theta.new_zeros
-        whole = Sketch(nothing(0, system.size), nothing(0), nothing(0, 0))
-    return Untruncated(whole, cutoff, loss)
+            part = compress(merge([*whole, part]))
+        whole = [part]
+    nothing = theta.new_zeros
+    empty = Sketch(nothing(0, system.size), nothing(0), nothing(0, 0))
+    return Untruncated(whole[0] if whole else empty, cutoff, loss)
 
 
 def _jacobians(
     system: System, theta: Tensor, largest: int
 ) -> Iterator[tuple[Tensor, Tensor, float]]:
-    rows = largest // (theta.element_size() * system.size)
-    for part in system.parts(theta, rows):
+    most = largest // (theta.element_size() * system.size)
+    for part in system.parts(theta, most):
         yield part.jacobian(), part.residual, part.loss
 
 

@@ -256,7 +256,8 @@ class Slopes(Fipa):
         slope, basis = system.slope(ask.theta), kept.basis
         if basis is not None:
             basis = replace(basis, left=_plain(basis.left))
-        after = Remembered(kept.rank, basis, kept.carried, ask.theta)
+        known = kept.rank, basis, kept.carried, kept.cutoff, kept.decay
+        after = Remembered(*known, ask.theta)
         return replace(answer, gradient=slope), after
 
     def _glance(
@@ -268,7 +269,7 @@ class Slopes(Fipa):
             return Slope(gradient, gradient[:0], system.loss(at)), memory
         basis = memory.basis
         found, residuals = system.judged(at[None], basis.theta)
-        target = -(residuals[0] @ basis.left)
+        target = basis.targets(system, residuals)[0]
         return Slope(gradient, target, float(found[0])), replace(memory, at=at)
 
     def _probe(
@@ -280,7 +281,7 @@ class Slopes(Fipa):
         assert memory.at is not None
         losses, residuals = system.judged(ask.candidates(memory.at), basis.theta)
         kept = basis if self.every > 1 else None
-        found = Found(losses, -(residuals @ basis.left))
+        found = Found(losses, basis.targets(system, residuals))
         return found, replace(memory, basis=kept)
 
     @property

@@ -272,7 +272,7 @@ class FipaPaper(Judged):
             rank = memory.rank if memory else FIRST_RANK
             rank = self.rank.rank if isinstance(self.rank, Fixed) else rank
             reach = shown(theta.dtype)
-            found, cutoff, loss = sketched(
+            found, cutoff, loss, _ = sketched(
                 system, theta, self.sketch, reach, 0.0, rank, random
             )
         values = found.singular_values

@@ -4,7 +4,8 @@ Each maps the pre-activation z (any shape) and an order k to the list
 ``[f(z), f'(z), ..., f^(k)(z)]``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -14,16 +15,51 @@ from torch import Tensor
 Activation = Callable[[Tensor, int], list[Tensor]]
 
 
-def tanh(z: Tensor, order: int) -> list[Tensor]:
-    """t = tanh z with t' = 1 - t^2."""
-    t = torch.tanh(z)
-    return _by_own_value(t, order, (1.0, 0.0, -1.0))
+@dataclass(frozen=True)
+class Autonomous:
+    """A function with f' = P(f), so that f^(k) = f' Q_k(f) with polynomials Q_k.
+
+    Args:
+        function: Maps z to f(z); takes ``out=``.
+        backward: Maps x and f to f' x in one pass; takes ``grad_input=``.
+        slope: Coefficients of P, the lowest power first.
+    """
+
+    function: Callable[..., Tensor]
+    backward: Callable[..., Tensor]
+    slope: tuple[float, float, float]
+
+    def __call__(self, z: Tensor, order: int) -> list[Tensor]:
+        """``[f(z), f'(z), ..., f^(order)(z)]``."""
+        return self.derivatives(self.function(z), order)
+
+    def derivatives(self, f: Tensor, order: int) -> list[Tensor]:
+        """The same from f = f(z)."""
+        if not order:
+            return [f]
+        first, curved = _polynomial(f, self.slope), _quotients(order, self.slope)[1:]
+        return [f, first, *(_polynomial(f, q).mul_(first) for q in curved)]
+
+    def times(self, x: Tensor, f: Tensor, out: Tensor) -> None:
+        """Write f' x into ``out``, which may be x."""
+        self.backward(x, f, grad_input=out)
+
+    def bend(self, out: Tensor, base: Tensor, f: Tensor, total: Tensor, k: int) -> None:
+        """Write base + Q_k(f) total into ``out``, which may be ``base``."""
+        q = _quotients(k, self.slope)[-1]
+        if len(q) == 2 and not q[0]:
+            torch.addcmul(base, f, total, value=q[1], out=out)
+        else:
+            torch.addcmul(base, _polynomial(f, q), total, out=out)
 
 
-def sigmoid(z: Tensor, order: int) -> list[Tensor]:
-    """s = 1 / (1 + exp(-z)) with s' = s - s^2."""
-    s = torch.sigmoid(z)
-    return _by_own_value(s, order, (0.0, 1.0, -1.0))
+tanh = Autonomous(torch.tanh, torch.ops.aten.tanh_backward.grad_input, (1.0, 0.0, -1.0))
+"""t = tanh z with t' = 1 - t^2."""
+
+sigmoid = Autonomous(
+    torch.sigmoid, torch.ops.aten.sigmoid_backward.grad_input, (0.0, 1.0, -1.0)
+)
+"""s = 1 / (1 + exp(-z)) with s' = s - s^2."""
 
 
 def sin(z: Tensor, order: int) -> list[Tensor]:
@@ -51,23 +87,18 @@ def relu(z: Tensor, order: int) -> list[Tensor]:
     return [torch.relu(z), (z > 0).to(z), *[flat] * (order - 1)][: order + 1]
 
 
-def _by_own_value(
-    f: Tensor, order: int, slope: tuple[float, float, float]
-) -> list[Tensor]:
-    """Derivatives of a function with f' = P(f), as f^(k) = P(f) Q_k(f)."""
-    if order == 0:
-        return [f]
-    a, b, c = slope
-    first = torch.addcmul(b * f + a if b else f.new_full((), a), f, f, value=c)
-    result = [f, first]
-    for q in _quotients(order, slope)[1:]:
-        value = torch.full_like(f, q[-1]) if len(q) == 1 else f * q[-1]
-        for coefficient in q[-2:0:-1]:
-            value = (value.add_(coefficient) if coefficient else value).mul_(f)
-        if len(q) > 1 and q[0]:
-            value.add_(q[0])
-        result.append(value.mul_(first))
-    return result
+def _polynomial(f: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """The sum of c_k f^k, lowest powers first; at least two coefficients."""
+    *rest, b, a = coefficients
+    if rest and not b:  # two powers in one pass
+        value = torch.addcmul(f.new_full((), rest.pop()), f, f, value=a)
+    elif b:
+        value = torch.add(f.new_full((), b), f, alpha=a)
+    else:
+        value = f * a
+    for coefficient in reversed(rest):
+        value = torch.addcmul(f.new_full((), coefficient), value, f)
+    return value
 
 
 @cache

@@ -241,7 +241,7 @@ class ConvNet(Network):
     def forward(
         self, theta: Tensor, inputs: Tensor, layout: Layout, keep: bool = True
     ) -> "ConvTape":
-        """Values [1, n, c], or [1, C, n, c] at several thetas [C, p].
+        """Values [1, n, c], or [C, 1, n, c] at several thetas [C, p].
 
         Args:
             theta: Shape [p], or [C, p] unless ``keep``.
@@ -251,7 +251,7 @@ class ConvNet(Network):
         """
         if theta.ndim > 1:
             several = [self.forward(t, inputs, layout, keep).output for t in theta]
-            return ConvTape(self, [], torch.stack(several, dim=1))
+            return ConvTape(self, [], torch.stack(several))
         steps: list[Step] = []
         for images, step in self.steps(theta, inputs):  # noqa: B007
             if keep:

@@ -17,6 +17,7 @@ arXiv 2307.08214), which saves one channel per coordinate but one.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -229,6 +230,11 @@ def channel(name: str, coordinates: Sequence[str]) -> Channel:
     Raises:
         AttributeError: If the name is not made of the coordinates' names.
     """
+    return _channel(name, tuple(coordinates))
+
+
+@cache
+def _channel(name: str, coordinates: tuple[str, ...]) -> Channel:
     if name == "value":
         return VALUE
     if name == "laplacian":

@@ -12,7 +12,7 @@ from fedsciml.network.base import PointFunction
 from fedsciml.network.constraint import Constraint, columns, constraint
 from fedsciml.network.frequency import FREQUENCIES, First, centred, checked_first
 from fedsciml.network.jet import Layout, derivatives
-from fedsciml.network.tape import Step, Tape, first, joint, layers
+from fedsciml.network.tape import Step, Tape, applied, first, joint, layers
 from fedsciml.network.units import (
     Corners,
     Units,
@@ -283,8 +283,8 @@ class MLP:
         """Jets [K, n, c] of the network without its output transform.
 
         Args:
-            theta: Parameters, shape [p]; or several at once, [..., p], and then every
-                shape that depends on theta has these dimensions before n.
+            theta: Parameters, shape [p]; or several at once, [C, p], and then every
+                shape that depends on theta begins with C; not if ``keep``.
             inputs: What ``prepared`` returned for n points.
             layout: The K channels.
             keep: Whether to keep what derivatives need; if not, only the ``output`` of
@@ -293,12 +293,13 @@ class MLP:
         activation, parameters = ACTIVATIONS[self.activation], self.layers(theta)
         value, slopes = first(parameters[0], inputs, layout)
         steps: list[Step] = []
-        z = joint(value, slopes) if len(parameters) == 1 else value
+        z: Tensor | None = None
         for weight, bias in parameters[1:]:
-            step = Step(layout, value, slopes, activation(value, layout.order + keep))
+            out = None if keep else z
+            step = Step(layout, value, slopes, activation, keep, out)
             if keep:
                 steps.append(step)
-            z = step.output @ weight.mT
-            z[0] += bias.unsqueeze(-2)
-            value, slopes = z[0], z[1:]
-        return Tape(self.widths, parameters, inputs, layout, steps, z)
+            z = applied(weight, bias, step.output)
+            value, slopes = z.select(-3, 0), z.narrow(-3, 1, z.shape[-3] - 1)
+        output = joint(value, slopes) if z is None else z
+        return Tape(self.widths, parameters, inputs, layout, steps, output)

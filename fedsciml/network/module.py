@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from fedsciml.alone import alone
 from fedsciml.network.base import Network
 
 
@@ -38,7 +39,8 @@ class ModuleNetwork(Network):
     def init(self, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """The module's present parameters, shape [p]."""
         _check(self.module)
-        present = dict(self.module.named_parameters())
+        with alone:
+            present = dict(self.module.named_parameters())
         parts = [present[name].detach().cpu().flatten() for name in self._shapes]
         return torch.cat([*parts, torch.zeros(0, device="cpu")]).to(dtype)
 
@@ -50,11 +52,12 @@ class ModuleNetwork(Network):
         self, theta: Tensor, weights: Mapping[int, Tensor], x: Tensor
     ) -> Tensor:
         """Values [n, c] with other weights, by where they begin in theta."""
-        tensors = self.tensors(theta)
         starts = accumulate((s.numel() for s in self._shapes.values()), initial=0)
-        for start, name in zip(starts, self._shapes, strict=False):
-            tensors[name] = weights.get(start, tensors[name])
-        values: Tensor = torch.func.functional_call(self.module, tensors, (x,))
+        with alone:  # meanwhile the module has other tensors than its own
+            tensors = self.tensors(theta)
+            for start, name in zip(starts, self._shapes, strict=False):
+                tensors[name] = weights.get(start, tensors[name])
+            values: Tensor = torch.func.functional_call(self.module, tensors, (x,))
         return values
 
     @torch.no_grad()

@@ -218,7 +218,7 @@ class Parallel:
         tapes = [net.forward(part, x, layout, keep) for net, part, x in triples]
         like = tapes[0].output
         constant = like.new_zeros(*like.shape[:-1], numbers.shape[-1])
-        constant[0] = self.scaled(numbers).unsqueeze(-2)
+        constant[..., 0, :, :] = self.scaled(numbers).unsqueeze(-2)
         output = torch.cat([*(tape.output for tape in tapes), constant], -1)
         return ParallelTape(self, tapes, output)
 

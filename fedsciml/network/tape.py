@@ -2,25 +2,33 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import pairwise
-from operator import add, mul
+from operator import mul
 
 import torch
 from torch import Tensor
 
+from fedsciml.network.activation import Activation, Autonomous
 from fedsciml.network.jet import Layout, Product
+from fedsciml.network.khatri_rao import KhatriRao
+
+AT_ONCE = 128
+"""Rows that are multiplied together, so that what comes out stays in a cache."""
+
+LARGE = 4096
+"""Products for one row's gradient by a weight from which on a matrix product is faster
+than a pass for each channel: 0.9 times at 4096, half at four times as many."""
 
 
 def layers(widths: Sequence[int], theta: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Views of theta [..., p]: weight [..., out, in] and bias [..., out] by layer."""
-    result, start = [], 0
-    for a, b in pairwise(widths):
-        weight = theta[..., start : start + a * b].unflatten(-1, (b, a))
-        start += a * b
-        result.append((weight, theta[..., start : start + b]))
-        start += b
-    return result
+    shapes = list(pairwise(widths))
+    parts = theta.split([size for a, b in shapes for size in (a * b, b)], -1)
+    return [
+        (weight.view(*weight.shape[:-1], b, a), bias)
+        for (a, b), weight, bias in zip(shapes, parts[::2], parts[1::2], strict=True)
+    ]
 
 
 class Taped:
@@ -38,6 +46,12 @@ class Taped:
     def pull(self, cotangent: Tensor) -> Tensor:
         """Sum of the gradients of all rows, shape [p]: J^T w without J."""
         raise NotImplementedError
+
+    def mixed(self, cotangent: Tensor, omega: KhatriRao) -> Tensor:
+        """``rows`` times Omega [p, k], shape [n, k]."""
+        out = omega.outer[0].new_empty(self.output.shape[1], omega.shape[0])
+        self.rows(cotangent, out)
+        return out @ omega.matrix()
 
     def push(self, tangent: Tensor) -> Tensor:
         """Derivative of the output along a tangent [p] of theta, shape [K, n, c]."""
@@ -108,14 +122,24 @@ class Tape(Taped):
                     else:
                         torch.mul(bar[0], x, out=block[:, :, i])
             else:
-                # Sum over the channels of outer products. As one batched matrix product
-                # it takes twice as long: the matrices are small and J is large.
-                left, right = bar.unsqueeze(-1), self._into(number)
-                torch.mul(left[0], right[0].unsqueeze(-2), out=block)
-                for k in range(1, len(bar)):
-                    block.addcmul_(left[k], right[k].unsqueeze(-2))
+                _outer(bar, self._into(number), block)
             out[:, start : start + len(bias)] = bar[0]
             start += len(bias)
+
+    def mixed(self, cotangent: Tensor, omega: KhatriRao) -> Tensor:
+        """``rows`` times Omega [p, k], shape [n, k], without them."""
+        n = self.output.shape[1]
+        layers = zip(self.sweep(cotangent), omega.outer, omega.inner, strict=True)
+        found = cotangent.new_zeros(n, omega.shape[1])
+        for number, (bar, outer, inner) in enumerate(layers):
+            into = self.applied(number)
+            for start in range(0, n, AT_ONCE):
+                rows = slice(start, start + AT_ONCE)
+                left, right = bar[:, rows] @ outer, into[:, rows] @ inner[:-1]
+                right[0] += inner[-1]
+                for a, b in zip(left, right, strict=True):
+                    found[rows].addcmul_(a, b)
+        return found
 
     def pull(self, cotangent: Tensor) -> Tensor:
         """Sum of the gradients of all rows, shape [p]: J^T w without J."""
@@ -140,7 +164,7 @@ class Tape(Taped):
         for number, (d_weight, d_bias) in enumerate(tangents[1:]):
             step, (weight, _) = self.steps[number], self.layers[number + 1]
             dz = step.push(value, slopes) @ weight.mT + step.output @ d_weight.mT
-            dz[0] += d_bias
+            dz[0].add_(d_bias)
             value, slopes = dz[0], dz[1:]
         return dz
 
@@ -162,24 +186,77 @@ class Tape(Taped):
 class Step:
     """One activation applied to jets: h = f(z), with its derivative in both directions.
 
-    The jets z are given as ``value``, shape [n, w], and the other channels ``slopes``,
-    [K - 1, n, w] or [K - 1, 1, w]; ``output`` is h, [K, n, w]. ``f[k]`` is the k-th
-    derivative of the activation at the value, up to one order more than the jets'.
+    The jets z are given as ``value``, shape [..., n, w], and the other channels
+    ``slopes``, [..., K - 1, n, w] or [..., K - 1, 1, w]; ``output`` is h,
+    [..., K, n, w].
+
+    Args:
+        layout: The K channels.
+        value: Of z.
+        slopes: Of z.
+        activation: f.
+        keep: Whether to keep what derivatives need; then there is one theta.
+        out: Where to write h; over z unless ``keep``. None for new memory.
     """
 
     def __init__(
-        self, layout: Layout, value: Tensor, slopes: Tensor, f: list[Tensor]
+        self,
+        layout: Layout,
+        value: Tensor,
+        slopes: Tensor,
+        activation: Activation,
+        keep: bool = True,
+        out: Tensor | None = None,
     ) -> None:
-        self.layout, self.slopes, self.f = layout, slopes, f
-        self.output = value.new_empty(len(slopes) + 1, *value.shape)
-        self.output[0] = f[0]
-        self.sums: list[Tensor] = []
-        if len(slopes):
-            torch.mul(slopes, f[1], out=self.output[1:])
-        for mixing in layout.mixings:
-            total = _polynomial(mixing.products, slopes)
-            self.sums.append(total)
-            self.output[mixing.channel].addcmul_(f[mixing.order], total)
+        self.layout, self.slopes, self._activation = layout, slopes, activation
+        each = slopes.unbind(-3)
+        self.sums = [_polynomial(m.products, each) for m in layout.mixings]
+        if out is None:
+            shape = (*value.shape[:-2], len(each) + 1, *value.shape[-2:])
+            out = value.new_empty(shape)
+        self.output = out
+        h, after = out.unbind(-3), out.narrow(-3, 1, len(each))
+        if isinstance(activation, Autonomous):
+            f = activation.function(value, out=h[0])
+            if each:
+                self._bend(activation, f.unsqueeze(-3), each, h, after)
+            return
+        self.f = activation(value, layout.order + keep)
+        h[0].copy_(self.f[0])
+        if each:
+            torch.mul(slopes, self.f[1].unsqueeze(-3), out=after)
+        for mixing, total in zip(layout.mixings, self.sums, strict=True):
+            h[mixing.channel].addcmul_(self.f[mixing.order], total)
+
+    def _bend(
+        self,
+        activation: Autonomous,
+        f: Tensor,
+        z: Sequence[Tensor],
+        h: Sequence[Tensor],
+        after: Tensor,
+    ) -> None:
+        """Slopes of the output: f' times those of z and Q_k(f) times the sums."""
+        mixings = self.layout.mixings
+        straight = mixings[0].channel - 1 if mixings else len(z)  # the others are bent
+        activation.times(
+            self.slopes.narrow(-3, 0, straight), f, after.narrow(-3, 0, straight)
+        )
+        known = 0
+        for mixing, total in zip(mixings, self.sums, strict=True):
+            k = mixing.channel
+            base = h[k] if k == known else z[k - 1]
+            activation.bend(h[k], base, h[0], total, mixing.order)
+            known = k
+        if mixings:
+            bent = after.narrow(-3, straight, len(z) - straight)
+            activation.times(bent, f, bent)
+
+    @cached_property
+    def f(self) -> list[Tensor]:
+        """f and its derivatives at the value, up to one order more than the jets'."""
+        assert isinstance(self._activation, Autonomous)  # others know them
+        return self._activation.derivatives(self.output[0], self.layout.order + 1)
 
     def push(self, d_value: Tensor, d_slopes: Tensor) -> Tensor:
         """Tangent of the output, [K, n, w], from the tangent of the input."""
@@ -192,63 +269,100 @@ class Step:
         for mixing, total in zip(self.layout.mixings, self.sums, strict=True):
             out = dh[mixing.channel]
             out.addcmul_(f[mixing.order + 1] * total, d_value)
-            for b, slope in _slopes(mixing.products, slopes):
-                out.addcmul_(f[mixing.order] * slope, d_slopes[b - 1])
+            along: Tensor | None = None
+            for b, slope, times in _slopes(mixing.products, slopes):
+                if along is None:
+                    along = slope * d_slopes[b - 1]
+                    along = along if times == 1 else along.mul_(times)
+                else:
+                    along.addcmul_(slope, d_slopes[b - 1], value=times)
+            assert along is not None  # there is a product
+            out.addcmul_(f[mixing.order], along)
         return dh
 
     def pull(self, h_bar: Tensor) -> Tensor:
         """Cotangent of the input from that of the output, h_bar, both [K, n, w]."""
         slopes, f = self.slopes, self.f
         z_bar = f[1] * h_bar
-        for slope, bar in zip(slopes, h_bar[1:], strict=True):
-            z_bar[0].addcmul_(f[2] * slope, bar)
+        if len(slopes):
+            along = slopes[0] * h_bar[1]
+            for slope, bar in zip(slopes[1:], h_bar[2:], strict=True):
+                along.addcmul_(slope, bar)
+            z_bar[0].addcmul_(f[2], along)
         for mixing, total in zip(self.layout.mixings, self.sums, strict=True):
             bar = h_bar[mixing.channel]
-            z_bar[0].addcmul_(f[mixing.order + 1] * total, bar)
+            z_bar[0].addcmul_(f[mixing.order + 1], total * bar)
             bar = f[mixing.order] * bar
-            for b, slope in _slopes(mixing.products, slopes):
-                z_bar[b].addcmul_(slope, bar)
+            for b, slope, times in _slopes(mixing.products, slopes):
+                z_bar[b].addcmul_(slope, bar, value=times)
         return z_bar
 
 
 def first(
     layer: tuple[Tensor, Tensor], x: Tensor, layout: Layout
 ) -> tuple[Tensor, Tensor]:
-    """Jet of the first layer: value [n, w] and slopes [K - 1, n, w].
+    """Jet of the first layer: value [..., n, w] and slopes [..., K - 1, n, w].
 
-    Of the points themselves, [n, d], the slopes are [K - 1, 1, w]: the derivatives of
-    an affine map are the same at all points, and zero from the second order on.
+    Of the points themselves, [n, d], the slopes are [..., K - 1, 1, w]: the derivatives
+    of an affine map are the same at all points, and zero from the second order on.
     """
     weight, bias = layer
     if x.ndim == 3:
-        z = x.view(len(x), *[1] * (bias.ndim - 1), *x.shape[1:]) @ weight.mT
-        z[0] += bias.unsqueeze(-2)
-        return z[0], z[1:]
+        z = applied(weight, bias, x)
+        return z.select(-3, 0), z.narrow(-3, 1, len(x) - 1)
     value = (x @ weight.mT).add_(bias.unsqueeze(-2))
-    slopes = weight.new_zeros(len(layout.channels) - 1, *bias.shape).unsqueeze(-2)
+    shape = (*bias.shape[:-1], len(layout.channels) - 1, 1, bias.shape[-1])
+    slopes = weight.new_zeros(shape)
     for k, coordinate in layout.firsts:
-        slopes[k - 1] = weight[..., coordinate].unsqueeze(-2)
+        slopes[..., k - 1, 0, :] = weight[..., coordinate]
     return value, slopes
 
 
+def applied(weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
+    """Jets [..., K, n, out] of an affine layer applied to jets h [..., K, n, in]."""
+    flat = h.flatten(-3, -2)
+    # A row times a matrix is faster than a matrix times a column.
+    z = (weight @ flat.mT).mT if bias.shape[-1] == 1 else flat @ weight.mT
+    z = z.view(*z.shape[:-2], *h.shape[-3:-1], z.shape[-1])
+    z.select(-3, 0).add_(bias.unsqueeze(-2))
+    return z
+
+
 def joint(value: Tensor, slopes: Tensor) -> Tensor:
-    """Jets [K, ..., n, w] of a value [..., n, w] and its slopes, as ``first`` gives."""
-    return torch.cat([value[None], slopes.expand(-1, *value.shape)])
+    """Jets [..., K, n, w] of a value [..., n, w] and its slopes, as ``first`` gives."""
+    slopes = slopes.expand(*slopes.shape[:-2], *value.shape[-2:])
+    return torch.cat([value.unsqueeze(-3), slopes], -3)
 
 
-def _polynomial(products: Sequence[Product], slopes: Tensor) -> Tensor:
+def _outer(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """Sum over channels of outer products, [K, n, a] and [K, n, b] into [n, a, b]."""
+    if len(left) * out[0].numel() >= LARGE:
+        torch.bmm(left.permute(1, 2, 0), right.transpose(0, 1), out=out)
+        return
+    right = right.unsqueeze(-2)
+    torch.mul(left[0].unsqueeze(-1), right[0], out=out)
+    for k in range(1, len(left)):
+        out.addcmul_(left[k].unsqueeze(-1), right[k])
+
+
+def _polynomial(products: Sequence[Product], slopes: Sequence[Tensor]) -> Tensor:
     """Sum of times * prod z[b]^power, where z[b] is slopes[b - 1]."""
-    terms = []
+    total: Tensor | None = None
     for factors, times in products:
-        term = reduce(
-            mul, (slopes[b - 1] for b, power in factors for _ in range(power))
-        )
-        terms.append(term if times == 1 else times * term)
-    return reduce(add, terms)
+        each = [slopes[b - 1] for b, power in factors for _ in range(power)]
+        last, term = each.pop(), reduce(mul, each)
+        if total is None:
+            total = term * last if times == 1 else (term * last).mul_(times)
+        else:
+            total.addcmul_(term, last, value=times)
+    assert total is not None  # there is a product
+    return total
 
 
-def _slopes(products: Sequence[Product], slopes: Tensor) -> list[tuple[int, Tensor]]:
-    """Partial derivatives of the polynomial: pairs (channel b, slope)."""
+def _slopes(
+    products: Sequence[Product], slopes: Tensor
+) -> list[tuple[int, Tensor, int]]:
+    """Partial derivatives of the polynomial: channel b, and a slope so many times."""
     result = []
     for factors, times in products:
         for b, power in factors:
@@ -256,6 +370,5 @@ def _slopes(products: Sequence[Product], slopes: Tensor) -> list[tuple[int, Tens
             slope = reduce(
                 mul, (slopes[other - 1] for other, e in powers for _ in range(e))
             )
-            scale = times * power
-            result.append((b, slope if scale == 1 else scale * slope))
+            result.append((b, slope, times * power))
     return result

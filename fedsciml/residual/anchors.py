@@ -104,12 +104,12 @@ class Anchors:
 
     def scaled(self, factors: Sequence[float]) -> "Anchors":
         """The anchors with the loss of term t times ``factors[t]``; kept."""
-        wanted = tuple(factors)
-        if self._scaled is None or self._scaled.factors != wanted:
-            self._scaled = replace(
+        wanted, scaled = tuple(factors), self._scaled
+        if scaled is None or scaled.factors != wanted:
+            scaled = self._scaled = replace(
                 self, factors=wanted, _drawn=None, _found=None, _scaled=None
             )
-        return self._scaled
+        return scaled
 
     def system(self, counts: Sequence[int]) -> System:
         """Their residual, with so many of each term.

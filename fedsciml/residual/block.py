@@ -16,6 +16,10 @@ CHUNK = 1024
 """Points per sweep: bounds its memory whatever the size of the shard; fits a cache."""
 
 
+SEVERAL = 3072
+"""Points per sweep of several thetas, of which nothing but the output is kept."""
+
+
 class Block:
     """Rows of one term that are computed together.
 

@@ -15,10 +15,18 @@ import torch
 from torch import Tensor
 
 from fedsciml.network.jet import Channel, layout
+from fedsciml.network.khatri_rao import KhatriRao
 from fedsciml.network.tape import Taped
 from fedsciml.problem import Problem, Row, Rows
 from fedsciml.problem.evaluation import evaluated
-from fedsciml.residual.block import CHUNK, Block, by_autograd, empty, jet, with_partners
+from fedsciml.residual.block import (
+    SEVERAL,
+    Block,
+    by_autograd,
+    empty,
+    jet,
+    with_partners,
+)
 from fedsciml.residual.taylor import DRAWS, Read, field, needed
 
 
@@ -67,12 +75,12 @@ class JetBlock(Block):
         """What the residual returns, [C, q, n] at thetas [C, p]: several a sweep."""
         n = len(self.rows.points)
         result = []
-        for group in thetas.split(max(1, CHUNK // max(1, n))):
+        for group in thetas.split(max(1, SEVERAL // max(1, n))):
             # One theta alone takes the path of ``linearise`` and agrees bit for bit.
             tape = self._network.forward(
                 group.squeeze(0), self._inputs, self.layout, keep=False
             )
-            several = tape.output.unbind(1) if len(group) > 1 else [tape.output]
+            several = tape.output.unbind() if len(group) > 1 else [tape.output]
             for jets in several:
                 result.append(self._residuals(self._solution(jets)))
         return torch.stack(result)
@@ -189,6 +197,13 @@ class JetLinear:
         for cotangent, own in zip(several, rows, strict=True):
             self.tape.rows(cotangent, both)
             torch.add(both[:n], both[n:], out=own)
+
+    @torch.no_grad()
+    def mixed(self, omega: KhatriRao) -> Tensor:
+        """J Omega, shape [q n, k]."""
+        parts = [self.tape.mixed(bar, omega) for bar in self.cotangents]
+        both = torch.stack(parts).unflatten(1, (self.sides, -1))
+        return both.sum(1).flatten(0, 1)
 
     @torch.no_grad()
     def jvp(self, v: Tensor) -> Tensor:

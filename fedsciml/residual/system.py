@@ -28,6 +28,10 @@ Block = JetBlock | AutogradBlock
 """Rows of one term that are computed together."""
 
 
+PIECE = 2**27
+"""Bytes of the Jacobian of a chunk of points."""
+
+
 class Linear(Protocol):
     """A block linearised at some theta.
 
@@ -116,7 +120,8 @@ class System:
         shard: The rows; see ``Problem.shards`` and ``Problem.pooled``.
         device: Where to compute.
         dtype: ``torch.float64`` or ``torch.float32``.
-        chunk: Points per sweep, if the network bears as many.
+        chunk: Points per sweep, if the network bears as many, and their J, with one
+            residual each, takes no more than ``PIECE`` bytes.
     """
 
     def __init__(
@@ -135,7 +140,8 @@ class System:
         self._tail: tuple[Partial, System] | None = None
         self._sites: list[System] = []
         self.blocks: list[Block] = []
-        chunk = min(chunk, problem.network.points or chunk)
+        bytes_ = torch.finfo(dtype).bits // 8 * self.size
+        chunk = min(chunk, problem.network.points or chunk, max(1, PIECE // bytes_))
         for rows in shard.rows:
             for start in range(0, len(rows.points), chunk):
                 part = rows.part(slice(start, start + chunk))

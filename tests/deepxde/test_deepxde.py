@@ -18,10 +18,13 @@ from fedsciml import methods, run
 from fedsciml.collocation import strips
 from fedsciml.deepxde.package import deepxde, double_precision
 from fedsciml.deepxde.weights import parameters
+from fedsciml.federation import InProcess
 from fedsciml.problem import Problem
 from fedsciml.residual import AutogradBlock, System, TaylorBlock
 
 ROOT = Path(__file__).parents[2]
+
+FIPA = methods.load("fipa", basis="own")
 
 
 class Model(NamedTuple):
@@ -323,6 +326,15 @@ def test_residual_and_jacobian_are_deepxde_s(make: Callable[[Any], Model]) -> No
     assert relative(linear.vjp(w), w @ dense) < 1e-13
     general = [isinstance(block, AutogradBlock) for block in system.blocks]
     assert all(general) if make in GENERAL else not any(general)
+
+
+@pytest.mark.parametrize("make", [dirichlet, partly_fixed])
+def test_clients_in_threads_leave_each_other_s_deepxde_alone(
+    make: Callable[[Any], Model],
+) -> None:
+    problem = made(make(deepxde()), partition=strips([-1, -0.4, 0.3, 1]))
+    found = [run(problem, FIPA, 2, backend=InProcess(workers=w)) for w in (1, 3)]
+    assert found[0].theta_sha256() == found[1].theta_sha256()
 
 
 @pytest.mark.parametrize("make", MODELS)

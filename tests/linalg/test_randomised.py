@@ -32,7 +32,7 @@ def test_the_range_finder_equals_the_full_decomposition_down_to_the_cutoff(
 def test_the_range_finder_has_all_digits_with_enough_columns() -> None:
     j, r = decaying(80, 200, 0.1), random(80, seed=1)
     found, full = range_finder(j, r, 1e-14, 24, seeded(2)), from_jacobian(j, r)
-    assert found.rank == 24
+    assert found.rank == 25  # and the residual
     values, expected = found.singular_values[:12], full.singular_values[:12]
     # To rounding of the largest, 1. Measured 6e-16, and 7e-15 where LAPACK's own SVD
     # gives J^T J back to 9e-15.
@@ -71,15 +71,14 @@ def test_steps_descend_where_the_residual_is_below_the_cutoff() -> None:
         assert float(expected) < 0
 
 
-def test_a_gradient_is_exact_where_those_of_the_clients_cancel() -> None:
-    """What one client's range finder misses is small against the whole gradient too."""
+def test_a_gradient_is_exact_however_much_of_the_jacobian_is_missed() -> None:
+    """It may be large against the whole's, where those of the clients cancel."""
     j, r = decaying(80, 200, 0.5), random(80, seed=1)
-    gradient = j.mT @ r
-    alone = range_finder(j, r, 1e-3, 4, seeded(2))
-    missed = float((alone.gradient - gradient).norm())
-    assert 1e-6 < missed < 0.01 * float(gradient.norm())
-    together = range_finder(j, r, 1e-3, 4, seeded(2), gradient=missed)
-    assert relative(together.gradient, gradient) < 1e-13
+    found = range_finder(j, r, 1e-3, 4, seeded(2))
+    assert found.rank == 17
+    assert spectral(j.mT @ j - gramian(found)) > 1e-12
+    # The columns of J Omega alone miss 1e-6 and more of it.
+    assert relative(found.gradient, j.mT @ r) < 1e-13
 
 
 def test_the_range_finder_turns_to_the_full_decomposition_in_time() -> None:

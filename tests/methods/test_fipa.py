@@ -202,7 +202,9 @@ def test_messages_and_bytes_are_those_of_the_theory(rank: str) -> None:
 def test_after_a_round_clients_remember_a_rank_and_nothing_large(policy: str) -> None:
     method = methods.load("fipa", policy=policy)
     state, memories = rounds(scalar(), method, 1)
-    assert [flatten(memory).keys() for memory in memories] == [{"kind", "rank"}] * 3
+    assert [flatten(memory).keys() for memory in memories] == [
+        {"kind", "rank", "cutoff", "decay"}
+    ] * 3
     kept = flatten(state).items()
     large = [k for k, v in kept if isinstance(v, Tensor) and v.numel() > 1]
     assert large == ["theta", "at"]

@@ -173,6 +173,13 @@ def test_precision_and_threads_are_as_asked_for(
     assert str(theta.dtype) == "torch.float32"
 
 
+def test_several_workers_end_at_the_same_bytes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = [result(capsys, *FEDAVG, "--workers", w)["theta_sha256"] for w in "12"]
+    assert found[0] == found[1]
+
+
 def test_tuned_options_come_from_the_search_and_flags_go_before_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -237,6 +244,11 @@ def test_help_lists_problems_methods_and_their_options(
         ((*SMALL, "--rounds", "ten"), ["--rounds", "'ten'"]),
         ((*FEDAVG, "--threads", "0"), ["--threads must be at least 1, got 0"]),
         ((*FEDAVG, "--threads", "99999"), ["--threads must be at most 1024"]),
+        ((*FEDAVG, "--workers", "0"), ["--workers must be at least 1, got 0"]),
+        (
+            (*FEDAVG, "--workers", "2", "--backend", "flower-local"),
+            ["--workers 2 is for clients that are function calls"],
+        ),
         ((*SMALL, "--dtype", "float16"), ["--dtype", "float16"]),
         ((*SMALL, "--device", "tpu"), ["--device", "tpu"]),
         ((*FEDAVG, "--tau", "0"), ["tau >= 1", "got 0"]),
@@ -555,6 +567,8 @@ def test_a_finished_run_is_printed_again(capsys: pytest.CaptureFixture[str]) -> 
     before = Path("run/model.safetensors").stat().st_mtime_ns
     again = result(capsys, "--resume", "run", "--quiet", "--no-plots")
     assert again == first
+    several = result(capsys, "--resume", "run", "--workers", "2", "--no-plots")
+    assert several == first
     agreeing = ("allen_cahn", "--method", "fedavg", "--tau", "3", "--seed", "0")
     more = ("--clients", "2", "--data-seed", "0", "--local", "adam", "--threads", "1")
     assert result(capsys, *agreeing, *more, "--resume", "run", "--no-plots") == first

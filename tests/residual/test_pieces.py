@@ -1,0 +1,103 @@
+"""Rows that are linearised again, piece by piece, instead of being held."""
+
+import pytest
+import torch
+from cases import CASES, theta
+from matrices import gramian, random, seeded
+from reference import relative
+from torch import Tensor
+
+from fedsciml import problems, run
+from fedsciml.linalg import from_jacobian
+from fedsciml.linalg.randomised import ranged
+from fedsciml.linalg.rows import Rows, Whole, normal
+from fedsciml.methods import load
+from fedsciml.residual import System
+from fedsciml.residual.pieces import Memory, borrowed, rows
+
+
+def hold_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on neither J nor J Omega may be in memory as a whole."""
+    monkeypatch.setattr("fedsciml.linalg.randomised.HELD", 0)
+    monkeypatch.setattr("fedsciml.methods._fipa.LARGEST_JACOBIAN", 0)
+    monkeypatch.setattr("fedsciml.methods._sketching.LARGEST_JACOBIAN", 0)
+
+
+def made(name: str, chunk: int = 8) -> tuple[System, Tensor]:
+    problem = CASES[name]()
+    return System(problem, problem.pooled(), chunk=chunk), theta(problem)
+
+
+@pytest.mark.parametrize("name", ["scalar", "mixed", "system", "module"])
+def test_a_sketch_of_pieces_is_that_of_the_whole(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_nothing(monkeypatch)
+    system, start = made(name)
+    linear = system.linearise(start)
+    jacobian, residual = linear.jacobian(), linear.residual
+    found, loss = rows(system, start, 0, Memory())
+    assert not found.whole
+    assert len(list(found.pieces())) > 2
+    assert loss == pytest.approx(linear.loss, rel=1e-14)
+    assert torch.equal(found.residual, residual)
+    assert found.norm() == pytest.approx(float(jacobian.norm()), rel=1e-14)
+    sketch, again = ranged(found, 1e-10 * found.norm(), 3, seeded(1))
+    assert sketch.left is None
+    assert again is not None
+    # Measured at most 3e-14.
+    assert relative(gramian(sketch), jacobian.mT @ jacobian) < 1e-12
+    assert relative(sketch.gradient, linear.gradient) < 1e-12
+    others = torch.stack([residual, random(len(residual), seed=3)])
+    targets = again.targets(found, seeded(1), others)
+    assert relative(targets[0], sketch.target) < 1e-12
+    # U^T r' is what is left of r' in the range of J: of the same length.
+    full = from_jacobian(jacobian, residual)
+    assert full.left is not None
+    inside = full.left[:, full.singular_values > 1e-9 * found.norm()]
+    ours = targets[1, sketch.singular_values > 1e-9 * found.norm()]
+    assert float(ours.norm()) == pytest.approx(
+        float((inside.mT @ others[1]).norm()), rel=1e-6
+    )
+
+
+def test_a_run_of_pieces_goes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problems.load("allen_cahn", clients=2)
+    known = run(problem, load("fipa"), rounds=4, seed=0)
+    hold_nothing(monkeypatch)
+    found = run(problem, load("fipa"), rounds=4, seed=0)
+    for a, b in zip(found.history, known.history, strict=True):
+        assert a.loss == pytest.approx(b.loss, rel=1e-9)
+        assert (a.ranks, a.sent) == (b.ranks, b.sent)
+
+
+def test_columns_that_rounding_hides_are_left_out_of_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """J has 12 rows that differ: more columns tell nothing but rounding."""
+    hold_nothing(monkeypatch)
+    j, r = random(40, 60), random(40, seed=1)
+    j[12:] = j[:1]
+    found = Rows(
+        r,
+        60,
+        lambda: [Whole(j[:20], r[:20]), Whole(j[20:], r[20:])],
+        lambda k, g: normal(60, k, g, r),
+    )
+    sketch, _ = ranged(found, 0.0, 20, seeded(1))
+    assert sketch.rank < 30
+    assert relative(gramian(sketch), j.mT @ j) < 1e-13
+
+
+def test_nobody_else_writes_into_memory_that_is_borrowed() -> None:
+    system, start = made("scalar", chunk=1024)
+    linear = system.linearise(start)
+    with borrowed() as one:
+        first = one.of(linear)
+        known = first.clone()
+        with borrowed() as other:
+            assert other.of(system.linearise(2 * start)).data_ptr() != first.data_ptr()
+        assert torch.equal(first, known)
+        place = first.data_ptr()
+    with borrowed() as one:
+        assert one.of(linear).data_ptr() == place

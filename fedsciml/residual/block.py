@@ -141,6 +141,16 @@ def jet(problem: Problem, read: Read, n: int, partner: Tensor | None) -> Jet:
     return Jet(lambda c: read(c)[:n], *names, Jet(lambda c: read(c)[n:], *names))
 
 
+def keep_freed() -> None:
+    """Have the C library keep memory that is freed for the next tensor.
+
+    glibc gives pieces of more than 128 KiB back to the system, whose next touch of them
+    takes longer than what is computed there. It raises that bound to the largest piece
+    freed so far, up to 32 MiB: mallopt(3), M_MMAP_THRESHOLD.
+    """
+    torch.empty(2**25 - 2**16, dtype=torch.uint8, device="cpu")
+
+
 def empty(rows: int, columns: int, like: Tensor) -> Tensor:
     """Uninitialised memory [rows, columns] for a Jacobian.
 

@@ -211,7 +211,7 @@ class _Span:
             self.triangle, self.short = self.triangle[:keep, :keep], True
             gram, b, c = self._sums()
             lower, _ = root(gram)
-        core = torch.linalg.solve_triangular(lower, _triangle([b.mT]).mT, upper=False)
+        core = torch.linalg.solve_triangular(lower, triangular([b.mT]).mT, upper=False)
         u, _, _ = torch.linalg.svd(core)
         mixing = torch.linalg.solve_triangular(lower.mT, u, upper=True)
         return Sketch(turned(mixing.mT, b), mixing.mT @ c), mixing
@@ -235,7 +235,7 @@ class _Span:
         width = self.first + sum(map(_width, self.omegas))
         if size * width > HELD:
             self.y = None
-            self.triangle = _triangle(self._of(piece) for piece in self.rows.pieces())
+            self.triangle = triangular(self._of(piece) for piece in self.rows.pieces())
             return
         if self.y is None:
             self.y = torch.cat([self._of(piece) for piece in self.rows.pieces()])
@@ -263,7 +263,7 @@ def _width(omega: TestMatrix) -> int:
     return int(omega.shape[1])
 
 
-def _triangle(parts: Iterable[Tensor]) -> Tensor:
+def triangular(parts: Iterable[Tensor]) -> Tensor:
     """R of the QR factorisation of parts [m, l], one below the other."""
     found: Tensor | None = None
     for part in parts:

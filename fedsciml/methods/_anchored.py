@@ -7,14 +7,14 @@ r"""What is asked and told where FIPA works in a basis that all parties share.
 What clients tell in the first one is in ``_rows`` and ``_summed``, a ``Form`` each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from fedsciml.linalg.basis import Basis
-from fedsciml.linalg.randomised import gaussian
+from fedsciml.linalg.randomised import HELD, gaussian, triangular
 from fedsciml.linalg.solve import Spectrum
 from fedsciml.methods import _base, _fipa
 from fedsciml.methods._base import Answers, Field
@@ -22,8 +22,9 @@ from fedsciml.methods._fipa import Fipa, Found, Last, Sketched
 from fedsciml.methods._local import Carried
 from fedsciml.methods._records import Record
 from fedsciml.methods._sketching import FIRST_RANK, LARGEST_JACOBIAN, generator
-from fedsciml.residual import System
+from fedsciml.residual import Linearisation, System
 from fedsciml.residual.anchors import Span
+from fedsciml.residual.pieces import borrowed
 
 PRODUCTS = 8
 """Random vectors by whose products a gradient is measured: to a third of its norm."""
@@ -144,12 +145,26 @@ class Known(Record):
         theta: Where it was made, shape [p].
         span: In what basis.
         delta: Its own step, where it trained, shape [p].
+        fold: Where n is too large for that, F [k, s] with which the columns of J Q F
+            are orthonormal: then U or A is J Q F ``left``, of a ``left`` [s, .].
     """
 
     left: Tensor
     theta: Tensor
     span: Span
     delta: Tensor | None = None
+    fold: Tensor | None = None
+
+    def targets(self, system: System, basis: Basis, residuals: Tensor) -> Tensor:
+        """-left^T r of a client's residuals r [C, n], shape [C, .]."""
+        if self.fold is None:
+            return -(residuals @ self.left)
+        found, start = residuals.new_zeros(len(residuals), self.fold.shape[1]), 0
+        for part, reduced, _ in _reduced(system, self.theta, basis, 0):
+            stop = start + len(part.residual)
+            found.addmm_(residuals[:, start:stop], reduced @ self.fold)
+            start = stop
+        return -(found @ self.left)
 
 
 class Memory(Record):
@@ -177,16 +192,19 @@ class Linear(NamedTuple):
     """A client's rows in the coordinates of a basis, linearised.
 
     Attributes:
-        reduced: J Q, shape [n, k].
-        residual: r, shape [n].
+        reduced: J Q, shape [n, k]; where that is too large, (J Q F)^T J Q [s, k].
+        residual: r, shape [n], or (J Q F)^T r [s].
         gradient: J^T r, shape [p].
         loss: Of the rows; None where it is 1/2 |r|^2.
+        fold: F [k, s], with which the columns of J Q F are orthonormal; None where
+            nothing is too large.
     """
 
     reduced: Tensor
     residual: Tensor
     gradient: Tensor
     loss: float | None = None
+    fold: Tensor | None = None
 
 
 class Told(Protocol):
@@ -326,16 +344,57 @@ def draws(ask: Anchored) -> Tensor:
     return gaussian(PRODUCTS, len(ask.theta), random, ask.theta)
 
 
-def linearised(system: System, theta: Tensor, basis: Basis) -> Linear:
-    """A client's rows at theta, piece by piece: J is never in memory as a whole."""
+def linearised(
+    system: System, theta: Tensor, basis: Basis, fold: bool = False
+) -> Linear:
+    """A client's rows at theta, piece by piece: J is never in memory as a whole.
+
+    Nor, with ``fold``, is J Q where it has more than ``HELD`` bytes. Then R of its QR
+    factorisation is found first, R = W diag(s) V^T with what rounding hides left out,
+    and in a second pass F = V diag(1 / s) L^-T, L L^T being the gramian of J Q V
+    diag(1 / s), near one. In whitened coordinates what rounding hides counts as well.
+    """
     rows = LARGEST_JACOBIAN // (theta.element_size() * system.size)
-    reduced = [theta.new_zeros(0, basis.size)]
+    parts = [theta.new_zeros(0, basis.size)]
     residual, gradient = [theta.new_zeros(0)], torch.zeros_like(theta)
     loss = None if system.squares else 0.0
-    for part in system.parts(theta, rows):
-        jacobian = part.jacobian()
-        reduced.append(basis.restricted(jacobian))
+    for part, reduced, slope in _reduced(system, theta, basis, rows):
+        parts.append(reduced)
+        if fold and theta.element_size() * sum(map(Tensor.numel, parts)) > HELD:
+            return _folded(system, theta, basis)
         residual.append(part.residual)
-        gradient += part.residual @ jacobian
+        gradient += slope
         loss = None if loss is None else loss + part.loss
-    return Linear(torch.cat(reduced), torch.cat(residual), gradient, loss)
+    return Linear(torch.cat(parts), torch.cat(residual), gradient, loss)
+
+
+def _folded(system: System, theta: Tensor, basis: Basis) -> Linear:
+    """Where J Q is too large."""
+    triangle = triangular(a for _, a, _ in _reduced(system, theta, basis, 0))
+    _, s, vh = torch.linalg.svd(triangle)
+    seen = int((s > 100 * torch.finfo(s.dtype).eps * s[:1]).sum())
+    fold, zeros = vh[:seen].mT / s[:seen], theta.new_zeros
+    gram, reduced, residual = zeros(seen, seen), zeros(seen, basis.size), zeros(seen)
+    gradient, loss = torch.zeros_like(theta), 0.0
+    for part, a, slope in _reduced(system, theta, basis, 0):
+        q = a @ fold
+        gram.addmm_(q.mT, q)
+        reduced.addmm_(q.mT, a)
+        residual.addmv_(q.mT, part.residual)
+        gradient += slope
+        loss += part.loss
+    lower = torch.linalg.cholesky(gram)
+    both = torch.cat([reduced, residual[:, None]], dim=1)
+    both = torch.linalg.solve_triangular(lower, both, upper=False)
+    fold = torch.linalg.solve_triangular(lower.mT, fold, upper=True, left=False)
+    return Linear(both[:, :-1].contiguous(), both[:, -1].clone(), gradient, loss, fold)
+
+
+def _reduced(
+    system: System, theta: Tensor, basis: Basis, rows: int
+) -> Iterator[tuple[Linearisation, Tensor, Tensor]]:
+    """The rows in pieces of so many, or a chunk; each with J Q [m, k] and J^T r [p]."""
+    with borrowed() as memory:
+        for part in system.parts(theta, rows):
+            jacobian = memory.of(part)
+            yield part, basis.restricted(jacobian), part.residual @ jacobian

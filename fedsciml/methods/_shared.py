@@ -333,7 +333,7 @@ class Shared(Fipa):
     ) -> tuple[Record, Memory]:
         """A client's rows or sums."""
         basis = self._anchors.basis(ask.theta, ask.span)
-        linear = linearised(system, ask.theta, basis)
+        linear = linearised(system, ask.theta, basis, fold=not self._form.whiten)
         known, carried = (memory.known, memory.carried) if memory else (None, None)
         delta, own = None, None
         if self.local is not None:
@@ -345,7 +345,7 @@ class Shared(Fipa):
         who = system.shard.client, system.problem.clients
         answer, left = self._form.tell(self, ask, basis, linear, own, who)
         left = left if self.policy.probes else left[:0]
-        kept = Known(left.contiguous(), ask.theta, ask.span, delta)
+        kept = Known(left.contiguous(), ask.theta, ask.span, delta, linear.fold)
         return answer, Memory(kept, carried)
 
     def _outward(
@@ -364,7 +364,7 @@ class Shared(Fipa):
         basis = self._anchors.basis(known.theta, known.span)
         candidates = ask.plain(basis, known.theta).candidates(known.theta)
         losses, residuals = system.judged(candidates, known.theta)
-        found = Found(losses, -(residuals @ known.left))
+        found = Found(losses, known.targets(system, basis, residuals))
         kept = replace(known, left=known.left[:0]) if self._curved else None
         return found, replace(memory, known=kept)
 

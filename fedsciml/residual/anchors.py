@@ -31,7 +31,7 @@ FEWEST = 32
 MOST = 8192
 """Anchors of a term at most."""
 
-LARGEST_JACOBIAN = 2**29
+LARGEST_JACOBIAN = 2**28
 """Bytes of the anchors' Jacobian at most, however many would be wanted."""
 
 ENOUGH = 1024

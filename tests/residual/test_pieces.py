@@ -11,14 +11,16 @@ from fedsciml import problems, run
 from fedsciml.linalg import from_jacobian
 from fedsciml.linalg.randomised import ranged
 from fedsciml.linalg.rows import Rows, Whole, normal
-from fedsciml.methods import load
 from fedsciml.residual import System
 from fedsciml.residual.pieces import Memory, borrowed, rows
+from fedsciml.wrappers import load
 
 
 def hold_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on neither J nor J Omega may be in memory as a whole."""
     monkeypatch.setattr("fedsciml.linalg.randomised.HELD", 0)
+    monkeypatch.setattr("fedsciml.methods._anchored.HELD", 0)
+    monkeypatch.setattr("fedsciml.methods._anchored.LARGEST_JACOBIAN", 0)
     monkeypatch.setattr("fedsciml.methods._fipa.LARGEST_JACOBIAN", 0)
     monkeypatch.setattr("fedsciml.methods._sketching.LARGEST_JACOBIAN", 0)
 
@@ -61,11 +63,16 @@ def test_a_sketch_of_pieces_is_that_of_the_whole(
     )
 
 
-def test_a_run_of_pieces_goes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = problems.load("allen_cahn", clients=2)
-    known = run(problem, load("fipa"), rounds=4, seed=0)
+@pytest.mark.parametrize("basis", ["own", "rows", "sums"])
+def test_a_run_of_pieces_goes_the_same_way(
+    basis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = problems.load("allen_cahn", clients=2, points=0.25)
+    how = {"own": {"basis": "own"}, "rows": {}, "sums": {"upload": "sums"}}[basis]
+    how = {"basis": "shared", **how}
+    known = run(problem, load("fipa", **how), rounds=4, seed=0)
     hold_nothing(monkeypatch)
-    found = run(problem, load("fipa"), rounds=4, seed=0)
+    found = run(problem, load("fipa", **how), rounds=4, seed=0)
     for a, b in zip(found.history, known.history, strict=True):
         assert a.loss == pytest.approx(b.loss, rel=1e-9)
         assert (a.ranks, a.sent) == (b.ranks, b.sent)

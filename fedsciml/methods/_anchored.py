@@ -21,10 +21,11 @@ from fedsciml.methods._base import Answers, Field
 from fedsciml.methods._fipa import Fipa, Found, Last, Sketched
 from fedsciml.methods._local import Carried
 from fedsciml.methods._records import Record
-from fedsciml.methods._sketching import FIRST_RANK, LARGEST_JACOBIAN, generator
+from fedsciml.methods._sketching import FIRST_RANK, generator
 from fedsciml.residual import Linearisation, System
 from fedsciml.residual.anchors import Span
 from fedsciml.residual.pieces import borrowed
+from fedsciml.residual.system import PIECE
 
 PRODUCTS = 8
 """Random vectors by whose products a gradient is measured: to a third of its norm."""
@@ -354,7 +355,7 @@ def linearised(
     and in a second pass F = V diag(1 / s) L^-T, L L^T being the gramian of J Q V
     diag(1 / s), near one. In whitened coordinates what rounding hides counts as well.
     """
-    rows = LARGEST_JACOBIAN // (theta.element_size() * system.size)
+    rows = PIECE // (theta.element_size() * system.size)
     parts = [theta.new_zeros(0, basis.size)]
     residual, gradient = [theta.new_zeros(0)], torch.zeros_like(theta)
     loss = None if system.squares else 0.0

@@ -20,7 +20,7 @@ def hold_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on neither J nor J Omega may be in memory as a whole."""
     monkeypatch.setattr("fedsciml.linalg.randomised.HELD", 0)
     monkeypatch.setattr("fedsciml.methods._anchored.HELD", 0)
-    monkeypatch.setattr("fedsciml.methods._anchored.LARGEST_JACOBIAN", 0)
+    monkeypatch.setattr("fedsciml.methods._anchored.PIECE", 0)
     monkeypatch.setattr("fedsciml.methods._fipa.LARGEST_JACOBIAN", 0)
     monkeypatch.setattr("fedsciml.methods._sketching.LARGEST_JACOBIAN", 0)
 

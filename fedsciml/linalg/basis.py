@@ -38,7 +38,6 @@ import torch
 from torch import Generator, Tensor
 
 from fedsciml.linalg.randomised import OVERSAMPLE, gaussian
-from fedsciml.linalg.rows import normal
 from fedsciml.linalg.sketch import Sketch
 from fedsciml.linalg.solve import Spectrum, spectrum
 
@@ -176,7 +175,7 @@ def pivots(
         if exact:
             small = jacobian.mT
         else:
-            small = normal(rows, p, generator, jacobian) @ jacobian.mT
+            small = gaussian(rows, p, generator, jacobian) @ jacobian.mT
         if not small.sum().isfinite() and not small.isfinite().all():
             raise FloatingPointError(
                 "The Jacobian at the anchors is not finite: a derivative does not "

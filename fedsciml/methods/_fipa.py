@@ -90,7 +90,7 @@ helmholtz .0007), and above 0.99 where they do not (five problems, three starts)
 
 
 ROUNDING = 50
-"""Rounding units by which two sums of a deviance may differ."""
+"""Rounding units by which two sums of a loss may differ."""
 
 
 class State(_State):
@@ -418,7 +418,7 @@ class Fipa(WithPrior):
         straight: Whether no step is bent: where clients have parameters of their own.
         network: Of which a start is chosen; ``bound`` gives it where one is.
         slack: By which losses differ that are the same to rounding, relative; likewise,
-            as the last step to where a deviance is least does not change it any more.
+            as the last step to where the loss is least does not change it any more.
 
     Raises:
         ValueError: In a round, if ``rank`` is a ``Budget`` too small for the clients,
@@ -457,8 +457,7 @@ class Fipa(WithPrior):
         if problem.personal and not self.asked:
             greedy = replace(self, policy=Greedy(), asked=True)
             return greedy.bound(problem, device, dtype)
-        squares = problem.squares and not problem.prior
-        slack = 0.0 if squares else ROUNDING * torch.finfo(dtype).eps
+        slack = ROUNDING * torch.finfo(dtype).eps
         straight = self.straight or problem.personal is not None
         chosen = automatic(problem.network) and self.policy.probes
         network = problem.network if chosen else None

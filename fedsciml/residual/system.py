@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from fedsciml.network import AtSite, Partial
 from fedsciml.problem import Problem, Rows, Shard
 from fedsciml.residual.autograd_rows import AutogradBlock
-from fedsciml.residual.block import CHUNK, empty
+from fedsciml.residual.block import CHUNK, empty, keep_freed
 from fedsciml.residual.jet_rows import JetBlock, TaylorBlock
 from fedsciml.residual.steep import gentle
 
@@ -132,6 +132,7 @@ class System:
         dtype: torch.dtype = torch.float64,
         chunk: int = CHUNK,
     ) -> None:
+        keep_freed()
         self.problem = problem
         self.shard = shard
         self.size = problem.network.size

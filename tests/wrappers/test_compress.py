@@ -244,15 +244,26 @@ def test_a_change_of_what_the_server_never_had_is_refused() -> None:
         line.read({0: line.send(graded(line.system.size, 3))})
 
 
-def test_feedback_reaches_more_digits_in_as_many_bytes() -> None:
+def with_feedback(seed: int, rounds: int = 30) -> list[Result]:
+    """Without compression, with it, and with feedback."""
     problem = small("allen_cahn", points=0.1, width=8)
     fipa = methods.load("fipa", basis="own")
     words = ("none", "bfloat16", "bfloat16,feedback")
-    none, plain, feedback = (
-        run(problem, compressed(fipa, word), 30, seed=2) for word in words
-    )
-    # Measured: 4e-12 and 3e-21; from starts 0 and 1 a factor of 3e3 and 7e3.
-    assert feedback.loss < 1e-3 * plain.loss
+    return [run(problem, compressed(fipa, w), rounds, seed=seed) for w in words]
+
+
+@pytest.mark.slow
+def test_feedback_reaches_more_digits_from_most_starts() -> None:
+    """By a factor that differs from start to start, and with the last bits."""
+    runs = [with_feedback(seed) for seed in range(5)]
+    # Measured between 3e-8 and 4e-2, with other last bits 5e-10 and 1e-2.
+    factors = [feedback.loss / plain.loss for _, plain, feedback in runs]
+    assert sorted(factors)[2] < 1e-3
+
+
+def test_feedback_reaches_more_digits_in_as_many_bytes() -> None:
+    none, plain, feedback = with_feedback(seed=0)
+    assert feedback.loss < 1e-3 * plain.loss  # measured 3e-9 and 3e-8
     sent = [result.history[-1].bytes_up for result in (none, plain, feedback)]
     assert sent[2] < 0.45 * sent[0]
 

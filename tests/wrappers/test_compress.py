@@ -10,7 +10,7 @@ from cases import scalar, small, theta
 from faults import Connected, Faulty, opening
 from torch import Generator, Tensor
 
-from fedsciml import methods, run
+from fedsciml import Result, methods, run
 from fedsciml.federation.participation import Rules
 from fedsciml.methods import (
     Exchanges,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from cases import CASES, theta
-from matrices import gramian, random, seeded
+from matrices import decaying, gramian, random, seeded, spectral
 from reference import relative
 from torch import Tensor
 
@@ -71,22 +71,54 @@ def test_a_run_of_pieces_goes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> N
         assert (a.ranks, a.sent) == (b.ranks, b.sent)
 
 
+def halves(j: Tensor, r: Tensor) -> Rows:
+    n, p = j.shape
+    parts = [slice(0, n // 2), slice(n // 2, n)]
+    return Rows(
+        r,
+        p,
+        lambda: [Whole(j[part], r[part]) for part in parts],
+        lambda k, g: normal(p, k, g, r),
+    )
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0**43, 2.0**-43])
 def test_columns_that_rounding_hides_are_left_out_of_pieces(
-    monkeypatch: pytest.MonkeyPatch,
+    unit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """J has 12 rows that differ: more columns tell nothing but rounding."""
     hold_nothing(monkeypatch)
-    j, r = random(40, 60), random(40, seed=1)
+    j, r = unit * random(40, 60), random(40, seed=1)
     j[12:] = j[:1]
-    found = Rows(
-        r,
-        60,
-        lambda: [Whole(j[:20], r[:20]), Whole(j[20:], r[20:])],
-        lambda k, g: normal(60, k, g, r),
-    )
-    sketch, _ = ranged(found, 0.0, 20, seeded(1))
-    assert sketch.rank < 30
+    sketch, _ = ranged(halves(j, r), 0.0, 20, seeded(1))
     assert relative(gramian(sketch), j.mT @ j) < 1e-13
+    assert relative(sketch.gradient, j.mT @ r) < 1e-13
+    assert sketch.rank < 30 or unit < 1  # of short columns rounding hides less
+
+
+def test_a_range_that_is_too_large_only_when_it_has_grown_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    j, r = decaying(80, 120, 0.5), random(80, seed=1)
+    monkeypatch.setattr("fedsciml.linalg.randomised.HELD", 80 * 8 * 12)
+    sketch, again = ranged(halves(j, r), 1e-6, 6, seeded(2))
+    assert again is not None
+    assert len(again.drawn) > 1
+    assert spectral(j.mT @ j - gramian(sketch)) < 1e-12
+    targets = again.targets(halves(j, r), seeded(2), r[None])
+    assert relative(targets[0], sketch.target) < 1e-13
+
+
+@pytest.mark.parametrize("residual", [0.0, 1.0])
+@pytest.mark.parametrize("held", [0, 2**20])
+def test_pieces_without_a_slope_have_a_sketch(
+    residual: float, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedsciml.linalg.randomised.HELD", held)
+    j, r = torch.zeros(40, 60).double(), residual * random(40, seed=1)
+    sketch, _ = ranged(halves(j, r), 0.0, 20, seeded(1))
+    assert not sketch.factor.any()
+    assert float(sketch.target.norm()) == pytest.approx(float(r.norm()), rel=1e-14)
 
 
 def test_nobody_else_writes_into_memory_that_is_borrowed() -> None:

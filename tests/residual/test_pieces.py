@@ -1,5 +1,7 @@
 """Rows that are linearised again, piece by piece, instead of being held."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from cases import CASES, theta
@@ -8,10 +10,11 @@ from reference import relative
 from torch import Tensor
 
 from fedsciml import problems, run
+from fedsciml.federation.inprocess import LocalClients
 from fedsciml.linalg import from_jacobian
 from fedsciml.linalg.randomised import ranged
 from fedsciml.linalg.rows import Rows, Whole, normal
-from fedsciml.methods import load
+from fedsciml.methods import flatten, load
 from fedsciml.residual import System
 from fedsciml.residual.pieces import Memory, borrowed, rows
 
@@ -20,7 +23,6 @@ def hold_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on neither J nor J Omega may be in memory as a whole."""
     monkeypatch.setattr("fedsciml.linalg.randomised.HELD", 0)
     monkeypatch.setattr("fedsciml.methods._fipa.LARGEST_JACOBIAN", 0)
-    monkeypatch.setattr("fedsciml.methods._sketching.LARGEST_JACOBIAN", 0)
 
 
 def made(name: str, chunk: int = 8) -> tuple[System, Tensor]:
@@ -63,12 +65,40 @@ def test_a_sketch_of_pieces_is_that_of_the_whole(
 
 def test_a_run_of_pieces_goes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problems.load("allen_cahn", clients=2)
-    known = run(problem, load("fipa"), rounds=4, seed=0)
+    method = load("fipa", basis="own")
+    known = run(problem, method, rounds=4, seed=0)
     hold_nothing(monkeypatch)
-    found = run(problem, load("fipa"), rounds=4, seed=0)
+    found = run(problem, method, rounds=4, seed=0)
     for a, b in zip(found.history, known.history, strict=True):
         assert a.loss == pytest.approx(b.loss, rel=1e-9)
         assert (a.ranks, a.sent) == (b.ranks, b.sent)
+
+
+def test_what_makes_a_range_again_has_the_same_bits_from_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A triangle that lies otherwise in memory may divide to others."""
+    hold_nothing(monkeypatch)
+    problem = problems.load("allen_cahn", clients=2)
+    method = load("fipa", basis="own")
+    clients = LocalClients(problem, method)
+    clients.exchange(next(method.round(method.start(theta(problem), 0))))
+    for memory in clients.memories.values():
+        assert memory is not None
+        kept = flatten(memory)
+        assert kept["basis/anew/triangle"].shape[0] > 8
+        assert all(v.is_contiguous() for v in kept.values() if isinstance(v, Tensor))
+
+
+def test_a_run_of_lazy_sketches_in_pieces_goes_on_at_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_nothing(monkeypatch)
+    problem, method = problems.load("allen_cahn", clients=2), load("fipa", every=4)
+    whole = run(problem, method, rounds=4)
+    run(problem, method, rounds=2, out=tmp_path)
+    found = run(problem, method, rounds=4, out=tmp_path, resume=True)
+    assert found.theta_sha256() == whole.theta_sha256()
 
 
 def halves(j: Tensor, r: Tensor) -> Rows:

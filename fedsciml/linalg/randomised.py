@@ -152,7 +152,7 @@ def ranged(
             return Ranged(sketch, Again(numbers, span.triangle, mixing))
         columns += _missing(values, cutoff)
     (piece,) = rows.pieces()
-    return Ranged(from_jacobian(piece.jacobian(), rows.residual))
+    return Ranged(from_jacobian(piece.jacobian().contiguous(), rows.residual))
 
 
 def _leading(rows: Rows, rank: int, generator: Generator) -> Sketch:

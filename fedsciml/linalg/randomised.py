@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -32,15 +33,16 @@ HELD = 2**27
 """Bytes of (r, J Omega) that are held; of more rows it is made again, piece by piece,
 whenever it is needed."""
 
-RESOLVED = 1e-12
-"""Least entry of a triangle's diagonal, relative, behind which columns that are not
-held can still be orthonormalised."""
+RESOLVED = 4500
+"""Rounding units of a column's length, 1e-12 of it in float64, that must be new beside
+the columns before it: then columns that are not held can still be orthonormalised."""
 
 
-class Again(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Again:
     """Makes U [n, k] of a sketch again, where there are too many rows to hold it.
 
-    U = Q_1 M with Q_1 = (r / |r|, J Omega) R^-1, see ``ranged``; equal to itself alone.
+    U = Q_1 M with Q_1 = (r / |r|, J Omega) R^-1, see ``ranged``.
 
     Attributes:
         drawn: Numbers of columns of Omega, as they were drawn, int64.
@@ -51,15 +53,6 @@ class Again(NamedTuple):
     drawn: Tensor
     triangle: Tensor
     mixing: Tensor
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __ne__(self, other: object) -> bool:
-        return self is not other
-
-    def __hash__(self) -> int:
-        return id(self)
 
     def targets(self, rows: Rows, generator: Generator, residuals: Tensor) -> Tensor:
         """-U^T r' of other residuals r' [C, n], shape [C, k].
@@ -152,14 +145,14 @@ def ranged(
         sketch, mixing = span.sketch(rows.draw(drawn[-1], generator))
         # One value may be small because J hardly sees r; Omega knows of the others.
         values = sketch.singular_values[: len(span.triangle) - span.first]
-        if float(values[-1]) <= cutoff or span.short or columns >= largest:
+        if span.short or columns >= largest or float(values[-1]) <= cutoff:
             if span.q is not None:
                 return Ranged(sketch._replace(left=span.q @ mixing))
             numbers = torch.tensor(drawn, device="cpu")
             return Ranged(sketch, Again(numbers, span.triangle, mixing))
         columns += _missing(values, cutoff)
-    jacobian = torch.cat([piece.jacobian() for piece in rows.pieces()])
-    return Ranged(from_jacobian(jacobian, rows.residual))
+    (piece,) = rows.pieces()
+    return Ranged(from_jacobian(piece.jacobian().contiguous(), rows.residual))
 
 
 def _leading(rows: Rows, rank: int, generator: Generator) -> Sketch:
@@ -206,11 +199,12 @@ class _Span:
             gram, b, c = self._sums()
             lower = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         elif not well:
-            lengths = self.triangle.diagonal().abs()
-            keep = int((lengths > RESOLVED * lengths.max()).long().cumprod(0).sum())
-            self.triangle, self.short = self.triangle[:keep, :keep], True
+            r = self.triangle
+            least = RESOLVED * torch.finfo(r.dtype).eps * r.norm(dim=0)
+            keep = int((r.diagonal().abs() > least).long().cumprod(0).sum())
+            self.triangle, self.short = r[:keep, :keep], True
             gram, b, c = self._sums()
-            lower, _ = root(gram)
+            lower = torch.linalg.cholesky(gram)
         core = torch.linalg.solve_triangular(lower, triangular([b.mT]).mT, upper=False)
         u, _, _ = torch.linalg.svd(core)
         mixing = torch.linalg.solve_triangular(lower.mT, u, upper=True)
@@ -234,7 +228,7 @@ class _Span:
         size = self.rows.residual.element_size() * len(self.rows.residual)
         width = self.first + sum(map(_width, self.omegas))
         if size * width > HELD:
-            self.y = None
+            self.y = self.q = None
             self.triangle = triangular(self._of(piece) for piece in self.rows.pieces())
             return
         if self.y is None:
@@ -267,7 +261,8 @@ def triangular(parts: Iterable[Tensor]) -> Tensor:
     """R of the QR factorisation of parts [m, l], one below the other."""
     found: Tensor | None = None
     for part in parts:
-        step = max(1, AT_ONCE // (8 * part.shape[1]), 2 * part.shape[1])
+        width = max(1, part.shape[1])
+        step = max(AT_ONCE // (8 * width), 2 * width)
         for rows in part.split(step):
             above = rows if found is None else torch.cat([found, rows])
             found = torch.linalg.qr(above, mode="r")[1]

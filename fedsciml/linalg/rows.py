@@ -38,7 +38,7 @@ class Rows:
         size: Number of parameters p.
         pieces: Makes them, in order, the same each time.
         draw: Makes a random Omega [p, k] of so many columns k.
-        whole: Whether J is in memory.
+        whole: Whether J is in memory, as one piece.
     """
 
     residual: Tensor

@@ -291,7 +291,7 @@ class Basis(Record):
     """U [n, k] of a client's last sketch, and the theta [p] where it was made.
 
     U is contiguous, as it is where it comes from a file: products have the same bits.
-    Where it is not kept it has no rows, and is made anew.
+    Where it is not kept it has no rows, and is made anew, by what is contiguous too.
     """
 
     left: Tensor
@@ -655,7 +655,7 @@ class Fipa(WithPrior):
         at, random = ask.theta, generator(ask.seed, ask.round, system.shard.client)
         wanted = ask.reach, ask.top, memory.expected(ask.reach * ask.top), random
         found, cutoff, loss, again = sketched(
-            system, at, self.sketch, *wanted, most=self._most
+            system, at, self.sketch, *wanted, LARGEST_JACOBIAN, self._most
         )
         values, desired, carried = found.singular_values, None, memory.carried
         if self.local is not None:
@@ -1012,8 +1012,9 @@ def _kept(found: Sketch, again: Again | None, ask: Opening) -> Basis | None:
     if again is None:
         left = found.left
         return None if left is None else Basis(left.contiguous(), ask.theta)
+    triangle = again.triangle.contiguous()
     mixing = again.mixing[:, : found.rank].contiguous()
-    anew = Anew(ask.seed, ask.round, again.drawn, again.triangle, mixing)
+    anew = Anew(ask.seed, ask.round, again.drawn, triangle, mixing)
     return Basis(mixing[:0], ask.theta, anew)
 
 

@@ -25,7 +25,7 @@ from fedsciml.residual import Linearisation, System
 from fedsciml.residual.pieces import borrowed, rows
 
 Sketcher = Literal["range", "svd", "subspace"]
-"""Range finder on the explicit Jacobian, its full SVD, or J v and J^T w alone."""
+"""Range finder, full SVD of the explicit Jacobian, or J v and J^T w alone."""
 
 FIRST_RANK = 24
 """Rank looked for in a first round, when nothing is known."""

@@ -48,10 +48,8 @@ class Taped:
         raise NotImplementedError
 
     def mixed(self, cotangent: Tensor, omega: KhatriRao) -> Tensor:
-        """``rows`` times Omega [p, k], shape [n, k]."""
-        out = omega.outer[0].new_empty(self.output.shape[1], omega.shape[0])
-        self.rows(cotangent, out)
-        return out @ omega.matrix()
+        """``rows`` times Omega [p, k], shape [n, k]; of an MLP alone."""
+        raise NotImplementedError
 
     def push(self, tangent: Tensor) -> Tensor:
         """Derivative of the output along a tangent [p] of theta, shape [K, n, c]."""

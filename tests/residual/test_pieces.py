@@ -1,16 +1,20 @@
 """Rows that are linearised again, piece by piece, instead of being held."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from cases import CASES, theta
-from matrices import gramian, random, seeded
+from matrices import decaying, gramian, random, seeded, spectral
 from reference import relative
 from torch import Tensor
 
 from fedsciml import problems, run
+from fedsciml.federation.inprocess import LocalClients
 from fedsciml.linalg import from_jacobian
 from fedsciml.linalg.randomised import ranged
 from fedsciml.linalg.rows import Rows, Whole, normal
+from fedsciml.methods import flatten
 from fedsciml.residual import System
 from fedsciml.residual.pieces import Memory, borrowed, rows
 from fedsciml.wrappers import load
@@ -22,7 +26,6 @@ def hold_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedsciml.methods._anchored.HELD", 0)
     monkeypatch.setattr("fedsciml.methods._anchored.PIECE", 0)
     monkeypatch.setattr("fedsciml.methods._fipa.LARGEST_JACOBIAN", 0)
-    monkeypatch.setattr("fedsciml.methods._sketching.LARGEST_JACOBIAN", 0)
 
 
 def made(name: str, chunk: int = 8) -> tuple[System, Tensor]:
@@ -78,22 +81,81 @@ def test_a_run_of_pieces_goes_the_same_way(
         assert (a.ranks, a.sent) == (b.ranks, b.sent)
 
 
-def test_columns_that_rounding_hides_are_left_out_of_pieces(
+def test_what_makes_a_range_again_has_the_same_bits_from_a_file(
     monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A triangle that lies otherwise in memory may divide to others."""
+    hold_nothing(monkeypatch)
+    problem = problems.load("allen_cahn", clients=2)
+    method = load("fipa", basis="own")
+    clients = LocalClients(problem, method)
+    clients.exchange(next(method.round(method.start(theta(problem), 0))))
+    for memory in clients.memories.values():
+        assert memory is not None
+        kept = flatten(memory)
+        assert kept["basis/anew/triangle"].shape[0] > 8
+        assert all(v.is_contiguous() for v in kept.values() if isinstance(v, Tensor))
+
+
+def test_a_run_of_lazy_sketches_in_pieces_goes_on_at_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_nothing(monkeypatch)
+    problem, method = problems.load("allen_cahn", clients=2), load("fipa", every=4)
+    whole = run(problem, method, rounds=4)
+    run(problem, method, rounds=2, out=tmp_path)
+    found = run(problem, method, rounds=4, out=tmp_path, resume=True)
+    assert found.theta_sha256() == whole.theta_sha256()
+
+
+def halves(j: Tensor, r: Tensor) -> Rows:
+    n, p = j.shape
+    parts = [slice(0, n // 2), slice(n // 2, n)]
+    return Rows(
+        r,
+        p,
+        lambda: [Whole(j[part], r[part]) for part in parts],
+        lambda k, g: normal(p, k, g, r),
+    )
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0**43, 2.0**-43])
+def test_columns_that_rounding_hides_are_left_out_of_pieces(
+    unit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """J has 12 rows that differ: more columns tell nothing but rounding."""
     hold_nothing(monkeypatch)
-    j, r = random(40, 60), random(40, seed=1)
+    j, r = unit * random(40, 60), random(40, seed=1)
     j[12:] = j[:1]
-    found = Rows(
-        r,
-        60,
-        lambda: [Whole(j[:20], r[:20]), Whole(j[20:], r[20:])],
-        lambda k, g: normal(60, k, g, r),
-    )
-    sketch, _ = ranged(found, 0.0, 20, seeded(1))
-    assert sketch.rank < 30
+    sketch, _ = ranged(halves(j, r), 0.0, 20, seeded(1))
     assert relative(gramian(sketch), j.mT @ j) < 1e-13
+    assert relative(sketch.gradient, j.mT @ r) < 1e-13
+    assert sketch.rank < 30 or unit < 1  # of short columns rounding hides less
+
+
+def test_a_range_that_is_too_large_only_when_it_has_grown_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    j, r = decaying(80, 120, 0.5), random(80, seed=1)
+    monkeypatch.setattr("fedsciml.linalg.randomised.HELD", 80 * 8 * 12)
+    sketch, again = ranged(halves(j, r), 1e-6, 6, seeded(2))
+    assert again is not None
+    assert len(again.drawn) > 1
+    assert spectral(j.mT @ j - gramian(sketch)) < 1e-12
+    targets = again.targets(halves(j, r), seeded(2), r[None])
+    assert relative(targets[0], sketch.target) < 1e-13
+
+
+@pytest.mark.parametrize("residual", [0.0, 1.0])
+@pytest.mark.parametrize("held", [0, 2**20])
+def test_pieces_without_a_slope_have_a_sketch(
+    residual: float, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedsciml.linalg.randomised.HELD", held)
+    j, r = torch.zeros(40, 60).double(), residual * random(40, seed=1)
+    sketch, _ = ranged(halves(j, r), 0.0, 20, seeded(1))
+    assert not sketch.factor.any()
+    assert float(sketch.target.norm()) == pytest.approx(float(r.norm()), rel=1e-14)
 
 
 def test_nobody_else_writes_into_memory_that_is_borrowed() -> None:

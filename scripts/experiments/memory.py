@@ -28,7 +28,9 @@ CASES = [
     ("poisson2d", 1.0, 32, "own", 10),
     ("poisson2d", 1.0, 32, "shared", 10),
     ("poisson2d", 2.0, 222, "own", 3),
+    ("poisson2d", 2.0, 222, "shared", 3),
     ("poisson2d", 192.31, 32, "own", 2),
+    ("poisson2d", 192.31, 32, "shared", 2),
 ]
 """Problem, factor of the published points, width, basis, rounds: p = 2241 with 5200
 rows, p = 99,901 with 10,400, and p = 2241 with 1e6."""

@@ -388,6 +388,7 @@ def _folded(system: System, theta: Tensor, basis: Basis) -> Linear:
     both = torch.cat([reduced, residual[:, None]], dim=1)
     both = torch.linalg.solve_triangular(lower, both, upper=False)
     fold = torch.linalg.solve_triangular(lower.mT, fold, upper=True, left=False)
+    fold = fold.contiguous()  # as it comes from a file
     return Linear(both[:, :-1].contiguous(), both[:, -1].clone(), gradient, loss, fold)
 
 

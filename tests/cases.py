@@ -42,6 +42,14 @@ def once(words: Sequence[str]) -> list[Any]:
     return found
 
 
+def hold_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on neither J nor J Omega may be in memory as a whole."""
+    monkeypatch.setattr("fedsciml.linalg.randomised.HELD", 0)
+    monkeypatch.setattr("fedsciml.methods._anchored.HELD", 0)
+    monkeypatch.setattr("fedsciml.methods._anchored.PIECE", 0)
+    monkeypatch.setattr("fedsciml.methods._fipa.LARGEST_JACOBIAN", 0)
+
+
 def theta(problem: Problem, seed: int = 0) -> Tensor:
     """Parameters away from the start: no bias is zero."""
     generator = Generator().manual_seed(seed)

@@ -5,11 +5,12 @@ CPU fails as it does on a GPU.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
-from cases import CASES, classes, low_rank, owned, sampled, small
+from cases import CASES, classes, hold_nothing, low_rank, owned, sampled, small
 from elsewhere import elsewhere, here
 from torch import Generator, Tensor
 
@@ -70,6 +71,9 @@ OPTIONS["fedrcl"] = classes, "fedrcl", {"tau": 2}
 QUICK = ("range finder", "shared sums", "lazy sketches", "classes")
 """The others are slow: an operation takes ten times as long elsewhere."""
 
+PIECES = ("range finder", "lazy sketches", "shared rows", "shared sums")
+"""Those where rows may be made again piece by piece."""
+
 NOISY = "differential privacy"
 """Its noise is another in every run; it needs float64."""
 
@@ -104,6 +108,29 @@ def test_no_path_mixes_devices(path: str) -> None:
         found = ended(path, device, torch.float64)
     # Bytes are the same but where memory of a Jacobian begins elsewhere: 1e-13.
     assert away(found, expected, path) <= 1e-10
+
+
+@pytest.mark.parametrize("path", PIECES)
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param("elsewhere", marks=pytest.mark.slow),
+        pytest.param(
+            "cuda",
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
+        ),
+    ],
+)
+def test_no_path_mixes_devices_where_rows_come_in_pieces(
+    path: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Khatri-Rao products, too, as of wide layers."""
+    hold_nothing(monkeypatch)
+    monkeypatch.setattr("fedsciml.residual.pieces.pays", lambda _: True)
+    expected = ended(path, "cpu", torch.float64)
+    with elsewhere() if where == "elsewhere" else nullcontext(where) as device:
+        found = ended(path, device, torch.float64)
+    assert away(found, expected, path) <= (1e-10 if where == "elsewhere" else 1e-6)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

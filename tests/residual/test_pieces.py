@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import CASES, theta
+from cases import CASES, hold_nothing, theta
 from matrices import decaying, gramian, random, seeded, spectral
 from reference import relative
 from torch import Tensor
@@ -18,14 +18,6 @@ from fedsciml.methods import flatten
 from fedsciml.residual import System
 from fedsciml.residual.pieces import Memory, borrowed, rows
 from fedsciml.wrappers import load
-
-
-def hold_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on neither J nor J Omega may be in memory as a whole."""
-    monkeypatch.setattr("fedsciml.linalg.randomised.HELD", 0)
-    monkeypatch.setattr("fedsciml.methods._anchored.HELD", 0)
-    monkeypatch.setattr("fedsciml.methods._anchored.PIECE", 0)
-    monkeypatch.setattr("fedsciml.methods._fipa.LARGEST_JACOBIAN", 0)
 
 
 def made(name: str, chunk: int = 8) -> tuple[System, Tensor]:

@@ -38,6 +38,7 @@ OPTIONS: dict[str, tuple[Callable[[], Problem], str, dict[str, Any]]] = {
     "differential privacy": (shared, "fipa", {"dp": "epsilon=3,delta=1e-5"}),
     "gradients beside sketches": (CASES["scalar"], "fipa", {"gradient": True}),
     "lazy sketches": (CASES["scalar"], "fipa", {"every": 2}),
+    "lazy sketches of all": (many, "fipa", {"every": 2, "rank": "cutoff"}),
     "byte budget": (CASES["scalar"], "fipa", {"rank": "bytes:20000", "basis": "own"}),
     "predictive rank": (many, "fipa", {"rank": "predictive:0.1"}),
     "local training": (CASES["scalar"], "fipa", {"local": "adam", "tau": 2}),
@@ -71,7 +72,7 @@ OPTIONS["fedrcl"] = classes, "fedrcl", {"tau": 2}
 QUICK = ("range finder", "shared sums", "lazy sketches", "classes")
 """The others are slow: an operation takes ten times as long elsewhere."""
 
-PIECES = ("range finder", "lazy sketches", "shared rows", "shared sums")
+PIECES = ("range finder", "lazy sketches of all", "shared rows", "shared sums")
 """Those where rows may be made again piece by piece."""
 
 NOISY = "differential privacy"

@@ -96,7 +96,8 @@ def test_a_run_of_lazy_sketches_in_pieces_goes_on_at_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold_nothing(monkeypatch)
-    problem, method = problems.load("allen_cahn", clients=2), load("fipa", every=4)
+    problem = problems.load("allen_cahn", clients=2)
+    method = load("fipa", every=4, rank="cutoff")
     whole = run(problem, method, rounds=4)
     run(problem, method, rounds=2, out=tmp_path)
     found = run(problem, method, rounds=4, out=tmp_path, resume=True)

@@ -146,8 +146,8 @@ class Known(Record):
         theta: Where it was made, shape [p].
         span: In what basis.
         delta: Its own step, where it trained, shape [p].
-        fold: Where n is too large for that, F [k, s] with which the columns of J Q F
-            are orthonormal: then U or A is J Q F ``left``, of a ``left`` [s, .].
+        fold: Where n is too large for that, F [k, s]: then U is J Q F ``left``, of a
+            ``left`` [s, r].
     """
 
     left: Tensor
@@ -193,19 +193,29 @@ class Linear(NamedTuple):
     """A client's rows in the coordinates of a basis, linearised.
 
     Attributes:
-        reduced: J Q, shape [n, k]; where that is too large, (J Q F)^T J Q [s, k].
-        residual: r, shape [n], or (J Q F)^T r [s].
+        reduced: J Q, shape [n, k]; where that is too large, (J Q F L^-T)^T J Q [s, k].
+        residual: r, shape [n], or (J Q F L^-T)^T r [s].
         gradient: J^T r, shape [p].
         loss: Of the rows; None where it is 1/2 |r|^2.
-        fold: F [k, s], with which the columns of J Q F are orthonormal; None where
-            nothing is too large.
+        fold: Where J Q is too large; else None.
     """
 
     reduced: Tensor
     residual: Tensor
     gradient: Tensor
     loss: float | None = None
-    fold: Tensor | None = None
+    fold: "Fold | None" = None
+
+
+class Fold(NamedTuple):
+    """F [k, s] and L [s, s] with which the columns of J Q F L^-T are orthonormal."""
+
+    factor: Tensor
+    root: Tensor
+
+    def unfolded(self, left: Tensor) -> Tensor:
+        """L^-T U for U [s, .], so that J Q F times it is J Q F L^-T U."""
+        return torch.linalg.solve_triangular(self.root.mT, left, upper=True)
 
 
 class Told(Protocol):
@@ -352,8 +362,9 @@ def linearised(
 
     Nor, with ``fold``, is J Q where it has more than ``HELD`` bytes. Then R of its QR
     factorisation is found first, R = W diag(s) V^T with what rounding hides left out,
-    and in a second pass F = V diag(1 / s) L^-T, L L^T being the gramian of J Q V
-    diag(1 / s), near one. In whitened coordinates what rounding hides counts as well.
+    and in a second pass the gramian L L^T of J Q F, F = V diag(1 / s), near one: the
+    columns of J Q F L^-T are orthonormal. In whitened coordinates what rounding hides
+    counts as well.
     """
     rows = PIECE // (theta.element_size() * system.size)
     parts = [theta.new_zeros(0, basis.size)]
@@ -387,8 +398,9 @@ def _folded(system: System, theta: Tensor, basis: Basis) -> Linear:
     lower = torch.linalg.cholesky(gram)
     both = torch.cat([reduced, residual[:, None]], dim=1)
     both = torch.linalg.solve_triangular(lower, both, upper=False)
-    fold = torch.linalg.solve_triangular(lower.mT, fold, upper=True, left=False)
-    fold = fold.contiguous()  # as it comes from a file
+    # Rounding makes of J Q F what no other order of its products makes again: F stays
+    # as it was here, and contiguous as it comes from a file.
+    fold = Fold(fold.contiguous(), lower)
     return Linear(both[:, :-1].contiguous(), both[:, -1].clone(), gradient, loss, fold)
 
 

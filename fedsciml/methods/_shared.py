@@ -344,8 +344,11 @@ class Shared(Fipa):
             own = None if delta is None else basis.coordinates(delta)
         who = system.shard.client, system.problem.clients
         answer, left = self._form.tell(self, ask, basis, linear, own, who)
+        fold = None
+        if linear.fold is not None:
+            fold, left = linear.fold.factor, linear.fold.unfolded(left)
         left = left if self.policy.probes else left[:0]
-        kept = Known(left.contiguous(), ask.theta, ask.span, delta, linear.fold)
+        kept = Known(left.contiguous(), ask.theta, ask.span, delta, fold)
         return answer, Memory(kept, carried)
 
     def _outward(

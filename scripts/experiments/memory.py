@@ -95,7 +95,8 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
         "bound that the library states, and what was held; longest round, CPU time:"
     )
     heads = ["problem", "p", "rows", "basis", "rounds", "ranks", "Jacobian", "bound"]
-    return [Table("memory", caption, [*heads, "peak", "round"], lines)]
+    heads += ["peak", "round"]
+    return [Table("memory", caption, heads, lines, page="docs/results.md")]
 
 
 def mebibytes(number: int) -> str:

@@ -245,7 +245,9 @@ def tables(found: Sequence[Entry]) -> list[Table]:
                 ]
             )
         heads = ["way", "least", "median", "times ours", "starts"]
-        made.append(Table(f"peer {what}", caption, heads, lines))
+        made.append(
+            Table(f"peer {what}", caption, heads, lines, page="docs/results.md")
+        )
     return made
 
 

@@ -758,15 +758,19 @@ def test_an_outside_gradient_that_was_not_told_of_is_dropped() -> None:
 @pytest.mark.parametrize("upload", UPLOADS)
 def test_a_stand_in_wants_where_its_client_wanted_to_go(upload: Upload) -> None:
     problem, own = load("scalar"), {"local": "gauss_newton", "tau": 3}
-    losses = []
-    for options in ({"basis": "shared", "upload": upload}, {"basis": "own"}):
-        method = methods.load("fipa", **own, **options)
-        clients = Faulty(problem, method, away={1: range(3, 5)})
-        rules = Rules(2, staleness=5)
-        result = run(problem, method, 6, backend=Connected(clients), rules=rules)
-        assert [list(line.stale) for line in result.history][2:4] == [["1"], ["1"]]
-        losses.append(result.loss)
-    assert losses[0] < 2 * losses[1]  # measured 0.6
+    ratios = []
+    for seed in range(5):
+        losses = []
+        for options in ({"basis": "shared", "upload": upload}, {"basis": "own"}):
+            method = methods.load("fipa", **own, **options)
+            clients = Faulty(problem, method, away={1: range(3, 5)})
+            how = {"backend": Connected(clients), "rules": Rules(2, staleness=5)}
+            result = run(problem, method, 6, seed=seed, **how)
+            assert [list(line.stale) for line in result.history][2:4] == [["1"], ["1"]]
+            losses.append(result.loss)
+        ratios.append(losses[0] / losses[1])
+    # Measured 0.5 to 2.6 by sums and 1 to 4.1 by rows, the median 1.0 and 1.5.
+    assert sorted(ratios)[2] < 2
 
 
 @pytest.mark.parametrize("upload", UPLOADS)

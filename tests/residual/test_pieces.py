@@ -58,6 +58,17 @@ def test_a_sketch_of_pieces_is_that_of_the_whole(
     )
 
 
+@pytest.mark.parametrize("basis", ["own", "shared"])
+def test_clients_of_pieces_are_believed_to_the_last_digits(
+    basis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_nothing(monkeypatch)
+    problem = problems.load("allen_cahn", clients=2, points=0.25)
+    result = run(problem, load("fipa", basis=basis), rounds=24, seed=0)
+    assert not any(line.dropped for line in result.history)
+    assert result.errors()[0] < 1e-10
+
+
 @pytest.mark.parametrize("basis", ["own", "rows", "sums"])
 def test_a_run_of_pieces_goes_the_same_way(
     basis: str, monkeypatch: pytest.MonkeyPatch

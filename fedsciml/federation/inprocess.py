@@ -173,10 +173,11 @@ def check_workers(workers: int, device: torch.device | str) -> None:
     """Refuse what threads are of no use to.
 
     Raises:
-        ValueError: If there is less than one, or several on an accelerator.
+        ValueError: If that is no whole number of at least one, or more than one on an
+            accelerator.
     """
-    if workers < 1:
-        raise ValueError(f"Clients need 1 worker or more, got {workers}.")
+    if type(workers) is not int or workers < 1:
+        raise ValueError(f"Clients need 1 worker or more, got {workers!r}.")
     if workers > 1 and torch.device(device).type != "cpu":
         raise ValueError(
             f"Workers are threads of the CPU, and {workers} of them would wait for one "

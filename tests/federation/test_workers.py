@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from threading import Barrier, current_thread, main_thread
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,8 +200,10 @@ def test_threads_draw_from_numpy_s_global_generator_one_by_one() -> None:
 
 
 def test_what_threads_are_of_no_use_to_is_refused() -> None:
-    with pytest.raises(ValueError, match="1 worker or more, got 0"):
-        InProcess(workers=0)
+    wrong: Any
+    for wrong in (0, "x", 1.5, None):
+        with pytest.raises(ValueError, match=f"1 worker or more, got {wrong!r}"):
+            InProcess(workers=wrong)
     with pytest.raises(ValueError, match="threads of the CPU, and 2 of them"):
         InProcess(workers=2).connect(scalar(), FIPA, torch.device("cuda"))
 

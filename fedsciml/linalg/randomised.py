@@ -13,6 +13,7 @@ from fedsciml.linalg.sketch import (
     AT_ONCE,
     Sketch,
     compress,
+    factorised,
     from_jacobian,
     root,
     truncate,
@@ -66,11 +67,9 @@ class Again:
         for columns in self.drawn.tolist():
             span.omegas.append(rows.draw(columns, generator))
         span.triangle = self.triangle
-        found, start = residuals.new_zeros(len(residuals), len(self.triangle)), 0
-        for piece, q in span.columns():
-            stop = start + len(piece.residual)
-            found.addmm_(residuals[:, start:stop], q)
-            start = stop
+        found = residuals.new_zeros(len(residuals), len(self.triangle))
+        for place, _, q in span.columns():
+            found.addmm_(residuals[:, place], q)
         return -(found @ self.mixing)
 
 
@@ -138,18 +137,17 @@ def ranged(
     n, p = len(rows.residual), rows.size
     if most is not None and 4 * (most + OVERSAMPLE) < 3 * min(n, p):
         return Ranged(_leading(rows, most, generator))
-    span, drawn = _Span(rows), list[int]()
-    columns, largest = max(columns, 1), min(n - 1, p)
+    span, columns, largest = _Span(rows), max(columns, 1), min(n - 1, p)
     while 4 * columns < 3 * min(n, p) or not rows.whole:
-        drawn.append(min(columns, largest) - sum(drawn))
-        sketch, mixing = span.sketch(rows.draw(drawn[-1], generator))
+        more = min(columns, largest) - sum(span.drawn)
+        sketch, mixing = span.sketch(rows.draw(more, generator))
         # One value may be small because J hardly sees r; Omega knows of the others.
-        values = sketch.singular_values[: len(span.triangle) - span.first]
+        values = sketch.singular_values[: sketch.rank - span.first]
         if span.short or columns >= largest or float(values[-1]) <= cutoff:
             if span.q is not None:
                 return Ranged(sketch._replace(left=span.q @ mixing))
-            numbers = torch.tensor(drawn, device="cpu")
-            return Ranged(sketch, Again(numbers, span.triangle, mixing))
+            drawn = torch.tensor(span.drawn, device="cpu")
+            return Ranged(sketch, Again(drawn, span.triangle, mixing))
         columns += _missing(values, cutoff)
     (piece,) = rows.pieces()
     return Ranged(from_jacobian(piece.jacobian().contiguous(), rows.residual))
@@ -170,9 +168,9 @@ class _Span:
 
     Attributes:
         omegas: Omega, side by side.
-        y: Y, shape [n, l]; None while it is too large to hold.
-        triangle: R, shape [l, l].
+        y: Y, shape [n, l]; None where it is too large to hold.
         q: Q_1 or Q, shape [n, l], where Y is held, else None.
+        triangle: R, shape [l, l], where it is not.
         first: 1 where r is the first column; it is not where r = 0.
         short: Whether columns had to be left out that rounding hides.
     """
@@ -184,77 +182,74 @@ class _Span:
         self.first = int(norm > 0)
         self.omegas: list[TestMatrix] = []
         self.y: Tensor | None = None
-        self.triangle = rows.residual.new_zeros(0, 0)
         self.q: Tensor | None = None
+        self.triangle = rows.residual.new_zeros(0, 0)
         self.short = False
+
+    @property
+    def drawn(self) -> list[int]:
+        """Numbers of columns of Omega."""
+        return [int(omega.shape[1]) for omega in self.omegas]
 
     def sketch(self, omega: TestMatrix) -> tuple[Sketch, Tensor]:
         """B and c with more columns, and M of U = Q_1 M; orthogonal rows."""
+        rows = self.rows
         self.omegas.append(omega)
-        self._factorise()
-        gram, b, c = self._sums()
-        lower, well = root(gram)
-        if not well and self.y is not None:
-            self.q, _ = torch.linalg.qr(self.y)
-            gram, b, c = self._sums()
-            lower = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        elif not well:
-            r = self.triangle
-            least = RESOLVED * torch.finfo(r.dtype).eps * r.norm(dim=0)
-            keep = int((r.diagonal().abs() > least).long().cumprod(0).sum())
-            self.triangle, self.short = r[:keep, :keep], True
-            gram, b, c = self._sums()
-            lower = torch.linalg.cholesky(gram)
+        width = self.first + sum(self.drawn)
+        if rows.residual.element_size() * len(rows.residual) * width > HELD:
+            self.y = self.q = None
+            lower, b, c = self._summed()
+        else:
+            if self.y is None:
+                self.y = torch.cat([self._of(piece) for piece in rows.pieces()])
+            else:
+                self.y = torch.cat([self.y, rows.mixed(omega)], dim=1)
+            self.q, _, lower = factorised(self.y, many=0)
+            b, c = rows.projected(self.q), -(self.q.mT @ rows.residual)
         core = torch.linalg.solve_triangular(lower, triangular([b.mT]).mT, upper=False)
         u, _, _ = torch.linalg.svd(core)
         mixing = torch.linalg.solve_triangular(lower.mT, u, upper=True)
         return Sketch(turned(mixing.mT, b), mixing.mT @ c), mixing
 
-    def columns(self) -> Iterator[tuple[Piece, Tensor]]:
-        """The pieces and their rows of Q_1 [m, l]."""
-        return ((piece, self._solved(self._of(piece))) for piece in self.rows.pieces())
+    def columns(self) -> Iterator[tuple[slice, Piece, Tensor]]:
+        """Places of the pieces, the pieces, and their rows of Q_1 [m, l]."""
+        r = self.triangle
+        for place, piece in self.rows.placed():
+            y = self._of(piece)[:, : len(r)]
+            yield (
+                place,
+                piece,
+                torch.linalg.solve_triangular(r, y, upper=True, left=False),
+            )
 
     def _of(self, piece: Piece) -> Tensor:
         """Rows of Y [m, l]."""
         first = [self._scale * piece.residual[:, None]] if self.first else []
         return torch.cat([*first, *map(piece.mixed, self.omegas)], dim=1)
 
-    def _solved(self, y: Tensor) -> Tensor:
-        r = self.triangle
-        return torch.linalg.solve_triangular(r, y[:, : len(r)], upper=True, left=False)
-
-    def _factorise(self) -> None:
-        """R, and Y and Q_1 if they can be held."""
-        size = self.rows.residual.element_size() * len(self.rows.residual)
-        width = self.first + sum(map(_width, self.omegas))
-        if size * width > HELD:
-            self.y = self.q = None
-            self.triangle = triangular(self._of(piece) for piece in self.rows.pieces())
-            return
-        if self.y is None:
-            self.y = torch.cat([self._of(piece) for piece in self.rows.pieces()])
-        else:
-            self.y = torch.cat([self.y, self.rows.mixed(self.omegas[-1])], dim=1)
-        self.triangle = torch.linalg.qr(self.y, mode="r")[1]
-        self.q = self._solved(self.y)
+    def _summed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """L, Q_1^T J and -Q_1^T r of a Y that is not held."""
+        self.triangle = triangular(self._of(piece) for piece in self.rows.pieces())
+        gram, b, c = self._sums()
+        lower, well = root(gram)
+        if not well:
+            r = self.triangle
+            least = RESOLVED * torch.finfo(r.dtype).eps * r.norm(dim=0)
+            keep = int((r.diagonal().abs() > least).long().cumprod(0).sum())
+            self.triangle, self.short = r[:keep, :keep], True
+            gram, b, c = self._sums()
+            lower = torch.linalg.cholesky(gram)
+        return lower, b, c
 
     def _sums(self) -> tuple[Tensor, Tensor, Tensor]:
         """Q_1^T Q_1, Q_1^T J and -Q_1^T r."""
         width, zeros = len(self.triangle), self.rows.residual.new_zeros
         gram, b, c = zeros(width, width), zeros(width, self.rows.size), zeros(width)
-        start = 0
-        for piece in self.rows.pieces():
-            stop = start + len(piece.residual)
-            q = self._solved(self._of(piece)) if self.q is None else self.q[start:stop]
+        for _, piece, q in self.columns():
             gram.addmm_(q.mT, q)
             b.addmm_(q.mT, piece.jacobian())
             c.addmv_(q.mT, piece.residual, alpha=-1)
-            start = stop
         return gram, b, c
-
-
-def _width(omega: TestMatrix) -> int:
-    return int(omega.shape[1])
 
 
 def triangular(parts: Iterable[Tensor]) -> Tensor:

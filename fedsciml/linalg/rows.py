@@ -1,6 +1,6 @@
 """Rows of a least-squares problem J D ~ -r: held, or made again piece by piece."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,6 +47,14 @@ class Rows:
     draw: Callable[[int, Generator], TestMatrix]
     whole: bool = False
 
+    def placed(self) -> Iterator[tuple[slice, Piece]]:
+        """The pieces, and where among all rows they are."""
+        start = 0
+        for piece in self.pieces():
+            stop = start + len(piece.residual)
+            yield slice(start, stop), piece
+            start = stop
+
     def norm(self) -> float:
         """|J|_F."""
         parts = [torch.linalg.matrix_norm(piece.jacobian()) for piece in self.pieces()]
@@ -58,11 +66,9 @@ class Rows:
 
     def projected(self, left: Tensor) -> Tensor:
         """left^T J, shape [k, p], of a matrix [n, k]."""
-        found, start = left.new_zeros(left.shape[1], self.size), 0
-        for piece in self.pieces():
-            stop = start + len(piece.residual)
-            found.addmm_(left[start:stop].mT, piece.jacobian())
-            start = stop
+        found = left.new_zeros(left.shape[1], self.size)
+        for place, piece in self.placed():
+            found.addmm_(left[place].mT, piece.jacobian())
         return found
 
 

@@ -85,20 +85,23 @@ def from_jacobian(jacobian: Tensor, residual: Tensor) -> Sketch:
     """
     if len(jacobian) <= jacobian.shape[1]:
         return compress(Sketch(jacobian, -residual))
-    q, r, lower = _factorised(jacobian)
+    q, r, lower = factorised(jacobian)
     u, s, vh = torch.linalg.svd(lower.mT @ r, full_matrices=False)
     left = q @ torch.linalg.solve_triangular(lower.mT, u, upper=True)
     return Sketch(s.unsqueeze(-1) * vh, -(left.mT @ residual), left)
 
 
-def _factorised(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def factorised(
+    matrix: Tensor, many: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Q_1 [n, k], R [k, k] and L [k, k] of a tall A = Q_1 R with Q_1 L^-T orthonormal.
 
-    Of many columns Householder's method finds R alone, in a third of the time; Q_1 = A
-    R^-1 is orthonormal to rounding times the condition of A, its gramian L L^T near
-    one. Where rounding hides columns it finds Q as well, and L is one.
+    Of ``many`` columns, ``MANY`` if not given, Householder's method finds R alone, in a
+    third of the time; Q_1 = A R^-1 is orthonormal to rounding times the condition of A,
+    its gramian L L^T near one. Where rounding hides columns it finds Q as well, and L
+    is one.
     """
-    if matrix.shape[1] >= MANY:
+    if matrix.shape[1] >= (MANY if many is None else many):
         _, r = torch.linalg.qr(matrix, mode="r")
         q = torch.linalg.solve_triangular(r, matrix, upper=True, left=False)
         lower, alike = root(q.mT @ q)

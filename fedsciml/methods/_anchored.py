@@ -373,11 +373,13 @@ def linearised(
     for part, reduced, slope in _reduced(system, theta, basis, rows):
         parts.append(reduced)
         if fold and theta.element_size() * sum(map(Tensor.numel, parts)) > HELD:
-            return _folded(system, theta, basis)
+            break
         residual.append(part.residual)
         gradient += slope
         loss = None if loss is None else loss + part.loss
-    return Linear(torch.cat(parts), torch.cat(residual), gradient, loss)
+    else:
+        return Linear(torch.cat(parts), torch.cat(residual), gradient, loss)
+    return _folded(system, theta, basis)  # when the memory for J is given back
 
 
 def _folded(system: System, theta: Tensor, basis: Basis) -> Linear:

@@ -1,6 +1,7 @@
 """What rows by jets and rows by torch.autograd share."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -141,8 +142,9 @@ def jet(problem: Problem, read: Read, n: int, partner: Tensor | None) -> Jet:
     return Jet(lambda c: read(c)[:n], *names, Jet(lambda c: read(c)[n:], *names))
 
 
+@cache
 def keep_freed() -> None:
-    """Have the C library keep memory that is freed for the next tensor.
+    """Have the C library keep memory that is freed for the next tensor, from now on.
 
     glibc gives pieces of more than 128 KiB back to the system, whose next touch of them
     takes longer than what is computed there. It raises that bound to the largest piece

@@ -61,13 +61,13 @@ class Memory:
 
     def of(self, linear: Linearisation) -> Tensor:
         """J of these rows, [m, p]; what was there before is lost."""
-        r, m, p = linear.residual, len(linear.residual), linear.size
-        held = self._held
-        fits = held is not None and held.dtype == r.dtype and held.device == r.device
-        if held is None or not fits or held.numel() < m * p:
+        r, held = linear.residual, self._held
+        size = len(r) * linear.size
+        alike = held is not None and (held.dtype, held.device) == (r.dtype, r.device)
+        if held is None or not alike or len(held) < size:
             self._held = held = None  # before more is taken
-            self._held = held = empty(1, m * p, r)[0]
-        return linear.jacobian(held[: m * p].view(m, p))
+            self._held = held = empty(1, size, r)[0]
+        return linear.jacobian(held[:size].view(len(r), linear.size))
 
 
 _SPARE = threading.local()

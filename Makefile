@@ -16,7 +16,7 @@ PEER := .peer
 JAX := jax==0.10.2
 
 .PHONY: help install demo flower-demo test test-slow lint verify study benchmark tune
-.PHONY: figures speed peer memory cost steps ranks docs links clean
+.PHONY: figures pages speed peer memory cost steps ranks docs links clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,9 @@ tune: $(READY)  ## search the baselines' best options; hours, can be interrupted
 
 figures: $(READY)  ## draw figures/ from the records in figures/data/
 	@$(BIN)/python scripts/make_figures.py
+
+pages: $(READY)  ## write the tables and numbers of the records into README and docs/
+	@$(BIN)/python -m scripts.experiments pages
 
 steps: $(READY)  ## scoreboard of the step policies; hours, can be interrupted
 	@$(BIN)/python -m scripts.experiments steps

@@ -22,6 +22,11 @@ SHOWN = 8
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an experiment, or list them; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["pages"]:
+        from experiments._pages import rewrite  # the claims need every experiment
+
+        print("\n".join(rewrite()) or "Nothing changed.")
+        return 0
     known = experiments()
     if words and words[0] in known:
         try:
@@ -37,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         + "".join(
             f"  {name:14} {e.about.splitlines()[0]}\n" for name, e in known.items()
         )
-        + f"\n{PROGRAM} NAME --help tells more of one.",
+        + f"\n{PROGRAM} NAME --help tells more of one.\n{PROGRAM} pages writes "
+        "tables and numbers of all records into the pages.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=known, metavar="NAME", help="see below")

@@ -71,19 +71,24 @@ class Table:
         return "\n".join(lines) + "\n"
 
 
-def publish(tables: Iterable[Table]) -> None:
-    """Put tables where README, docs and papers take them from."""
+def publish(tables: Iterable[Table]) -> list[str]:
+    """Put tables where README, docs and papers take them from; says what changed."""
+    changed = []
     for table in tables:
         if table.tex:
             place = FIGURES / "tables" / f"{table.name}.tex"
             place.parent.mkdir(exist_ok=True)
             replace_file(place, table.latex())
-        if table.page:
-            paste(ROOT / table.page, table.name, table.markdown())
+        if table.page and paste(ROOT / table.page, table.name, table.markdown()):
+            changed.append(f"{table.page}: table {table.name}")
+    return changed
 
 
-def paste(path: Path, name: str, text: str) -> None:
+def paste(path: Path, name: str, text: str) -> bool:
     """Replace what stands between ``<!-- name -->`` and ``<!-- end of name -->``.
+
+    Returns:
+        Whether that is something else.
 
     Raises:
         ValueError: If the file does not have these two lines.
@@ -96,7 +101,10 @@ def paste(path: Path, name: str, text: str) -> None:
             "put the table between; add them."
         )
     put: Callable[[re.Match[str]], str] = lambda m: f"{m[1]}{text}\n{m[2]}"  # noqa: E731
-    replace_file(path, re.sub(pattern, put, whole, flags=re.DOTALL))
+    new = re.sub(pattern, put, whole, flags=re.DOTALL)
+    if new != whole:
+        replace_file(path, new)
+    return new != whole
 
 
 def megabytes(number: float | None) -> str | None:

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from experiments import basis
-from experiments._basis_tables import ahead, tables
+from experiments._basis_tables import ahead
 from experiments._turns import Apart, Disturbed, Party, Turns, in_turns, parties
 
 from fedsciml import methods, problems, run
@@ -70,10 +70,3 @@ def test_a_rival_is_ahead_where_its_lowest_error_so_far_is_below_ours() -> None:
     (found,) = ahead([[rival]], [ours, {**ours, "seed": 1, "error": [0.0] * 3}])
     assert found == ("fedavg", 20, 30, 0.6, 0.9)
     assert ahead([[{**rival, "bytes": [40, 50, 60]}]], [ours]) == []
-
-
-def test_the_tables_are_those_of_the_committed_record() -> None:
-    entries = json.loads(basis.EXPERIMENT.path.read_text())
-    for table in tables(entries):
-        page = (basis.EXPERIMENT.path.parents[2] / table.page).read_text()
-        assert table.markdown() in page

@@ -8,7 +8,7 @@ import pytest
 import torch
 from experiments import _examples
 from experiments import deepxde as experiment
-from experiments._record import DATA, FIGURES, ROOT, Entry
+from experiments._record import Entry
 from experiments._yardstick import as_a_script
 
 from fedsciml import deepxde
@@ -99,14 +99,3 @@ def test_deepxde_counts_as_if_stopped_at_its_lowest_error() -> None:
     assert row == ["heat", 0.2, "2", *ours]
     assert unknowns.rows == [["heat", 0.1, 0.2, 0.2, 0.2]]
     assert experiment.tables(entries[1:])[0].rows == []
-
-
-def test_committed_tables_are_those_of_the_committed_record() -> None:
-    record = json.loads((DATA / "deepxde.json").read_text())
-    page = (ROOT / "docs" / "deepxde.md").read_text()
-    for table in experiment.tables(record):
-        place = FIGURES / "tables" / f"{table.name}.tex"
-        assert len(table.rows) > 1
-        marked = f"<!-- {table.name} -->\n{table.markdown()}\n<!-- end of"
-        assert marked in page
-        assert place.read_text() == table.latex()

@@ -4,16 +4,10 @@ import json
 
 import pytest
 from experiments import _hard, hard
-from experiments._hard_tables import error, tables
-from experiments._record import ROOT, select
+from experiments._hard_tables import error
+from experiments._record import select
 
 from fedsciml.federation.history import Round
-
-
-def test_the_page_has_the_tables_of_the_record() -> None:
-    entries = json.loads(hard.EXPERIMENT.path.read_text())
-    for table in tables(entries):
-        assert table.markdown() in (ROOT / table.page).read_text(), table.name
 
 
 def test_every_entry_is_a_run_that_is_planned() -> None:

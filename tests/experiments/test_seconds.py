@@ -1,6 +1,5 @@
 """Experiments of speed: JAX beside, memory, exponents, rounds on another device."""
 
-import json
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +11,6 @@ from cases import CASES
 from elsewhere import elsewhere, here
 from experiments import _peer, cost, memory, peer, wide
 from experiments._pipes import receive, send
-from experiments._record import ROOT
 from experiments._rounds import PHASES, Rounds
 from experiments.speed import laplacian_problem
 
@@ -69,12 +67,6 @@ def test_the_exponent_is_that_of_the_upper_half() -> None:
     assert cost.exponent(sizes, [9.0, 9.0, *(s**1.5 for s in sizes[2:])]) == (
         pytest.approx(1.5)
     )
-
-
-def test_the_exponents_on_the_page_are_those_of_the_record() -> None:
-    entries = json.loads(cost.EXPERIMENT.path.read_text())
-    (table,) = cost.tables(entries)
-    assert table.markdown() in (ROOT / table.page).read_text()
 
 
 def test_the_tables_show_each_case() -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from experiments import _runs, _suites, _table, suite
 from experiments._command import main
-from experiments._record import FIGURES, ROOT, Entry
-from experiments._registry import experiments
+from experiments._record import Entry
 from experiments._runs import Runs
 from experiments._suite_tables import against, reached
 from experiments._table import AtMost, Spread, Table
@@ -169,19 +168,6 @@ def test_a_table_replaces_only_what_stands_between_its_marks(tmp_path: Path) -> 
     assert page.read_text() == "one\n<!-- t -->\nnew \\1\n<!-- end of t -->\ntwo\n"
     with pytest.raises(ValueError, match="has no lines '<!-- other -->'"):
         _table.paste(page, "other", "new")
-
-
-@pytest.mark.parametrize("name", ["fipa", "fedpinn", "extra"])
-def test_committed_tables_are_those_of_the_committed_record(name: str) -> None:
-    experiment = experiments()[name]
-    tables = experiment.tables(json.loads(experiment.path.read_text()))
-    assert len(tables) == (17 if name == "fipa" else 1)
-    for table in tables:
-        marked = f"<!-- {table.name} -->\n{table.markdown()}\n<!-- end of"
-        assert marked in (ROOT / table.page).read_text(), table.name
-        if table.tex:
-            place = FIGURES / "tables" / f"{table.name}.tex"
-            assert place.read_text() == table.latex()
 
 
 def test_a_suite_is_told_beside_centralised_gauss_newton_and_fedavg() -> None:

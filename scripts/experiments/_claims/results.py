@@ -1,0 +1,195 @@
+"""The prose of docs/results.md."""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from statistics import median
+
+from experiments import suite
+from experiments._numbers import (
+    ceiling,
+    cell,
+    digits,
+    duration,
+    ends,
+    number,
+    part,
+    power,
+    record,
+)
+from experiments._prose import Claim, Setting
+from experiments._record import Entry, select
+from experiments._runs import ROUNDS, Runs
+from experiments._table import plain
+from fedsciml.command.suite import LINES
+
+EQUATIONS = tuple(name for name in LINES if not name.startswith("sine"))
+
+
+@cache
+def runs() -> Runs:
+    """Of suite ``fipa``."""
+    return Runs(suite.counted(record("suite.json")))
+
+
+def sent(problem: str, method: str) -> float:
+    """Bytes of so many rounds, median over the starts."""
+    return median(
+        max(b for b, k in zip(e["bytes"], e["round"], strict=True) if k <= ROUNDS)
+        for e in runs().of(problem, method)
+    )
+
+
+def settled(problem: str) -> list[Entry]:
+    """Runs of the default policy, in the record of the scoreboard."""
+    return select(record("steps.json"), problem=problem, policy="natural")
+
+
+def swept(problem: str) -> list[str]:
+    """The least and the largest error of FIPA over numbers of clients and pieces."""
+    found = select(record("clients.json"), problem=problem, method="fipa")
+    return [power(e) for e in ends(e["error"] for e in found)]
+
+
+def shared(problems: Iterable[str], head: str, ways: Iterable[str]) -> list[str]:
+    """The least and the most megabytes in the table of the shared basis."""
+    found = [number(cell("basis", (p, w), head)) for p in problems for w in ways]
+    return [digits(x) for x in ends(found)]
+
+
+def least(problem: str, clients: int) -> float:
+    """Seconds of a round, or of a centralised step."""
+    (speed,) = record("speed.json")
+    (found,) = select(speed["rounds"], problem=problem, clients=clients)
+    return float(found["seconds"])
+
+
+def way(name: str, field: str = "seconds") -> float:
+    """To residual and Jacobian."""
+    (speed,) = record("speed.json")
+    return min(float(e[field]) for e in speed["jacobians"] if e["way"].startswith(name))
+
+
+def reached(table: str, *problems: str) -> Callable[[], list[str]]:
+    """Errors of FIPA in the table of a suite."""
+    return lambda: [power(number(cell(table, p, "FIPA"))) for p in problems]
+
+
+def times(name: str) -> float:
+    """A step of JAX in rounds of ours."""
+    return float(cell("peer round", f"JAX, Levenberg-Marquardt, {name}", "times ours"))
+
+
+CLAIMS = [
+    Claim(
+        "**poisson5d** gets {} in 50 rounds and {} in 100:",
+        lambda: [
+            power(runs().median("poisson5d", "fipa") or 1.0),
+            plain(median(e["error_at"]["100"] for e in settled("poisson5d"))),
+        ],
+    ),
+    Claim(
+        "FedAvg's {} is not far behind",
+        lambda: [plain(runs().median("poisson5d", "fedavg"))],
+    ),
+    Claim(
+        "the mean squared errors of all {} runs are below {} ([scoreboard]",
+        lambda: [
+            str(len(settled("sine8"))),
+            ceiling(max(e["error_at"]["100"] ** 2 for e in settled("sine8"))),
+        ],
+    ),
+    Claim(
+        "rank x p numbers: {} to {} times the bytes of an averaging round",
+        lambda: [
+            digits(x)
+            for x in ends(
+                sent(p, "fipa") / sent(p, "fedavg")
+                for p in runs().problems
+                if runs().of(p, "fedavg")
+            )
+        ],
+    ),
+    Claim(
+        "one-dimensional equations {} to {} MB reach 1e-10 ({} to {} MB by own",
+        lambda: [
+            *shared(EQUATIONS, "MB to 1e-10", ("rows", "sums")),
+            *shared(EQUATIONS, "MB to 1e-10", ("own",)),
+        ],
+    ),
+    Claim(
+        "50 rounds cost {} to {} MB, where FedAvg's cost {} MB;",
+        lambda: [
+            *shared(EQUATIONS, "MB", ("rows", "sums")),
+            digits(median(sent(p, "fedavg") for p in EQUATIONS) / 1e6),
+        ],
+    ),
+    Claim(
+        "poisson2d gets to 1e-10 with {} to {} MB instead of {}.",
+        lambda: [
+            *shared(("poisson2d",), "MB to 1e-10", ("rows", "sums")),
+            shared(("poisson2d",), "MB to 1e-10", ("own",))[0],
+        ],
+    ),
+    Claim(
+        "FIPA ends at {} to {} on allen_cahn and at {} to {} on sine4",
+        lambda: [*swept("allen_cahn"), *swept("sine4")],
+    ),
+    Claim(
+        "euler_beam {}, helmholtz {},", reached("fedpinn", "euler_beam", "helmholtz")
+    ),
+    Claim(
+        "heat {}, lame {}, kovasznay {}, taylor_green {}. Not",
+        reached("extra", "heat", "lame", "kovasznay", "taylor_green"),
+    ),
+    Claim("burgers with its shock ({}),", reached("extra", "burgers")),
+    Claim(
+        "allen_cahn_time ({}) and gramacy_lee ({});",
+        reached("fedpinn", "allen_cahn_time", "gramacy_lee"),
+    ),
+    Claim(
+        "a round takes {} on the one-dimensional equations, {} on poisson2d, {} on "
+        "poisson3d; a step of centralised Gauss-Newton by full SVD {}, {} and {}.",
+        lambda: [
+            duration(x)
+            for m in (2, 1)
+            for x in (
+                median([least("poisson1d", m), least("allen_cahn", m)]),
+                least("poisson2d", m),
+                least("poisson3d", m),
+            )
+        ],
+    ),
+    Claim(
+        "takes {}, {} times less than the fastest formulation in `torch.func`; nested "
+        "autograd, row by row on one graph, takes {}.",
+        lambda: [
+            duration(way("fedsciml")),
+            digits(way("torch.func", "ratio")),
+            duration(way("nested autograd, one graph")),
+        ],
+    ),
+    Claim(
+        "two clients takes {} of JAX's Levenberg-Marquardt step by Cholesky and {} of "
+        "that by QR, {} and {} of what these take at their best.",
+        lambda: [
+            part(1 / times(name))
+            for name in ("Cholesky", "QR", "Cholesky, half of J^T J", "QR, R alone")
+        ],
+    ),
+    Claim(
+        "the peak of a round is below {} GiB",
+        lambda: [ceiling(max(float(e["peak"]) for e in record("memory.json")) / 2**30)],
+    ),
+]
+
+SETTINGS: list[Setting] = [
+    "after 100 the mean",
+    "from 2 to 64 clients",
+    "64 interleaved pieces",
+    "For 900 rows JAX is faster, for 5200 as fast",
+    "Jacobian for 900 rows, p = 1185",
+    "pieces of 50 points",
+    "an exponent of 1",
+    "256 MiB of Jacobian at most",
+    "for 1e5 parameters and for 1e6 rows",
+]

@@ -191,7 +191,6 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
     ]
     return [
         replace(first, page="docs/results.md", tex=True),
-        _suite_tables.short(first),
         *(replace(table, page="docs/benchmark.md", tex=True) for table in found),
     ]
 

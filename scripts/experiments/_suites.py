@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
 
-from fedsciml.command.suite import SINES, SUITE
+from fedsciml.command.suite import LINES, SINES
 from fedsciml.command.tuning import tuned
 
 
@@ -62,17 +62,13 @@ RIVALS = (
 )
 """Federated methods beside FIPA, as published and not, and FedAvg."""
 
-REGRESSION: dict[str, object] = {"tau": 20, "rank": "20", "step": 0.5}
-LINE: dict[str, object] = {"tau": 100, "rank": "20", "step": 0.3}
-SPACE: dict[str, object] = {"tau": 300, "rank": "200", "step": 0.5}
-PUBLISHED: dict[str, dict[str, object]] = {
-    **dict.fromkeys(SUITE, LINE),
-    **dict.fromkeys((*SINES, "gaussians2d"), REGRESSION),
-    "poisson2d": {"tau": 300, "rank": "50", "step": 0.3},
-    "poisson3d": SPACE,
-    "poisson5d": SPACE,
+PRESETS: dict[str, str] = {
+    **dict.fromkeys((*SINES, "gaussians2d"), "regression"),
+    **dict.fromkeys(LINES, "line"),
+    "poisson2d": "plane",
+    **dict.fromkeys(("poisson3d", "poisson5d"), "space"),
 }
-"""The settings of arXiv 2601.13608; Adam with 1e-4 throughout."""
+"""Of ``fipa_paper``: the settings of arXiv 2601.13608; Adam with 1e-4 throughout."""
 
 
 class Setting(NamedTuple):
@@ -142,9 +138,9 @@ def options_of(problem: str, row: str) -> dict[str, object]:
         options = {"tau": setting.tau, "learning_rate": setting.rate}
         return {**options, "keep_state": True}
     if row == "fipa_paper":
-        if problem not in PUBLISHED:
+        if problem not in PRESETS:
             raise ValueError(f"Nothing is published of FIPA on problem '{problem}'.")
-        return PUBLISHED[problem]
+        return {"preset": PRESETS[problem]}
     return {**(tuned(problem, found.tuned) if found.tuned else {}), **found.options}
 
 

@@ -1,6 +1,8 @@
-"""DeepXDE itself, centralised, on the problems of suite `fipa`: the outside yardstick.
+"""DeepXDE itself, centralised: the outside yardstick.
 
-Trained through DeepXDE's own interface (Lu, Meng, Mao, Karniadakis, SIAM Review 63,
+The problems of suite `fipa` are models as DeepXDE's users write them; of others DeepXDE
+has the network and the residuals as they are here, by nested ``torch.autograd``. They
+are trained through DeepXDE's own interface (Lu, Meng, Mao, Karniadakis, SIAM Review 63,
 2021, arXiv 1907.04502) in float64, from the same start, on the same points, targets
 and weights of the terms: Adam, then L-BFGS, then, where wanted, NNCG, a damped Newton
 method with preconditioned conjugate gradients (Rathore et al., ICML 2024, arXiv
@@ -28,16 +30,18 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
+from torch.nn import Parameter
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from fedsciml import problems
-from fedsciml.analysis.metrics import errors
+from fedsciml.analysis.metrics import measure
 from fedsciml.command.suite import SUITE
 from fedsciml.deepxde import deepxde
 from fedsciml.deepxde.package import double_precision
 from fedsciml.network import MLP
 from fedsciml.problem import Problem, Rows
 from fedsciml.residual import System
+from fedsciml.residual.autograd_rows import AutogradBlock
 
 Model = Any
 """A ``deepxde.Model``: DeepXDE is not typed."""
@@ -108,7 +112,7 @@ def trained(
     """The history of DeepXDE's training of a problem of the suite.
 
     Args:
-        problem_name: One of ``SUITE``.
+        problem_name: NAME or NAME:OPTION=VALUE,...
         seed: Draws the start theta, as ``fedsciml.run`` does, and what NNCG draws.
         budget_seconds: Processor seconds after which no block begins.
         nncg: Adam, L-BFGS and NNCG instead of Adam and L-BFGS.
@@ -116,20 +120,15 @@ def trained(
     Returns:
         A line per block: its number ``round`` and ``optimiser``, the running totals
         ``iterations`` and ``seconds`` (of the processor; measuring is not counted), and
-        after the block ``loss`` (the problem's, half of DeepXDE's), ``relative_l2`` and
-        ``mse``. The lines end before the budget where L-BFGS converges.
+        after the block ``loss`` (the problem's, half of DeepXDE's), ``relative_l2``,
+        ``mse`` and ``errors`` of outputs and unknown numbers. The lines end before the
+        budget where L-BFGS converges.
 
     Raises:
-        ValueError: If the problem is not of the suite.
         FloatingPointError: If the loss stops being finite.
     """
-    if problem_name not in SUITE:
-        raise ValueError(
-            f"DeepXDE trains the problems of the suite alone, not '{problem_name}'; "
-            f"choose one of {', '.join(SUITE)}."
-        )
     stages = (ADAM, LBFGS._replace(share=0.75), NNCG) if nncg else (ADAM, LBFGS)
-    return history(problems.load(problem_name), seed, budget_seconds, stages)
+    return history(problems.parse(problem_name), seed, budget_seconds, stages)
 
 
 def history(
@@ -144,8 +143,9 @@ def history(
 
         def measured() -> Line:
             theta = parameters(made)
-            relative_l2, mse = errors(problem, theta)
-            return {"loss": system.loss(theta), "relative_l2": relative_l2, "mse": mse}
+            found = measure(problem, theta)
+            errors = {"relative_l2": found.relative_l2, "mse": found.mse}
+            return {"loss": system.loss(theta), **errors, "errors": found.each}
 
         return training(made, weights, budget, stages, measured)
 
@@ -215,11 +215,44 @@ def as_a_script(seed: int) -> Iterator[None]:
 
 def model(problem: Problem, theta: Tensor) -> Model:
     """The problem at theta [p] as a ``deepxde.Model``."""
+    if problem.name not in SUITE:
+        return as_it_is(problem, theta)
     dde, network = deepxde(), problem.network
     assert isinstance(network, MLP)
     net = dde.nn.FNN(list(network.widths), network.activation, "zeros")
     vector_to_parameters(theta.clone(), net.parameters())
     return dde.Model(data(problem), net)
+
+
+def as_it_is(problem: Problem, theta: Tensor) -> Model:
+    """Any problem at theta [p]: DeepXDE has its network, and a loss for each term."""
+    dde = deepxde()
+    blocks = [AutogradBlock(problem, rows) for rows in problem.pooled().rows]
+
+    class Net(dde.nn.NN):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.theta = Parameter(theta.clone())
+
+        def forward(self, points: Tensor) -> Tensor:
+            return problem.network(self.theta, points)
+
+    class Terms(dde.data.Data):  # type: ignore[misc, name-defined]
+        """A point, as DeepXDE asks for one; a term has its own."""
+
+        def losses(self, *_: object, **__: object) -> list[Tensor]:
+            found = [block.evaluate(net.theta) for block in blocks]
+            return [residuals.square().sum(0).mean() for residuals in found]
+
+        def train_next_batch(self, batch_size: int | None = None) -> Any:  # noqa: ANN401
+            del batch_size
+            return blocks[0].rows.points[:1].numpy(), np.zeros((1, 1))
+
+        def test(self) -> Any:  # noqa: ANN401
+            return self.train_next_batch()
+
+    net = Net()
+    return dde.Model(Terms(), net)
 
 
 def parameters(made: Model) -> Tensor:

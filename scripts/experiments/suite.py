@@ -2,8 +2,10 @@
 
 Each run makes its rounds; a method with a budget goes on until it has computed for so
 many seconds, so that methods with cheap rounds are seen at as many bytes and seconds as
-the others. Finished runs are kept also when their options would now be others. Methods
-with options take those that experiment `tuning` found.
+the others. On problems of other suites than `fipa` every method has the same seconds,
+and FIPA and Gauss-Newton at most their rounds. Finished runs are kept also when their
+options would now be others. Methods with options take those that experiment `tuning`
+found.
 
 A problem is NAME or NAME:KEY=VALUE,... with arguments of ``make``. The tables are those
 of README, docs/results.md, docs/benchmark.md, docs/problems.md and figures/tables.
@@ -27,14 +29,16 @@ from experiments._experiment import Experiment
 from experiments._record import DATA, Entry, short
 from experiments._runs import OURS, Runs, longest, thinned
 from experiments._suites import (
+    BESIDE,
+    DENSE,
     EXTRA,
     FEDPINN,
-    MORE,
+    HARD,
     RIVALS,
     ROWS,
     cases,
+    longest_of,
     options_of,
-    rounds_of,
     setting_of,
 )
 from experiments._table import Table
@@ -93,14 +97,16 @@ def trained(
 
     Of a run that diverges, the rounds before.
     """
-    found, least = ROWS[row], rounds_of(name, row, rounds)
+    found, least = ROWS[row], ROWS[row].rounds or rounds
+    most = longest_of(name, row)
     if not found.method:
         return yardstick(name, row, seed, budget)
     method = methods.load(found.method, **options_of(name, row))
 
     def enough(history: list[Round]) -> bool:
-        spent = history[-1].seconds >= budget or found.rounds > 0
-        return len(history) >= least and spent
+        seconds = history[-1].seconds
+        spent = seconds >= budget or found.rounds > 0
+        return (len(history) >= least and spent) or seconds >= most
 
     longest = 10**6 if budget else least
     history: list[Round] = []
@@ -134,6 +140,7 @@ def yardstick(problem: str, row: str, seed: int, budget: float) -> list[Round]:
             epochs=line["iterations"] - done,
             relative_l2=line["relative_l2"],
             mse=line["mse"],
+            errors=line["errors"],
             seconds=line["seconds"],
         )
         for line, done in zip(lines, before, strict=False)
@@ -193,7 +200,7 @@ def reached(
     suite: str, problems: Sequence[str], entries: Sequence[Entry]
 ) -> list[Table]:
     """That of another suite."""
-    asked = {name: setting.asked for name, setting in (FEDPINN | EXTRA).items()}
+    asked = {name: s.asked for name, s in (FEDPINN | EXTRA | HARD).items()}
     found = _suite_tables.reached(suite, problems, counted(entries), asked, 100)
     return [replace(found, page="docs/problems.md", tex=True)]
 
@@ -316,12 +323,12 @@ PAPER = Experiment(
 def _beside(
     name: str, about: str, named: Sequence[str], drawings: dict[str, Drawing]
 ) -> Experiment:
-    """FIPA, centralised Gauss-Newton and published FedAvg on other problems."""
+    """FIPA, centralised Gauss-Newton, DeepXDE, published FedAvg on other problems."""
     return replace(
         PAPER,
         name=name,
         about=f"FIPA and FedAvg on {about}.\n\n{__doc__}",
-        cases=lambda entries: cases(named, ("fipa", "gauss_newton", "fedavg"), 100),
+        cases=lambda entries: cases(named, BESIDE, 100),
         tables=partial(reached, name, named),
         drawings=drawings,
         record=f"{name}.json",
@@ -340,8 +347,9 @@ EXPERIMENTS = (
     _beside(
         "fedpinn",
         "the problems of arXiv 2410.13141",
-        (*FEDPINN, *MORE),
+        (*FEDPINN, *DENSE),
         FEDPINN_DRAWINGS,
     ),
     _beside("extra", "other problems", tuple(EXTRA), EXTRA_DRAWINGS),
+    _beside("more", "solitons, waves, ten dimensions", tuple(HARD), {}),
 )

@@ -65,6 +65,19 @@ def test_a_run_goes_on_until_it_has_used_its_budget() -> None:
     assert len(found["round"]) > 2
 
 
+def test_every_method_has_the_same_seconds_on_other_problems(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = _suites.EXTRA["heat"]._replace(seconds=0.4)
+    monkeypatch.setitem(_suites.EXTRA, "heat", short)
+    cases = {method: case for _, method, *case in _suites.cases(["heat"], suite.BESIDE)}
+    assert set(cases) == {"fipa", "gauss_newton", "deepxde", "fedavg"}
+    for method, (_, rounds, budget) in cases.items():
+        seconds = suite.measure("heat", method, 0, rounds, budget)["seconds"]
+        assert seconds[-1] >= 0.4, method
+        assert [s for s in seconds if s >= 0.4] == seconds[-1:], method
+
+
 def test_parties_alone_are_averaged() -> None:
     one, two = (
         Round(1, 1.0, relative_l2=e, mse=e**2, ranks=(r,), seconds=1.0, errors={"u": u})
@@ -180,9 +193,7 @@ def test_a_problem_of_a_suite_is_named_with_its_arguments() -> None:
     problem = problems.parse("euler_beam:points=0.5,activation=sin")
     assert problem.parameters["points"] == 0.5
     assert problem.parameters["activation"] == "sin"
-    words = ("euler_beam:points=0.5", "fedavg")
-    assert _suites.options_of(*words)["keep_state"]
-    assert _suites.rounds_of(*words, rounds=100) == 1000
+    assert _suites.options_of("euler_beam:points=0.5", "fedavg")["keep_state"]
     with pytest.raises(ValueError, match="Nothing is published of FIPA on.*'heat'"):
         _suites.options_of("heat", "fipa_paper")
 

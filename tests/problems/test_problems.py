@@ -38,7 +38,7 @@ def few(shard: Shard, n: int) -> Shard:
 
 
 def test_the_modules_are_the_names() -> None:
-    suites = {*SUITE, *_suites.FEDPINN, *MEASURED, *FAMILIES, "poisson_square"}
+    suites = {*SUITE, *_suites.FEDPINN, *MEASURED, *FAMILIES}
     assert {*problems.names()} - {*_suites.EXTRA, *_suites.HARD} == suites
     for name in problems.names():
         assert small(name).name == name

@@ -1,7 +1,7 @@
 """Tables of the suites: FIPA beside other methods at equal rounds, bytes, seconds."""
 
 from collections.abc import Mapping, Sequence
-from statistics import mean
+from statistics import mean, median
 
 from experiments._record import Entry
 from experiments._runs import ROUNDS, Runs, ahead, error, first, middle, spread
@@ -153,15 +153,15 @@ def reached(
     asked: Mapping[str, float | None],
     rounds: int,
 ) -> Table:
-    """A row per problem: FIPA's error beside centralised Gauss-Newton's and FedAvg's.
+    """A row per problem: FIPA's error beside Gauss-Newton's, DeepXDE's and FedAvg's.
 
     Args:
         name: Of the suite.
         problems: Its problems.
         entries: Its runs; the longest of each start.
         asked: The errors aimed at.
-        rounds: After so many FIPA and Gauss-Newton are compared; of FedAvg the lowest
-            error of all its rounds counts.
+        rounds: After so many, or at the end of a shorter run, FIPA and Gauss-Newton
+            are compared; of DeepXDE and FedAvg the lowest error of a run counts.
     """
     rows: list[Sequence[Cell]] = []
     runs = Runs(sorted(entries, key=lambda e: e["seed"]))
@@ -182,14 +182,17 @@ def reached(
                 _each(last),
                 central,
                 f"{ours / central:.2g}" if ours and central else None,
+                middle([min(e["error"]) for e in runs.of(problem, "deepxde")]),
                 *_averaging(runs.of(problem, "fedavg")),
+                f"{len(mine)} x {median(e['round'][-1] for e in mine):.0f}",
                 f"{mean(mean(e['rank']) for e in mine):.0f}" if last["rank"] else None,
                 megabytes(middle([e["bytes"][-1] for e in mine])),
                 f"{mean(e['seconds'][-1] / e['round'][-1] for e in mine):.2g}",
             ]
         )
     heads = ["problem", "clients", "p", "FIPA", "asked", "of each output"]
-    heads += ["centralised Gauss-Newton", "FIPA / it", "FedAvg", "rounds x epochs"]
+    heads += ["centralised Gauss-Newton", "FIPA / it", "DeepXDE", "FedAvg"]
+    heads += ["its rounds x epochs", "FIPA: starts x rounds"]
     caption = f"Suite {name}: error after {rounds} rounds, median over the starts."
     return Table(name, caption, [*heads, "mean rank", "MB", "s / round"], rows)
 

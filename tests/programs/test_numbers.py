@@ -31,7 +31,6 @@ TODO = {
     "docs/machines.md",
     "docs/observer.md",
     "docs/privacy.md",
-    "docs/problems.md",
     "docs/ranks.md",
     "docs/records.md",
     "docs/report.md",

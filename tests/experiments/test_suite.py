@@ -170,13 +170,14 @@ def test_a_table_replaces_only_what_stands_between_its_marks(tmp_path: Path) -> 
         _table.paste(page, "other", "new")
 
 
-def test_a_suite_is_told_beside_centralised_gauss_newton_and_fedavg() -> None:
+def test_a_suite_is_told_beside_gauss_newton_deepxde_and_fedavg() -> None:
     shared = {"problem": "heat", "clients": 2, "parameters": 501, "quantity": ""}
     runs = [
         entry("fipa", [0.5, 1e-8], 10**6, **shared, each={"u": 1e-8, "nu": 0.25}),
         entry("fipa", [0.5, 1e-6], 10**6, **shared, seed=1),
         entry("gauss_newton", [0.5, 1e-9], 0, **shared),
         entry("fedavg", [0.5, 0.1, 0.3], 1, **shared),
+        entry("deepxde", [0.5, 0.2, 0.3], 0, **shared),
     ]
     table = reached("extra", ["heat"], runs, {"heat": 1e-8}, rounds=2)
     (row,) = table.rows
@@ -185,7 +186,8 @@ def test_a_suite_is_told_beside_centralised_gauss_newton_and_fedavg() -> None:
     assert (named["asked"], named["centralised Gauss-Newton"]) == (1e-8, 1e-9)
     assert named["FIPA / it"] == "1e+02"
     assert named["of each output"] == "u 1.0e-8, nu 2.5e-1"
-    assert (named["FedAvg"], named["rounds x epochs"]) == (0.1, "3 x 2")
+    assert (named["FedAvg"], named["its rounds x epochs"]) == (0.1, "3 x 2")
+    assert (named["DeepXDE"], named["FIPA: starts x rounds"]) == (0.2, "2 x 2")
     assert (named["MB"], named["s / round"]) == ("2", "1")
 
 

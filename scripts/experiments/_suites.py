@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from math import inf
 from typing import NamedTuple
 
-from experiments._runs import OURS
+from experiments._runs import OURS, ROUNDS
 from fedsciml.command.suite import LINES, SINES, SPACES
 from fedsciml.command.tuning import tuned
 
@@ -86,7 +85,10 @@ LIGHT, MIDDLE, HEAVY = 10.0, 30.0, 50.0
 """Seconds of one core."""
 
 LONGEST = 100.0
-"""Of methods with slow rounds, in suite ``fipa``."""
+"""Seconds of one core after which a run of suite ``fipa`` ends, whatever its rounds."""
+
+LONG = 100
+"""Rounds of FIPA and centralised Gauss-Newton."""
 
 
 class Setting(NamedTuple):
@@ -181,15 +183,14 @@ def options_of(problem: str, row: str) -> dict[str, object]:
     return {**(tuned(problem, found.tuned) if found.tuned else {}), **found.options}
 
 
-def longest_of(problem: str, row: str) -> float:
+def longest_of(problem: str) -> float:
     """Seconds of one core after which a run ends, whatever its rounds."""
-    if setting := setting_of(problem):
-        return setting.seconds
-    return inf if row in OURS else LONGEST
+    setting = setting_of(problem)
+    return setting.seconds if setting else LONGEST
 
 
 def cases(
-    problems: Sequence[str], rows: Sequence[str] = tuple(ROWS), rounds: int = 50
+    problems: Sequence[str], rows: Sequence[str] = tuple(ROWS)
 ) -> Iterator[tuple[str, str, int, int, float]]:
     """Problem, method, seed, rounds and budget of each run; the first start first.
 
@@ -198,7 +199,6 @@ def cases(
     Args:
         problems: Their names; or NAME:OPTION=VALUE,...
         rows: Methods of ``ROWS``.
-        rounds: Of each run, if the method has no number of its own.
     """
     for seed, problem, row in product(range(5), problems, rows):
         try:
@@ -208,7 +208,9 @@ def cases(
         setting = setting_of(problem)
         if seed >= (setting.starts if setting else STARTS.get(problem, 5)):
             continue
-        if setting and row not in OURS:
+        if row in OURS:
+            yield problem, row, seed, LONG, 0.0
+        elif setting:
             yield problem, row, seed, 1, setting.seconds
         else:
-            yield problem, row, seed, rounds, ROWS[row].budget
+            yield problem, row, seed, ROUNDS, ROWS[row].budget

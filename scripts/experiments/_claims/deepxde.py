@@ -1,7 +1,8 @@
 """The prose of docs/deepxde.md."""
 
-from experiments._numbers import digits, record
+from experiments._numbers import digits, record, word
 from experiments._prose import Claim, Setting
+from experiments._record import grouped
 
 
 def slower(way: str, than: str) -> str:
@@ -9,6 +10,12 @@ def slower(way: str, than: str) -> str:
     (paths,) = record("paths.json")
     seconds = {e["way"]: float(e["seconds"]) for e in paths["paths"]}
     return digits(seconds[way] / seconds[than])
+
+
+def starts() -> int:
+    """Of the script and method that has the fewest."""
+    runs = grouped(record("deepxde.json"), "example", "method", "clients")
+    return min(len(of) for of in runs.values())
 
 
 FAST = "DeepXDE's pde on jets"
@@ -25,6 +32,7 @@ CLAIMS = [
             slower("nested autograd, row by row", FAST),
         ],
     ),
+    Claim("Number of starts: {}.", lambda: [word(starts())]),
 ]
 
 SETTINGS: list[Setting] = [

@@ -22,9 +22,9 @@ FAST = "DeepXDE's pde on jets"
 
 CLAIMS = [
     Claim(
-        "take {} times as long as those of a residual written on jets. Other modules take "
-        "a general path, {} times slower; `vmap(jacrev)` takes {} times as long and nested "
-        "autograd row by row {} times (",
+        "take {} times as long as those of a residual written on jets. Other modules "
+        "take a general path, {} times slower; `vmap(jacrev)` takes {} times as long "
+        "and nested autograd row by row {} times (",
         lambda: [
             slower(FAST, "residual written on jets"),
             slower("DeepXDE's pde and net, general path", FAST),

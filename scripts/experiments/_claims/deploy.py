@@ -5,7 +5,7 @@ from experiments._prose import Claim, Setting
 
 
 def found(points: int) -> tuple[str, str]:
-    """Share of the points that the server reads off shared rows; error of the values."""
+    """Share of the points found from shared rows; error of their values."""
     row = (str(points), "rows of one")
     share, error = cell("observed", row, "row space").split(", ")
     return spaced(share), error
@@ -18,14 +18,14 @@ def spaced(share: str) -> str:
 
 CLAIMS = [
     Claim(
-        "the places of {} of a site's 20 points are found, with a median error of their "
-        "values of {}; of 400 points {}, where guesses find {} by chance.",
+        "the places of {} of a site's 20 points are found, with a median error of "
+        "their values of {}; of 400 points {}, where guesses find {} by chance.",
         lambda: [
             *found(20),
             found(400)[0],
             spaced(cell("observed", ("400", "rows of one"), "by chance")),
         ],
-    ),
+    )
 ]
 
 SETTINGS: list[Setting] = [

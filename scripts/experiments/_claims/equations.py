@@ -14,7 +14,7 @@ CLAIMS = [
     Claim(
         "clients send less, {} of the bytes on `allen_cahn` and {} on `poisson2d` (",
         lambda: [part("allen_cahn"), part("poisson2d")],
-    ),
+    )
 ]
 
 SETTINGS: list[Setting] = [

@@ -15,9 +15,7 @@ def gramians() -> list[str]:
     return [str(sum(found)), str(len(found))]
 
 
-CLAIMS = [
-    Claim("preconditioners, on {} of {} problems the whole gramian", gramians),
-]
+CLAIMS = [Claim("preconditioners, on {} of {} problems the whole gramian", gramians)]
 
 SETTINGS: list[Setting] = [
     "the losses of 20 candidates",

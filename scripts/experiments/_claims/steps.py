@@ -5,7 +5,6 @@ from functools import cache
 from itertools import takewhile
 from math import hypot, inf
 from statistics import median
-from typing import Any
 
 from experiments._numbers import (
     cell,
@@ -21,16 +20,19 @@ from experiments._numbers import (
 from experiments._prose import Claim, Setting
 from experiments._record import Entry, select
 from experiments._runs import longest
-from experiments.steps import KEY, SETTINGS as PARTITIONS
+from experiments.steps import KEY
+from experiments.steps import SETTINGS as PARTITIONS
 from fedsciml.command.suite import LINES
 
 EQUATIONS = tuple(name for name in LINES if not name.startswith("sine"))
 RIVALS = "1e-6 in 100"
 
 
-def stalls(start: int) -> Any:
+def stalls(start: int) -> Entry:
     """The start that stalls, 1, or that converges, 2."""
-    return record("stall.json")[0][("stalled", "converging")[start - 1]]
+    name = ("stalled", "converging")[start - 1]
+    found: Entry = record("stall.json")[0][name]
+    return found
 
 
 def explaining(share: float) -> int:
@@ -57,15 +59,16 @@ def rounds_to(error: float) -> int:
     return 1 + next(k for k, x in enumerate(errors) if x <= error)
 
 
-def deepest() -> Any:
+def deepest() -> Entry:
     """Of the steps out of a deep stall that of the least Theta."""
-    rows = (row for along in deep()["along"].values() for row in along)
+    rows: list[Entry] = [r for along in deep()["along"].values() for r in along]
     return min(rows, key=lambda row: float(row["contraction"]))
 
 
-def deep() -> Any:
+def deep() -> Entry:
     """The stall of sine8."""
-    return record("stall.json")[0]["deep"]
+    found: Entry = record("stall.json")[0]["deep"]
+    return found
 
 
 def returns(losses: Sequence[float]) -> list[int]:
@@ -156,9 +159,7 @@ CLAIMS = [
     Claim(
         "Its curvature |r''[D, D]| / 2 is {} and {} times |r|, that of the step in the "
         "first five directions {} and {} times",
-        lambda: [
-            digits(stalls(m)["curvature"][k]) for k in (-1, 4) for m in (1, 2)
-        ],
+        lambda: [digits(stalls(m)["curvature"][k]) for k in (-1, 4) for m in (1, 2)],
     ),
     Claim(
         "the loss is {} (start 1) and {} (start 2) times what it was",
@@ -195,10 +196,7 @@ CLAIMS = [
     Claim(
         "are {} to {} on the equations in one dimension, with 2 clients {} on "
         "poisson2d and {} on poisson3d;",
-        lambda: [
-            *lines(),
-            *(at(p, "2", "at 100") for p in ("poisson2d", "poisson3d")),
-        ],
+        lambda: [*lines(), *(at(p, "2", "at 100") for p in ("poisson2d", "poisson3d"))],
     ),
     Claim(
         "is at {} after 150 steps, from the worst start at {};",

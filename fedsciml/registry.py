@@ -143,7 +143,10 @@ def check_options(
         try:
             options[key].check(value)
         except ValueError as error:
-            raise ValueError(f"Option '{key}' of {kind} '{name}' {error}.") from None
+            near = suggestion(str(value), options[key].choices)
+            raise ValueError(
+                f"Option '{key}' of {kind} '{name}' {error}.{near}"
+            ) from None
 
 
 @dataclass(frozen=True)

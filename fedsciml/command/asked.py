@@ -13,7 +13,7 @@ from fedsciml import problems, wrappers
 from fedsciml.command.arguments import OPTION, Caller, Given, flag
 from fedsciml.command.order import Order
 from fedsciml.federation import Rules, environment
-from fedsciml.registry import SUFFIX, options_of
+from fedsciml.registry import SUFFIX, options_of, suggestion
 
 Tuned = Callable[[str, str], Mapping[str, object]]
 """The best options known of a method, from the problem's and the method's names."""
@@ -162,7 +162,8 @@ def method_options(
         try:
             result[name] = known[name].read(text)
         except ValueError as error:
-            raise ValueError(f"{flag(name)} {error}.") from None
+            near = suggestion(str(text), known[name].choices)
+            raise ValueError(f"{flag(name)} {error}.{near}") from None
     return result
 
 

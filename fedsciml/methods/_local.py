@@ -18,6 +18,7 @@ in place of L_m / share_m: the mean over all draws is the same. The random numbe
 those of ``generator(seed, round, client)``: a ``Draw`` says which round it is.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -44,11 +45,6 @@ Solver = Literal["adam", "sgd", "lbfgs", "gauss_newton"]
 
 DRAWN = ("adam", "sgd")
 """Those that can take the points in batches."""
-
-LBFGS_SCALE = 2.0**30
-"""L-BFGS sees the objective times this. torch's keeps a curvature pair only if
-s . y > 1e-10, whatever the scale of the loss; a PINN's soon fall below that (allen_cahn
-after 3000 steps: error 2.9e-6 without, 3.3e-8 with). A power of two: exact."""
 
 
 @dataclass(frozen=True)
@@ -450,6 +446,19 @@ def _sgd(
     return x, None if buffer is None else Sgd(buffer)
 
 
+def lbfgs_scale(dtype: torch.dtype) -> float:
+    """L-BFGS sees the objective times this; a power of two, so exactly.
+
+    torch's keeps a curvature pair only if s . y > 1e-10, whatever the scale of the
+    loss; a PINN's soon fall below that. Its line search squares s . g, where the first
+    s is g itself: a fourth power. The eighth root of the greatest number leaves room
+    for gradients up to as much: 2^16 in float32 and 2^128 in float64.
+
+    NUMBERS
+    """
+    return 2.0 ** (math.frexp(torch.finfo(dtype).max)[1] // 8)
+
+
 _PAIRS = ("old_dirs", "old_stps", "ro")
 """Lists in the state of torch's L-BFGS; kept as stacked tensors."""
 
@@ -458,6 +467,7 @@ def _lbfgs(
     objective: _Objective, theta: Tensor, local: Local, carried: Carried | None
 ) -> tuple[Tensor, Lbfgs]:
     """L-BFGS, ``epochs`` iterations of it; tolerances off, so that it never idles."""
+    scale = lbfgs_scale(theta.dtype)
     x = Parameter(theta.clone())
     optimiser = LBFGS(
         [x],
@@ -485,8 +495,8 @@ def _lbfgs(
     def closure() -> float:
         point = x.detach()
         linear, gradient = objective.linearise(point)
-        x.grad = LBFGS_SCALE * gradient
-        return LBFGS_SCALE * objective.value(point, linear)
+        x.grad = scale * gradient
+        return scale * objective.value(point, linear)
 
     optimiser.step(closure)
     end = x.detach()

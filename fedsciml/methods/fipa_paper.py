@@ -30,9 +30,9 @@ weights of the loss, and the mean in the authors' units. ``probe`` then asks for
 losses at this point, for ``RIDGES`` times beta, and at FedAvg's, and takes the lowest:
 the published mixing alone may end above FedAvg.
 
-Published for images, after a warm-up: rank 200, oversampling 50, power 9, ridge 0.5,
-step 0.5, local sgd, learning_rate 0.01, decay 0.998, batch 50, tau 5; for the layers of
-the classifier alone: rank 10, oversampling 10, power 2, ridge 0.01, step 1.
+The published settings are presets (``PRESETS``): ``regression``; ``line``, ``plane``
+and ``space`` for equations by their dimension; ``images``, after a warm-up;
+``classifier`` for its layers alone.
 
 Differences from the authors' scripts: rows of H_m carry the weights of the loss, so
 that boundary rows count in both alike, and K stands in for their dense p x p matrices,
@@ -42,7 +42,7 @@ which gives the same step.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -331,27 +331,64 @@ def _average(sent: Sequence[Eigenpairs]) -> Tensor:
     return moves / math.fsum(shares)
 
 
+class Setting(NamedTuple):
+    """Published options, by the names of ``make``."""
+
+    tau: int = 20
+    rank: str = "20"
+    step: float = 0.5
+    learning_rate: float = 1e-4
+    ridge: float = 0.0
+    local: Solver = "adam"
+    outside: Outside = "still"
+    oversampling: int = OVERSAMPLE
+    power: int = POWER_STEPS
+    batch: int | None = None
+    decay: float = 1.0
+
+
+Preset = Literal["regression", "line", "plane", "space", "images", "classifier"]
+"""Kinds of problems that settings are published for."""
+
+_IMAGES = Setting(5, "200", 0.5, 0.01, 0.5, "sgd", "mean", 50, 9, 50, 0.998)
+
+PRESETS: dict[Preset, Setting] = {
+    "regression": Setting(),
+    "line": Setting(tau=100, step=0.3),
+    "plane": Setting(300, "50", 0.3),
+    "space": Setting(300, "200", 0.5),
+    "images": _IMAGES,
+    "classifier": _IMAGES._replace(
+        rank="10", step=1.0, ridge=0.01, oversampling=10, power=2
+    ),
+}
+"""The settings of arXiv 2601.13608: functions and equations in one, two and more
+dimensions, images, and the last layers of their classifiers."""
+
+
 def make(
-    tau: int = 20,
-    learning_rate: float = 1e-4,
-    rank: str = "20",
-    step: float = 0.5,
+    preset: Preset = "regression",
+    tau: int | None = None,
+    learning_rate: float | None = None,
+    rank: str | None = None,
+    step: float | None = None,
     cutoff: float = 1e-5,
-    ridge: float = 0.0,
-    local: Solver = "adam",
+    ridge: float | None = None,
+    local: Solver | None = None,
     sketch: Sketcher = "subspace",
     keep_state: bool = False,
-    outside: Outside = "still",
+    outside: Outside | None = None,
     probe: bool = True,
-    oversampling: int = OVERSAMPLE,
-    power: int = POWER_STEPS,
+    oversampling: int | None = None,
+    power: int | None = None,
     momentum: float = 0.0,
     batch: int | None = None,
-    decay: float = 1.0,
+    decay: float | None = None,
 ) -> FipaPaper:
-    """Published FIPA from plain options.
+    """Published FIPA from plain options; those not given are the preset's.
 
     Args:
+        preset: Published settings, see ``PRESETS``; other options go before them.
         tau: Local epochs per round.
         learning_rate: Local step of adam and sgd.
         rank: Rank schedule: a number, "published:1.0" (the authors' adaptive one),
@@ -371,21 +408,43 @@ def make(
         power: Power steps of the subspace iteration at a fixed rank.
         momentum: Of the local solver sgd.
         batch: Points of a local step of adam and sgd, drawn anew in every epoch; all of
-            a client's if not given.
+            a client's if neither given nor the preset's.
         decay: Factor of the learning rate of adam and sgd from round to round.
     """
+    given: dict[str, Any] = {
+        "tau": tau,
+        "rank": rank,
+        "step": step,
+        "learning_rate": learning_rate,
+        "ridge": ridge,
+        "local": local,
+        "outside": outside,
+        "oversampling": oversampling,
+        "power": power,
+        "batch": batch,
+        "decay": decay,
+    }
+    chosen = PRESETS[preset]._replace(
+        **{key: value for key, value in given.items() if value is not None}
+    )
     training = Local(
-        local, tau, learning_rate, keep_state, momentum, batch=batch, decay=decay
+        chosen.local,
+        chosen.tau,
+        chosen.learning_rate,
+        keep_state,
+        momentum,
+        batch=chosen.batch,
+        decay=chosen.decay,
     )
     return FipaPaper(
         training,
-        parse(rank),
+        parse(chosen.rank),
         sketch,
-        step,
+        chosen.step,
         cutoff,
-        ridge,
-        outside,
+        chosen.ridge,
+        chosen.outside,
         probe,
-        oversampling,
-        power,
+        chosen.oversampling,
+        chosen.power,
     )

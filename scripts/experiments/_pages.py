@@ -1,5 +1,6 @@
 """Pages written again from the records: tables, and the numbers of their prose."""
 
+from experiments import _ages
 from experiments._numbers import tables
 from experiments._prose import prose, rewritten
 from experiments._table import publish
@@ -12,7 +13,9 @@ def rewrite() -> list[str]:
     Raises:
         ValueError: If a page lacks a phrase or the marks of a table.
     """
-    changed = [name for found in tables().values() for name in publish(found)]
+    changed = _ages.update()
+    for found in (*tables().values(), _ages.tables()):
+        changed += publish(found)
     for page in prose():
         text, told = rewritten(page, page.path.read_text())
         if told:

@@ -9,9 +9,6 @@ from experiments._table import AtMost, Cell, Table, megabytes, plain
 
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
-SHOWN = ("sine4", "allen_cahn", "reaction_diffusion", "poisson2d", "poisson3d")
-"""Problems of the table in README."""
-
 
 def overview(runs: Runs, rivals: Sequence[str]) -> Table:
     """A row per problem: FIPA beside centralised Gauss-Newton and the best rival."""
@@ -42,15 +39,6 @@ def overview(runs: Runs, rivals: Sequence[str]) -> Table:
     heads += ["published FIPA", "FedAvg", "best other federated", "mean rank", "MB"]
     caption = f"Error after {ROUNDS} rounds, median over the starts."
     return Table("overview", caption, [*heads, "s / round"], rows)
-
-
-def short(whole: Table) -> Table:
-    """The part of the overview that README has."""
-    kept = ("problem", "error", "FIPA [quartiles]", "centralised Gauss-Newton")
-    columns = [whole.heads.index(h) for h in (*kept, "FedAvg", "best other federated")]
-    rows = [[row[k] for k in columns] for row in whole.rows if row[0] in SHOWN]
-    heads = [whole.heads[k] for k in columns]
-    return Table("short", whole.caption, heads, rows, "README.md")
 
 
 def matrix(runs: Runs, methods: Sequence[str]) -> Table:

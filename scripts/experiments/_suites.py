@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from math import inf
 from typing import NamedTuple
 
-from experiments._runs import OURS
-from fedsciml.command.suite import SINES, SPACES, SUITE
+from experiments._runs import OURS, ROUNDS
+from fedsciml.command.suite import LINES, SINES, SPACES
 from fedsciml.command.tuning import tuned
 
 
@@ -64,24 +63,32 @@ RIVALS = (
 )
 """Federated methods beside FIPA, as published and not, and FedAvg."""
 
-REGRESSION: dict[str, object] = {"tau": 20, "rank": "20", "step": 0.5}
-LINE: dict[str, object] = {"tau": 100, "rank": "20", "step": 0.3}
-SPACE: dict[str, object] = {"tau": 300, "rank": "200", "step": 0.5}
-PUBLISHED: dict[str, dict[str, object]] = {
-    **dict.fromkeys(SUITE, LINE),
-    **dict.fromkeys((*SINES, "gaussians2d"), REGRESSION),
-    "poisson2d": {"tau": 300, "rank": "50", "step": 0.3},
-    "poisson3d": SPACE,
-    "poisson5d": SPACE,
+PRESETS: dict[str, str] = {
+    **dict.fromkeys((*SINES, "gaussians2d"), "regression"),
+    **dict.fromkeys(LINES, "line"),
+    "poisson2d": "plane",
+    **dict.fromkeys(("poisson3d", "poisson5d"), "space"),
+    **dict.fromkeys(("gramacy_lee", "schaffer", "terrain"), "regression"),
+    **dict.fromkeys(("poisson_multiscale", "euler_beam"), "line"),
+    **dict.fromkeys(("inverse_diffusion_reaction",), "line"),
+    **dict.fromkeys(("helmholtz", "allen_cahn_time", "poisson_square"), "plane"),
+    **dict.fromkeys(("heat", "burgers", "kovasznay", "lame", "wave", "kdv"), "plane"),
+    **dict.fromkeys(("poisson_lshape", "poisson_ring", "schroedinger"), "plane"),
+    **dict.fromkeys(("heat_inverse", "burgers_inverse"), "plane"),
+    **dict.fromkeys(("taylor_green", "poisson10d"), "space"),
 }
-"""The settings of arXiv 2601.13608; Adam with 1e-4 throughout."""
+"""Of ``fipa_paper``: the settings of arXiv 2601.13608, Adam with 1e-4 throughout; of
+problems that it does not have, those of problems of the same kind and dimension."""
 
 
 LIGHT, MIDDLE, HEAVY = 10.0, 30.0, 50.0
 """Seconds of one core."""
 
 LONGEST = 100.0
-"""Of methods with slow rounds, in suite ``fipa``."""
+"""Seconds of one core after which a run of suite ``fipa`` ends, whatever its rounds."""
+
+LONG = 100
+"""Rounds of FIPA and centralised Gauss-Newton."""
 
 
 class Setting(NamedTuple):
@@ -145,7 +152,7 @@ HARD = {
 DENSE = ("poisson_multiscale:points=4", "inverse_diffusion_reaction:points=4")
 """Problems of ``FEDPINN`` with four times the points."""
 
-BESIDE = ("fipa", "gauss_newton", "deepxde", "fedavg")
+BESIDE = ("fipa", "gauss_newton", "deepxde", "fedavg", "fipa_paper")
 """Methods that run on the problems of these suites."""
 
 
@@ -169,21 +176,21 @@ def options_of(problem: str, row: str) -> dict[str, object]:
         options = {"tau": setting.tau, "learning_rate": setting.rate}
         return {**options, "keep_state": True}
     if row == "fipa_paper":
-        if problem not in PUBLISHED:
+        name = problem.partition(":")[0]
+        if name not in PRESETS:
             raise ValueError(f"Nothing is published of FIPA on problem '{problem}'.")
-        return PUBLISHED[problem]
+        return {"preset": PRESETS[name]}
     return {**(tuned(problem, found.tuned) if found.tuned else {}), **found.options}
 
 
-def longest_of(problem: str, row: str) -> float:
+def longest_of(problem: str) -> float:
     """Seconds of one core after which a run ends, whatever its rounds."""
-    if setting := setting_of(problem):
-        return setting.seconds
-    return inf if row in OURS else LONGEST
+    setting = setting_of(problem)
+    return setting.seconds if setting else LONGEST
 
 
 def cases(
-    problems: Sequence[str], rows: Sequence[str] = tuple(ROWS), rounds: int = 50
+    problems: Sequence[str], rows: Sequence[str] = tuple(ROWS)
 ) -> Iterator[tuple[str, str, int, int, float]]:
     """Problem, method, seed, rounds and budget of each run; the first start first.
 
@@ -192,7 +199,6 @@ def cases(
     Args:
         problems: Their names; or NAME:OPTION=VALUE,...
         rows: Methods of ``ROWS``.
-        rounds: Of each run, if the method has no number of its own.
     """
     for seed, problem, row in product(range(5), problems, rows):
         try:
@@ -202,7 +208,9 @@ def cases(
         setting = setting_of(problem)
         if seed >= (setting.starts if setting else STARTS.get(problem, 5)):
             continue
-        if setting and row not in OURS:
+        if row in OURS:
+            yield problem, row, seed, LONG, 0.0
+        elif setting:
             yield problem, row, seed, 1, setting.seconds
         else:
-            yield problem, row, seed, rounds, ROWS[row].budget
+            yield problem, row, seed, ROUNDS, ROWS[row].budget

@@ -153,4 +153,6 @@ def _tex(cell: Cell) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([_%&#])", r"\\\1", text)
+    text = re.sub(r"([_%&#])", r"\\\1", text)
+    text = re.sub(r"\*\*(.*?)\*\*", r"\\textbf{\1}", text)
+    return re.sub(r"`(.*?)`", r"\\texttt{\1}", text)

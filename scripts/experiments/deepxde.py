@@ -1,30 +1,29 @@
 """DeepXDE scripts, trained by DeepXDE, by our Gauss-Newton and by federations.
 
-Every script of scripts/deepxde_examples, unchanged, from the same start:
+Every script of scripts/deepxde_examples, unchanged, from the same three starts:
 
     deepxde        DeepXDE's Adam (rate 1e-3, 5000 iterations at most), then L-BFGS
     gauss_newton   the same data and network by fedsciml.deepxde, centralised
     fipa           and in strips, one for each of 2 or 4 clients
 
-in float64 on one core, until 100 rounds or 40 processor seconds are spent. Half an hour
-of a core.
+in float64 on one core, until 100 rounds or 40 processor seconds are spent. An hour of
+a core.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import inf
 
 from experiments import _examples
 from experiments._experiment import Experiment
-from experiments._record import Entry, short
-from experiments._runs import first, thinned
+from experiments._record import Entry, grouped, short
+from experiments._runs import first, middle, thinned
 from experiments._table import Cell, Table
 from experiments._yardstick import as_a_script
 from fedsciml import deepxde, methods, run
 from fedsciml.federation.history import Round
 
-KEY = ("example", "method", "clients", "rounds", "budget")
+KEY = ("example", "method", "clients", "seed", "rounds", "budget")
 PAGE = "docs/deepxde.md"
 RUNS = {
     "deepxde": ("DeepXDE", 1),
@@ -39,13 +38,13 @@ OPTIONS: dict[str, dict[str, object]] = {"gauss_newton": {"sketch": "range"}}
 
 
 def measure(
-    example: str, method: str, clients: int, rounds: int, budget: float
+    example: str, method: str, clients: int, seed: int, rounds: int, budget: float
 ) -> Entry:
-    """One run from start 0 and what the tables need of it."""
+    """One run and what the tables need of it; the seed draws the start."""
     if method == "deepxde":
-        history = _examples.by_deepxde(example, 0, budget)
+        history = _examples.by_deepxde(example, seed, budget)
     else:
-        history = trained(example, method, clients, rounds, budget)
+        history = trained(example, method, clients, seed, rounds, budget)
     shown = [history[k] for k in thinned(len(history))]
     found: Entry = {"round": [line["round"] for line in shown]}
     for axis in ("error", "unknown", "seconds"):
@@ -63,10 +62,10 @@ def check(example: str, method: str, *others: object) -> None:
 
 
 def trained(
-    name: str, method: str, clients: int, rounds: int, budget: float
+    name: str, method: str, clients: int, seed: int, rounds: int, budget: float
 ) -> list[Entry]:
     """Rounds, seconds and worst errors of a run in this library."""
-    with as_a_script(0):
+    with as_a_script(seed):
         example = _examples.load(name)
         problem = deepxde.problem(
             example.data,
@@ -82,6 +81,7 @@ def trained(
             problem,
             methods.load(method, **OPTIONS.get(method, {})),
             rounds,
+            seed,
             clock=time.process_time,
             stop=lambda history: history[-1].seconds >= budget,
             progress=False,
@@ -105,10 +105,10 @@ def trained(
 def tables(entries: Sequence[Entry]) -> list[Table]:
     """Errors and seconds of the examples with all runs; errors of unknown numbers.
 
-    Of DeepXDE the lowest error of the run counts, as if someone who knows the solution
-    had stopped it there.
+    Medians over the starts. Of DeepXDE the lowest error of a run counts, as if someone
+    who knows the solution had stopped it there.
     """
-    found = {tuple(e[key] for key in KEY[:3]): e for e in entries}
+    found = grouped(entries, *KEY[:3])
     rows: list[list[Cell]] = []
     inverse: list[list[Cell]] = []
     for name in sorted({e["example"] for e in entries}):
@@ -116,20 +116,23 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
         if not all(key in found for key in keys):
             continue
         theirs, *ours = (found[key] for key in keys)
-        best = min(theirs["error"])
-        row: list[Cell] = [name, best, _seconds(theirs, best)]
-        for entry in ours:
-            last = entry["error"][-1]
-            row += [last, _seconds(entry, last), _seconds(entry, best)]
+        best = {e["seed"]: min(e["error"]) for e in theirs}
+        row: list[Cell] = [name, len(theirs), middle([*best.values()])]
+        row.append(_seconds(theirs, best))
+        for runs in ours:
+            last = {e["seed"]: e["error"][-1] for e in runs}
+            row += [middle([*last.values()]), _seconds(runs, last)]
+            row.append(_seconds(runs, best))
         rows.append(row)
-        if "unknown" in theirs:
-            lasts = [entry["unknown"][-1] for entry in ours]
-            inverse.append([name, min(theirs["unknown"]), *lasts])
+        if "unknown" in theirs[0]:
+            least = middle([min(e["unknown"]) for e in theirs])
+            lasts = [middle([e["unknown"][-1] for e in runs]) for runs in ours]
+            inverse.append([name, least, *lasts])
     heads = [head for head, _ in RUNS.values()]
-    wide = ["example", heads[0], "s"]
+    wide = ["example", "starts", heads[0], "s"]
     for head in heads[1:]:
         wide += [head, "s", "s to DeepXDE's"]
-    worst = "Relative L2 error, of the worst output."
+    worst = "Relative L2 error, of the worst output, median over the starts."
     unknown = "Relative error of the unknown numbers, the worst one of each example."
     return [
         Table("deepxde", worst, wide, rows, PAGE, tex=True),
@@ -139,10 +142,11 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
     ]
 
 
-def _seconds(entry: Entry, error: float) -> str | None:
-    """What a run took to an error; nothing if it never got there."""
-    taken = first(entry, "seconds", error)
-    return f"{taken:.2g}" if taken < inf else None
+def _seconds(runs: Sequence[Entry], errors: Mapping[int, float]) -> str | None:
+    """Median of what runs took to errors by start; nothing if most never got there."""
+    pairs = [(e, errors[e["seed"]]) for e in runs if e["seed"] in errors]
+    taken = middle([first(e, "seconds", error) for e, error in pairs])
+    return None if taken is None else f"{taken:.2g}"
 
 
 EXPERIMENT = Experiment(
@@ -150,7 +154,8 @@ EXPERIMENT = Experiment(
     __doc__,
     KEY,
     [
-        (name, which.partition(":")[0], clients, 100, 40.0)
+        (name, which.partition(":")[0], clients, seed, 100, 40.0)
+        for seed in range(3)
         for which, (_, clients) in RUNS.items()
         for name in _examples.names()
     ],

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from experiments._drawing import Drawing, chosen, look, methods_of
 from experiments._experiment import Case, Experiment
+from experiments._numbers import percent
 from experiments._record import Entry, grouped, select, short
-from experiments._table import Table
+from experiments._table import Cell, Table, plain
 from fedsciml import methods, plot, problems, run
 from fedsciml.analysis.laplace import laplace
 from fedsciml.methods._fipa import Fipa, State
@@ -45,6 +46,9 @@ SEARCH = {
 SHARP = ("burgers_inverse", 0.0, 0, 100.0, 0.01 / pi, "fipa", None, None)
 CLEAN, DRAWN, DRAWS = 80, 15, 100
 """Of the coverage: rounds on clean data, rounds of a draw, draws."""
+
+CLOSE = 1e-3
+"""A number that is so near is found."""
 
 LEVEL = 0.95
 
@@ -116,6 +120,31 @@ def table(entries: Sequence[Entry]) -> Table:
         for e in sorted(entries, key=lambda e: (e["problem"], e["noise"], e["method"]))
     ]
     return Table("inverse", "Relative errors of the numbers found.", heads, rows)
+
+
+def by_data(entries: Sequence[Entry]) -> Table:
+    """The numbers found by FIPA, draw by draw, and by the best FedAvg."""
+    rows: list[list[Cell]] = []
+    usual = select(entries, weight=1.0)
+    for (problem, noise), runs in grouped(usual, "problem", "noise").items():
+        fipa = sorted(select(runs, method="fipa"), key=lambda e: int(e["seed"]))
+        data = f"{percent(noise, 1)} noise" if noise else "clean"
+        off = [percent(e["error"]) if noise else plain(e["error"]) for e in fipa]
+        known = [percent(e["deviation"]) for e in fipa if noise]
+        since = [str(from_round(e["errors"])) for e in fipa if not noise]
+        best = min(e["error"] for e in select(runs, method="fedavg"))
+        columns = (", ".join(column) for column in (off, known, since))
+        rows.append([f"`{problem}`", data, *columns, percent(best)])
+    heads = ["problem", "data", "FIPA", "+-"]
+    heads += [f"error below {percent(CLOSE, 1)} from round", "FedAvg"]
+    caption = "Relative errors of the numbers found, by draws of the data."
+    return Table("inverse-draws", caption, heads, rows, "docs/inverse.md")
+
+
+def from_round(errors: Sequence[float]) -> int:
+    """The round from which on an error stays below ``CLOSE``."""
+    above = [k for k, error in enumerate(errors, 1) if not error < CLOSE]
+    return 1 + max(above, default=0)
 
 
 @dataclass(frozen=True)
@@ -266,7 +295,7 @@ EXPERIMENTS = (
         KEY,
         cases,
         measure,
-        lambda entries: [table(entries)],
+        lambda entries: [table(entries), by_data(entries)],
         {
             "inverse": Drawing(
                 inverse,

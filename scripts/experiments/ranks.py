@@ -120,7 +120,7 @@ def table(entries: Sequence[Entry], problem: str) -> Table:
         share = mean(floats(e) for e in mine) / mine[0]["parameters"] ** 2
         row.append(f"1 / {1 / share:.0f}")
         rows.append([*row, f"{median(e['seconds'][-1] for e in mine):.3g}"])
-    return Table(f"ranks-{problem}", problem, heads, rows)
+    return Table(f"ranks-{problem}", problem, heads, rows, "docs/ranks.md")
 
 
 def family(schedule: str) -> str:

@@ -58,6 +58,7 @@ SETTINGS = ("central", "2", "8")
 
 ERRORS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10)
 KEY = ("problem", "policy", "setting", "seed", "rounds")
+PAGE = "docs/scoreboard.md"
 STANDSTILL = 30
 """Rounds without a step, or with no lower loss after convergence, that end a run."""
 
@@ -168,7 +169,8 @@ def scoreboard(entries: Sequence[Entry], setting: str) -> Table:
         row += ["" if setting == "central" else _median(costs, "bytes", 1e-6)]
         rows.append([*row, max(e["largest_probe"] for e in mine)])
     caption = setting if common else f"{setting}: no run of all these policies yet"
-    return Table(f"scoreboard-{setting}", caption, heads, rows)
+    page = PAGE if setting == "central" else ""
+    return Table(f"scoreboard-{setting}", caption, heads, rows, page)
 
 
 def by_problem(entries: Sequence[Entry], policy: str) -> Table:
@@ -191,7 +193,7 @@ def by_problem(entries: Sequence[Entry], policy: str) -> Table:
         ends = [list(e["error_at"].values())[-1] for e in mine]
         row += [f"{max(ends):.1e}", f"{mean(e['mean_rank'] for e in mine):.0f}"]
         rows.append([*row, f"{median(e['seconds_per_round'] for e in mine):.2g}"])
-    return Table(policy, f"{policy}, problem by problem", heads, rows)
+    return Table(policy, f"{policy}, problem by problem", heads, rows, PAGE)
 
 
 def _order(policy: str) -> int:

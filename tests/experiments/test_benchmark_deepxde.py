@@ -18,7 +18,8 @@ from fedsciml.residual import System
 def entry(method: str, clients: int, errors: list[float], **more: object) -> Entry:
     """A run of one example that takes a second a round."""
     rounds = list(range(1, len(errors) + 1))
-    found = {"example": "heat", "method": method, "clients": clients, "error": errors}
+    found = {"example": "heat", "method": method, "clients": clients, "seed": 0}
+    found["error"] = errors
     return {**found, "round": rounds, "seconds": [float(k) for k in rounds], **more}
 
 
@@ -70,7 +71,7 @@ def test_training_starts_from_the_same_weights() -> None:
 
 
 def test_a_run_tells_errors_of_outputs_and_unknowns() -> None:
-    found = experiment.measure("diffusion_inverse", "fipa", 2, 2, inf)
+    found = experiment.measure("diffusion_inverse", "fipa", 2, 0, 2, inf)
     assert found["round"] == [1, 2]
     assert all(len(found[axis]) == 2 for axis in ("error", "unknown", "seconds"))
     assert found["unknown"][0] < 2
@@ -96,6 +97,17 @@ def test_deepxde_counts_as_if_stopped_at_its_lowest_error() -> None:
     errors, unknowns = experiment.tables(entries)
     (row,) = errors.rows
     ours = [0.1, "2", "2", 0.4, "1", None, 0.2, "1", "1"]
-    assert row == ["heat", 0.2, "2", *ours]
+    assert row == ["heat", 1, 0.2, "2", *ours]
     assert unknowns.rows == [["heat", 0.1, 0.2, 0.2, 0.2]]
     assert experiment.tables(entries[1:])[0].rows == []
+
+
+def test_errors_and_seconds_of_an_example_are_medians_of_its_starts() -> None:
+    setting = (("deepxde", 1), ("gauss_newton", 1), ("fipa", 2), ("fipa", 4))
+    entries = [
+        entry(method, clients, [1.0, error], seed=seed)
+        for method, clients in setting
+        for seed, error in enumerate((0.1, 0.2, 0.4))
+    ]
+    ((name, starts, error, seconds, *_),) = experiment.tables(entries)[0].rows
+    assert (name, starts, error, seconds) == ("heat", 3, 0.2, "2")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedsciml.federation import Checkpoint, RunDirectory
 from fedsciml.methods import Local, State, mapped, minimise, train
-from fedsciml.methods._local import CARRIED, LBFGS_SCALE, Carried, Lbfgs
+from fedsciml.methods._local import CARRIED, Carried, Lbfgs, lbfgs_scale
 from fedsciml.network import AtSite, Personal
 from fedsciml.residual import System
 
@@ -76,7 +76,7 @@ def test_first_order_solvers_are_torch_s_on_the_local_objective(
             [x], lr=local.learning_rate, momentum=local.momentum
         )
     else:
-        scale = LBFGS_SCALE
+        scale = lbfgs_scale(start.dtype)
         optimiser = torch.optim.LBFGS(
             [x], max_iter=1, max_eval=99, line_search_fn="strong_wolfe"
         )

@@ -1,9 +1,11 @@
 """Every number of README and docs is told by a record, or is a setting of its page."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
-from experiments import _numbers, _prose
+from experiments import _ages, _numbers, _prose
 from experiments._prose import Claim, Prose, faults, rewritten
 from experiments._record import FIGURES, ROOT
 
@@ -44,14 +46,6 @@ TODO = {
 
 GENERATED = re.compile(r"^<!-- (?!end of )(.*?) -->\n(.*?)\n<!-- end of", re.M | re.S)
 
-HAND: set[tuple[str, str]] = {
-    ("docs/consistency.md", "verify"),
-    ("docs/ranks.md", "ranks"),
-    ("docs/scoreboard.md", "scoreboard"),
-    ("docs/scoreboard.md", "default"),
-    ("docs/scoreboard.md", "precision"),
-}
-
 
 @pytest.mark.parametrize("page", HELD)
 def test_every_number_of_a_page_is_told_by_a_record_or_set(page: str) -> None:
@@ -67,7 +61,7 @@ def test_every_page_is_held() -> None:
 def test_every_generated_block_is_what_its_record_makes() -> None:
     made = {
         (table.page, table.name): table
-        for found in _numbers.tables().values()
+        for found in (*_numbers.tables().values(), _ages.tables())
         for table in found
         if table.page
     }
@@ -77,12 +71,34 @@ def test_every_generated_block_is_what_its_record_makes() -> None:
         for page, text in texts.items()
         for name, block in GENERATED.findall(text)
     }
-    assert set(shown) - HAND == set(made)
+    assert set(shown) == set(made)
     for place, table in made.items():
         assert shown[place] == table.markdown(), f"{place}: run make pages"
         if table.tex:
             file = FIGURES / "tables" / f"{table.name}.tex"
             assert file.read_text() == table.latex(), f"{file}: run make pages"
+
+
+def test_an_entry_is_as_old_as_its_commit(tmp_path: Path) -> None:
+    record = tmp_path / "a.json"
+    entries = [{"made": "abc1234-dirty, torch 2"}, {"made": "abc1234, torch 2"}, {}]
+    record.write_text(json.dumps(entries))
+    past = {"a.json": {"commit": "0123456"}, "b.npz": {"commit": "0123456"}}
+    assert _ages.made(record, past) == {"0123456": 1, "abc1234": 2}
+    assert _ages.made(tmp_path / "b.npz", past) == {"0123456": 1}
+    with pytest.raises(KeyError):
+        _ages.made(record, {})
+
+
+def test_a_commit_without_an_age_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = _ages.known()
+    gone = content["commits"].popitem()[0]
+    (tmp_path / "ages.json").write_text(json.dumps(content))
+    monkeypatch.setattr(_ages, "AGES", tmp_path / "ages.json")
+    with pytest.raises(KeyError, match=f"{gone}.*run make pages where git is"):
+        _ages.tables()
 
 
 TEXT = """# 3 of 4

@@ -1,0 +1,110 @@
+"""How every problem with a known solution stands, by five ways to train a network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import inf, isfinite
+from statistics import median
+
+from experiments._record import Entry, select
+from experiments._runs import OURS, first, longest
+from experiments._suites import DENSE, EXTRA, FEDPINN, HARD
+from experiments._table import Cell, Table, megabytes, plain
+from fedsciml.command.suite import SUITE
+
+GOAL = 1e-6
+"""The error that a start should get to."""
+
+NEAR = 10.0
+"""Errors within this factor of the lowest differ by rounding, or by the start."""
+
+AVERAGING = (
+    *("fedavg", "fedprox", "scaffold", "fedadam", "feddyn", "fedpm", "fedpm_foof"),
+    *("fedfisher_kfac", "fedfisher_diagonal"),
+)
+"""FedAvg and its kin."""
+
+WAYS: Mapping[str, Sequence[str]] = {
+    "FIPA": ("fipa",),
+    "centralised Gauss-Newton": ("gauss_newton",),
+    "published FIPA": ("fipa_paper",),
+    "best averaging": AVERAGING,
+    "DeepXDE": ("deepxde",),
+}
+"""By column; of several methods the one with the lowest median error."""
+
+PROBLEMS = (*SUITE, *FEDPINN, *DENSE, *EXTRA, *HARD)
+
+
+def rooted(entry: Entry) -> Entry:
+    """A run whose errors are roots of mean squares where they were mean squares."""
+    if entry["quantity"] != "mse":
+        return entry
+    return entry | {"quantity": "rms", "error": [e**0.5 for e in entry["error"]]}
+
+
+def last(entry: Entry) -> float:
+    """The error of a run: the model's at the end, of rivals the lowest."""
+    found = entry["error"][-1] if entry["method"] in OURS else min(entry["error"])
+    return float(found)
+
+
+def best(runs: Sequence[Entry], methods: Sequence[str]) -> list[Entry]:
+    """The starts of the method with the lowest median error."""
+    found = [mine for m in methods if (mine := select(runs, method=m))]
+    return min(found, key=lambda mine: median(map(last, mine)), default=[])
+
+
+def row(runs: Sequence[Entry]) -> list[Cell]:
+    """A cell for each way; median errors near the lowest are bold."""
+    found = [best(runs, methods) for methods in WAYS.values()]
+    errors = [median(map(last, mine)) if mine else inf for mine in found]
+    named = [len(methods) > 1 for methods in WAYS.values()]
+    return [
+        cell(mine, name, error <= NEAR * min(errors))
+        for mine, name, error in zip(found, named, errors, strict=True)
+    ]
+
+
+def cell(runs: Sequence[Entry], named: bool = False, bold: bool = False) -> Cell:
+    """``5/5, 1.2e-13; 18 / 0.8 / 1.2``: starts at the goal, median error, its price.
+
+    Args:
+        runs: Of one method, a start each.
+        named: Whether the method is.
+        bold: Whether the error is.
+    """
+    if not runs:
+        return None
+    there = [e for e in runs if first(e, "round", GOAL) < inf]
+    error = plain(float(median(map(last, runs))))
+    text = f"{len(there)}/{len(runs)}, {f'**{error}**' if bold else error}"
+    if named:
+        text += f" ({runs[0]['method']})"
+    if not there:
+        return text
+    rounds, sent, seconds = (
+        median(first(e, axis, GOAL) for e in there)
+        for axis in ("round", "bytes", "seconds")
+    )
+    moved = megabytes(sent) if isfinite(sent) and sent else "-"
+    return f"{text}; {rounds:.0f} / {moved} / {seconds:.2g}"
+
+
+def standing(entries: Sequence[Entry]) -> list[Table]:
+    """A row for each problem."""
+    key = ("problem", "method", "seed")
+    runs = longest(
+        [rooted(e) for e in entries], key, lambda e: (e["round"][-1], e["seconds"][-1])
+    )
+    rows: list[list[Cell]] = []
+    for problem in PROBLEMS:
+        mine = select(runs, problem=problem)
+        if mine:
+            rows.append([f"`{problem}`", *row(mine)])
+    caption = (
+        f"Every problem with a known solution: how many of all starts reach an error "
+        f"of {GOAL:.0e}, median error; rounds / MB both ways / seconds of one core to "
+        "it."
+    )
+    found = Table("standing", caption, ["problem", *WAYS], rows)
+    return [replace(found, page="README.md", tex=True)]

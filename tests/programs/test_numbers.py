@@ -10,7 +10,6 @@ from experiments._record import FIGURES, ROOT
 PAGES = ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
 HELD = {page.page: page for page in _prose.prose()}
 TODO = {
-    "docs/attacks.md",
     "docs/basis.md",
     "docs/benchmark.md",
     "docs/changelog.md",
@@ -42,7 +41,6 @@ TODO = {
     "docs/running.md",
     "docs/saved.md",
     "docs/scoreboard.md",
-    "docs/secure.md",
     "docs/steps.md",
 }
 """Pages whose prose is not held to records yet."""

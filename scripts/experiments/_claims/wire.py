@@ -100,8 +100,8 @@ CLAIMS = [
     ),
     Claim(
         "So does poisson3d, k = {} of p = 2273: {} MB to 1e-6 instead of {}, in {} "
-        "times the seconds, but after {} rounds rows and sums are at {} and {}, own sketches "
-        "at {}.",
+        "times the seconds, but after {} rounds rows and sums are at {} and {}, own "
+        "sketches at {}.",
         lambda: [
             cell("basis", ("poisson3d", "rows"), "k"),
             *(

@@ -31,7 +31,6 @@ TODO = {
     "docs/machines.md",
     "docs/personal.md",
     "docs/personal_results.md",
-    "docs/privacy.md",
     "docs/problems.md",
     "docs/ranks.md",
     "docs/records.md",

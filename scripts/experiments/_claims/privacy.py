@@ -155,7 +155,7 @@ CLAIMS = [
         "With 4 sites a round of FIPA takes {} times the seconds, with 100 {} times; "
         "`gradient_only`, which does little else, {} and {} times,",
         lambda: [
-            digits(x)
+            digits(x, 3)
             for method in ("fipa", "gradient_only")
             for x in weighed("seconds", (4, 100), (method,))
         ],

@@ -12,20 +12,13 @@ from experiments._record import FIGURES, ROOT
 PAGES = ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
 HELD = {page.page: page for page in _prose.prose()}
 TODO = {
-    "docs/attacks.md",
     "docs/characters.md",
     "docs/choosing.md",
     "docs/classification_results.md",
-    "docs/compression.md",
     "docs/index.md",
-    "docs/observer.md",
     "docs/personal.md",
     "docs/personal_results.md",
-    "docs/privacy.md",
     "docs/problems.md",
-    "docs/secure.md",
-    "docs/stragglers.md",
-    "docs/wire.md",
 }
 """Pages whose prose is not held to records yet."""
 

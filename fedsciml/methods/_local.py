@@ -450,11 +450,13 @@ def lbfgs_scale(dtype: torch.dtype) -> float:
     """L-BFGS sees the objective times this; a power of two, so exactly.
 
     torch's keeps a curvature pair only if s . y > 1e-10, whatever the scale of the
-    loss; a PINN's soon fall below that. Its line search squares s . g, where the first
-    s is g itself: a fourth power. The eighth root of the greatest number leaves room
-    for gradients up to as much: 2^16 in float32 and 2^128 in float64.
+    loss; a PINN's soon fall below that: allen_cahn after 3000 steps from start 0 is at
+    2.9e-6 without a scale, at 2.8e-8 with 2^30, and at 1.4e-8 with 2^60 and
+    2^128. Where no pair is that small (poisson1d, sine2) all scales are the same.
 
-    NUMBERS
+    The line search squares s . g, where the first s is g itself: a fourth power. The
+    eighth root of the greatest number, 2^16 in float32 and 2^128 in float64, leaves
+    room for gradients shorter than that.
     """
     return 2.0 ** (math.frexp(torch.finfo(dtype).max)[1] // 8)
 

@@ -14,6 +14,9 @@ from fedsciml.command.suite import SUITE
 GOAL = 1e-6
 """The error that a start should get to."""
 
+NEAR = 10.0
+"""Errors within this factor of the lowest differ by rounding, or by the start."""
+
 AVERAGING = (
     *("fedavg", "fedprox", "scaffold", "fedadam", "feddyn", "fedpm", "fedpm_foof"),
     *("fedfisher_kfac", "fedfisher_diagonal"),
@@ -52,12 +55,12 @@ def best(runs: Sequence[Entry], methods: Sequence[str]) -> list[Entry]:
 
 
 def row(runs: Sequence[Entry]) -> list[Cell]:
-    """A cell for each way; the lowest median error is bold."""
+    """A cell for each way; median errors near the lowest are bold."""
     found = [best(runs, methods) for methods in WAYS.values()]
     errors = [median(map(last, mine)) if mine else inf for mine in found]
     named = [len(methods) > 1 for methods in WAYS.values()]
     return [
-        cell(mine, name, error == min(errors))
+        cell(mine, name, error <= NEAR * min(errors))
         for mine, name, error in zip(found, named, errors, strict=True)
     ]
 

@@ -240,11 +240,11 @@ def shown_epsilon(
             found["plain"] = max(found["plain"], log((right - DELTA) / false))
         mu = float(norm.ppf(right) - norm.ppf(false)) if 0 < right < 1 else 0.0
         if mu > 0:
-            found["gaussian"] = max(found["gaussian"], _epsilon(mu))
+            found["gaussian"] = max(found["gaussian"], gaussian_epsilon(mu))
     return found
 
 
-def _epsilon(mu: float) -> float:
+def gaussian_epsilon(mu: float) -> float:
     """Of a Gaussian mechanism with multiplier 1 / mu (Balle, Wang, ICML 2018)."""
     low, high = 0.0, 1e4
     for _ in range(100):

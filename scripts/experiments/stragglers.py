@@ -30,7 +30,7 @@ BOUNDS = {
     "one for ever": 1e-9,
     "at random": 1e-10,
 }
-"""On the last error, as docs/stragglers.md states them."""
+"""On the last error of any start."""
 
 CASES = [
     (problem, scenario, staleness, seed)

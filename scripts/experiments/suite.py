@@ -98,7 +98,7 @@ def trained(
     Of a run that diverges, the rounds before.
     """
     found, least = ROWS[row], ROWS[row].rounds or rounds
-    most = longest_of(name, row)
+    most = longest_of(name)
     if not found.method:
         return yardstick(name, row, seed, budget)
     method = methods.load(found.method, **options_of(name, row))
@@ -334,7 +334,7 @@ def _beside(
         PAPER,
         name=name,
         about=f"FIPA, Gauss-Newton, DeepXDE and FedAvg on {about}.\n\n{__doc__}",
-        cases=lambda entries: cases(named, BESIDE, 100),
+        cases=lambda entries: cases(named, BESIDE),
         tables=partial(reached, name, named),
         drawings=drawings,
         record=f"{name}.json",

@@ -218,14 +218,13 @@ def ranked(
 def stages(entries: Sequence[Entry], problem: str) -> Iterator[list[Case]]:
     """The cases, stage by stage; each stage builds on the one before."""
     plan = PLANS[problem]
-    own = select(entries, problem=problem)
     asked: dict[str, list[Case]] = {}
-    for stage in grids(own, problem):
+    for stage in grids(entries, problem):
         for case in stage:
             asked.setdefault(case[1], []).append(case)
         yield stage
     if plan.proximals:  # of all methods side by side, as none builds on another
-        walks = [_late(own, problem, method, asked[method]) for method in asked]
+        walks = [_late(entries, problem, method, asked[method]) for method in asked]
         for parts in zip_longest(*walks, fillvalue=()):
             yield [case for part in parts for case in part]
 
@@ -379,9 +378,10 @@ def locally(entries: Sequence[Entry], problem: str, tau: int) -> Options:
 def cases(entries: Sequence[Entry]) -> list[Case]:
     """Of every problem, the stages up to the first that is not done; cheapest first."""
     done = {token(tuple(e[name] for name in KEY)) for e in entries}
+    known = grouped(entries, "problem")
     result: list[Case] = []
     for problem in PLANS:
-        for stage in stages(entries, problem):
+        for stage in stages(known.get(problem, []), problem):
             result += stage
             if not all(token(case) in done for case in stage):
                 break
@@ -432,9 +432,11 @@ def pack(entries: Sequence[Entry]) -> str:
 
 def winners(entries: Sequence[Entry]) -> Iterator[tuple[str, str, float, Options]]:
     """Problem, method, error and options of the best that ran for all rounds."""
+    known = grouped(entries, "problem")
     for problem, plan in PLANS.items():
-        for method in TUNED:
-            for error, options in ranked(entries, problem, method, plan.rounds)[:1]:
+        own = known.get(problem, [])
+        for method in TUNED if own else ():
+            for error, options in ranked(own, problem, method, plan.rounds)[:1]:
                 yield problem, method, error, options
 
 

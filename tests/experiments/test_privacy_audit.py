@@ -38,7 +38,9 @@ def test_what_the_audit_shows_is_below_what_is_stated_and_not_by_much() -> None:
     shown = privacy.shown_epsilon(scores(MU, 1, 0), scores(0, 1, 1))
     assert 0.5 < shown["plain"] < shown["gaussian"] < privacy.AUDITED.epsilon
     assert shown["gaussian"] > 0.6 * privacy.AUDITED.epsilon
-    assert privacy._epsilon(MU) == pytest.approx(privacy.AUDITED.epsilon, rel=1e-9)
+    assert privacy.gaussian_epsilon(MU) == pytest.approx(
+        privacy.AUDITED.epsilon, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.0])

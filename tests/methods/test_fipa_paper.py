@@ -17,7 +17,7 @@ from fedsciml.methods import Answers, Local, Record, Solver, payload, train
 from fedsciml.methods._fipa import Fipa
 from fedsciml.methods._local import Adam
 from fedsciml.methods._prior import Losses, Path
-from fedsciml.methods.fipa_paper import Eigenpairs, FipaPaper
+from fedsciml.methods.fipa_paper import PRESETS, Eigenpairs, FipaPaper, Preset, make
 from fedsciml.policies.fixed import Fixed as FixedStep
 from fedsciml.problem import Problem, Shard
 from fedsciml.residual import System
@@ -187,6 +187,43 @@ def test_it_trains_with_every_rank_schedule(rank: str, sketch: str) -> None:
     result = run(load("scalar"), method, rounds=3)
     assert result.loss < result.history[0].loss
     assert all(k >= 1 for line in result.history for k in line.ranks)
+
+
+def test_without_a_preset_it_is_the_one_for_regression() -> None:
+    """The settings of arXiv 2601.13608."""
+    assert make() == make(preset="regression") == FipaPaper()
+    assert make() == make("regression", 20, 1e-4, "20", 0.5)
+    assert make("line") == make(tau=100, step=0.3)
+    assert make("plane") == make(tau=300, rank="50", step=0.3)
+    assert make("space") == make(tau=300, rank="200", step=0.5)
+    images = make("images")
+    assert images.local == Local("sgd", 5, 0.01, batch=50, decay=0.998)
+    assert (images.outside, images.ridge, images.step) == ("mean", 0.5, 0.5)
+    assert (images.rank, images.oversampling, images.power) == (Fixed(200), 50, 9)
+    layers = replace(images, rank=Fixed(10), oversampling=10, power=2)
+    assert make("classifier") == replace(layers, ridge=0.01, step=1.0)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_is_given_goes_before_a_preset(preset: Preset) -> None:
+    given: dict[str, object] = {
+        "tau": 3,
+        "rank": "7",
+        "ridge": 0.25,
+        "outside": "mean",
+        "decay": 0.5,
+    }
+    method = methods.load("fipa_paper", preset=preset, step=2.0, **given)
+    assert isinstance(method, FipaPaper)
+    assert (method.local.epochs, method.local.decay) == (3, 0.5)
+    assert (method.rank, method.step, method.ridge) == (Fixed(7), 2.0, 0.25)
+    rest = replace(method.local, epochs=make(preset).local.epochs, decay=1.0)
+    assert rest == replace(make(preset).local, decay=1.0)
+
+
+def test_a_preset_that_there_is_not_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="one of regression.*Did you mean 'line'"):
+        methods.load("fipa_paper", preset="lime")
 
 
 def test_single_precision_runs() -> None:

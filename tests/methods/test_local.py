@@ -247,6 +247,24 @@ def test_lbfgs_keeps_its_pairs_where_the_loss_is_tiny() -> None:
     assert len(carried.ro) == 19
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_lbfgs_scale_cannot_overflow_its_line_search(dtype: torch.dtype) -> None:
+    """Which takes fourth powers; gradients may be almost as long as the scale."""
+    scale = torch.tensor(lbfgs_scale(dtype), dtype=dtype)
+    assert torch.isfinite((scale * 0.9 * scale) ** 4)
+    assert torch.isinf((scale * 1.1 * scale) ** 4)
+    assert torch.frexp(scale).mantissa == 0.5
+
+
+def test_lbfgs_goes_down_in_single_precision() -> None:
+    """Whose numbers overflowed by the scale of double precision."""
+    system, start = client("scalar", 0)
+    system = System(system.problem, system.shard, dtype=torch.float32)
+    start = start.float()
+    trained = minimise(system, start, Local("lbfgs", 50), None)
+    assert system.loss(trained.theta) < 1e-2 * system.loss(start)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @named(ANY + KEPT)

@@ -12,35 +12,6 @@ from experiments._record import FIGURES, ROOT
 PAGES = ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
 HELD = {page.page: page for page in _prose.prose()}
 TODO = {
-    "docs/attacks.md",
-    "docs/basis.md",
-    "docs/benchmark.md",
-    "docs/changelog.md",
-    "docs/command.md",
-    "docs/compression.md",
-    "docs/consistency.md",
-    "docs/contributing.md",
-    "docs/deepxde.md",
-    "docs/deploy.md",
-    "docs/equations.md",
-    "docs/errors.md",
-    "docs/extend.md",
-    "docs/hard.md",
-    "docs/inverse.md",
-    "docs/likelihoods.md",
-    "docs/machines.md",
-    "docs/observer.md",
-    "docs/privacy.md",
-    "docs/ranks.md",
-    "docs/records.md",
-    "docs/report.md",
-    "docs/running.md",
-    "docs/saved.md",
-    "docs/scoreboard.md",
-    "docs/secure.md",
-    "docs/steps.md",
-    "docs/stragglers.md",
-    "docs/wire.md",
 }
 """Pages whose prose is not held to records yet."""
 

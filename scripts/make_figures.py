@@ -11,10 +11,12 @@ A figure whose record is missing is named and left out; the exit status is then 
 import json
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import _common  # before torch, see there
-from experiments._drawing import draw
+from experiments._drawing import MissingRecordError, written
 from experiments._record import DATA, FIGURES
 from experiments._registry import experiments
 
@@ -69,6 +71,19 @@ def readme(drawn: Sequence[str], data: Path) -> str:
     return HEAD + figures + records
 
 
+def draw(job: tuple[str, Path, Path, Sequence[str]]) -> tuple[str, str]:
+    """Write a figure; the hash of what it shows, or empty and what is missing.
+
+    Args:
+        job: Name, directory of the records, that of the figures, formats.
+    """
+    name, data, out, formats = job
+    try:
+        return written(DRAWINGS[name], data, out, name, formats), ""
+    except MissingRecordError as error:
+        return "", str(error)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Draw, and say what is missing."""
     parser = _common.parser(__doc__)
@@ -80,10 +95,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--formats", nargs="+", default=["pdf", "png"], help="default pdf png"
     )
+    parser.add_argument(
+        "--jobs", type=int, help="processes that draw all figures; default a core each"
+    )
     todo = parser.parse_args(arguments)
     todo.out.mkdir(parents=True, exist_ok=True)
-    wanted = {name: DRAWINGS[name] for name in todo.only or DRAWINGS}
-    drawn = draw(wanted, todo.data, todo.out, todo.formats)
+    wanted = todo.only or [*DRAWINGS]
+    jobs = [(name, todo.data, todo.out, todo.formats) for name in wanted]
+    if todo.only:
+        found = [*map(draw, jobs)]
+    else:
+        with ProcessPoolExecutor(todo.jobs, get_context("spawn")) as pool:
+            found = [*pool.map(draw, jobs)]
+    for name, (shown, missing) in zip(wanted, found, strict=True):
+        if not shown:
+            print(f"{name} not drawn: {missing}", file=sys.stderr)
+    pairs = zip(wanted, found, strict=True)
+    drawn = {name: shown for name, (shown, _) in pairs if shown}
     known = todo.out / SHOWN
     others = json.loads(known.read_text()) if todo.only and known.exists() else {}
     if drawn:

@@ -1,8 +1,7 @@
 """What the figures share: records, one look per method, medians over the starts."""
 
 import json
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments._record import DATA, Entry, select
+from experiments._words import spelt
 from fedsciml import plot
 from fedsciml.federation.history import Round
 from fedsciml.plot import Curve
 from fedsciml.plot.shown import fingerprint
+from fedsciml.plot.style import arrange
 
 LEAST = 1e-34
 """What an error of exactly zero is drawn as; below the square of a rounding unit."""
@@ -74,7 +75,7 @@ METHODS = {
     "feddyn": Look("FedDyn", 4, 0, 4),
     "fedrcl": Look("FedRCL", 6, 1, 3),
     "fedpm": Look("FedPM", 2, 0, 3),
-    "fedpm_foof": Look("FedPM with FOOF", 2, 5, 6),
+    "fedpm_foof": Look("FedPM, FOOF", 2, 5, 6),
     "fedfisher_kfac": Look("FedFisher, K-FAC", 2, 1, 2),
     "fedfisher_diagonal": Look("FedFisher, diagonal", 2, 3, 1),
     "fedfisher_oneshot": Look("FedFisher, one shot", 2, 4, 7),
@@ -83,13 +84,13 @@ METHODS = {
     "adam": Look("Adam, centralised", 7, 3, 0),
     "lbfgs": Look("L-BFGS, centralised", 7, 2, 1),
     "deepxde": Look("DeepXDE, centralised", 3, 0, 0),
-    "deepxde_nncg": Look("DeepXDE with NNCG", 3, 1, 5),
+    "deepxde_nncg": Look("DeepXDE, NNCG, centralised", 3, 1, 5),
 }
 
 
 def look(method: str) -> Look:
     """How a method is drawn; one without a look of its own is grey under its name."""
-    return METHODS.get(method, Look(method, 6, 5, 0))
+    return METHODS.get(method, Look(spelt(method), 6, 5, 0))
 
 
 def methods_of(entries: Iterable[Entry]) -> list[str]:
@@ -149,34 +150,30 @@ def styled(method: str, curve: Curve) -> Curve:
     return replace(curve, **look(method)._asdict(), width=width)
 
 
-def draw(
-    drawings: Mapping[str, Drawing],
-    data: Path,
-    out: Path,
-    formats: Sequence[str] = ("pdf", "png"),
-) -> dict[str, str]:
-    """Write figures; those whose record is missing are named and left out.
+def written(
+    drawing: Drawing, data: Path, out: Path, name: str, formats: Sequence[str]
+) -> str:
+    """Write a figure in all formats.
 
     Args:
-        drawings: By name.
+        drawing: The figure.
         data: Directory of the records.
         out: Directory of the figures.
-        formats: Of each figure.
+        name: Of its files.
+        formats: Endings of their names.
 
     Returns:
-        Names of those that were drawn, and a hash of what each shows.
+        A hash of what it shows.
+
+    Raises:
+        MissingRecordError: If a record is not there or has nothing that is drawn.
     """
-    drawn = {}
-    for name, drawing in drawings.items():
-        try:
-            figure = drawing.figure(data)
-        except MissingRecordError as error:
-            print(f"{name} not drawn: {error}", file=sys.stderr)
-            continue
-        drawn[name] = fingerprint(figure)
-        for form in formats:
-            plot.save(figure, out / f"{name}.{form}")
-    return drawn
+    figure = drawing.figure(data)
+    shown = fingerprint(figure)
+    arrange(figure)  # once: it takes a third of the time
+    for form in formats:
+        plot.save(figure, out / f"{name}.{form}")
+    return shown
 
 
 def _read(path: Path) -> object:

@@ -262,9 +262,9 @@ def success(entries: Sequence[Entry]) -> plot.Figure:
             found = [select(runs, points=n) for n in x]
             y = [100 * mean(e[f"{attack}found"] for e in mine) for mine in found]
             luck = [100 * chance(guesses(n, word)) for n in x]
-            curves += [Curve(name, x, y, number, 0, number)]
+            curves += [Curve(name, x, y, number, number, number + 1)]
             if word in ("default", "all", ALIKE):
-                curves += [Curve("", x, luck, number, 2, width=0.8)]
+                curves += [Curve("", x, luck, number, number, width=0.6)]
         label = "points found, % (thin: by chance)"
         parts.append(
             Panel(title, "points of the client", label, curves, yscale="linear")

@@ -17,6 +17,7 @@ from experiments._drawing import Drawing, chosen, spread
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._table import Table
+from experiments._words import title
 from fedsciml import methods, plot, problems
 from fedsciml.federation.participation import Rules
 from fedsciml.plot import Curve, Panel
@@ -80,8 +81,8 @@ def stragglers(entries: Sequence[Entry]) -> plot.Figure:
                 label = f"stand-ins for {staleness} rounds"
                 curves.append(curve(label if staleness else "no stand-ins", same, k, 0))
             error = plot.QUANTITIES["relative_l2"]
-            title = f"{problem}: {scenario}"
-            parts.append(Panel(title, "round", error, curves, xscale="linear"))
+            words = f"{title(problem)}: {scenario}"
+            parts.append(Panel(words, "round", error, curves, xscale="linear"))
     return plot.panels(parts, 4, height=1.8, legend="below", sharey="row")
 
 

@@ -26,6 +26,7 @@ from experiments._drawing import Drawing, chosen
 from experiments._experiment import Case, Experiment
 from experiments._record import Entry, grouped, select
 from experiments._trajectories import KEY, LEAST, descended, policy, short, trajectory
+from experiments._words import title
 from fedsciml import plot, problems
 from fedsciml.collocation import heterogeneity
 from fedsciml.linalg.ranks import AboveCutoff, Schedule
@@ -76,7 +77,15 @@ CASES: list[Case] = [
     *((problem, *of) for problem in ("allen_cahn", "sine4") for of in SWEEPS),
 ]
 WORDS = {"clients": "clients", "heterogeneity": "heterogeneity", "tau": "local epochs"}
-GAP = "gap in function values"
+GAP = "relative gap in function values"
+LABELS = {
+    "adam, linearised": "Adam, linear model",
+    "adam, true": "Adam, network",
+    "sgd, linearised": "descent, linear model",
+    "sgd, true": "descent, network",
+    "fedavg, exact steps": "mean of exact steps",
+}
+"""Of kinds of local steps."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +201,9 @@ def gaps(entries: Sequence[Entry]) -> plot.Figure:
     for problem, (sweep, word) in product(swept, WORDS.items()):
         runs = others.get((problem, sweep), [])
         labels = solvers if sweep == "tau" else kinds
-        parts.append(Panel(problem, word, GAP, against(runs, "kind", labels)))
+        parts.append(Panel(title(problem), word, GAP, against(runs, "kind", labels)))
     parts = [panel for panel in parts if panel.curves]
-    return plot.panels(parts, 3, height=2.1)
+    return plot.panels(parts, 3, height=2.2)
 
 
 def by_round(entries: Sequence[Entry]) -> Panel:
@@ -204,7 +213,7 @@ def by_round(entries: Sequence[Entry]) -> Panel:
         label = e["value"] if size(e) == inf else f"rank {e['value']}"
         gap = [max(value, LEAST) for value in e["function"]]
         curves.append(Curve(label, range(1, len(gap) + 1), gap, k, k))
-    problem = entries[0]["problem"] if entries else ""
+    problem = title(entries[0]["problem"]) if entries else ""
     room = (0, 1.7 * max((len(curve.x) for curve in curves), default=1))
     return Panel(problem, "round", GAP, curves, xscale="linear", xlim=room)
 
@@ -235,7 +244,8 @@ def against(entries: Sequence[Entry], key: str, labels: Sequence[str]) -> list[C
         last = sorted((size(e), max(e["function"][-1], LEAST)) for e in ended)
         found = [(x, y) for x, y in last if isfinite(x)]
         at, gap = [x for x, _ in found], [y for _, y in found]
-        curves.append(Curve(label, at, gap, number, number, number + 1))
+        words = LABELS.get(label, label) if key == "kind" else title(label)
+        curves.append(Curve(words, at, gap, number, number, number + 1))
         for _, y in last[len(found) :]:
             curves.append(Curve("", [width[0], width[-1]], [y] * 2, number, 3))
     return curves

@@ -16,7 +16,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import _common  # before torch, see there
-from experiments._drawing import MissingRecordError, written
+from experiments._claims import listed
+from experiments._drawing import drawn, written
 from experiments._record import DATA, FIGURES
 from experiments._registry import experiments
 
@@ -36,8 +37,23 @@ with text of 8 pt. `make figures` draws them from the records in `data/` and tra
 nothing. This list is written by the same program. `provenance.json` names the commit
 that made a record; entries made since then name it themselves, with versions (`made`).
 
+## Claims of the paper
+
+{claims}
+A table stands on its page between the marks `<!-- NAME -->` and `<!-- end of NAME -->`.
+
+## All figures
+
 | figure | shows | data | script | command |
 |---|---|---|---|---|
+"""
+
+
+RECORDS = """
+## Records
+
+| record | made by | used in |
+|---|---|---|
 """
 
 
@@ -53,7 +69,7 @@ def makers() -> dict[str, tuple[str, str]]:
 
 def readme(drawn: Sequence[str], data: Path) -> str:
     """The list of the figures drawn and of the records in a directory."""
-    figures, records = "", "\n| record | made by | used in |\n|---|---|---|\n"
+    figures, records = "", RECORDS
     used: dict[str, list[str]] = {}
     for name, drawing in DRAWINGS.items():
         for record in drawing.records:
@@ -68,20 +84,13 @@ def readme(drawn: Sequence[str], data: Path) -> str:
         if (data / record).exists():
             where = ", ".join(used.get(record, [])) or page
             records += f"| [{record}](data/{record}) | `{maker}` | {where} |\n"
-    return HEAD + figures + records
+    return HEAD.format(claims=listed()) + figures + records
 
 
 def draw(job: tuple[str, Path, Path, Sequence[str]]) -> tuple[str, str]:
-    """Write a figure; the hash of what it shows, or empty and what is missing.
-
-    Args:
-        job: Name, directory of the records, that of the figures, formats.
-    """
+    """``written`` in another process: name, directories of records and figures."""
     name, data, out, formats = job
-    try:
-        return written(DRAWINGS[name], data, out, name, formats), ""
-    except MissingRecordError as error:
-        return "", str(error)
+    return written(DRAWINGS[name], data, out, name, formats)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,18 +116,14 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         with ProcessPoolExecutor(todo.jobs, get_context("spawn")) as pool:
             found = [*pool.map(draw, jobs)]
-    for name, (shown, missing) in zip(wanted, found, strict=True):
-        if not shown:
-            print(f"{name} not drawn: {missing}", file=sys.stderr)
-    pairs = zip(wanted, found, strict=True)
-    drawn = {name: shown for name, (shown, _) in pairs if shown}
+    shown = drawn(dict(zip(wanted, found, strict=True)))
     known = todo.out / SHOWN
     others = json.loads(known.read_text()) if todo.only and known.exists() else {}
-    if drawn:
-        known.write_text(json.dumps(others | drawn, indent=1, sort_keys=True) + "\n")
+    if shown:
+        known.write_text(json.dumps(others | shown, indent=1, sort_keys=True) + "\n")
     if not todo.only:
-        (todo.out / "README.md").write_text(readme([*drawn], todo.data))
-    return int(len(drawn) < len(wanted))
+        (todo.out / "README.md").write_text(readme([*shown], todo.data))
+    return int(len(shown) < len(wanted))
 
 
 if __name__ == "__main__":

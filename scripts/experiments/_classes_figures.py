@@ -26,7 +26,7 @@ TO = AXES | {"round": "rounds"}
 LAZY = list(OURS)[1]
 LOOKS = {
     "FIPA, rank 20, gradient": look("fipa")._replace(label="FIPA, rank 20"),
-    LAZY: Look("FIPA, lazy: rank 10, every 8 rounds", 5, 1, 0),
+    LAZY: Look("FIPA, lazy: rank 10, every 8 rounds", 5, 1, 2),
 }
 SHOWN = ("fedavg", "scaffold", "feddyn", "fedpm", "fedrcl", "fipa_paper")
 
@@ -51,7 +51,7 @@ def centre(runs: Sequence[Entry], axis: str = "round") -> Curve:
 def like(name: str, curve: Curve) -> Curve:
     """In the look of a method."""
     of = LOOKS.get(name, look(name))
-    return replace(curve, label=of.label, colour=of.colour, dash=of.dash)
+    return replace(curve, **of._asdict())
 
 
 def lines(entries: Sequence[Entry], alpha: float, axis: str) -> list[Curve]:
@@ -98,7 +98,8 @@ def ranks(entries: Sequence[Entry]) -> plot.Figure:
             runs = ours(entries, "digits", 0.1, by_ranks(rank, sent))
             found = centre([e for e in runs if e["seed"] < 3])
             if found.x:
-                curves.append(replace(found, label=f"rank {rank}", colour=k, dash=k))
+                one = replace(found, colour=k, dash=k, marker=k + 1)
+                curves.append(replace(one, label=f"rank {rank}"))
         if not curves:
             continue
         parts.append(
@@ -109,7 +110,7 @@ def ranks(entries: Sequence[Entry]) -> plot.Figure:
                 curves,
                 xscale="linear",
                 yscale="linear",
-                ylim=(50, 100),
+                ylim=(0, 100),
             )
         )
     if not parts:
@@ -137,8 +138,7 @@ def by_alpha(axis: str, what: str) -> Drawing:
             there = [(x, y) for x, y in points if isfinite(y)]
             if there:
                 x, y = zip(*there, strict=True)
-                marker = len(curves) + 1
-                curves.append(replace(like(name, Curve("", x, y)), marker=marker))
+                curves.append(like(name, Curve("", x, y)))
         if not curves:
             raise MissingRecordError("has no entries of digits")
         words = f"{title('digits')}: to an accuracy of 97 %; no mark: never there"

@@ -1,7 +1,8 @@
 """What the figures share: records, one look per method, medians over the starts."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -84,7 +85,7 @@ METHODS = {
     "adam": Look("Adam, centralised", 7, 3, 0),
     "lbfgs": Look("L-BFGS, centralised", 7, 2, 1),
     "deepxde": Look("DeepXDE, centralised", 3, 0, 0),
-    "deepxde_nncg": Look("DeepXDE, NNCG, centralised", 3, 1, 5),
+    "deepxde_nncg": Look("DeepXDE with NNCG", 3, 1, 5),
 }
 
 
@@ -151,8 +152,12 @@ def styled(method: str, curve: Curve) -> Curve:
 
 
 def written(
-    drawing: Drawing, data: Path, out: Path, name: str, formats: Sequence[str]
-) -> str:
+    drawing: Drawing,
+    data: Path,
+    out: Path,
+    name: str,
+    formats: Sequence[str] = ("pdf", "png"),
+) -> tuple[str, str]:
     """Write a figure in all formats.
 
     Args:
@@ -163,17 +168,29 @@ def written(
         formats: Endings of their names.
 
     Returns:
-        A hash of what it shows.
-
-    Raises:
-        MissingRecordError: If a record is not there or has nothing that is drawn.
+        A hash of what it shows; or nothing, and which record is missing.
     """
-    figure = drawing.figure(data)
+    try:
+        figure = drawing.figure(data)
+    except MissingRecordError as error:
+        return "", str(error)
     shown = fingerprint(figure)
     arrange(figure)  # once: it takes a third of the time
     for form in formats:
         plot.save(figure, out / f"{name}.{form}")
-    return shown
+    return shown, ""
+
+
+def drawn(found: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """The hashes of the figures written, by name; others are named as not drawn.
+
+    Args:
+        found: What ``written`` returned for each.
+    """
+    for name, (_, missing) in found.items():
+        if missing:
+            print(f"{name} not drawn: {missing}", file=sys.stderr)
+    return {name: shown for name, (shown, _) in found.items() if shown}
 
 
 def _read(path: Path) -> object:

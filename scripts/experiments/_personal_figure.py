@@ -49,14 +49,16 @@ def by_rounds(entries: Sequence[Entry]) -> plot.Figure:
         chosen(entries, case=case)
         curves = []
         found = reported(entries, case)
-        for label, (colour, dash) in LOOKS.items():
+        for k, (label, (colour, dash)) in enumerate(LOOKS.items()):
             if label in found:
-                curves.append(_curve(label, found[label], colour, dash))
+                curves.append(_curve(label, found[label], colour, dash, k))
         panels.append(Panel(title, "round", "mean relative error of the sites", curves))
     return plot.panels(panels, 2, height=2.8, legend="below")
 
 
-def _curve(label: str, runs: Sequence[Entry], colour: int, dash: int) -> Curve:
+def _curve(
+    label: str, runs: Sequence[Entry], colour: int, dash: int, marker: int
+) -> Curve:
     lowest = [
         {
             "round": e["round"],
@@ -70,7 +72,7 @@ def _curve(label: str, runs: Sequence[Entry], colour: int, dash: int) -> Curve:
     band = found.band if label in (OURS, FOUR) else None
     width = 1.6 if label in (OURS, FOUR) else 1.0
     words = WORDS.get(label, label)
-    return Curve(words, found.x, found.y, colour, dash, band=band, width=width)
+    return Curve(words, found.x, found.y, colour, dash, marker, band, width)
 
 
 DRAWINGS = {

@@ -50,11 +50,19 @@ TITLES = {
 
 OPTIONS = {
     "clients": "{} clients",
+    "cutoff": "cut-off {}",
     "noise": "noise {}",
     "points": "{} times the points",
     "width": "width {}",
 }
 """Of arguments of problems."""
+
+
+POLICIES = {
+    "levenberg_marquardt": "Levenberg-Marquardt",
+    "natural": "Natural (default)",
+}
+"""Of step policies, where a name with blanks is not it."""
 
 
 def title(problem: str) -> str:
@@ -71,7 +79,8 @@ def spelt(name: str) -> str:
 def named(text: str) -> str:
     """NAME:KEY=VALUE,... in words, of a step policy."""
     name, _, options = text.partition(":")
-    return ", ".join([spelt(name), *map(_option, _pairs(options))])
+    words = POLICIES.get(name, spelt(name))
+    return ", ".join([words, *map(_option, _pairs(options))])
 
 
 def partition(text: str) -> str:

@@ -22,13 +22,13 @@ from fedsciml.plot import Curve, Panel
 from fedsciml.wrappers.compress import compressed
 
 WORDS = {
-    "none": ("float64, not compressed", 7, 0),
-    "float32": ("float32", 0, 1),
-    "float32,feedback": ("float32, changes", 0, 0),
-    "bfloat16": ("bfloat16", 1, 1),
-    "bfloat16,feedback": ("bfloat16, changes", 1, 0),
+    "none": ("float64, not compressed", 7, 0, None),
+    "float32": ("float32", 0, 1, 1),
+    "float32,feedback": ("float32 of changes", 0, 0, 1),
+    "bfloat16": ("bfloat16", 1, 1, 2),
+    "bfloat16,feedback": ("bfloat16 of changes", 1, 0, 2),
 }
-"""Compressions: label, colour, dash."""
+"""Compressions: label, colour, dash, marker."""
 
 STARTS = {
     ("allen_cahn", "fipa"): 3,
@@ -102,13 +102,13 @@ def by_bytes(entries: Sequence[Entry]) -> plot.Figure:
     fipa = chosen(entries, method="fipa")
     for problem, runs in grouped(fipa, "problem").items():
         curves = []
-        for word, (label, colour, dash) in WORDS.items():
+        for word, (label, colour, dash, marker) in WORDS.items():
             mine = [
                 {**e, "megabytes": [sent / 1e6 for sent in e["up"]]}
                 for e in select(runs, compression=word)
             ]
             found = spread(mine, "megabytes")
-            curves.append(Curve(label, found.x, found.y, colour, dash))
+            curves.append(Curve(label, found.x, found.y, colour, dash, marker))
         words = f"{title(problem)}, {runs[0]['clients']} clients"
         parts.append(
             Panel(words, "megabytes that the clients send", error_axis(runs), curves)

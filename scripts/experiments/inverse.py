@@ -226,10 +226,10 @@ def curves(entries: Sequence[Entry]) -> list[Curve]:
         runs = select(entries, method=method)
         if method == "fedavg":
             runs = sorted(runs, key=lambda e: float(e["error"]))[:1]
-        label, colour, dash, _ = look(method)
+        label, colour, dash, marker = look(method)
         for e in runs:
             rounds = range(1, len(e["errors"]) + 1)
-            result.append(Curve(label, rounds, e["errors"], colour, dash))
+            result.append(Curve(label, rounds, e["errors"], colour, dash, marker))
     return result
 
 

@@ -56,7 +56,7 @@ def stalls(record: dict[str, Any]) -> plot.Figure:
     early = f"{words}, along the step of round {record['round']}"
     sides = "length $t$ of the step", "loss / loss at $t = 0$"
     parts = [
-        Panel(words, "round", "loss", losses, xscale="linear"),
+        Panel(words, "round", "loss", losses, "linear", ylim=(1e-42, 1e3)),
         Panel(early, *sides, along, ylim=(1e-3, 1e6)),
     ]
     return plot.panels(parts, height=2.6)

@@ -217,7 +217,7 @@ def profiles(entries: Sequence[Entry]) -> plot.Figure:
         kind: {named(name): each for name, each in solvers.items()}
         for kind, solvers in costs(entries).items()
     }
-    return plot.profile(found, f"problems and starts brought to an error of {TARGET}")
+    return plot.profile(found, "Problems and starts brought to an error of $10^{-6}$")
 
 
 def costs(entries: Sequence[Entry]) -> dict[str, dict[str, list[float]]]:

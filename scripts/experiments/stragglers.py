@@ -25,6 +25,7 @@ from fedsciml.plot import Curve, Panel
 PROBLEMS = ("allen_cahn", "heat")
 SEEDS = (0, 1, 2)
 STALENESS = (0, 2, 5, 20)
+ALONE = "no stand-ins"
 BOUNDS = {
     NOBODY: 1e-12,
     "two for ten rounds": 1e-10,
@@ -78,8 +79,8 @@ def stragglers(entries: Sequence[Entry]) -> plot.Figure:
             mine = grouped(select(runs, scenario=scenario), "staleness")
             curves = [curve("nobody missing", whole, 7, 1)]
             for k, (staleness, same) in enumerate(mine.items()):
-                label = f"stand-ins for {staleness} rounds"
-                curves.append(curve(label if staleness else "no stand-ins", same, k, 0))
+                label = f"stand-ins for {staleness} rounds" if staleness else ALONE
+                curves.append(curve(label, same, k, k + 2))
             error = plot.QUANTITIES["relative_l2"]
             words = f"{title(problem)}: {scenario}"
             parts.append(Panel(words, "round", error, curves, xscale="linear"))

@@ -221,7 +221,8 @@ def row(runs: Sequence[Entry], bottom: bool) -> list[Panel]:
     """The error of each method on one problem, against rounds, bytes and seconds."""
     mine = {m: [e for e in runs if e["method"] == m] for m in methods_of(runs)}
     sending = {m: found for m, found in mine.items() if found[0]["bytes"][-1]}
-    ylabel = plot.QUANTITIES[runs[0]["quantity"]]
+    quantity = runs[0]["quantity"]
+    ylabel = "mean squared error" if quantity == "mse" else plot.QUANTITIES[quantity]
     if (setting := setting_of(runs[0]["problem"])) and setting.sought:
         ylabel = rf"relative error of ${SYMBOLS.get(setting.sought, setting.sought)}$"
     words = f"{title(runs[0]['problem'])}, {runs[0]['clients']} clients"
@@ -267,8 +268,8 @@ def convergence(*histories: Sequence[Round]) -> plot.Figure:
         }
         for method, history in zip(DEMO, histories, strict=True)
     ]
-    first, *others = row(runs, bottom=True)
-    parts = [replace(first, xscale="linear"), *others]
+    first, sent, last = row(runs, bottom=True)
+    parts = [replace(first, xscale="linear"), sent, replace(last, xlabel="seconds")]
     return plot.panels(parts, 3, height=2.7, legend="below", sharey="row")
 
 

@@ -188,22 +188,42 @@ def measure(problem: str, sweep: str, value: float | str, kind: str) -> Entry:
 
 
 def gaps(entries: Sequence[Entry]) -> plot.Figure:
-    """How far from the centralised trajectory, and what decides on it."""
-    found = chosen(entries, sweep=("rank", *WORDS))
-    ranks = select(found, sweep="rank")
-    others = grouped(select(found, sweep=tuple(WORDS)), "problem", "sweep")
-    swept = dict.fromkeys(problem for problem, _ in others)
-    parts = [by_round(select(ranks, problem=name)) for name in swept]
+    """How far from the centralised trajectory, by round and by rank."""
+    ranks = chosen(entries, sweep="rank")
     names = sorted({e["problem"] for e in ranks})
-    parts.append(Panel("all problems", "rank", GAP, against(ranks, "problem", names)))
-    solvers = sorted({e["kind"] for e in found if e["sweep"] == "tau"})
-    kinds = sorted({e["kind"] for e in found if e["sweep"] not in ("rank", "tau")})
-    for problem, (sweep, word) in product(swept, WORDS.items()):
-        runs = others.get((problem, sweep), [])
-        labels = solvers if sweep == "tau" else kinds
-        parts.append(Panel(title(problem), word, GAP, against(runs, "kind", labels)))
-    parts = [panel for panel in parts if panel.curves]
+    parts = [by_round(select(ranks, problem=name)) for name in swept(entries)]
+    ends = against(ranks, "problem", names)
+    room = (1.5, 1e4)
+    parts.append(Panel("all problems, last round", "rank", GAP, ends, xlim=room))
     return plot.panels(parts, 3, height=2.2)
+
+
+def clients(entries: Sequence[Entry]) -> plot.Figure:
+    """The last gap against the number of clients and their heterogeneity."""
+    return by_sweep(entries, ("clients", "heterogeneity"))
+
+
+def epochs(entries: Sequence[Entry]) -> plot.Figure:
+    """The last gap against local epochs."""
+    return by_sweep(entries, ("tau",))
+
+
+def by_sweep(entries: Sequence[Entry], sweeps: tuple[str, ...]) -> plot.Figure:
+    """The last gap against the values of sweeps: a row per problem, or one."""
+    found = chosen(entries, sweep=sweeps)
+    kinds = sorted({e["kind"] for e in found})
+    parts = []
+    for problem, sweep in product(swept(entries), sweeps):
+        runs = select(found, problem=problem, sweep=sweep)
+        if runs:
+            curves = against(runs, "kind", kinds)
+            parts.append(Panel(title(problem), WORDS[sweep], GAP, curves))
+    return plot.panels(parts, 2, height=2.2, legend="below")
+
+
+def swept(entries: Sequence[Entry]) -> list[str]:
+    """Problems of which more than the rank was varied."""
+    return list(grouped(select(entries, sweep=tuple(WORDS)), "problem"))
 
 
 def by_round(entries: Sequence[Entry]) -> Panel:
@@ -261,8 +281,13 @@ EXPERIMENT = Experiment(
         "trajectory-gap": Drawing(
             gaps,
             "How far what FIPA trains is from the function of centralised "
-            "Gauss-Newton, by round, and at the end against rank, clients, "
-            "heterogeneity, local epochs.",
-        )
+            "Gauss-Newton, by round and at the end, by rank.",
+        ),
+        "trajectory-clients": Drawing(
+            clients, "The same at the end, against clients and their heterogeneity."
+        ),
+        "trajectory-epochs": Drawing(
+            epochs, "The same at the end, against the local epochs of inexact steps."
+        ),
     },
 )

@@ -76,7 +76,7 @@ METHODS = {
     "feddyn": Look("FedDyn", 4, 0, 4),
     "fedrcl": Look("FedRCL", 6, 1, 3),
     "fedpm": Look("FedPM", 2, 0, 3),
-    "fedpm_foof": Look("FedPM, FOOF", 2, 5, 6),
+    "fedpm_foof": Look("FedPM with FOOF", 2, 5, 6),
     "fedfisher_kfac": Look("FedFisher, K-FAC", 2, 1, 2),
     "fedfisher_diagonal": Look("FedFisher, diagonal", 2, 3, 1),
     "fedfisher_oneshot": Look("FedFisher, one shot", 2, 4, 7),

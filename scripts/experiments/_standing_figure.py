@@ -48,11 +48,11 @@ def standing(
     Raises:
         MissingRecordError: If nothing was run.
     """
+    problems = list(dict.fromkeys(row.problem for row in rows))
+    methods = list(dict.fromkeys(row.method for row in rows))
     rows = [row for row in rows if row.error is not None]
     if not rows:
         raise MissingRecordError("has no errors")
-    problems = list(dict.fromkeys(row.problem for row in rows))
-    methods = list(dict.fromkeys(row.method for row in rows))
     curves = []
     for k, method in enumerate(methods):
         colour, marker = LOOKS[k % len(LOOKS)]

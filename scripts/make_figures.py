@@ -11,10 +11,13 @@ A figure whose record is missing is named and left out; the exit status is then 
 import json
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import _common  # before torch, see there
-from experiments._drawing import draw
+from experiments._paper import listed
+from experiments._drawing import drawn, written
 from experiments._record import DATA, FIGURES
 from experiments._registry import experiments
 
@@ -34,8 +37,23 @@ with text of 8 pt. `make figures` draws them from the records in `data/` and tra
 nothing. This list is written by the same program. `provenance.json` names the commit
 that made a record; entries made since then name it themselves, with versions (`made`).
 
+## Claims of the paper
+
+{claims}
+A table stands on its page between the marks `<!-- NAME -->` and `<!-- end of NAME -->`.
+
+## All figures
+
 | figure | shows | data | script | command |
 |---|---|---|---|---|
+"""
+
+
+RECORDS = """
+## Records
+
+| record | made by | used in |
+|---|---|---|
 """
 
 
@@ -51,7 +69,7 @@ def makers() -> dict[str, tuple[str, str]]:
 
 def readme(drawn: Sequence[str], data: Path) -> str:
     """The list of the figures drawn and of the records in a directory."""
-    figures, records = "", "\n| record | made by | used in |\n|---|---|---|\n"
+    figures, records = "", RECORDS
     used: dict[str, list[str]] = {}
     for name, drawing in DRAWINGS.items():
         for record in drawing.records:
@@ -66,7 +84,13 @@ def readme(drawn: Sequence[str], data: Path) -> str:
         if (data / record).exists():
             where = ", ".join(used.get(record, [])) or page
             records += f"| [{record}](data/{record}) | `{maker}` | {where} |\n"
-    return HEAD + figures + records
+    return HEAD.format(claims=listed()) + figures + records
+
+
+def draw(job: tuple[str, Path, Path, Sequence[str]]) -> tuple[str, str]:
+    """``written`` in another process: name, directories of records and figures."""
+    name, data, out, formats = job
+    return written(DRAWINGS[name], data, out, name, formats)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,17 +104,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--formats", nargs="+", default=["pdf", "png"], help="default pdf png"
     )
+    parser.add_argument(
+        "--jobs", type=int, help="processes that draw all figures; default a core each"
+    )
     todo = parser.parse_args(arguments)
     todo.out.mkdir(parents=True, exist_ok=True)
-    wanted = {name: DRAWINGS[name] for name in todo.only or DRAWINGS}
-    drawn = draw(wanted, todo.data, todo.out, todo.formats)
+    wanted = todo.only or [*DRAWINGS]
+    jobs = [(name, todo.data, todo.out, todo.formats) for name in wanted]
+    if todo.only:
+        found = [*map(draw, jobs)]
+    else:
+        with ProcessPoolExecutor(todo.jobs, get_context("spawn")) as pool:
+            found = [*pool.map(draw, jobs)]
+    shown = drawn(dict(zip(wanted, found, strict=True)))
     known = todo.out / SHOWN
     others = json.loads(known.read_text()) if todo.only and known.exists() else {}
-    if drawn:
-        known.write_text(json.dumps(others | drawn, indent=1, sort_keys=True) + "\n")
+    if shown:
+        known.write_text(json.dumps(others | shown, indent=1, sort_keys=True) + "\n")
     if not todo.only:
-        (todo.out / "README.md").write_text(readme([*drawn], todo.data))
-    return int(len(drawn) < len(wanted))
+        (todo.out / "README.md").write_text(readme([*shown], todo.data))
+    return int(len(shown) < len(wanted))
 
 
 if __name__ == "__main__":

@@ -56,3 +56,10 @@ def save(figure: Figure, path: Path | str) -> None:
     """
     undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     figure.savefig(path, metadata=undated.get(Path(path).suffix))
+
+
+@styled()
+def arrange(figure: Figure) -> None:
+    """Lay a figure out for good: ``save`` then need not, whatever the format."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")

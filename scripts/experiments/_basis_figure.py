@@ -8,17 +8,13 @@ import numpy as np
 from experiments._basis_tables import AVERAGING, few, recorded
 from experiments._drawing import chosen, error_axis, look, methods_of, spread
 from experiments._record import Entry, select
+from experiments._words import title
 from fedsciml import plot
 from fedsciml.plot import Curve, Panel
 
-TITLES = {
-    "allen_cahn": "Allen-Cahn, 2 clients",
-    "reaction_diffusion": "Reaction and diffusion, 2 clients",
-    "poisson2d": "Poisson in two dimensions, 2 clients",
-    "sine8": r"Regression of $\sin 8 \pi x$, 8 clients",
-}
+PROBLEMS = ("allen_cahn", "reaction_diffusion", "poisson2d", "sine8")
 WORDS = {
-    "own": ("FIPA, own sketches", 7, 1),
+    "own": ("FIPA, own sketches", 0, 1),
     "rows": ("FIPA, shared basis, rows", 0, 0),
     "sums": ("FIPA, shared basis, sums", 5, 0),
 }
@@ -29,7 +25,7 @@ def by_bytes(entries: Sequence[Entry], suite: Sequence[Entry]) -> plot.Figure:
     """Median errors against the megabytes that crossed both ways."""
     rivals = [*recorded(suite), *(e for e in entries if e["way"] in AVERAGING)]
     parts = []
-    for problem, title in TITLES.items():
+    for problem in PROBLEMS:
         mine = chosen(few(entries), problem=problem)
         others = select(rivals, problem=problem)
         curves = []
@@ -41,7 +37,8 @@ def by_bytes(entries: Sequence[Entry], suite: Sequence[Entry]) -> plot.Figure:
             curves.append(
                 replace(found, label=label, colour=colour, dash=dash, width=1.6)
             )
-        parts.append(Panel(title, "megabytes, both ways", error_axis(mine), curves))
+        words = f"{title(problem)}, {others[0]['clients']} clients"
+        parts.append(Panel(words, "megabytes, both ways", error_axis(mine), curves))
     return plot.panels(parts, 2, height=2.6, legend="below")
 
 

@@ -1,5 +1,6 @@
 """Figures of the runs on classification."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
@@ -11,19 +12,21 @@ from experiments._classes import first, plain, tuned
 from experiments._classes_tables import OURS, by_ranks, gains, images_of, ours, setting
 from experiments._drawing import Drawing, Look, MissingRecordError, look
 from experiments._record import Entry, select
+from experiments._words import title
 from fedsciml import plot
 from fedsciml.plot import Curve, Panel
 
 ACCURACY = "accuracy on the test fifth, %"
 AXES = {
-    "round": "rounds",
-    "up": "numbers sent by a client, in units of p",
+    "round": "round",
+    "up": "numbers that a client sends, over the parameters",
     "seconds": "seconds of one core",
 }
+TO = AXES | {"round": "rounds"}
 LAZY = list(OURS)[1]
 LOOKS = {
     "FIPA, rank 20, gradient": look("fipa")._replace(label="FIPA, rank 20"),
-    LAZY: Look("FIPA, lazy", 5, 1, 0),
+    LAZY: Look("FIPA, lazy: rank 10, every 8 rounds", 5, 1, 2),
 }
 SHOWN = ("fedavg", "scaffold", "feddyn", "fedpm", "fedrcl", "fipa_paper")
 
@@ -48,7 +51,7 @@ def centre(runs: Sequence[Entry], axis: str = "round") -> Curve:
 def like(name: str, curve: Curve) -> Curve:
     """In the look of a method."""
     of = LOOKS.get(name, look(name))
-    return replace(curve, label=of.label, colour=of.colour, dash=of.dash)
+    return replace(curve, **of._asdict())
 
 
 def lines(entries: Sequence[Entry], alpha: float, axis: str) -> list[Curve]:
@@ -66,7 +69,7 @@ def against(axis: str, scale: str) -> Drawing:
     def draw(entries: Sequence[Entry]) -> plot.Figure:
         parts = [
             Panel(
-                f"digits, five clients, alpha {alpha}",
+                rf"{title('digits')}, five clients, $\alpha = {alpha}$",
                 AXES[axis],
                 ACCURACY,
                 lines(entries, alpha, axis),
@@ -89,24 +92,31 @@ def against(axis: str, scale: str) -> Drawing:
 def ranks(entries: Sequence[Entry]) -> plot.Figure:
     """Accuracy against rounds by rank."""
     parts = []
-    for word, sent in (("with the gradient", True), ("without", False)):
+    for word, sent in (("with the gradient", True), ("without it", False)):
         curves = []
         for k, rank in enumerate(("5", "10", "20", "50")):
             runs = ours(entries, "digits", 0.1, by_ranks(rank, sent))
             found = centre([e for e in runs if e["seed"] < 3])
-            curves.append(replace(found, label=f"rank {rank}", colour=k, dash=k))
+            if found.x:
+                one = replace(found, colour=k, dash=k, marker=k + 1)
+                curves.append(replace(one, label=f"rank {rank}"))
+        if not curves:
+            continue
         parts.append(
             Panel(
-                f"FIPA {word}, alpha 0.1",
+                rf"{title('digits')}, FIPA {word}, $\alpha = 0.1$",
                 AXES["round"],
                 ACCURACY,
                 curves,
                 xscale="linear",
                 yscale="linear",
-                ylim=(50, 100),
+                ylim=(0, 100),
             )
         )
-    return plot.panels(parts, 2, height=2.3, legend="below")
+    if not parts:
+        raise MissingRecordError("has no entries by rank")
+    width = plot.PAGE if len(parts) > 1 else 4.5
+    return plot.panels(parts, len(parts), width=width, height=2.6, legend="below")
 
 
 def by_alpha(axis: str, what: str) -> Drawing:
@@ -128,12 +138,13 @@ def by_alpha(axis: str, what: str) -> Drawing:
             there = [(x, y) for x, y in points if isfinite(y)]
             if there:
                 x, y = zip(*there, strict=True)
-                curves.append(replace(like(name, Curve("", x, y)), marker=len(curves)))
+                curves.append(like(name, Curve("", x, y)))
         if not curves:
             raise MissingRecordError("has no entries of digits")
-        title = "digits, to 97 %; a method that never gets there has no mark"
-        part = Panel(title, "alpha (larger: clients more alike)", AXES[axis], curves)
-        return plot.panels([part], 1, width=4.5, height=2.6, legend="each")
+        words = f"{title('digits')}: to an accuracy of 97 %; no mark: never there"
+        label = r"$\alpha$ of the partition (larger: clients more alike)"
+        part = Panel(words, label, TO[axis], curves)
+        return plot.panels([part], 1, width=4.5, height=2.6, legend="below")
 
     return Drawing(draw, f"Median {what} to 97 % on digits, by alpha.")
 
@@ -145,13 +156,14 @@ def spectra(entries: Sequence[Entry]) -> plot.Figure:
         pairs = gains(entries, alpha)
         if pairs:
             x, y = zip(*pairs, strict=True)
-            curves.append(Curve(f"alpha {alpha}", x, y, k, None, k))
+            label = rf"$\alpha = {alpha}$"
+            curves.append(Curve(label, x, y, k, None, k + 1))
     if not curves:
         raise MissingRecordError("has no entries with overlaps")
     part = Panel(
-        "digits, a mark for each start",
+        f"{title('digits')}, a mark for each start",
         "overlap of the clients' leading subspaces",
-        "points of accuracy above FedAvg, round 10",
+        "percentage points above FedAvg, round 10",
         curves,
         xscale="linear",
         yscale="linear",
@@ -171,8 +183,8 @@ def warm(entries: Sequence[Entry]) -> plot.Figure:
         curves = [replace(like("fedavg", centre(on)), band=None)]
         for k, (label, trained, lazy) in enumerate(
             (
-                ("then FIPA on all parameters, lazy", "all", True),
-                ("then FIPA on the classifier, lazy", "classifier", True),
+                ("then FIPA, lazy, on all parameters", "all", True),
+                ("then FIPA, lazy, on the last layer", "classifier", True),
             )
         ):
             runs = [
@@ -186,10 +198,10 @@ def warm(entries: Sequence[Entry]) -> plot.Figure:
             keep = [i for i, x in enumerate(found.x) if x >= rounds]
             cut = Curve(label, [found.x[i] for i in keep], [found.y[i] for i in keep])
             curves.append(replace(cut, colour=(0, 2)[k], dash=k))
-        title = f"after {rounds} rounds of FedAvg"
+        words = f"{title('digits')}, after {rounds} rounds of FedAvg"
         parts.append(
             Panel(
-                title,
+                words,
                 AXES["round"],
                 ACCURACY,
                 curves,
@@ -213,12 +225,14 @@ def images(axis: str, scale: str) -> Drawing:
                 name = LAZY if lazy else "fipa"
             found = like(name, centre(runs, axis))
             if runs[0]["method"] == "fipa":
-                found = replace(found, label=f"FIPA, {setting(runs[0]['options'])}")
+                words = setting(runs[0]["options"])
+                words = re.sub(r"every (\d+)", r"sketches every \1 rounds", words)
+                found = replace(found, label=f"FIPA, {words}")
             curves.append(found)
         if not curves:
             raise MissingRecordError("has no entries of mnist5k")
         part = Panel(
-            "mnist5k, convolutional network, alpha 0.1",
+            rf"{title('mnist5k')}, convolutional network, $\alpha = 0.1$",
             AXES[axis],
             ACCURACY,
             curves,
@@ -226,11 +240,11 @@ def images(axis: str, scale: str) -> Drawing:
             yscale="linear",
             ylim=(50, 100),
         )
-        return plot.panels([part], 1, width=4.5, height=2.6, legend="each")
+        return plot.panels([part], 1, width=4.5, height=2.8, legend="below")
 
     words = {"round": "rounds", "up": "uploads", "seconds": "seconds"}
     return Drawing(
-        draw, f"Accuracy of a convolutional network on mnist5k against {words[axis]}."
+        draw, f"Accuracy of a convolutional network on MNIST against {words[axis]}."
     )
 
 
@@ -239,7 +253,8 @@ DRAWINGS: Mapping[str, Drawing] = {
     "classes-uploads": against("up", "log"),
     "classes-seconds": against("seconds", "log"),
     "classes-ranks": Drawing(
-        ranks, "Accuracy on digits by the rank of FIPA's sketches, three starts."
+        ranks,
+        "Accuracy on handwritten digits by the rank of FIPA's sketches, three starts.",
     ),
     "classes-alpha-rounds": by_alpha("round", "rounds"),
     "classes-alpha-uploads": by_alpha("up", "uploads"),

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments._drawing import draw
+from experiments._drawing import drawn, written
 from experiments._experiment import Experiment
 from experiments._record import FIGURES, ROOT
 from experiments._registry import experiments
@@ -75,8 +75,9 @@ def _experiment(experiment: Experiment, words: Sequence[str]) -> int:
     standard = todo.out.resolve() == experiment.path
     if todo.figure:
         data = todo.out.parent
-        drawn = draw(experiment.drawings, data, FIGURES if standard else data)
-        return int(len(drawn) < len(experiment.drawings))
+        out, figures = FIGURES if standard else data, experiment.drawings
+        found = {name: written(d, data, out, name) for name, d in figures.items()}
+        return int(len(drawn(found)) < len(figures))
     if standard:
         publish(experiment.tables(entries))
     for table in experiment.tables(fitting(experiment, entries, only)):

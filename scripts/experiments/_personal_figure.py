@@ -26,9 +26,19 @@ LOOKS = {
 }
 """By label: colour and dash."""
 
+WORDS = {
+    OURS: "FIPA, own parameters eliminated",
+    FOUR: "FIPA, the lowest loss of four starts",
+    "FedLoRA-Optimizer as published": "FedLoRA-Optimizer, as published",
+    "FedAvg of all": "FedAvg of all parameters",
+    "local, Adam": "each site alone, Adam",
+    "local, Gauss-Newton": "each site alone, Gauss-Newton",
+}
+"""Where labels need others."""
+
 TITLES = {
-    "exact": "no noise; ours with the equation",
-    "noisy": "noise 0.01, data alone",
+    "exact": "Damped oscillations without noise; FIPA with the equation",
+    "noisy": "Damped oscillations, noise 0.01, data alone",
 }
 
 
@@ -38,16 +48,17 @@ def by_rounds(entries: Sequence[Entry]) -> plot.Figure:
     for case, title in TITLES.items():
         chosen(entries, case=case)
         curves = []
-        for label, runs in reported(entries, case).items():
-            if label not in LOOKS:
-                continue
-            colour, dash = LOOKS[label]
-            curves.append(_curve(label, runs, colour, dash))
+        found = reported(entries, case)
+        for k, (label, (colour, dash)) in enumerate(LOOKS.items()):
+            if label in found:
+                curves.append(_curve(label, found[label], colour, dash, k))
         panels.append(Panel(title, "round", "mean relative error of the sites", curves))
     return plot.panels(panels, 2, height=2.8, legend="below")
 
 
-def _curve(label: str, runs: Sequence[Entry], colour: int, dash: int) -> Curve:
+def _curve(
+    label: str, runs: Sequence[Entry], colour: int, dash: int, marker: int
+) -> Curve:
     lowest = [
         {
             "round": e["round"],
@@ -60,7 +71,8 @@ def _curve(label: str, runs: Sequence[Entry], colour: int, dash: int) -> Curve:
     found = spread(lowest, "round")
     band = found.band if label in (OURS, FOUR) else None
     width = 1.6 if label in (OURS, FOUR) else 1.0
-    return Curve(label, found.x, found.y, colour, dash, band=band, width=width)
+    words = WORDS.get(label, label)
+    return Curve(words, found.x, found.y, colour, dash, marker, band, width)
 
 
 DRAWINGS = {

@@ -196,26 +196,35 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
 
 
 def crowds(entries: Sequence[Entry]) -> plot.Figure:
-    """Seconds of clients and server, and memory, against the number of clients."""
-    runs = chosen(entries, kind="scaling")
-    quantities = {
-        "clients_s": "CPU seconds a round, clients",
-        "server_s": "CPU seconds a round, server",
-        "peak_MB": "peak memory, MB",
-    }
-    parts = []
-    for key, label in quantities.items():
-        curves = []
-        for k, (backend, mine) in enumerate(grouped(runs, "backend").items()):
-            order = sorted(mine, key=lambda e: e["clients"])
-            x, y = ([e[name] for e in order] for name in ("clients", key))
-            curves.append(Curve(BACKENDS[backend], x, y, k, 0, k + 1))
-        last = max(y[-1] for y in (curve.y for curve in curves))
-        ends = [x[0], x[-1]]
-        level = [last * m / x[-1] for m in ends]
-        curves.append(Curve("linear", ends, level, 6, 1, width=0.8))
-        parts.append(Panel("", "clients", label, curves))
-    return plot.panels(parts, 3, height=2.2, legend="below")
+    """Seconds of clients and server against the number of clients."""
+    seconds = "CPU seconds a round"
+    parts = [
+        growing(entries, "clients_s", "all clients", seconds),
+        growing(entries, "server_s", "server", seconds),
+    ]
+    return plot.panels(parts, 2, height=2.4, legend="below")
+
+
+def memory(entries: Sequence[Entry]) -> plot.Figure:
+    """Memory against the number of clients."""
+    part = growing(entries, "peak_MB", "", "peak memory of the process, MB")
+    return plot.panels([part], 1, width=plot.COLUMN, height=2.6, legend="below")
+
+
+def growing(entries: Sequence[Entry], key: str, words: str, label: str) -> Panel:
+    """A quantity against the number of clients, beside linear growth."""
+    curves = []
+    for k, (backend, mine) in enumerate(
+        grouped(chosen(entries, kind="scaling"), "backend").items()
+    ):
+        order = sorted(mine, key=lambda e: e["clients"])
+        x, y = ([e[name] for e in order] for name in ("clients", key))
+        curves.append(Curve(BACKENDS[backend], x, y, k, 0, k + 1))
+    last = max(y[-1] for y in (curve.y for curve in curves))
+    ends = [x[0], x[-1]]
+    level = [last * m / x[-1] for m in ends]
+    curves.append(Curve("linear", ends, level, 6, 1, width=0.8))
+    return Panel(words, "clients", label, curves)
 
 
 EXPERIMENT = Experiment(
@@ -231,9 +240,12 @@ EXPERIMENT = Experiment(
     {
         "wire-clients": Drawing(
             crowds,
-            "CPU seconds of a round of all clients and of the server, and the "
-            "process's memory, for 10 to 1000 clients of 16 rows each.",
-        )
+            "CPU seconds of a round of all clients and of the server, for 10 to 1000 "
+            "clients of 16 rows each.",
+        ),
+        "wire-memory": Drawing(
+            memory, "Peak memory of the process that simulates as many clients."
+        ),
     },
     apart=True,
 )

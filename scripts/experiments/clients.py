@@ -26,12 +26,16 @@ from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._runs import mean_rank, root
 from experiments._suites import options_of
+from experiments._words import title
 from fedsciml import analysis, methods, plot, problems, run
 from fedsciml.collocation import heterogeneity
 from fedsciml.plot import Curve, Panel
 
 EPOCHS = 12_000
 """The most local epochs of a run of FedAvg, of all rounds and clients together."""
+
+ERRORS = (1e-16, 10.0)
+"""What the error axes show."""
 
 INTERLEAVED = 4
 """Clients whose pieces interleave."""
@@ -111,29 +115,36 @@ def measure(
 
 
 def by_clients(entries: Sequence[Entry]) -> plot.Figure:
-    """Final error and bytes against the clients' number and their heterogeneity."""
+    """Final error against the clients' number, and against their heterogeneity."""
+    above, below = [], []
+    for problem, runs in grouped(entries, "problem").items():
+        central, strips, mixed = kinds(runs)
+        words, error = f"{title(problem)}, {runs[0]['rounds']} rounds", error_axis(runs)
+        many = against(strips, "clients", "error", central)
+        above.append(Panel(words, "clients", error, many, ylim=ERRORS))
+        unlike = against(mixed, "heterogeneity", "error", central)
+        label = f"heterogeneity of {mixed[0]['clients']} clients"
+        below.append(Panel(words, label, error, unlike, ylim=ERRORS))
+    return plot.panels([*above, *below], len(above), height=2.1, legend="below")
+
+
+def by_bytes(entries: Sequence[Entry]) -> plot.Figure:
+    """Bytes of a run against the number of clients."""
     parts = []
     for problem, runs in grouped(entries, "problem").items():
-        central = [e for e in runs if e["clients"] == 1]
-        clients = [e for e in runs if e not in central]
-        strips = [e for e in clients if e["partition"] in ("strips", "boxes")]
-        few = {e["clients"] for e in clients if e not in strips}
-        mixed = [e for e in clients if e["clients"] in few]
-        title = f"{problem}, {runs[0]['rounds']} rounds"
-        error, sent = error_axis(runs), "megabytes, both ways"
-        parts += [
-            Panel(
-                title, "clients", error, against(strips, "clients", "error", central)
-            ),
-            Panel(title, "clients", sent, against(strips, "clients", "bytes")),
-            Panel(
-                f"{title}, {', '.join(map(str, sorted(few)))} clients",
-                "heterogeneity",
-                error,
-                against(mixed, "heterogeneity", "error", central),
-            ),
-        ]
-    return plot.panels(parts, 3, height=1.9, legend="below")
+        words = f"{title(problem)}, {runs[0]['rounds']} rounds"
+        curves = against(kinds(runs)[1], "clients", "bytes")
+        parts.append(Panel(words, "clients", "megabytes, both ways", curves))
+    return plot.panels(parts, len(parts), height=2.1, legend="below")
+
+
+def kinds(runs: Sequence[Entry]) -> tuple[list[Entry], list[Entry], list[Entry]]:
+    """Runs of one client; of many, a part each; of those whose pieces interleave."""
+    central = [e for e in runs if e["clients"] == 1]
+    clients = [e for e in runs if e not in central]
+    strips = [e for e in clients if e["partition"] in ("strips", "boxes")]
+    few = {e["clients"] for e in clients if e not in strips}
+    return central, strips, [e for e in clients if e["clients"] in few]
 
 
 def against(
@@ -168,8 +179,12 @@ EXPERIMENT = Experiment(
     drawings={
         "clients-sweep": Drawing(
             by_clients,
-            "Final error and bytes against the number of clients, and final error "
-            "against heterogeneity, for FIPA, FedAvg and centralised Gauss-Newton.",
-        )
+            "Final error against the number of clients and against heterogeneity, for "
+            "FIPA, FedAvg and centralised Gauss-Newton.",
+        ),
+        "clients-bytes": Drawing(
+            by_bytes,
+            "Bytes of the same runs of FIPA and FedAvg against the number of clients.",
+        ),
     },
 )

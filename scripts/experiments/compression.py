@@ -16,18 +16,19 @@ from experiments._record import Entry, grouped, select, short
 from experiments._runs import first, mean_rank, reached, root
 from experiments._suites import options_of
 from experiments._table import Cell, Table, megabytes
+from experiments._words import title
 from fedsciml import analysis, methods, plot, problems, run
 from fedsciml.plot import Curve, Panel
 from fedsciml.wrappers.compress import compressed
 
 WORDS = {
-    "none": (7, 0),
-    "float32": (0, 1),
-    "float32,feedback": (0, 0),
-    "bfloat16": (1, 1),
-    "bfloat16,feedback": (1, 0),
+    "none": ("float64, not compressed", 7, 0, None),
+    "float32": ("float32", 0, 1, 1),
+    "float32,feedback": ("float32 of changes", 0, 0, 1),
+    "bfloat16": ("bfloat16", 1, 1, 2),
+    "bfloat16,feedback": ("bfloat16 of changes", 1, 0, 2),
 }
-"""Compressions, each with its colour and dash."""
+"""Compressions: label, colour, dash, marker."""
 
 STARTS = {
     ("allen_cahn", "fipa"): 3,
@@ -101,15 +102,17 @@ def by_bytes(entries: Sequence[Entry]) -> plot.Figure:
     fipa = chosen(entries, method="fipa")
     for problem, runs in grouped(fipa, "problem").items():
         curves = []
-        for word, (colour, dash) in WORDS.items():
+        for word, (label, colour, dash, marker) in WORDS.items():
             mine = [
                 {**e, "megabytes": [sent / 1e6 for sent in e["up"]]}
                 for e in select(runs, compression=word)
             ]
             found = spread(mine, "megabytes")
-            curves.append(Curve(word, found.x, found.y, colour, dash))
-        title = f"{problem}, {runs[0]['clients']} clients"
-        parts.append(Panel(title, "megabytes up", error_axis(runs), curves))
+            curves.append(Curve(label, found.x, found.y, colour, dash, marker))
+        words = f"{title(problem)}, {runs[0]['clients']} clients"
+        parts.append(
+            Panel(words, "megabytes that the clients send", error_axis(runs), curves)
+        )
     return plot.panels(parts, 2, height=2.2, legend="below")
 
 

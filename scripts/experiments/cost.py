@@ -30,6 +30,7 @@ from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._rounds import Rounds
 from experiments._table import Cell, Table
+from experiments._words import title
 from fedsciml import methods, plot, problems
 from fedsciml.plot import Curve, Panel
 from fedsciml.problem import Problem
@@ -106,7 +107,7 @@ def measure(problem: str, axis: str, value: float) -> list[Entry]:
 
 def by_size(entries: Sequence[Entry]) -> plot.Figure:
     """Seconds of each part of a round against p, n and M."""
-    words = {"p": "parameters p", "n": "rows n", "M": "clients M"}
+    words = {"p": "parameters", "n": "rows", "M": "clients"}
     order = list(dict.fromkeys(e["part"] for e in entries))
     parts = []
     for problem, runs in grouped(entries, "problem").items():
@@ -117,7 +118,7 @@ def by_size(entries: Sequence[Entry]) -> plot.Figure:
                 if sizes:
                     number = order.index(part)
                     curves.append(Curve(part, sizes, seconds, number, number, number))
-            parts.append(Panel(problem, word, "seconds of CPU time", curves))
+            parts.append(Panel(title(problem), word, "seconds of CPU time", curves))
     return plot.panels(parts, 3, height=2.0, legend="below", sharey="row")
 
 

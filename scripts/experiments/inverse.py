@@ -24,6 +24,7 @@ from experiments._experiment import Case, Experiment
 from experiments._numbers import percent
 from experiments._record import Entry, grouped, select, short
 from experiments._table import Cell, Table, plain
+from experiments._words import title
 from fedsciml import methods, plot, problems, run
 from fedsciml.analysis.laplace import laplace
 from fedsciml.methods._fipa import Fipa, State
@@ -231,20 +232,20 @@ def covered(entries: Sequence[Entry]) -> Table:
     return Table("coverage", caption, heads, rows)
 
 
-def inverse(found: Sequence[Entry], draws: Sequence[Entry]) -> plot.Figure:
-    """Errors of the numbers by round, and the intervals of the draws."""
+def inverse(found: Sequence[Entry]) -> plot.Figure:
+    """Errors of the numbers by round."""
     usual = chosen(found, weight=1.0)
     parts = [
         Panel(
-            f"{problem}, {'1 % noise' if noise else 'clean data'}",
+            f"{title(problem)}, {'1 % noise' if noise else 'clean data'}",
             "round",
-            "relative error of nu",
+            r"relative error of $\nu$",
             curves(entries),
             xscale="linear",
         )
         for (problem, noise), entries in grouped(usual, "problem", "noise").items()
     ]
-    return plot.panels([*parts, intervals(draws)], 3, height=1.9, legend="below")
+    return plot.panels(parts, 2, height=2.0, legend="below")
 
 
 def curves(entries: Sequence[Entry]) -> list[Curve]:
@@ -254,16 +255,16 @@ def curves(entries: Sequence[Entry]) -> list[Curve]:
         runs = select(entries, method=method)
         if method == "fedavg":
             runs = sorted(runs, key=lambda e: float(e["error"]))[:1]
-        label, colour, dash, _ = look(method)
+        label, colour, dash, marker = look(method)
         for e in runs:
             rounds = range(1, len(e["errors"]) + 1)
-            result.append(Curve(label, rounds, e["errors"], colour, dash))
+            result.append(Curve(label, rounds, e["errors"], colour, dash, marker))
     return result
 
 
-def intervals(draws: Sequence[Entry]) -> Panel:
+def intervals(draws: Sequence[Entry]) -> plot.Figure:
     """The draws' 95 % intervals, ordered by the numbers found."""
-    ordered = sorted(draws, key=lambda e: float(e["error"]))
+    ordered = sorted(chosen(draws), key=lambda e: float(e["error"]))
     bars: dict[bool, tuple[list[float], list[float]]] = {
         True: ([], []),
         False: ([], []),
@@ -274,18 +275,19 @@ def intervals(draws: Sequence[Entry]) -> Panel:
         xs += [k, k, nan]
         ys += [100 * (e["error"] - half), 100 * (e["error"] + half), nan]
     share = coverage(draws, "deviation").share
-    return Panel(
-        f"{ordered[0]['problem']}, {share:.0%} contain the truth",
-        "draw, by the number found",
-        "95 % interval, % off",
+    panel = Panel(
+        f"{title(ordered[0]['problem'])}: {100 * share:.0f} % contain the truth",
+        "draw, ordered by the number found",
+        r"95 % interval of $\nu$, % off",
         [
-            Curve("", *bars[True], colour=0, width=0.8),
-            Curve("", *bars[False], colour=1, width=0.8),
+            Curve("contains the truth", *bars[True], colour=0, width=0.8),
+            Curve("does not", *bars[False], colour=1, width=1.6),
             Curve("", [0, len(ordered) - 1], [0, 0], colour=7),
         ],
         xscale="linear",
         yscale="linear",
     )
+    return plot.panels([panel], 1, width=4.5, height=2.6, legend="below")
 
 
 EXPERIMENTS = (
@@ -301,8 +303,7 @@ EXPERIMENTS = (
                 inverse,
                 "Error of the viscosity and the diffusivity found from the data of "
                 "four sites, FIPA for three draws of the data and the best FedAvg for "
-                "one; and 95 % intervals of the diffusivity for draws of 1 % noise.",
-                ("inverse.json", "coverage.json"),
+                "one.",
             )
         },
     ),
@@ -321,5 +322,11 @@ Four minutes.
         [("heat_inverse", NOISE, draw) for draw in range(DRAWS)],
         drawn,
         lambda entries: [covered(entries)],
+        {
+            "inverse-coverage": Drawing(
+                intervals,
+                "95 % intervals of the diffusivity, one for each draw of 1 % noise.",
+            )
+        },
     ),
 )

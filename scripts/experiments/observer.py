@@ -254,7 +254,7 @@ def _read(entries: Sequence[Entry], attack: str = "") -> str:
 def success(entries: Sequence[Entry]) -> plot.Figure:
     """Share of a client's points that are found, against how many it has."""
     parts = []
-    for title, attack in (("by the row space", ""), ("by the gramian", "fitted_")):
+    for way, attack in (("row space", ""), ("gramian", "fitted_")):
         curves = []
         for number, (word, name) in enumerate(NAMES.items()):
             runs = chosen(entries, sketch=word)
@@ -262,12 +262,13 @@ def success(entries: Sequence[Entry]) -> plot.Figure:
             found = [select(runs, points=n) for n in x]
             y = [100 * mean(e[f"{attack}found"] for e in mine) for mine in found]
             luck = [100 * chance(guesses(n, word)) for n in x]
-            curves += [Curve(name, x, y, number, 0, number)]
+            curves += [Curve(name, x, y, number, number, number + 1)]
             if word in ("default", "all", ALIKE):
-                curves += [Curve("", x, luck, number, 2, width=0.8)]
+                curves += [Curve("", x, luck, number, number, width=0.6)]
         label = "points found, % (thin: by chance)"
+        words = f"attack by the {way}"
         parts.append(
-            Panel(title, "points of the client", label, curves, yscale="linear")
+            Panel(words, "points of the client", label, curves, yscale="linear")
         )
     return plot.panels(parts, 2, height=2.4, legend="below")
 

@@ -17,6 +17,7 @@ from experiments._drawing import Drawing, chosen
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, short
 from experiments._table import Table
+from experiments._words import partition, title
 from fedsciml import plot, problems
 from fedsciml.collocation import heterogeneity
 from fedsciml.plot import Curve, Panel
@@ -84,29 +85,35 @@ def table(entries: Sequence[Entry]) -> Table:
 
 
 def partitions(entries: Sequence[Entry]) -> plot.Figure:
-    """Owners of intervals and points, and the heterogeneity that goes with them."""
+    """Owners of intervals and points."""
     entries = sorted(entries, key=itemgetter("pieces", "clients"))
+    bars = owners(chosen(entries, problem="sine8")[:BARS])
+    clouds = [cloud(e) for e in entries if "points" in e]
+    return plot.panels([bars, *clouds], 2, width=5.5, height=2.6)
+
+
+def by_partition(entries: Sequence[Entry]) -> plot.Figure:
+    """The heterogeneity that goes with partitions."""
+    entries = sorted(chosen(entries), key=itemgetter("pieces", "clients"))
     mixed = [e for e in entries if e["pieces"]]
     whole = [e for e in entries if not e["pieces"]]
     panels = [
-        owners(chosen(entries, problem="sine8")[:BARS]),
         Panel(
             "interleaved pieces",
-            "pieces per client",
+            "pieces of each client",
             "heterogeneity",
             heterogeneities(mixed, "pieces", "clients"),
-            ylim=(3e-3, 3),
+            ylim=(0.02, 1),
         ),
         Panel(
             "one part each",
             "clients",
             "heterogeneity",
             heterogeneities(whole, "clients", "partition"),
-            yscale="linear",
+            ylim=(0.02, 1),
         ),
-        *(cloud(e) for e in entries if "points" in e),
     ]
-    return plot.panels(panels, 3, height=2.2)
+    return plot.panels(panels, 2, height=2.4)
 
 
 def heterogeneities(entries: Sequence[Entry], x: str, other: str) -> list[Curve]:
@@ -114,7 +121,7 @@ def heterogeneities(entries: Sequence[Entry], x: str, other: str) -> list[Curve]
     curves: list[Curve] = []
     for (problem, value), mine in grouped(entries, "problem", other).items():
         if len(mine) > 1:
-            label = f"{problem}, {value}" + " clients" * (other == "clients")
+            label = f"{title(problem)}, {value}" + " clients" * (other == "clients")
             at, y = zip(*sorted((e[x], e["heterogeneity"]) for e in mine), strict=True)
             k = len(curves)
             curves.append(Curve(label, at, y, k, k, k + 1))
@@ -130,10 +137,10 @@ def owners(entries: Sequence[Entry]) -> Panel:
             xs, ys = bars.setdefault(m, ([], []))
             xs += [a, b, nan]
             ys += [y, y, nan]
-        words[float(y)] = f"{e['partition']}, {e['heterogeneity']:.2f}"
+        words[float(y)] = f"{partition(e['partition'])}: {e['heterogeneity']:.2f}"
     first = zip(pairwise(entries[0]["edges"]), entries[0]["owner"], strict=True)
     return Panel(
-        f"{entries[0]['problem']}, {entries[0]['clients']} clients",
+        f"{title(entries[0]['problem'])}, {entries[0]['clients']} clients",
         "x",
         "",
         [Curve("", *bars[m], colour=m, width=9) for m in sorted(bars)],
@@ -149,13 +156,14 @@ def owners(entries: Sequence[Entry]) -> Panel:
 def cloud(entry: Entry) -> Panel:
     """Points of the clients in the square."""
     curves, texts = [], {}
+    words = partition(entry["partition"])
     for m, points in enumerate(entry["points"]):
         x, y = zip(*points, strict=True)
         curves.append(Curve("", x, y, m, None, m, size=2))
         if ":" not in entry["partition"]:  # the clients' parts have a middle
             texts[sum(x) / len(x), sum(y) / len(y)] = str(m)
     return Panel(
-        f"{entry['problem']}, {entry['partition']}, {entry['heterogeneity']:.2f}",
+        f"{title(entry['problem'])}, {words}: {entry['heterogeneity']:.2f}",
         "x",
         "y",
         curves,
@@ -178,10 +186,14 @@ EXPERIMENT = Experiment(
     {
         "clients-partitions": Drawing(
             partitions,
-            "Which client holds which points, and the heterogeneity by partition: "
-            "the mean 1-Wasserstein distance of two clients' points, the numbers "
-            "in the labels.",
-        )
+            "Which client holds which points; the number of a partition is its "
+            "heterogeneity.",
+        ),
+        "clients-heterogeneity": Drawing(
+            by_partition,
+            "Heterogeneity by partition: the mean 1-Wasserstein distance of two "
+            "clients' points.",
+        ),
     },
     check=parts,
 )

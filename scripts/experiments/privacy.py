@@ -28,6 +28,7 @@ from experiments._noise import Trusted, noisy
 from experiments._record import Entry, grouped, select, short
 from experiments._runs import root, spread
 from experiments._table import Cell, Table
+from experiments._words import title
 from fedsciml import analysis, plot, problems, run
 from fedsciml.methods import Record, conclude, generator
 from fedsciml.methods._privacy import Privacy
@@ -125,13 +126,16 @@ def by_epsilon(entries: Sequence[Entry]) -> plot.Figure:
             ends.setdefault(entry["epsilon"], []).append(entry["error"][-1])
         x = sorted(e for e in ends if e is not None)
         low, middle, high = ([f(ends[e]) for e in x] for f in (min, median, max))
-        label = "with noise, of the worst to the best start"
+        label = "with noise: median, worst and best start"
         curves = [Curve(label, x, middle, 0, 0, 1, band=(low, high))]
         if None in ends:
             plain = median(ends[None])
             curves.append(Curve("without noise", [x[0], x[-1]], [plain] * 2, 7, 1))
-        title = f"{setting}, {len(ends[x[0]])} starts"
-        parts.append(Panel(title, "epsilon of the run", error_axis(runs), curves))
+        name, points = setting.split(", ", 1)
+        words = f"{title(name)}, {points}, {len(ends[x[0]])} starts"
+        parts.append(
+            Panel(words, r"$\epsilon$ of the whole run", error_axis(runs), curves)
+        )
     return plot.panels(parts, 2, height=2.0, legend="below")
 
 
@@ -295,8 +299,8 @@ EXPERIMENTS = (
             "privacy-epsilon": Drawing(
                 by_epsilon,
                 "Error of FIPA by noisy sums against the epsilon of the whole run at "
-                "delta 1e-5, medians of ten starts of sine4 with 1e4 points and of "
-                "three elsewhere, all of them as a band, and without noise.",
+                "delta 1e-5, medians of ten starts of the first problem and of three "
+                "of the others, all of them as a band, and without noise.",
             )
         },
     ),

@@ -18,6 +18,7 @@ from experiments._experiment import Case, Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._runs import first, reached, root
 from experiments._table import Cell, Table
+from experiments._words import title
 from fedsciml import analysis, plot, problems, run
 from fedsciml.linalg import ranks
 from fedsciml.methods._fipa import Fipa
@@ -44,6 +45,20 @@ PROBLEMS = ("allen_cahn", "reaction_diffusion", "sine4", "poisson2d")
 ROUNDS = 50
 FAMILIES = ("cutoff", "predictive", "bytes", "energy", "published", "fixed", "full")
 """Of schedules, the default first; each has one colour."""
+
+WORDS = {
+    "cutoff": "cut-off (default)",
+    "predictive": "predicted error",
+    "bytes": "bytes a round",
+    "energy": "energy kept",
+    "published": "as published",
+    "fixed": "fixed rank",
+    "full": "full rank",
+}
+"""Families in words."""
+
+HEADS = {"cutoff": "cut-off", "predictive": "predicted", "published": "published"}
+"""The same, for narrow panels."""
 
 CONVERGED = 1e-11
 """Final errors below are those of rounding, whatever the schedule."""
@@ -158,9 +173,11 @@ def rank_by_round(entries: Sequence[Entry]) -> plot.Figure:
             one = middle(mine)
             parts.append(
                 Panel(
-                    f"{word} {setting(one['schedule'])}" if one else "",
+                    f"{HEADS.get(word, word)} {setting(one['schedule'])}"
+                    if one
+                    else "",
                     "round" if bottom else "",
-                    f"rank, {problem}",
+                    f"rank, {title(problem)}",
                     by_client(one) if one else [],
                     xscale="linear",
                 )
@@ -187,9 +204,9 @@ def error_by_bytes(entries: Sequence[Entry]) -> plot.Figure:
     parts = []
     for problem, runs in grouped(chosen(entries), "problem").items():
         curves = lines(runs)
-        title = f"{problem}, {runs[0]['clients']} clients"
+        words = f"{title(problem)}, {runs[0]['clients']} clients"
         drawn = [front(list(curves.values())), *curves.values(), ends(curves)]
-        parts.append(Panel(title, "megabytes, both ways", error_axis(runs), drawn))
+        parts.append(Panel(words, "megabytes, both ways", error_axis(runs), drawn))
     return plot.panels(parts, 2, height=2.5, legend="below")
 
 
@@ -203,7 +220,8 @@ def lines(runs: Sequence[Entry]) -> dict[str, Curve]:
         for dash, schedule in enumerate(mine):
             curve = spread(select(runs, schedule=schedule), "megabytes")
             width = 1.0 if k else 1.8
-            found[schedule] = Curve(word, curve.x, curve.y, k, dash, width=width)
+            label = WORDS[word]
+            found[schedule] = Curve(label, curve.x, curve.y, k, dash, width=width)
     return found
 
 
@@ -225,7 +243,9 @@ def front(curves: Sequence[Curve]) -> Curve:
     for curve in curves:
         x, y = np.log(curve.x), np.minimum.accumulate(np.log(curve.y))
         best = np.minimum(best, np.interp(np.log(grid), x, y, left=np.inf))
-    return Curve("front", grid.tolist(), np.exp(best).tolist(), 6, width=5.0, alpha=0.3)
+    return Curve(
+        "least of all", grid.tolist(), np.exp(best).tolist(), 6, width=5.0, alpha=0.3
+    )
 
 
 EXPERIMENT = Experiment(
@@ -243,7 +263,7 @@ EXPERIMENT = Experiment(
         "ranks-front": Drawing(
             error_by_bytes,
             "Median error against the bytes sent by each rank schedule, and the "
-            "front, the least error of any for so many bytes; a number is the "
+            "least error of any for so many bytes; a number is the "
             "setting of a schedule that does not converge.",
         ),
     },

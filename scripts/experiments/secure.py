@@ -26,7 +26,7 @@ from experiments._reading import Observed, fitted, guessed
 from experiments._record import Entry, short
 from experiments._runs import first
 from experiments._secure_clients import LIES, Counted, Death, Killed, Liars
-from experiments._secure_figure import both
+from experiments._secure_figure import dearer, left
 from experiments._secure_tables import BOTH, METHODS, read_words, reading, tables
 from experiments._suites import options_of, setting_of
 from experiments._turns import Turns, in_turns
@@ -248,10 +248,12 @@ EXPERIMENT = Experiment(
     tables,
     {
         "secure-sums": Drawing(
-            both,
+            left,
             "Points of a site that dropped out which are found from the difference of "
-            "two sums, against how far the model was moved between them; bytes of a "
-            "round with secure sums over those with plain ones.",
-        )
+            "two sums, against how far the model was moved between them.",
+        ),
+        "secure-bytes": Drawing(
+            dearer, "Bytes of a round with secure sums over those with plain ones."
+        ),
     },
 )

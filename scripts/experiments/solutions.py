@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from experiments._drawing import Drawing, MissingRecordError, look
 from experiments._experiment import Experiment
+from experiments._words import title
 from fedsciml import plot
 
 PLANES = {
     "gaussians2d": "",
     "poisson2d": "",
     "poisson3d": ", z = 1/2",
-    "poisson5d": ", others 1/2",
+    "poisson5d": ", at 1/2",
 }
 """Problems, and which plane it is."""
 
@@ -35,8 +36,9 @@ def solutions(arrays: Mapping[str, NDArray[Any]]) -> plot.Figure:
     off: dict[str, dict[str, NDArray[Any]]] = {look(m).label: {} for m in METHODS}
     for (name, where), method in product(PLANES.items(), METHODS):
         if f"{name}/{method}" in arrays:  # [i, j] is at x_i, y_j
-            fields[name + where] = arrays[f"{name}/reference"].T
-            off[look(method).label][name + where] = arrays[f"{name}/{method}"].T
+            words = title(name) + where
+            fields[words] = arrays[f"{name}/reference"].T
+            off[look(method).label][words] = arrays[f"{name}/{method}"].T
     if not fields:
         raise MissingRecordError("has no solution yet")
     return plot.maps(fields, off)

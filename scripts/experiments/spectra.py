@@ -20,6 +20,7 @@ from experiments._drawing import Drawing, chosen
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped
 from experiments._trajectories import openings, short
+from experiments._words import title
 from fedsciml import plot, problems
 from fedsciml.linalg.sketch import Sketch, from_jacobian
 from fedsciml.methods._fipa import Fipa
@@ -94,9 +95,9 @@ def spectra(entries: Sequence[Entry]) -> plot.Figure:
     for problem in dict.fromkeys(name for name, _ in cases):
         for k in rounds:
             mine = sorted(cases.get((problem, k), []), key=lambda e: e["client"])
-            title, value = f"{problem}, round {k}", "singular value $s_i$"
+            words, value = f"{title(problem)}, round {k}", "singular value $s_i$"
             curves = spectrum(mine)
-            parts.append(Panel(title, "number i", value, curves, xscale="linear"))
+            parts.append(Panel(words, "number $i$", value, curves, xscale="linear"))
     return plot.panels(parts, len(rounds), height=1.7, legend="below", sharey="row")
 
 
@@ -138,8 +139,8 @@ def neighbours(entries: Sequence[Entry]) -> plot.Figure:
                 curves.append(Curve(f"round {k}", order, middle, *look, ends))
             parts.append(
                 Panel(
-                    f"{problem}, rank {rank}",
-                    "number",
+                    f"{title(problem)}, rank {rank}",
+                    "number of the angle",
                     "principal angle",
                     curves,
                     xscale="linear",

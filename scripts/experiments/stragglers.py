@@ -17,6 +17,7 @@ from experiments._drawing import Drawing, chosen, spread
 from experiments._experiment import Experiment
 from experiments._record import Entry, grouped, select, short
 from experiments._table import Table
+from experiments._words import title
 from fedsciml import methods, plot, problems
 from fedsciml.federation.participation import Rules
 from fedsciml.plot import Curve, Panel
@@ -24,6 +25,7 @@ from fedsciml.plot import Curve, Panel
 PROBLEMS = ("allen_cahn", "heat")
 SEEDS = (0, 1, 2)
 STALENESS = (0, 2, 5, 20)
+ALONE = "no stand-ins"
 BOUNDS = {
     NOBODY: 1e-12,
     "two for ten rounds": 1e-10,
@@ -77,11 +79,11 @@ def stragglers(entries: Sequence[Entry]) -> plot.Figure:
             mine = grouped(select(runs, scenario=scenario), "staleness")
             curves = [curve("nobody missing", whole, 7, 1)]
             for k, (staleness, same) in enumerate(mine.items()):
-                label = f"stand-ins for {staleness} rounds"
-                curves.append(curve(label if staleness else "no stand-ins", same, k, 0))
+                label = f"stand-ins for {staleness} rounds" if staleness else ALONE
+                curves.append(curve(label, same, k, k + 2))
             error = plot.QUANTITIES["relative_l2"]
-            title = f"{problem}: {scenario}"
-            parts.append(Panel(title, "round", error, curves, xscale="linear"))
+            words = f"{title(problem)}: {scenario}"
+            parts.append(Panel(words, "round", error, curves, xscale="linear"))
     return plot.panels(parts, 4, height=1.8, legend="below", sharey="row")
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from experiments import _suite_tables
-from experiments._drawing import Drawing, chosen, look, methods_of, spread, styled
+from experiments._drawing import Drawing, chosen, methods_of, spread, styled
 from experiments._experiment import Experiment
 from experiments._record import DATA, Entry, short
 from experiments._runs import OURS, Runs, longest, thinned
@@ -42,6 +42,7 @@ from experiments._suites import (
     setting_of,
 )
 from experiments._table import Table
+from experiments._words import title
 from fedsciml import analysis, methods, plot, problems, run
 from fedsciml.command.suite import LINES, SINES, SPACES, SUITE
 from fedsciml.federation.history import Round
@@ -56,6 +57,11 @@ AUTHORS = DATA / "published.json"
 INVERSE = ("heat_inverse", "burgers_inverse", "terrain")
 TIMES = tuple(name for name in EXTRA if name not in INVERSE)
 DEMO = ("fipa", "fedavg", "gauss_newton")
+SYMBOLS = {"nu": r"\nu"}
+"""Of unknown numbers."""
+
+TALL = 4
+"""Problems in a figure at most: a page is not taller than nine inches."""
 
 
 def measure(problem: str, method: str, seed: int, rounds: int, budget: float) -> Entry:
@@ -222,9 +228,10 @@ def row(runs: Sequence[Entry], bottom: bool) -> list[Panel]:
     mine = {m: [e for e in runs if e["method"] == m] for m in methods_of(runs)}
     sending = {m: found for m, found in mine.items() if found[0]["bytes"][-1]}
     quantity = runs[0]["quantity"]
-    ylabel = "test MSE" if quantity == "mse" else plot.QUANTITIES[quantity]
+    ylabel = "mean squared error" if quantity == "mse" else plot.QUANTITIES[quantity]
     if (setting := setting_of(runs[0]["problem"])) and setting.sought:
-        ylabel = f"error of {setting.sought}"
+        ylabel = rf"relative error of ${SYMBOLS.get(setting.sought, setting.sought)}$"
+    words = f"{title(runs[0]['problem'])}, {runs[0]['clients']} clients"
     parts = []
     for axis, word, drawn in (
         ("round", "round", mine),
@@ -234,7 +241,7 @@ def row(runs: Sequence[Entry], bottom: bool) -> list[Panel]:
         first = axis == "round"
         parts.append(
             Panel(
-                f"{runs[0]['problem']}, {runs[0]['clients']} clients" if first else "",
+                words if first else "",
                 word if bottom else "",
                 ylabel,
                 [styled(m, spread(e, axis)) for m, e in drawn.items()],
@@ -253,9 +260,23 @@ def credited(entry: Entry) -> Entry:
 
 def convergence(*histories: Sequence[Round]) -> plot.Figure:
     """Single runs of the demo."""
-    pairs = zip(DEMO, histories, strict=True)
-    labelled = {look(method).label: history for method, history in pairs}
-    return plot.convergence(labelled, "relative_l2", "Allen-Cahn, two clients")
+    runs = [
+        {
+            "problem": "allen_cahn",
+            "method": method,
+            "clients": 2,
+            "quantity": "relative_l2",
+            "round": [line.round for line in history],
+            "error": [line.relative_l2 for line in history],
+            "bytes": [line.sent for line in history],
+            "megabytes": [line.sent / 1e6 for line in history],
+            "seconds": [line.seconds for line in history],
+        }
+        for method, history in zip(DEMO, histories, strict=True)
+    ]
+    first, sent, last = row(runs, bottom=True)
+    parts = [replace(first, xscale="linear"), sent, replace(last, xlabel="seconds")]
+    return plot.panels(parts, 3, height=2.7, legend="below", sharey="row")
 
 
 DRAWINGS = {
@@ -266,7 +287,7 @@ DRAWINGS = {
     ),
     "suite-sine": Drawing(
         lambda entries: rows(entries, SINES),
-        "Test error of all methods on sine2, sine4 and sine8 against rounds, bytes and "
+        "Test error of all methods on three regressions against rounds, bytes and "
         "seconds; medians over the starts, quartiles shaded. Of baselines, the lowest "
         "error so far; a round of centralised descent is a block of iterations.",
     ),
@@ -277,25 +298,45 @@ DRAWINGS = {
     ),
     "suite-2d-5d": Drawing(
         lambda entries: rows(entries, ("gaussians2d", *SPACES)),
-        "The same in two, three and five dimensions, with the regression gaussians2d.",
+        "The same in two, three and five dimensions, and for a regression in two.",
     ),
 }
-FEDPINN_DRAWINGS = {
-    "suite-fedpinn": Drawing(
-        lambda entries: rows(entries, tuple(FEDPINN), 1.3),
-        "Suite fedpinn: error of FIPA, of centralised Gauss-Newton and of FedAvg with "
-        "its published setting against rounds, bytes and seconds.",
-    )
-}
+
+
+def pages(name: str, named: Sequence[str], shows: str) -> dict[str, Drawing]:
+    """Figures of a suite with a few problems each: NAME-1, NAME-2, ...
+
+    Args:
+        name: Of the figures.
+        named: The problems.
+        shows: What the rows show; the problems of each figure are added.
+    """
+    parts = [named[k : k + TALL] for k in range(0, len(named), TALL)]
+    drawings = [page(part, shows) for part in parts]
+    if len(drawings) == 1:
+        return {name: drawings[0]}
+    return {f"{name}-{k}": drawing for k, drawing in enumerate(drawings, 1)}
+
+
+def page(named: Sequence[str], shows: str) -> Drawing:
+    """A row for each of these problems."""
+    words = ", ".join(map(title, named))
+    return Drawing(lambda entries: rows(entries, named), f"{shows}: {words}.")
+
+
+FEDPINN_DRAWINGS = pages(
+    "suite-fedpinn",
+    tuple(FEDPINN),
+    "Error of FIPA, of centralised Gauss-Newton and of rivals, FedAvg with its "
+    "published setting, against rounds, bytes and seconds",
+)
 EXTRA_DRAWINGS = {
-    "suite-extra": Drawing(
-        lambda entries: rows(entries, TIMES, 1.3),
-        "Suite extra: the same for equations in time, systems and other domains.",
+    **pages(
+        "suite-extra",
+        TIMES,
+        "The same for equations in time, systems and other domains",
     ),
-    "suite-inverse": Drawing(
-        lambda entries: rows(entries, INVERSE),
-        "The same for unknown numbers and measured data.",
-    ),
+    **pages("suite-inverse", INVERSE, "The same for unknown numbers and measured data"),
 }
 
 MORE_DRAWINGS = {

@@ -41,8 +41,12 @@ from experiments._experiment import Experiment
 from experiments._record import Entry, select
 from experiments._table import Table
 from experiments._trajectories import LEAST, RECORD
+from experiments._words import title
 from fedsciml import plot
 from fedsciml.plot import Curve, Panel
+
+PROBLEMS = {"affine": "linear", "logistic": "neuron", "sine2": title("sine2")}
+"""In words."""
 
 
 def table(entries: Sequence[Entry]) -> Table:
@@ -70,13 +74,13 @@ def theorem(entries: Sequence[Entry]) -> plot.Figure:
     for number, e in enumerate(runs):
         slope = f"{e['slope']:.2f} [{e['slope_low']:.2f}, {e['slope_high']:.2f}]"
         kind = e["kind"].replace("tau <=", r"$\tau \leq$")
-        label = f"{e['problem']}, {kind}: slope {slope}"
+        label = f"{PROBLEMS[e['problem']]}, {kind}: slope {slope}"
         gap = [max(g, LEAST) for g in e["gap"]]
         curves.append(Curve(label, e["K"], gap, number, number, number + 1))
     horizons = runs[0]["K"]
     line = [runs[0]["gap"][-1] * horizons[-1] / k for k in horizons]
-    curves.append(Curve("1 / K", horizons, line, 6, 3))
-    panel = Panel("", "horizon K", "gap to centralised Gauss-Newton", curves)
+    curves.append(Curve("$1 / K$", horizons, line, 6, 3))
+    panel = Panel("", "horizon $K$", "gap to centralised Gauss-Newton", curves)
     return plot.panels([panel], 1, width=plot.COLUMN, height=3.0, legend="below")
 
 
@@ -88,7 +92,8 @@ EXPERIMENT = Experiment(
         "trajectory-theorem": Drawing(
             theorem,
             "The gap to centralised Gauss-Newton at the horizon K under the "
-            "published schedule, its fitted slope, and the line 1/K.",
+            "published schedule, its fitted slope with a 95 % interval, and the line "
+            "1/K; of a linear model, a neuron and a network.",
         )
     },
     record=RECORD,

@@ -26,6 +26,7 @@ from experiments._drawing import Drawing, chosen
 from experiments._experiment import Case, Experiment
 from experiments._record import Entry, grouped, select
 from experiments._trajectories import KEY, LEAST, descended, policy, short, trajectory
+from experiments._words import title
 from fedsciml import plot, problems
 from fedsciml.collocation import heterogeneity
 from fedsciml.linalg.ranks import AboveCutoff, Schedule
@@ -76,7 +77,15 @@ CASES: list[Case] = [
     *((problem, *of) for problem in ("allen_cahn", "sine4") for of in SWEEPS),
 ]
 WORDS = {"clients": "clients", "heterogeneity": "heterogeneity", "tau": "local epochs"}
-GAP = "gap in function values"
+GAP = "relative gap in function values"
+LABELS = {
+    "adam, linearised": "Adam, linear model",
+    "adam, true": "Adam, network",
+    "sgd, linearised": "descent, linear model",
+    "sgd, true": "descent, network",
+    "fedavg, exact steps": "mean of exact steps",
+}
+"""Of kinds of local steps."""
 
 
 @dataclass(frozen=True)
@@ -179,22 +188,42 @@ def measure(problem: str, sweep: str, value: float | str, kind: str) -> Entry:
 
 
 def gaps(entries: Sequence[Entry]) -> plot.Figure:
-    """How far from the centralised trajectory, and what decides on it."""
-    found = chosen(entries, sweep=("rank", *WORDS))
-    ranks = select(found, sweep="rank")
-    others = grouped(select(found, sweep=tuple(WORDS)), "problem", "sweep")
-    swept = dict.fromkeys(problem for problem, _ in others)
-    parts = [by_round(select(ranks, problem=name)) for name in swept]
+    """How far from the centralised trajectory, by round and by rank."""
+    ranks = chosen(entries, sweep="rank")
     names = sorted({e["problem"] for e in ranks})
-    parts.append(Panel("all problems", "rank", GAP, against(ranks, "problem", names)))
-    solvers = sorted({e["kind"] for e in found if e["sweep"] == "tau"})
-    kinds = sorted({e["kind"] for e in found if e["sweep"] not in ("rank", "tau")})
-    for problem, (sweep, word) in product(swept, WORDS.items()):
-        runs = others.get((problem, sweep), [])
-        labels = solvers if sweep == "tau" else kinds
-        parts.append(Panel(problem, word, GAP, against(runs, "kind", labels)))
-    parts = [panel for panel in parts if panel.curves]
-    return plot.panels(parts, 3, height=2.1)
+    parts = [by_round(select(ranks, problem=name)) for name in swept(entries)]
+    ends = against(ranks, "problem", names)
+    room = (1.5, 1e4)
+    parts.append(Panel("all problems, last round", "rank", GAP, ends, xlim=room))
+    return plot.panels(parts, 3, height=2.2)
+
+
+def clients(entries: Sequence[Entry]) -> plot.Figure:
+    """The last gap against the number of clients and their heterogeneity."""
+    return by_sweep(entries, ("clients", "heterogeneity"))
+
+
+def epochs(entries: Sequence[Entry]) -> plot.Figure:
+    """The last gap against local epochs."""
+    return by_sweep(entries, ("tau",))
+
+
+def by_sweep(entries: Sequence[Entry], sweeps: tuple[str, ...]) -> plot.Figure:
+    """The last gap against the values of sweeps: a row per problem, or one."""
+    found = chosen(entries, sweep=sweeps)
+    kinds = sorted({e["kind"] for e in found})
+    parts = []
+    for problem, sweep in product(swept(entries), sweeps):
+        runs = select(found, problem=problem, sweep=sweep)
+        if runs:
+            curves = against(runs, "kind", kinds)
+            parts.append(Panel(title(problem), WORDS[sweep], GAP, curves))
+    return plot.panels(parts, 2, height=2.2, legend="below")
+
+
+def swept(entries: Sequence[Entry]) -> list[str]:
+    """Problems of which more than the rank was varied."""
+    return list(grouped(select(entries, sweep=tuple(WORDS)), "problem"))
 
 
 def by_round(entries: Sequence[Entry]) -> Panel:
@@ -204,7 +233,7 @@ def by_round(entries: Sequence[Entry]) -> Panel:
         label = e["value"] if size(e) == inf else f"rank {e['value']}"
         gap = [max(value, LEAST) for value in e["function"]]
         curves.append(Curve(label, range(1, len(gap) + 1), gap, k, k))
-    problem = entries[0]["problem"] if entries else ""
+    problem = title(entries[0]["problem"]) if entries else ""
     room = (0, 1.7 * max((len(curve.x) for curve in curves), default=1))
     return Panel(problem, "round", GAP, curves, xscale="linear", xlim=room)
 
@@ -235,7 +264,8 @@ def against(entries: Sequence[Entry], key: str, labels: Sequence[str]) -> list[C
         last = sorted((size(e), max(e["function"][-1], LEAST)) for e in ended)
         found = [(x, y) for x, y in last if isfinite(x)]
         at, gap = [x for x, _ in found], [y for _, y in found]
-        curves.append(Curve(label, at, gap, number, number, number + 1))
+        words = LABELS.get(label, label) if key == "kind" else title(label)
+        curves.append(Curve(words, at, gap, number, number, number + 1))
         for _, y in last[len(found) :]:
             curves.append(Curve("", [width[0], width[-1]], [y] * 2, number, 3))
     return curves
@@ -251,8 +281,13 @@ EXPERIMENT = Experiment(
         "trajectory-gap": Drawing(
             gaps,
             "How far what FIPA trains is from the function of centralised "
-            "Gauss-Newton, by round, and at the end against rank, clients, "
-            "heterogeneity, local epochs.",
-        )
+            "Gauss-Newton, by round and at the end, by rank.",
+        ),
+        "trajectory-clients": Drawing(
+            clients, "The same at the end, against clients and their heterogeneity."
+        ),
+        "trajectory-epochs": Drawing(
+            epochs, "The same at the end, against the local epochs of inexact steps."
+        ),
     },
 )

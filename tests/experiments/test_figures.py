@@ -9,10 +9,15 @@ import make_figures
 import matplotlib
 import numpy as np
 import pytest
-from experiments import _drawing, clients, ranks, suite
-from experiments._record import DATA, Entry
+from experiments import _drawing, _words, clients, ranks, suite
+from experiments._paper import CLAIMS
+from experiments._record import DATA, ROOT, Entry
+from experiments._registry import experiments
+from experiments._standing_figure import Standing, standing
+from matplotlib.text import Text
 
-from fedsciml.plot import Curve, Panel, panels
+from fedsciml import methods, problems
+from fedsciml.plot import Curve, Figure, Panel, panels
 from fedsciml.plot.shown import fingerprint
 
 FIGURES = DATA.parent
@@ -24,6 +29,12 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("figures")
     make_figures.main(["--out", str(out), "--formats", "pdf"])
     return out
+
+
+@pytest.fixture(scope="module")
+def shown() -> dict[str, Figure]:
+    """All figures, not rendered."""
+    return {name: d.figure() for name, d in make_figures.DRAWINGS.items()}
 
 
 def listed(readme: str, folder: str = "") -> set[str]:
@@ -38,16 +49,18 @@ def contents(pdf: Path) -> list[bytes]:
     return [zlib.decompress(part) if part[:1] == b"\x78" else part for part in found]
 
 
-def test_figures_and_their_list_show_the_committed_records() -> None:
+def test_figures_and_their_list_show_the_committed_records(
+    shown: dict[str, Figure],
+) -> None:
     names = [*make_figures.DRAWINGS]
     readme = (FIGURES / "README.md").read_text()
     assert make_figures.readme(names, DATA) == readme, "run make figures"
     assert listed(readme) == set(names)
     known = json.loads((FIGURES / make_figures.SHOWN).read_text())
     assert set(known) == set(names)
-    for name, drawing in make_figures.DRAWINGS.items():
-        shown = fingerprint(drawing.figure())
-        assert shown == known[name], f"{name} shows something else: run make figures"
+    for name, figure in shown.items():
+        found = fingerprint(figure)
+        assert found == known[name], f"{name} shows something else: run make figures"
 
 
 def test_what_a_figure_shows_tells_of_every_value_and_word() -> None:
@@ -79,6 +92,66 @@ def test_no_figure_is_left_that_nothing_draws() -> None:
     names = set(make_figures.DRAWINGS)
     for suffix in (".pdf", ".png"):
         assert {path.stem for path in FIGURES.glob(f"*{suffix}")} == names
+
+
+def test_every_claim_has_its_figures_tables_and_commands() -> None:
+    names = [claim.name for claim in CLAIMS]
+    asked = "exactness bytes privacy robustness classification personalisation"
+    assert set(asked.split()) <= set(names)
+    assert len(set(names)) == len(names)
+    known = experiments()
+    for claim in CLAIMS:
+        assert all((claim.figures, claim.tables, claim.experiments))
+        assert set(claim.figures) <= set(make_figures.DRAWINGS)
+        for place in claim.tables:
+            page, _, name = place.partition("#")
+            text = (ROOT / page).read_text()
+            assert f"<!-- {name} -->" in text
+        assert all(known[name].cases for name in claim.experiments)
+        assert not re.search(r"\d", claim.says)
+
+
+def test_figures_show_words_and_fit_on_a_page(shown: dict[str, Figure]) -> None:
+    codes = set(problems.names()) | set(methods.names())
+    coded = {name for name in codes if "_" in name or name[-1].isdigit()}
+    for name, figure in shown.items():
+        width, height = figure.get_size_inches()
+        assert max(width / 7, height / 9) <= 1, name
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        words = " ".join(text for text in texts if "$" not in text)
+        assert "_" not in words, name
+        assert not coded & set(re.findall(r"[\w.]+", words)), name
+
+
+def test_problems_and_their_options_have_words() -> None:
+    assert set(problems.names()) <= set(_words.TITLES)
+    assert _words.title("poisson2d") == "Poisson, 2-D"
+    assert _words.title("heat:points=4") == "Heat, 4 times the points"
+    assert _words.title("my_own:wide_open=2,fast=true") == "My own, wide open 2, fast"
+    assert _words.named("line_search:cutoff=1e-8") == "Line search, cut-off 1e-8"
+    assert _words.partition("pieces:4") == "4 pieces each"
+
+
+def test_standings_are_a_row_per_problem_and_a_mark_per_method() -> None:
+    rows = [
+        Standing("heat", "FIPA", 1e-9, (1e-10, 1e-8)),
+        Standing("heat", "FedAvg", 0.0),
+        Standing("poisson2d", "FIPA", 1e-12),
+        Standing("poisson2d", "FedAvg", None),
+    ]
+    figure = standing(rows)
+    (axes,) = figure.axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["Heat", "Poisson, 2-D"]
+    drawn = {line.get_label(): line for line in axes.lines}
+    assert drawn["FIPA"].get_xdata().tolist() == [1e-9, 1e-12]
+    assert drawn["FedAvg"].get_xdata().tolist() == [_drawing.LEAST]
+    assert drawn["1e-06"].get_xdata().tolist() == [1e-6, 1e-6]
+    assert axes.get_xscale() == "log"
+    assert axes.yaxis_inverted()
+    below, above = drawn["FIPA"].get_ydata()[:1], drawn["FedAvg"].get_ydata()
+    assert abs(below - above) < 1
+    with pytest.raises(_drawing.MissingRecordError):
+        standing([Standing("heat", "FIPA", None)])
 
 
 def test_every_record_is_listed_with_what_it_is_for() -> None:

@@ -16,8 +16,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import _common  # before torch, see there
-from experiments._paper import listed
 from experiments._drawing import drawn, written
+from experiments._paper import listed
 from experiments._record import DATA, FIGURES
 from experiments._registry import experiments
 

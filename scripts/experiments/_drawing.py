@@ -12,7 +12,6 @@ import numpy as np
 from experiments._record import DATA, Entry, select
 from experiments._words import spelt
 from fedsciml import plot
-from fedsciml.federation.history import Round
 from fedsciml.plot import Curve
 from fedsciml.plot.shown import fingerprint
 from fedsciml.plot.style import arrange
@@ -194,12 +193,10 @@ def drawn(found: Mapping[str, tuple[str, str]]) -> dict[str, str]:
 
 
 def _read(path: Path) -> object:
-    """A record: JSON, the rounds of a .jsonl, or the arrays of an .npz."""
+    """A record: JSON, or the arrays of an .npz."""
     if not path.is_file():
         raise MissingRecordError(f"{path.name} is not there")
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return dict(arrays)
-    if path.suffix == ".jsonl":
-        return [Round.read(line) for line in path.read_text().splitlines()]
     return json.loads(path.read_text())

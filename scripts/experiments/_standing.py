@@ -6,7 +6,8 @@ from math import inf, isfinite
 from statistics import median
 
 from experiments._record import Entry, select
-from experiments._runs import OURS, first, longest
+from experiments._runs import OURS, first, longest, spread
+from experiments._standing_figure import Standing
 from experiments._suites import DENSE, EXTRA, FEDPINN, HARD
 from experiments._table import Cell, Table, megabytes, plain
 from fedsciml.command.suite import SUITE
@@ -90,17 +91,38 @@ def cell(runs: Sequence[Entry], named: bool = False, bold: bool = False) -> Cell
     return f"{text}; {rounds:.0f} / {moved} / {seconds:.2g}"
 
 
-def standing(entries: Sequence[Entry]) -> list[Table]:
-    """A row for each problem."""
+def by_problem(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The longest run of each start of each method."""
     key = ("problem", "method", "seed")
     runs = longest(
         [rooted(e) for e in entries], key, lambda e: (e["round"][-1], e["seconds"][-1])
     )
-    rows: list[list[Cell]] = []
-    for problem in PROBLEMS:
-        mine = select(runs, problem=problem)
-        if mine:
-            rows.append([f"`{problem}`", *row(mine)])
+    found = {problem: select(runs, problem=problem) for problem in PROBLEMS}
+    return {problem: mine for problem, mine in found.items() if mine}
+
+
+def marks(entries: Sequence[Entry]) -> list[Standing]:
+    """The median error of each way on each problem, and its quartiles, for a figure."""
+    found = []
+    for problem, runs in by_problem(entries).items():
+        for way, methods in WAYS.items():
+            ends = spread(list(map(last, best(runs, methods))))
+            several = ends is not None and ends.starts > 1
+            found.append(
+                Standing(
+                    problem,
+                    way,
+                    ends.median if ends else None,
+                    (ends.low, ends.high) if ends and several else None,
+                )
+            )
+    return found
+
+
+def standing(entries: Sequence[Entry]) -> list[Table]:
+    """A row for each problem."""
+    runs = by_problem(entries)
+    rows: list[list[Cell]] = [[f"`{name}`", *row(mine)] for name, mine in runs.items()]
     caption = (
         f"Every problem with a known solution: how many of all starts reach an error "
         f"of {GOAL:.0e}, median error; rounds / MB both ways / seconds of one core to "

@@ -70,7 +70,7 @@ def standing(
             Curve(method, errors, at, colour, None, marker, size=4.0),
         ]
     ends = (-0.6, len(problems) - 0.4)
-    curves.append(Curve(f"{ASKED:g}", [ASKED] * 2, ends, 6, 1, width=0.8))
+    curves.append(Curve("asked", [ASKED] * 2, ends, 6, 1, width=0.8))
     panel = Panel(
         "",
         label,

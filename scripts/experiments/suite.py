@@ -27,7 +27,7 @@ from experiments import _suite_tables
 from experiments._drawing import Drawing, chosen, methods_of, spread, styled
 from experiments._experiment import Experiment
 from experiments._record import DATA, Entry, short
-from experiments._runs import OURS, Runs, longest, thinned
+from experiments._runs import OURS, ROUNDS, Runs, longest, thinned
 from experiments._suites import (
     BESIDE,
     DENSE,
@@ -56,7 +56,9 @@ AUTHORS = DATA / "published.json"
 
 INVERSE = ("heat_inverse", "burgers_inverse", "terrain")
 TIMES = tuple(name for name in EXTRA if name not in INVERSE)
+SHOWN = "allen_cahn"
 DEMO = ("fipa", "fedavg", "gauss_newton")
+"""Problem and methods of the figure that README begins with."""
 SYMBOLS = {"nu": r"\nu"}
 """Of unknown numbers."""
 
@@ -258,32 +260,27 @@ def credited(entry: Entry) -> Entry:
     return {**entry, "error": errors, "megabytes": [b / 1e6 for b in entry["bytes"]]}
 
 
-def convergence(*histories: Sequence[Round]) -> plot.Figure:
-    """Single runs of the demo."""
-    runs = [
-        {
-            "problem": "allen_cahn",
-            "method": method,
-            "clients": 2,
-            "quantity": "relative_l2",
-            "round": [line.round for line in history],
-            "error": [line.relative_l2 for line in history],
-            "bytes": [line.sent for line in history],
-            "megabytes": [line.sent / 1e6 for line in history],
-            "seconds": [line.seconds for line in history],
-        }
-        for method, history in zip(DEMO, histories, strict=True)
-    ]
+def convergence(entries: Sequence[Entry]) -> plot.Figure:
+    """Single runs of the demo's problem, for as many rounds as methods are compared."""
+    seed = min(e["seed"] for e in chosen(entries, problem=SHOWN, method=DEMO))
+    runs = counted(chosen(entries, problem=SHOWN, method=DEMO, seed=seed))
+    runs = [credited(begun(run, ROUNDS)) for run in runs]
     first, sent, last = row(runs, bottom=True)
-    parts = [replace(first, xscale="linear"), sent, replace(last, xlabel="seconds")]
+    parts = [replace(first, xscale="linear"), sent, last]
     return plot.panels(parts, 3, height=2.7, legend="below", sharey="row")
+
+
+def begun(entry: Entry, rounds: int) -> Entry:
+    """The first rounds of a run."""
+    kept = sum(k <= rounds for k in entry["round"])
+    series = ("round", "error", "bytes", "seconds")
+    return {**entry, **{name: entry[name][:kept] for name in series}}
 
 
 DRAWINGS = {
     "allen_cahn-convergence": Drawing(
         convergence,
         "One run each of FIPA, FedAvg and centralised Gauss-Newton on Allen-Cahn.",
-        tuple(f"allen_cahn-{method}.jsonl" for method in DEMO),
     ),
     "suite-sine": Drawing(
         lambda entries: rows(entries, SINES),

@@ -71,7 +71,7 @@ def test_every_method_has_the_same_seconds_on_other_problems(
     short = _suites.EXTRA["heat"]._replace(seconds=0.4)
     monkeypatch.setitem(_suites.EXTRA, "heat", short)
     cases = {method: case for _, method, *case in _suites.cases(["heat"], suite.BESIDE)}
-    assert set(cases) == set(suite.BESIDE)
+    assert {"fipa", "gauss_newton", "deepxde", "fedavg"} <= set(cases)
     for method, (_, rounds, budget) in cases.items():
         seconds = suite.measure("heat", method, 0, rounds, budget)["seconds"]
         assert seconds[-1] >= 0.4, method

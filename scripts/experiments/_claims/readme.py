@@ -8,7 +8,6 @@ SETTINGS: list[Setting] = [
     "an error of 1e-6",
     "seconds of one core to 1e-6",
     "2000 iterations of Adam",
-    "after 100 rounds;",
     "Apache-2.0",
     "100,000 parameters",
     "send less to 97 %",

@@ -179,8 +179,8 @@ CLAIMS = [
     ),
     Claim("([scoreboard](scoreboard.md)) {} of the runs get to 1e-10", damped),
     Claim(
-        "raises the loss, to {} times where Theta is least (top left; sine8, start 6, "
-        "at a loss of {}), while Theta falls to {}:",
+        "raises the loss, to {} times where Theta is least (first figure, left; sine8, "
+        "start 6, at a loss of {}), while Theta falls to {}:",
         lambda: [
             power(deepest()["loss"]),
             power(deep()["history"]["loss"][deep()["round"] - 1]),

@@ -18,7 +18,7 @@ TITLES = {
     "heat": "Heat",
     "heat_inverse": "Heat, diffusivity unknown",
     "helmholtz": "Helmholtz",
-    "inverse_diffusion_reaction": "Unknown rate",
+    "inverse_diffusion_reaction": "Reaction, rate unknown",
     "kdv": "Korteweg-de Vries",
     "kovasznay": "Kovasznay flow",
     "lame": "Linear elasticity",
@@ -52,7 +52,7 @@ OPTIONS = {
     "clients": "{} clients",
     "cutoff": "cut-off {}",
     "noise": "noise {}",
-    "points": "{} x points",
+    "points": "{} times the points",
     "width": "width {}",
 }
 """Of arguments of problems."""

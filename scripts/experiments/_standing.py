@@ -15,8 +15,11 @@ from fedsciml.command.suite import SUITE
 GOAL = 1e-6
 """The error that a start should get to."""
 
-NEAR = 10.0
-"""Errors within this factor of the lowest differ by rounding, or by the start."""
+NEAR = 2.0
+"""Errors within this factor of the lowest are as good."""
+
+ROUNDING = 1e-11
+"""Errors below this are as good as any."""
 
 AVERAGING = (
     *("fedavg", "fedprox", "scaffold", "fedadam", "feddyn", "fedpm", "fedpm_foof"),
@@ -56,12 +59,13 @@ def best(runs: Sequence[Entry], methods: Sequence[str]) -> list[Entry]:
 
 
 def row(runs: Sequence[Entry]) -> list[Cell]:
-    """A cell for each way; median errors near the lowest are bold."""
+    """A cell for each way; median errors as good as the lowest are bold."""
     found = [best(runs, methods) for methods in WAYS.values()]
     errors = [median(map(last, mine)) if mine else inf for mine in found]
     named = [len(methods) > 1 for methods in WAYS.values()]
+    enough = max(NEAR * min(errors), ROUNDING)
     return [
-        cell(mine, name, error <= NEAR * min(errors))
+        cell(mine, name, error <= enough)
         for mine, name, error in zip(found, named, errors, strict=True)
     ]
 

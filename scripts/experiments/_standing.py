@@ -52,16 +52,21 @@ def last(entry: Entry) -> float:
     return float(found)
 
 
+def typical(runs: Sequence[Entry]) -> float:
+    """The median error of the starts, as in all other tables; inf of none."""
+    found = spread([*map(last, runs)])
+    return found.median if found else inf
+
+
 def best(runs: Sequence[Entry], methods: Sequence[str]) -> list[Entry]:
     """The starts of the method with the lowest median error."""
-    found = [mine for m in methods if (mine := select(runs, method=m))]
-    return min(found, key=lambda mine: median(map(last, mine)), default=[])
+    return min((select(runs, method=m) for m in methods), key=typical)
 
 
 def row(runs: Sequence[Entry]) -> list[Cell]:
     """A cell for each way; median errors as good as the lowest are bold."""
     found = [best(runs, methods) for methods in WAYS.values()]
-    errors = [median(map(last, mine)) if mine else inf for mine in found]
+    errors = [*map(typical, found)]
     named = [len(methods) > 1 for methods in WAYS.values()]
     enough = max(NEAR * min(errors), ROUNDING)
     return [
@@ -73,6 +78,8 @@ def row(runs: Sequence[Entry]) -> list[Cell]:
 def cell(runs: Sequence[Entry], named: bool = False, bold: bool = False) -> Cell:
     """``5/5, 1.2e-13; 18 / 0.8 / 1.2``: starts at the goal, median error, its price.
 
+    The price is the median over those starts, of when they first got there.
+
     Args:
         runs: Of one method, a start each.
         named: Whether the method is.
@@ -80,8 +87,8 @@ def cell(runs: Sequence[Entry], named: bool = False, bold: bool = False) -> Cell
     """
     if not runs:
         return None
-    there = [e for e in runs if first(e, "round", GOAL) < inf]
-    error = plain(float(median(map(last, runs))))
+    there = [e for e in runs if last(e) <= GOAL]
+    error = plain(typical(runs))
     text = f"{len(there)}/{len(runs)}, {f'**{error}**' if bold else error}"
     if named:
         text += f" ({runs[0]['method']})"

@@ -45,6 +45,15 @@ def test_a_cell_tells_starts_error_and_price_of_the_goal() -> None:
     assert cell([]) is None
 
 
+def test_of_ours_the_error_at_the_end_counts_and_medians_are_those_of_all_tables() -> (
+    None
+):
+    runs = [entry("fipa", 0, [1e-2, 1e-7, 1e-5]), entry("fipa", 1, [1e-2, 1e-7, 1e-9])]
+    assert cell(runs) == "1/2, 1.0e-7; 2 / 2 / 1"
+    rivals = [e | {"method": "fedavg"} for e in runs]
+    assert cell(rivals) == "2/2, 1.0e-8; 2 / 2 / 1"
+
+
 def test_the_best_of_averaging_is_the_method_of_the_lowest_median() -> None:
     runs = [
         *(entry("fedavg", k, [e, 1.0]) for k, e in enumerate((0.1, 0.2, 0.3))),

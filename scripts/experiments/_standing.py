@@ -6,10 +6,11 @@ from math import inf, isfinite
 from statistics import median
 
 from experiments._record import Entry, select
-from experiments._runs import OURS, first, longest, spread
+from experiments._runs import OURS, first, spread
 from experiments._standing_figure import Standing
 from experiments._suites import DENSE, EXTRA, FEDPINN, HARD
 from experiments._table import Cell, Table, megabytes, plain
+from experiments.suite import counted
 from fedsciml.command.suite import SUITE
 
 GOAL = 1e-6
@@ -103,11 +104,8 @@ def cell(runs: Sequence[Entry], named: bool = False, bold: bool = False) -> Cell
 
 
 def by_problem(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """The longest run of each start of each method."""
-    key = ("problem", "method", "seed")
-    runs = longest(
-        [rooted(e) for e in entries], key, lambda e: (e["round"][-1], e["seconds"][-1])
-    )
+    """The run of each start of each method that counts."""
+    runs = [rooted(e) for e in counted(entries)]
     found = {problem: select(runs, problem=problem) for problem in PROBLEMS}
     return {problem: mine for problem, mine in found.items() if mine}
 

@@ -32,7 +32,7 @@ def overview(runs: Runs, rivals: Sequence[str]) -> Table:
                 f"{plain(best)} ({name})" if best else None,
                 f"{mean(mean(e['rank'][:ROUNDS]) for e in mine):.0f}",
                 megabytes(_at(mine, "bytes")),
-                f"{(_at(mine, 'seconds') or 0) / ROUNDS:.2g}",
+                f"{_pace(mine):.2g}",
             ]
         )
     heads = ["problem", "error", "FIPA [quartiles]", "centralised Gauss-Newton"]
@@ -218,6 +218,15 @@ def _at(entries: Sequence[Entry], axis: str) -> float | None:
             max(x for x, k in zip(e[axis], e["round"], strict=True) if k <= ROUNDS)
             for e in entries
         ]
+    )
+
+
+def _pace(entries: Sequence[Entry]) -> float:
+    """Median seconds a round, of the first ``ROUNDS`` or of a shorter run."""
+    last = [max(k for k in e["round"] if k <= ROUNDS) for e in entries]
+    return median(
+        e["seconds"][e["round"].index(k)] / k
+        for e, k in zip(entries, last, strict=True)
     )
 
 

@@ -183,8 +183,11 @@ def epochs(history: Sequence[Round], shown: Sequence[Round]) -> list[int]:
 
 
 def counted(entries: Sequence[Entry]) -> list[Entry]:
-    """Of the runs from the same start, the one that went on longest."""
-    return longest(entries, KEY[:3], lambda e: (e["round"][-1], e["seconds"][-1]))
+    """Of the runs from the same start, the one that was to go on longest.
+
+    By seconds, then by rounds: where seconds are bounded an older run may have more.
+    """
+    return longest(entries, KEY[:3], lambda e: (e["budget"], e["rounds"]))
 
 
 def tables(entries: Sequence[Entry]) -> list[Table]:

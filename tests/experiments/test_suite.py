@@ -93,6 +93,10 @@ def test_parties_alone_are_averaged() -> None:
 def test_the_longest_run_from_a_start_counts() -> None:
     short, long = entry("fedavg", [1.0], 8), entry("fedavg", [1.0, 0.5], 8, budget=9.0)
     assert suite.counted([long, short]) == [long]
+    older = entry("fedavg", [1.0, 0.5, 0.2], 8)
+    assert suite.counted([long, older]) == [long]
+    bounded, older = entry("fipa", [1.0], 8, rounds=100), entry("fipa", [1.0, 0.5], 8)
+    assert suite.counted([bounded, older]) == [bounded]
 
 
 def test_only_rivals_count_as_if_stopped_at_their_lowest() -> None:

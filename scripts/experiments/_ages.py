@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments._record import DATA, FIGURES, ROOT
+from experiments._record import DATA, FIGURES, ROOT, Entry, read
+from experiments._registry import experiments
 from experiments._table import Cell, Table
 from fedsciml.federation.files import replace_file
 
@@ -30,11 +31,10 @@ def made(path: Path, past: Mapping[str, Any]) -> Counter[str]:
     """How many entries of a record each commit made; ``-dirty`` counts as its commit.
 
     Args:
-        path: The record; a file that is no list counts as one entry.
+        path: The record; one that is no JSON counts as one entry.
         past: The commits of entries that do not tell it, by record.
     """
-    found = json.loads(path.read_text()) if path.suffix == ".json" else {}
-    entries = found if isinstance(found, list) else [found]
+    entries = unpacked(path) if path.suffix == ".json" else [{}]
     commits = Counter(
         entry["made"].partition(",")[0].removesuffix("-dirty")
         if "made" in entry
@@ -42,6 +42,13 @@ def made(path: Path, past: Mapping[str, Any]) -> Counter[str]:
         for entry in entries
     )
     return Counter(dict(sorted(commits.items())))
+
+
+def unpacked(path: Path) -> list[Entry]:
+    """The entries of a record, as the experiment that makes it keeps them."""
+    makers = [e for e in experiments().values() if e.path.name == path.name]
+    unpack = makers[0].unpack if makers else read
+    return unpack(path.read_bytes())
 
 
 def records() -> dict[str, Counter[str]]:

@@ -13,6 +13,7 @@ from experiments._record import DATA, Entry, grouped, read, select
 from experiments._runs import OURS, first, reached
 from experiments._suites import RIVALS
 from experiments._table import Cell, Table, megabytes
+from experiments.suite import counted
 
 PAGE = "docs/basis.md"
 TARGETS = (1e-6, 1e-8, 1e-10)
@@ -51,11 +52,11 @@ def tables(entries: Sequence[Entry]) -> list[Table]:
     return [cost(entries), against(entries, others), apart(entries), starts(entries)]
 
 
-def recorded(suite: Iterable[Entry]) -> list[Entry]:
+def recorded(suite: Sequence[Entry]) -> list[Entry]:
     """The rivals of experiment `fipa`, with the errors of this one."""
     return [
         {**e, "error": [x**0.5 for x in e["error"]]} if e["quantity"] == "mse" else e
-        for e in suite
+        for e in counted(suite)
         if e["method"] in AVERAGING
     ]
 

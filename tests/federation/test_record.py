@@ -24,8 +24,8 @@ from fedsciml.methods import State
 
 CONFIGURATION = {"problem": "a", "rounds": 3, "edges": (0.1, 1 / 3)}
 
-HISTORIES = sorted((Path(__file__).parents[2] / "figures" / "data").glob("*.jsonl"))
-"""Those of runs that were recorded for figures."""
+HISTORY = Path(__file__).parent / "rounds.jsonl"
+"""First rounds of three methods on allen_cahn, as older code recorded them."""
 
 
 @dataclass(frozen=True)
@@ -377,7 +377,7 @@ FULL = Round(
 
 def lines() -> list[str]:
     """Of rounds that were recorded before, with their line breaks."""
-    return [t for path in HISTORIES for t in path.read_text().splitlines(True)]
+    return HISTORY.read_text().splitlines(True)
 
 
 def test_a_round_comes_back_from_its_line() -> None:
@@ -388,7 +388,7 @@ def test_a_round_comes_back_from_its_line() -> None:
 
 
 def test_a_line_comes_back_from_its_round() -> None:
-    assert len(lines()) > 100
+    assert len(lines()) == 15
     for text in lines():
         line = text if text.endswith("\n") else f"{text}\n"
         assert Round.read(text).line() == line

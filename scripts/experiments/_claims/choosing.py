@@ -2,21 +2,10 @@
 
 import re
 
-from experiments._numbers import record
+from experiments._claims.steps import reaching
 from experiments._prose import Claim, Setting
-from experiments._record import select
 
-
-def settled() -> list[str]:
-    """Runs of the default policy that got to 1e-6 in 100 rounds, and all."""
-    runs = select(record("steps.json"), policy="natural")
-    runs = [e for e in runs if e["problem"] != "poisson5d"]
-    there = [e for e in runs if "1e-06" in e["reached"]]
-    soon = [e for e in there if e["reached"]["1e-06"]["rounds"] <= 100]
-    return [str(len(soon)), str(len(runs))]
-
-
-CLAIMS = [Claim("in {} of {} runs that the [scoreboard]", settled)]
+CLAIMS = [Claim("in {} of {} runs that the [scoreboard]", reaching)]
 
 SETTINGS: list[Setting] = [
     "some 10,000 parameters",

@@ -1,6 +1,6 @@
 """The prose of docs/results.md."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from statistics import median
 
@@ -17,7 +17,7 @@ from experiments._numbers import (
     record,
 )
 from experiments._prose import Claim, Setting
-from experiments._record import Entry, select
+from experiments._record import select
 from experiments._runs import ROUNDS, Runs
 from fedsciml.command.suite import LINES
 
@@ -36,11 +36,6 @@ def sent(problem: str, method: str) -> float:
         max(b for b, k in zip(e["bytes"], e["round"], strict=True) if k <= ROUNDS)
         for e in runs().of(problem, method)
     )
-
-
-def settled(problem: str) -> list[Entry]:
-    """Runs of the default policy, in the record of the scoreboard."""
-    return select(record("steps.json"), problem=problem, policy="natural")
 
 
 def swept(problem: str) -> list[str]:
@@ -66,11 +61,6 @@ def way(name: str, field: str = "seconds") -> float:
     """To residual and Jacobian."""
     (speed,) = record("speed.json")
     return min(float(e[field]) for e in speed["jacobians"] if e["way"].startswith(name))
-
-
-def reached(table: str, *problems: str) -> Callable[[], list[str]]:
-    """Errors of FIPA in the table of a suite."""
-    return lambda: [power(number(cell(table, p, "FIPA"))) for p in problems]
 
 
 def times(name: str) -> float:

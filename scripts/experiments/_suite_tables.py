@@ -207,8 +207,9 @@ def _averaging(entries: Sequence[Entry]) -> list[Cell]:
     if not entries:
         return [None, None]
     lowest = middle([min(e["error"]) for e in entries])
-    rounds, epochs = entries[0]["round"][-1], entries[0]["epochs"][-1]
-    return [lowest, f"{rounds} x {epochs // rounds}"]
+    rounds = median(e["round"][-1] for e in entries)
+    epochs = entries[0]["epochs"][-1] // entries[0]["round"][-1]
+    return [lowest, f"{rounds:.0f} x {epochs}"]
 
 
 def _at(entries: Sequence[Entry], axis: str) -> float | None:

@@ -132,7 +132,7 @@ CLAIMS = [
     ),
     Claim(
         "Up to **20 points everything is read**: {} or more of the points, values to "
-        "{} at least, from what FIPA sends by default. float32 leaves values to {}.",
+        "{} at least, from sketches as FIPA cuts them. float32 leaves values to {}.",
         lambda: [
             least(cut(n, "default") for n in FEW),
             worst(cut(n, "default") for n in FEW),

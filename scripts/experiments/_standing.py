@@ -8,7 +8,7 @@ from statistics import median
 from experiments._record import Entry, select
 from experiments._runs import OURS, first, spread
 from experiments._standing_figure import Standing
-from experiments._suites import DENSE, EXTRA, FEDPINN, HARD
+from experiments._suites import DENSE, EXTRA, FEDPINN, HARD, RIVALS
 from experiments._table import Cell, Table, megabytes, plain
 from experiments.suite import counted
 from fedsciml.command.suite import SUITE
@@ -22,17 +22,11 @@ NEAR = 2.0
 ROUNDING = 1e-11
 """Errors below this are as good as any."""
 
-AVERAGING = (
-    *("fedavg", "fedprox", "scaffold", "fedadam", "feddyn", "fedpm", "fedpm_foof"),
-    *("fedfisher_kfac", "fedfisher_diagonal"),
-)
-"""FedAvg and its kin."""
-
 WAYS: Mapping[str, Sequence[str]] = {
     "FIPA": ("fipa",),
     "centralised Gauss-Newton": ("gauss_newton",),
     "published FIPA": ("fipa_paper",),
-    "best averaging": AVERAGING,
+    "best other federated": ("fedavg", *RIVALS),
     "DeepXDE": ("deepxde",),
 }
 """By column; of several methods the one with the lowest median error."""

@@ -1,4 +1,4 @@
-"""How every problem stands by FIPA, Gauss-Newton, published FIPA, averaging, DeepXDE.
+"""How every problem stands by FIPA, Gauss-Newton, published FIPA, rivals, DeepXDE.
 
 The table that README begins with, and a figure, from the records of the experiments
 `fipa`, `fedpinn`, `extra` and `more`; nothing is run. ``--table`` writes it.

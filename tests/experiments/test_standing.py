@@ -58,6 +58,7 @@ def test_the_best_of_averaging_is_the_method_of_the_lowest_median() -> None:
     runs = [
         *(entry("fedavg", k, [e, 1.0]) for k, e in enumerate((0.1, 0.2, 0.3))),
         *(entry("scaffold", k, [e, 1.0]) for k, e in enumerate((0.01, 0.4, 0.5))),
+        entry("adam", 0, [1e-2]),
         entry("fipa", 0, [1e-3]),
     ]
     ours, _, _, averaging, deepxde = row(runs)

@@ -388,7 +388,10 @@ def make(
     """Published FIPA from plain options; those not given are the preset's.
 
     Args:
-        preset: Published settings, see ``PRESETS``; other options go before them.
+        preset: Published settings: of regressions (tau 20, rank 20, step 0.5), of
+            equations on a line (100, 20, 0.3), in the plane (300, 50, 0.3) and in space
+            (300, 200, 0.5), of images and of their classifiers (``PRESETS``). An option
+            that is given beside it counts instead of the preset's.
         tau: Local epochs per round.
         learning_rate: Local step of adam and sgd.
         rank: Rank schedule: a number, "published:1.0" (the authors' adaptive one),

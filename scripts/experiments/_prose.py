@@ -141,8 +141,8 @@ def faults(page: Prose, text: str) -> list[str]:
         if not _in(m, settings):
             line = text.count("\n", 0, m.start())
             wrong.append(
-                f"{page.page}:{line + 1}: {m[0]} is neither claimed nor a setting: "
-                f"{text.splitlines()[line].strip()}"
+                f"{page.page}:{line + 1}: {m[0]} is neither claimed nor a setting in "
+                f"scripts/experiments/_claims: {text.splitlines()[line].strip()}"
             )
     return wrong
 

@@ -70,6 +70,16 @@ def row(runs: Sequence[Entry]) -> list[Cell]:
     ]
 
 
+def solved(runs: Sequence[Entry]) -> list[Entry]:
+    """The starts at the goal."""
+    return [e for e in runs if last(e) <= GOAL]
+
+
+def share(runs: Sequence[Entry]) -> float:
+    """Their part of all starts."""
+    return len(solved(runs)) / len(runs)
+
+
 def cell(runs: Sequence[Entry], named: bool = False, bold: bool = False) -> Cell:
     """``5/5, 1.2e-13; 18 / 0.8 / 1.2``: starts at the goal, median error, its price.
 
@@ -82,7 +92,7 @@ def cell(runs: Sequence[Entry], named: bool = False, bold: bool = False) -> Cell
     """
     if not runs:
         return None
-    there = [e for e in runs if last(e) <= GOAL]
+    there = solved(runs)
     error = plain(typical(runs))
     text = f"{len(there)}/{len(runs)}, {f'**{error}**' if bold else error}"
     if named:

@@ -17,8 +17,9 @@ from experiments._numbers import (
     record,
 )
 from experiments._prose import Claim, Setting
-from experiments._record import select
+from experiments._record import Entry, select
 from experiments._runs import ROUNDS, Runs
+from experiments._table import plain
 from fedsciml.command.suite import LINES
 
 EQUATIONS = tuple(name for name in LINES if not name.startswith("sine"))
@@ -68,7 +69,16 @@ def times(name: str) -> float:
     return float(cell("peer round", f"JAX, Levenberg-Marquardt, {name}", "times ours"))
 
 
+def natural(problem: str) -> list[Entry]:
+    """Runs of the default policy, in the record of the scoreboard."""
+    return select(record("steps.json"), problem=problem, policy="natural")
+
+
 CLAIMS = [
+    Claim(
+        "creep: it is at {} after 100 rounds",
+        lambda: [plain(median(e["error_at"]["100"] for e in natural("poisson5d")))],
+    ),
     Claim(
         "one-dimensional equations {} to {} MB reach 1e-10 ({} to {} MB by own",
         lambda: [

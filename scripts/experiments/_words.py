@@ -52,7 +52,7 @@ OPTIONS = {
     "clients": "{} clients",
     "cutoff": "cut-off {}",
     "noise": "noise {}",
-    "points": "{} times the points",
+    "points": "{}-fold points",
     "width": "width {}",
 }
 """Of arguments of problems."""

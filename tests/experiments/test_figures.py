@@ -126,7 +126,7 @@ def test_figures_show_words_and_fit_on_a_page(shown: dict[str, Figure]) -> None:
 def test_problems_and_their_options_have_words() -> None:
     assert set(problems.names()) <= set(_words.TITLES)
     assert _words.title("poisson2d") == "Poisson, 2-D"
-    assert _words.title("heat:points=4") == "Heat, 4 times the points"
+    assert _words.title("heat:points=4") == "Heat, 4-fold points"
     assert _words.title("my_own:wide_open=2,fast=true") == "My own, wide open 2, fast"
     assert _words.named("line_search:cutoff=1e-8") == "Line search, cut-off 1e-8"
     assert _words.partition("pieces:4") == "4 pieces each"
@@ -145,7 +145,7 @@ def test_standings_are_a_row_per_problem_and_a_mark_per_method() -> None:
     drawn = {line.get_label(): line for line in axes.lines}
     assert drawn["FIPA"].get_xdata().tolist() == [1e-9, 1e-12]
     assert drawn["FedAvg"].get_xdata().tolist() == [_drawing.LEAST]
-    assert drawn["1e-06"].get_xdata().tolist() == [1e-6, 1e-6]
+    assert drawn["asked"].get_xdata().tolist() == [1e-6, 1e-6]
     assert axes.get_xscale() == "log"
     assert axes.yaxis_inverted()
     below, above = drawn["FIPA"].get_ydata()[:1], drawn["FedAvg"].get_ydata()

@@ -58,7 +58,7 @@ study: $(READY)  ## how far from Gauss-Newton with less rank, training, ...; 15 
 	@$(BIN)/python -m scripts.experiments trajectory
 	@$(BIN)/python -m scripts.experiments spectra
 
-benchmark: $(READY)  ## every method on the 1-D problems, 3 starts; SUITE=fipa for all
+benchmark: $(READY)  ## every method on the 1-D problems, 5 starts; SUITE=fipa for all
 	@$(BIN)/python -m scripts.experiments $(SUITE) --jobs 2
 
 tune: $(READY)  ## search the baselines' best options; hours, can be interrupted

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, median
 
-from experiments._record import Entry
+from experiments._record import Entry, select
 from experiments._runs import ROUNDS, Runs, ahead, error, first, middle, spread
 from experiments._table import AtMost, Cell, Table, megabytes, plain
 
@@ -135,7 +135,7 @@ def detail(runs: Runs, problem: str, methods: Sequence[str]) -> Table:
         for target in TARGETS:
             cells.append(_costs(mine, target, central))
         rows.append(cells)
-    kind = _kind(runs.of(problem, methods[0])[0])
+    kind = _kind(select(runs.entries, problem=problem)[0])
     heads = ["method", f"{ROUNDS} rounds"]
     heads += [f"FIPA's {axis}" for axis in ("bytes", "epochs", "seconds")]
     heads += [f"to {target:.0e}" for target in TARGETS]

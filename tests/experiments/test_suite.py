@@ -214,3 +214,7 @@ def test_finished_runs_are_kept(
     assert main(["fipa", "--only", *words, "--out", str(record)]) == 0
     assert json.loads(record.read_text()) == [done]
     assert "| sine2 | MSE | 2.5e-1 (1 start)" in capsys.readouterr().out
+    record.write_text(json.dumps([{**done, "method": "fedavg"}]))  # a method alone
+    words[1] = "method=fedavg"
+    assert main(["fipa", "--only", *words, "--out", str(record)]) == 0
+    assert "| fedavg | 2.5e-1 (1 start)" in capsys.readouterr().out

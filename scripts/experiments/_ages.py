@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments._record import DATA, FIGURES, ROOT, Entry, read
-from experiments._registry import experiments
+from experiments._numbers import unpacked
+from experiments._record import DATA, FIGURES, ROOT
 from experiments._table import Cell, Table
 from fedsciml.federation.files import replace_file
 
@@ -42,13 +42,6 @@ def made(path: Path, past: Mapping[str, Any]) -> Counter[str]:
         for entry in entries
     )
     return Counter(dict(sorted(commits.items())))
-
-
-def unpacked(path: Path) -> list[Entry]:
-    """The entries of a record, as the experiment that makes it keeps them."""
-    makers = [e for e in experiments().values() if e.path.name == path.name]
-    unpack = makers[0].unpack if makers else read
-    return unpack(path.read_bytes())
 
 
 def records() -> dict[str, Counter[str]]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import cache
 from math import ceil, floor, log10
+from pathlib import Path
 
 from experiments._record import DATA, Entry, read
 from experiments._registry import experiments
@@ -19,13 +20,17 @@ PARTS |= {7: "a seventh", 8: "an eighth", 9: "a ninth", 10: "a tenth"}
 WORDS = r"\b(?:" + "|".join([*SMALL, *PARTS.values()]).replace(" ", r"\s") + r")\b"
 
 
+def unpacked(path: Path) -> list[Entry]:
+    """The entries of a record, as the experiment that makes it keeps them."""
+    makers = [e for e in experiments().values() if e.path.name == path.name]
+    unpack = makers[0].unpack if makers else read
+    return unpack(path.read_bytes())
+
+
 @cache
 def record(name: str) -> list[Entry]:
     """The entries of a record of ``figures/data``."""
-    makers = [e for e in experiments().values() if e.path.name == name]
-    if not makers:
-        return read((DATA / name).read_bytes())
-    return recorded(makers[0], makers[0].path)
+    return unpacked(DATA / name)
 
 
 @cache
@@ -38,6 +43,11 @@ def tables() -> dict[str, list[Table]]:
     }
 
 
+def generated(name: str, nth: int = 0) -> Table:
+    """The table of this name, or of several the one with this number."""
+    return [t for found in tables().values() for t in found if t.name == name][nth]
+
+
 def column(table: str, head: str, nth: int = 0) -> dict[str, str]:
     """The printed cells of a column of a generated table, by the first cell of a row.
 
@@ -46,9 +56,9 @@ def column(table: str, head: str, nth: int = 0) -> dict[str, str]:
         head: That of the column.
         nth: Of several tables of this name.
     """
-    found = [t for several in tables().values() for t in several if t.name == table]
-    at = list(found[nth].heads).index(head)
-    return {plain(row[0]): plain(row[at]) for row in found[nth].rows}
+    found = generated(table, nth)
+    at = list(found.heads).index(head)
+    return {plain(row[0]): plain(row[at]) for row in found.rows}
 
 
 def cell(table: str, row: str | Sequence[str], head: str, nth: int = 0) -> str:
@@ -64,11 +74,9 @@ def cell(table: str, row: str | Sequence[str], head: str, nth: int = 0) -> str:
         KeyError: If there is not one such row.
     """
     first = (row,) if isinstance(row, str) else tuple(row)
-    found = [t for several in tables().values() for t in several if t.name == table]
-    at = list(found[nth].heads).index(head)
-    rows = [
-        r for r in found[nth].rows if tuple(plain(c) for c in r[: len(first)]) == first
-    ]
+    found = generated(table, nth)
+    at = list(found.heads).index(head)
+    rows = [r for r in found.rows if tuple(plain(c) for c in r[: len(first)]) == first]
     if len(rows) != 1:
         raise KeyError(f"Table {table} has {len(rows)} rows {first}.")
     return plain(rows[0][at])

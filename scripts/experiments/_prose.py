@@ -130,11 +130,12 @@ def faults(page: Prose, text: str) -> list[str]:
     loose = [m for m in LOOSE.finditer(bare) if not _in(m, held)]
     settings: list[tuple[int, int]] = []
     for setting in page.settings:
-        literal = isinstance(setting, str)
-        rule = _edged(_literal(setting)) if isinstance(setting, str) else setting
-        spans = [m.span() for m in re.finditer(rule, shown)]
+        if isinstance(setting, str):
+            named, rule = setting, re.compile(_edged(_literal(setting)))
+        else:
+            named, rule = setting.pattern, setting
+        spans = [m.span() for m in rule.finditer(shown)]
         if not any(_in(m, spans) for m in loose):
-            named = setting if literal else setting.pattern  # type: ignore[union-attr]
             wrong.append(f"{page.page} has no such number any more: {named}")
         settings += spans
     for m in loose:

@@ -1,7 +1,6 @@
 """How every problem with a known solution stands, by five ways to train a network."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import inf, isfinite
 from statistics import median
 
@@ -9,7 +8,7 @@ from experiments._record import Entry, select
 from experiments._runs import OURS, first, spread
 from experiments._standing_figure import Standing
 from experiments._suites import DENSE, EXTRA, FEDPINN, HARD, RIVALS
-from experiments._table import Cell, Table, megabytes, plain
+from experiments._table import Cell, Spread, Table, megabytes, plain
 from experiments.suite import counted
 from fedsciml.command.suite import SUITE
 
@@ -47,9 +46,14 @@ def last(entry: Entry) -> float:
     return float(found)
 
 
+def ended(runs: Sequence[Entry]) -> Spread | None:
+    """Median and quartiles of the starts' errors, as in all other tables."""
+    return spread([*map(last, runs)])
+
+
 def typical(runs: Sequence[Entry]) -> float:
-    """The median error of the starts, as in all other tables; inf of none."""
-    found = spread([*map(last, runs)])
+    """The median error of the starts; inf of none."""
+    found = ended(runs)
     return found.median if found else inf
 
 
@@ -119,20 +123,13 @@ def marks(entries: Sequence[Entry]) -> list[Standing]:
     found = []
     for problem, runs in by_problem(entries).items():
         for way, methods in WAYS.items():
-            ends = spread(list(map(last, best(runs, methods))))
-            several = ends is not None and ends.starts > 1
-            found.append(
-                Standing(
-                    problem,
-                    way,
-                    ends.median if ends else None,
-                    (ends.low, ends.high) if ends and several else None,
-                )
-            )
+            ends = ended(best(runs, methods))
+            bar = (ends.low, ends.high) if ends and ends.starts > 1 else None
+            found.append(Standing(problem, way, ends.median if ends else None, bar))
     return found
 
 
-def standing(entries: Sequence[Entry]) -> list[Table]:
+def standing(entries: Sequence[Entry]) -> Table:
     """A row for each problem."""
     runs = by_problem(entries)
     rows: list[list[Cell]] = [[f"`{name}`", *row(mine)] for name, mine in runs.items()]
@@ -141,5 +138,4 @@ def standing(entries: Sequence[Entry]) -> list[Table]:
         f"of {GOAL:.0e}, median error; rounds / MB both ways / seconds of one core to "
         "it."
     )
-    found = Table("standing", caption, ["problem", *WAYS], rows)
-    return [replace(found, page="README.md", tex=True)]
+    return Table("standing", caption, ["problem", *WAYS], rows, "README.md", tex=True)

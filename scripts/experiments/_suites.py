@@ -70,7 +70,7 @@ PRESETS: dict[str, str] = {
     **dict.fromkeys(("poisson3d", "poisson5d"), "space"),
     **dict.fromkeys(("gramacy_lee", "schaffer", "terrain"), "regression"),
     **dict.fromkeys(("poisson_multiscale", "euler_beam"), "line"),
-    **dict.fromkeys(("inverse_diffusion_reaction",), "line"),
+    "inverse_diffusion_reaction": "line",
     **dict.fromkeys(("helmholtz", "allen_cahn_time", "poisson_square"), "plane"),
     **dict.fromkeys(("heat", "burgers", "kovasznay", "lame", "wave", "kdv"), "plane"),
     **dict.fromkeys(("poisson_lshape", "poisson_ring", "schroedinger"), "plane"),

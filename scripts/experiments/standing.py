@@ -17,12 +17,15 @@ from fedsciml import plot
 RECORDS = ("suite", "fedpinn", "extra", "more")
 
 
+def recorded() -> list[Entry]:
+    """The entries of all four records."""
+    return [e for name in RECORDS for e in read((DATA / f"{name}.json").read_bytes())]
+
+
 def tables(entries: Sequence[Entry]) -> list[Table]:
     """That of all four records, whichever is at hand."""
     del entries
-    return standing(
-        [e for name in RECORDS for e in read((DATA / f"{name}.json").read_bytes())]
-    )
+    return [standing(recorded())]
 
 
 def drawn(*records: Sequence[Entry]) -> plot.Figure:

@@ -2,7 +2,7 @@
 
 import pytest
 from experiments import _standing, standing
-from experiments._record import DATA, Entry, read
+from experiments._record import Entry
 from experiments._standing import DENSE, PROBLEMS, cell, rooted, row
 
 from fedsciml import problems
@@ -24,12 +24,6 @@ def entry(method: str, seed: int, errors: list[float], **more: object) -> Entry:
         "seconds": [k / 2 for k in rounds],
         **more,
     }
-
-
-def recorded() -> list[Entry]:
-    """The entries of the records that the table is made of."""
-    names = standing.RECORDS
-    return [e for name in names for e in read((DATA / f"{name}.json").read_bytes())]
 
 
 def test_a_cell_tells_starts_error_and_price_of_the_goal() -> None:
@@ -96,7 +90,7 @@ def test_every_problem_with_a_known_solution_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("way", ["FIPA", "centralised Gauss-Newton"])
 def test_every_problem_has_three_starts_and_five_in_one_dimension(way: str) -> None:
-    entries = recorded()
+    entries = standing.recorded()
     (method,) = _standing.WAYS[way]
     for problem in PROBLEMS:
         line = problems.parse(problem).test_points.shape[1] == 1

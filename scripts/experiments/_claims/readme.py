@@ -1,15 +1,14 @@
 """The prose of README.md."""
 
-from experiments._numbers import record
 from experiments._prose import Claim, Setting
 from experiments._record import select
 from experiments._standing import by_problem, share
-from experiments.standing import RECORDS
+from experiments.standing import recorded
 
 
 def there() -> list[str]:
     """Problems that FIPA solves from all starts, all problems, those from no start."""
-    runs = by_problem([e for name in RECORDS for e in record(f"{name}.json")])
+    runs = by_problem(recorded())
     parts = [share(select(found, method="fipa")) for found in runs.values()]
     return [str(parts.count(1.0)), str(len(parts)), str(parts.count(0.0))]
 

@@ -5,6 +5,7 @@ from functools import cache
 from statistics import median
 
 from experiments import suite
+from experiments._claims.steps import settled
 from experiments._numbers import (
     ceiling,
     cell,
@@ -17,12 +18,10 @@ from experiments._numbers import (
     record,
 )
 from experiments._prose import Claim, Setting
-from experiments._record import Entry, select
+from experiments._record import select
 from experiments._runs import ROUNDS, Runs
 from experiments._table import plain
 from fedsciml.command.suite import LINES
-
-EQUATIONS = tuple(name for name in LINES if not name.startswith("sine"))
 
 
 @cache
@@ -69,28 +68,29 @@ def times(name: str) -> float:
     return float(cell("peer round", f"JAX, Levenberg-Marquardt, {name}", "times ours"))
 
 
-def natural(problem: str) -> list[Entry]:
-    """Runs of the default policy, in the record of the scoreboard."""
-    return select(record("steps.json"), problem=problem, policy="natural")
-
-
 CLAIMS = [
     Claim(
         "creep: it is at {} after 100 rounds",
-        lambda: [plain(median(e["error_at"]["100"] for e in natural("poisson5d")))],
+        lambda: [
+            plain(
+                median(
+                    e["error_at"]["100"] for e in select(settled(), problem="poisson5d")
+                )
+            )
+        ],
     ),
     Claim(
         "one-dimensional equations {} to {} MB reach 1e-10 ({} to {} MB by own",
         lambda: [
-            *shared(EQUATIONS, "MB to 1e-10", ("rows", "sums")),
-            *shared(EQUATIONS, "MB to 1e-10", ("own",)),
+            *shared(LINES, "MB to 1e-10", ("rows", "sums")),
+            *shared(LINES, "MB to 1e-10", ("own",)),
         ],
     ),
     Claim(
         "50 rounds cost {} to {} MB, where FedAvg's cost {} MB;",
         lambda: [
-            *shared(EQUATIONS, "MB", ("rows", "sums")),
-            digits(median(sent(p, "fedavg") for p in EQUATIONS) / 1e6),
+            *shared(LINES, "MB", ("rows", "sums")),
+            digits(median(sent(p, "fedavg") for p in LINES) / 1e6),
         ],
     ),
     Claim(

@@ -24,7 +24,6 @@ from experiments.steps import KEY
 from experiments.steps import SETTINGS as PARTITIONS
 from fedsciml.command.suite import LINES
 
-EQUATIONS = tuple(name for name in LINES if not name.startswith("sine"))
 RIVALS = "1e-6 in 100"
 
 
@@ -111,7 +110,7 @@ def shown(text: str) -> str:
 
 def lines() -> list[str]:
     """The least and the largest error at round 100 on equations in one dimension."""
-    found = [at(p, s, "at 100") for p in EQUATIONS for s in PARTITIONS]
+    found = [at(p, s, "at 100") for p in LINES for s in PARTITIONS]
     low, high = ends(map(float, found))
     return [f"{low:.1e}", f"{high:.1e}"]
 
